@@ -1,0 +1,188 @@
+"""Multiply-adds (MACs) and trainable parameters of an architecture, block by block.
+
+The paper's accounting, which its 267M and 353M count: a convolution is kh*kw*(in/groups)*out*H_out*W_out, a pooling
+(squeeze-excite's too) H*W*C, a dense layer in*out; biases, additions, batch norms, activations and the squeeze-excite
+multiply count nothing. LightNL on [B, H, W, C] with ratio r and stride s is the cheaper association of its product,
+with a real-valued C*r and n' = (H // s) * (W // s), plus its depthwise convolution, 9*C*H*W.
+
+`macs_exact` differs in LightNL alone: int(C*r) channels and ceil(H / s) * ceil(W / s) positions, what is really computed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from autonl_tf.arch import blockstring
+from autonl_tf.arch.spec import (
+    HEAD_FILTERS,
+    STEM_FILTERS,
+    STEM_KERNEL,
+    BlockSpec,
+    LightNLSpec,
+    NetworkSpec,
+    check_fits,
+    feature_map_sizes,
+    output_size,
+    scale_filters,
+    split_channels,
+)
+
+NONLOCAL_KERNEL = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """MACs by the paper's accounting, MACs as computed, and trainable parameters."""
+
+    macs: float = 0
+    macs_exact: int = 0
+    params: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.macs + other.macs, self.macs_exact + other.macs_exact, self.params + other.params)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCost:
+    """One row of a network's table: the stem, a block or the head, with its map sides and channels."""
+
+    name: str
+    block: str
+    in_size: int
+    out_size: int
+    in_filters: int
+    out_filters: int
+    cost: Cost
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkCost:
+    rows: tuple[LayerCost, ...]
+
+    @property
+    def total(self) -> Cost:
+        return sum((row.cost for row in self.rows), Cost())
+
+
+def product_first(height: int, width: int, channels: int, ratio: float, stride: int) -> bool:
+    """Whether (theta phi^T) g costs less than theta (phi^T g): the release's rule, decided on static shapes."""
+    positions = (height // stride) * (width // stride)
+    affinity = height * width * positions * channels * (1 + ratio)
+    context = height * width * channels**2 * ratio + positions * channels**2 * ratio
+    return affinity < context
+
+
+def light_nl_product_macs(height: int, width: int, channels: int, ratio: float, stride: int) -> float:
+    """MACs of the bare product theta phi^T g on [H, W, C], the paper's accounting."""
+    positions = (height // stride) * (width // stride)
+    if product_first(height, width, channels, ratio, stride):
+        return height * width * positions * channels * (1 + ratio)
+    return height * width * channels**2 * ratio + positions * channels**2 * ratio
+
+
+def _light_nl(size: int, channels: int, light: LightNLSpec) -> Cost:
+    reduced, positions = int(channels * light.ratio), output_size(size, light.stride) ** 2
+    if product_first(size, size, channels, light.ratio, light.stride):
+        exact = size * size * positions * (reduced + channels)
+    else:
+        exact = (size * size + positions) * reduced * channels
+    depthwise = NONLOCAL_KERNEL**2 * channels * size * size
+    product = light_nl_product_macs(size, size, channels, light.ratio, light.stride)
+    params = NONLOCAL_KERNEL**2 * channels + 2 * channels
+    return Cost(product + depthwise, exact + depthwise, params)
+
+
+def _work(macs: int, params: int) -> Cost:
+    return Cost(macs, macs, params)
+
+
+def _convolution(kernels: tuple[int, ...], inputs: int, outputs: int, size: int) -> Cost:
+    """A convolution of one group a kernel size, with its batch norm; `size` is the output map's side."""
+    weights = sum(
+        kernel**2 * group_in * group_out
+        for kernel, group_in, group_out in zip(
+            kernels, split_channels(inputs, len(kernels)), split_channels(outputs, len(kernels)), strict=True
+        )
+    )
+    return _work(weights * size * size, weights + 2 * outputs)
+
+
+def block_cost(block: BlockSpec, in_size: int) -> Cost:
+    """Cost of one single block (repeats 1) that receives [in_size, in_size, in_filters]."""
+    out_size, expanded = output_size(in_size, block.stride), block.expanded_filters
+    cost = Cost()
+    if block.expansion != 1:
+        cost += _convolution(block.expand_kernels, block.in_filters, expanded, in_size)
+    groups = split_channels(expanded, len(block.kernels))
+    taps = sum(kernel**2 * group for kernel, group in zip(block.kernels, groups, strict=True))
+    cost += _work(taps * out_size * out_size, taps + 2 * expanded)
+    if block.se_ratio is not None:
+        weights = 2 * expanded * block.se_filters
+        cost += _work(out_size * out_size * expanded + weights, weights + block.se_filters + expanded)
+    cost += _convolution(block.project_kernels, expanded, block.out_filters, out_size)
+    if block.nonlocal_ is not None:
+        cost += _light_nl(out_size, block.out_filters, block.nonlocal_)
+    return cost
+
+
+def stem_cost(image_size: int, depth_multiplier: float = 1.0) -> Cost:
+    filters = scale_filters(STEM_FILTERS, depth_multiplier)
+    return _convolution((STEM_KERNEL,), 3, filters, output_size(image_size, 2))
+
+
+def head_cost(in_filters: int, size: int, num_classes: int) -> Cost:
+    """1x1 convolution to 1280, global average pool, dense with bias."""
+    convolution = _convolution((1,), in_filters, HEAD_FILTERS, size)
+    pool = _work(size * size * HEAD_FILTERS, 0)
+    dense = _work(HEAD_FILTERS * num_classes, (HEAD_FILTERS + 1) * num_classes)
+    return convolution + pool + dense
+
+
+def network_cost(
+    spec: NetworkSpec, *, image_size: int, num_classes: int, depth_multiplier: float = 1.0
+) -> NetworkCost:
+    """Cost of a whole network, row by row.
+
+    Raises:
+      UserError: a LightNL that does not fit its feature map at this size.
+    """
+    check_fits(spec, image_size, depth_multiplier)
+    blocks = spec.singles(depth_multiplier)
+    sizes = feature_map_sizes(blocks, image_size)
+    stem = scale_filters(STEM_FILTERS, depth_multiplier)
+    rows = [
+        LayerCost(
+            "stem",
+            "conv 3x3 stride 2",
+            image_size,
+            sizes[0],
+            3,
+            stem,
+            stem_cost(image_size, depth_multiplier),
+        )
+    ]
+    for index, block in enumerate(blocks):
+        rows.append(
+            LayerCost(
+                f"block{index}",
+                blockstring.write_block(block),
+                sizes[index],
+                sizes[index + 1],
+                block.in_filters,
+                block.out_filters,
+                block_cost(block, sizes[index]),
+            )
+        )
+    last = blocks[-1].out_filters
+    rows.append(
+        LayerCost(
+            "head",
+            f"conv 1x1 to {HEAD_FILTERS}, pool, dense",
+            sizes[-1],
+            1,
+            last,
+            num_classes,
+            head_cost(last, sizes[-1], num_classes),
+        )
+    )
+    return NetworkCost(tuple(rows))

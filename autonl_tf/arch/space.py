@@ -1,0 +1,270 @@
+"""A search space as data: the macro-architecture at its largest, and what may be chosen in each block.
+
+A space file is JSON:
+
+    {"candidates": {"kernels": [3, 5], "expansions": [3, 6], "se_ratios": [0.25, 0.5],
+                    "nonlocal_ratios": [0.125, 0.25], "nonlocal_strides": [2, 1]},
+     "blocks": [{"block": "r1_k3_s11_e1_i32_o16_noskip", "searchable": false},
+                {"block": "r4_k5_s22_e6_i16_o24"},
+                {"block": "r1_k5_s11_e6_i192_o320", "kernels": [3]}]}
+
+Each block string is written at its largest kernel and expansion and unrolled by its repeats; an entry may replace any
+candidate list for its own blocks. Kernels and expansions ascend; squeeze-excite and LightNL may always be left out,
+and empty lists leave them out of the space. A block that has a shortcut may be dropped unless `"droppable": false`.
+
+Every choice in a block is a *ladder* of options in ascending cost, climbed by gates: gate j takes option j to j + 1.
+Source: the paper, section 3.2, on the macro-architecture of Single-Path NAS.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from autonl_tf.arch import blockstring, cost
+from autonl_tf.arch.spec import (
+    BlockSpec,
+    LightNLSpec,
+    NetworkSpec,
+    check_fits,
+    feature_map_sizes,
+    squeeze_filters,
+)
+from autonl_tf.errors import UserError
+
+KINDS = ("kernel", "expand", "se", "nl", "nl_ratio", "nl_stride")
+CANDIDATES = ("kernels", "expansions", "se_ratios", "nonlocal_ratios", "nonlocal_strides")
+
+_FOLDER = pathlib.Path(__file__).parent / "spaces"
+
+
+@dataclasses.dataclass(frozen=True)
+class SpaceBlock:
+    """One block of a space: `base` at its largest, and for each kind of choice its options, cheapest first.
+
+    `options["expand"]` starts with 0, "drop the block", where that is allowed.
+    """
+
+    base: BlockSpec
+    options: dict[str, tuple[Any, ...]]
+    searchable: bool = True
+
+    @property
+    def droppable(self) -> bool:
+        return self.options["expand"][0] == 0
+
+    @property
+    def largest(self) -> dict[str, int]:
+        return {kind: len(self.options[kind]) - 1 for kind in KINDS}
+
+    @property
+    def smallest(self) -> dict[str, int]:
+        return dict.fromkeys(KINDS, 0)
+
+    def choices(self) -> itertools.product:
+        """Every choice, as tuples of option indices in the order of `KINDS`."""
+        return itertools.product(*(range(len(self.options[kind])) for kind in KINDS))
+
+    def block(self, choice: dict[str, int]) -> BlockSpec | None:
+        """The block that a choice (option index by kind) stands for; None where it drops the block."""
+        if not self.searchable:
+            return self.base
+        value = {kind: self.options[kind][choice[kind]] for kind in KINDS}
+        if value["expand"] == 0:
+            return None
+        return dataclasses.replace(
+            self.base,
+            kernels=(value["kernel"],),
+            expansion=value["expand"],
+            se_ratio=value["se"],
+            nonlocal_=LightNLSpec(value["nl_ratio"], value["nl_stride"]) if value["nl"] else None,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """A search space: its blocks with repeats unrolled. `name` is how it was asked for."""
+
+    name: str
+    blocks: tuple[SpaceBlock, ...]
+
+    def member(self, choices: list[dict[str, int]]) -> NetworkSpec:
+        """The network that one choice a block stands for."""
+        blocks = (block.block(choice) for block, choice in zip(self.blocks, choices, strict=True))
+        return NetworkSpec(tuple(block for block in blocks if block is not None), self.name)
+
+    def largest(self) -> NetworkSpec:
+        return self.member([block.largest for block in self.blocks])
+
+    def smallest(self) -> NetworkSpec:
+        return self.member([block.smallest for block in self.blocks])
+
+    def random_member(self, rng: np.random.Generator) -> NetworkSpec:
+        """A network with every choice drawn uniformly."""
+        return self.member(
+            [{kind: int(rng.integers(len(block.options[kind]))) for kind in KINDS} for block in self.blocks]
+        )
+
+    def contains(self, spec: NetworkSpec) -> bool:
+        """Whether an architecture is a member, a redundant `noskip` aside."""
+        wanted = spec.canonical().blocks
+        reachable = {0}
+        for block in self.blocks:
+            members = [block.block(dict(zip(KINDS, choice, strict=True))) for choice in block.choices()]
+            canonical = [m if m is None else NetworkSpec((m,)).canonical().blocks[0] for m in members]
+            reachable = {
+                position + (member is not None)
+                for position in reachable
+                for member in canonical
+                if member is None or (position < len(wanted) and wanted[position] == member)
+            }
+        return len(wanted) in reachable
+
+    def map_sizes(self, image_size: int) -> tuple[int, ...]:
+        """Side of the feature map each block receives, and, last, the head."""
+        return feature_map_sizes(tuple(block.base for block in self.blocks), image_size)
+
+    def check(self, image_size: int) -> None:
+        """Raises UserError where a LightNL candidate does not fit its feature map."""
+        for extreme in (0, -1):
+            candidates = [
+                dataclasses.replace(
+                    block.base,
+                    nonlocal_=LightNLSpec(block.options["nl_ratio"][0], block.options["nl_stride"][extreme]),
+                )
+                if block.options["nl"][-1]
+                else block.base
+                for block in self.blocks
+            ]
+            check_fits(NetworkSpec(tuple(candidates), f"search space {self.name}"), image_size)
+
+    def cost_tables(self, image_size: int) -> list[np.ndarray]:
+        """MACs of every choice, a table a block with one axis a kind in the order of `KINDS`, float64."""
+        tables = []
+        for block, size in zip(self.blocks, self.map_sizes(image_size), strict=False):
+            table = np.zeros([len(block.options[kind]) for kind in KINDS])
+            for choice in block.choices():
+                member = block.block(dict(zip(KINDS, choice, strict=True)))
+                table[choice] = 0 if member is None else cost.block_cost(member, size).macs
+            tables.append(table)
+        return tables
+
+
+def names() -> tuple[str, ...]:
+    """The shipped spaces."""
+    return tuple(sorted(path.stem for path in _FOLDER.glob("*.json")))
+
+
+def load(name_or_path: str) -> Space:
+    """A shipped space by name, or a space file by path.
+
+    Raises:
+      UserError: neither, or the file is wrong: the message says where.
+    """
+    path = _FOLDER / f"{name_or_path}.json" if name_or_path in names() else pathlib.Path(name_or_path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"--search_space={name_or_path}: {error.strerror}; accepted: {', '.join(names())}, or a space file's path"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{name_or_path}: not JSON: {error}") from None
+    return parse(data, name_or_path)
+
+
+def parse(data: Any, name: str) -> Space:
+    """A space from the content of its file. Raises UserError."""
+    _keys(data, name, required={"candidates", "blocks"})
+    _keys(data["candidates"], f"{name}, candidates", required=set(CANDIDATES))
+    if not isinstance(data["blocks"], list) or not data["blocks"]:
+        raise UserError(f'{name}: "blocks" must be a list of at least one block')
+    lines, entries = [], []
+    for number, entry in enumerate(data["blocks"]):
+        where = f"{name}, block entry {number}"
+        _keys(entry, where, required={"block"}, optional={"searchable", "droppable", *CANDIDATES})
+        if not isinstance(entry["block"], str):
+            raise UserError(f'{where}: "block" must be a block string')
+        lines.append(entry["block"])
+        entries.append((where, {"searchable": True, "droppable": True, **data["candidates"], **entry}))
+    spec = blockstring.parse("\n".join(lines), name)
+    blocks = [
+        _space_block(single, entry, where)
+        for line, (where, entry) in zip(spec.blocks, entries, strict=True)
+        for single in line.singles()
+    ]
+    if not any(block.searchable for block in blocks):
+        raise UserError(f"{name}: no block is searchable")
+    return Space(name, tuple(blocks))
+
+
+def _keys(data: Any, where: str, *, required: set[str], optional: set[str] = frozenset()) -> None:
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: must be an object with {', '.join(sorted(required))}")
+    for key in sorted(required - data.keys()):
+        raise UserError(f"{where}: lacks {key!r}")
+    for key in sorted(data.keys() - required - optional):
+        raise UserError(f"{where}: unknown key {key!r}; accepted: {', '.join(sorted(required | optional))}")
+
+
+def _space_block(base: BlockSpec, entry: dict[str, Any], where: str) -> SpaceBlock:
+    for flag in ("searchable", "droppable"):
+        if not isinstance(entry[flag], bool):
+            raise UserError(f"{where}: {flag!r} must be true or false")
+    if not entry["searchable"]:
+        fixed = {kind: (None,) for kind in KINDS} | {"nl": (False,)}
+        return SpaceBlock(base, fixed, searchable=False)
+    if (
+        base.se_ratio is not None
+        or base.nonlocal_ is not None
+        or base.expand_kernels + base.project_kernels != (1, 1)
+    ):
+        raise UserError(f"{where}: a searchable block string has only the tokens r k s e i o, noskip and sw")
+    kernels = _ascending(entry, "kernels", where, int, lambda v: v % 2 == 1 and v <= blockstring.MAX_KERNEL)
+    expansions = _ascending(entry, "expansions", where, int, lambda v: 2 <= v <= 64)
+    if base.kernels != kernels[-1:] or base.expansion != expansions[-1:][0]:
+        raise UserError(
+            f"{where}: the block string must have the largest candidates, k{kernels[-1]} and e{expansions[-1]}"
+        )
+    se_ratios = _ascending(entry, "se_ratios", where, (int, float), lambda v: 0 < v <= 1, empty=True)
+    ratios = _ascending(entry, "nonlocal_ratios", where, (int, float), lambda v: 0 < v <= 1, empty=True)
+    strides = _ascending(entry, "nonlocal_strides", where, int, lambda v: v >= 1, empty=True, descending=True)
+    if bool(ratios) != bool(strides):
+        raise UserError(f"{where}: nonlocal_ratios and nonlocal_strides are both empty or neither is")
+    _distinct([squeeze_filters(base.in_filters, ratio) for ratio in se_ratios], "se_ratios", where)
+    _distinct([int(base.out_filters * ratio) for ratio in ratios], "nonlocal_ratios", where)
+    droppable = entry["droppable"] and base.has_shortcut
+    options = {
+        "kernel": kernels,
+        "expand": (0, *expansions) if droppable else expansions,
+        "se": (None, *map(float, se_ratios)),
+        "nl": (False, True) if ratios else (False,),
+        "nl_ratio": tuple(map(float, ratios)) or (None,),
+        "nl_stride": strides or (None,),
+    }
+    return SpaceBlock(base, options)
+
+
+def _ascending(entry, key, where, types, accept, *, empty=False, descending=False) -> tuple:
+    values = entry[key]
+    order = "descending" if descending else "ascending"
+    ok = isinstance(values, list) and all(
+        isinstance(v, types) and not isinstance(v, bool) and v > 0 and accept(v) for v in values
+    )
+    if not ok or sorted(set(values), reverse=descending) != values or not (values or empty):
+        raise UserError(
+            f"{where}: {key!r} must be {order} numbers in range{', or empty' if empty else ''}; got {values}"
+        )
+    return tuple(values)
+
+
+def _distinct(channels: list[int], key: str, where: str) -> None:
+    if channels and (channels[0] < 1 or len(set(channels)) != len(channels)):
+        raise UserError(
+            f"{where}: {key!r} give {channels} channels in this block; they must be at least 1 and differ"
+        )

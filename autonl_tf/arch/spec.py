@@ -1,0 +1,158 @@
+"""What an architecture is: blocks as written in `arch.txt`, and the single blocks they stand for.
+
+Source: the block notation of the AutoNL release (an extension of MnasNet's and MixNet's).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from autonl_tf.errors import UserError
+
+STEM_FILTERS = 32
+HEAD_FILTERS = 1280
+STEM_KERNEL = 3
+STEM_STRIDE = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class LightNLSpec:
+    """Where LightNL stands, how compact it is: `ratio` of the channels in theta and phi, spatial `stride` of g and phi."""
+
+    ratio: float
+    stride: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockSpec:
+    """One line of an architecture: `repeats` inverted bottlenecks, of which the first takes the stride.
+
+    Attributes:
+      kernels: depthwise kernel sizes; several split the channels into groups (MixNet's MDConv).
+      stride: of the first repeat, in height and width.
+      expansion: ratio of expanded to input channels; 1 means no expansion convolution.
+      in_filters, out_filters: channels before and after.
+      expand_kernels, project_kernels: kernel sizes of the grouped pointwise convolutions, one group each.
+      se_ratio: squeeze-excite filters as a share of `in_filters`; None without squeeze-excite.
+      nonlocal_: LightNL after the projection; None without.
+      skip: whether an identity shortcut is allowed (it is there only at stride 1 and equal filters).
+      swish_token: whether the line carries `sw`, which changes nothing: every activation is swish.
+    """
+
+    kernels: tuple[int, ...]
+    stride: int
+    expansion: int
+    in_filters: int
+    out_filters: int
+    repeats: int = 1
+    expand_kernels: tuple[int, ...] = (1,)
+    project_kernels: tuple[int, ...] = (1,)
+    se_ratio: float | None = None
+    nonlocal_: LightNLSpec | None = None
+    skip: bool = True
+    swish_token: bool = dataclasses.field(default=False, compare=False)
+
+    @property
+    def has_shortcut(self) -> bool:
+        """Whether a single block (repeats 1) adds its input to its output."""
+        return self.skip and self.stride == 1 and self.in_filters == self.out_filters
+
+    @property
+    def expanded_filters(self) -> int:
+        return self.in_filters * self.expansion
+
+    @property
+    def se_filters(self) -> int:
+        """Filters of the squeeze-excite bottleneck: max(1, int(in_filters * ratio)); 0 without squeeze-excite."""
+        return squeeze_filters(self.in_filters, self.se_ratio)
+
+    def singles(self) -> Iterator[BlockSpec]:
+        """The blocks this line stands for: repeats after the first take stride 1 and input = output filters."""
+        first = dataclasses.replace(self, repeats=1)
+        yield first
+        for _ in range(self.repeats - 1):
+            yield dataclasses.replace(first, stride=1, in_filters=self.out_filters)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSpec:
+    """An architecture: its lines, in order. `source` names where it was read, for error messages."""
+
+    blocks: tuple[BlockSpec, ...]
+    source: str = dataclasses.field(default="architecture", compare=False)
+
+    def singles(self, depth_multiplier: float = 1.0) -> tuple[BlockSpec, ...]:
+        """Every block by itself (repeats 1), its filters scaled by `depth_multiplier`."""
+        return tuple(
+            dataclasses.replace(
+                block,
+                in_filters=scale_filters(block.in_filters, depth_multiplier),
+                out_filters=scale_filters(block.out_filters, depth_multiplier),
+            )
+            for line in self.blocks
+            for block in line.singles()
+        )
+
+    def canonical(self) -> NetworkSpec:
+        """The same network with one block a line and without a `noskip` that changes nothing."""
+        blocks = tuple(
+            block
+            if block.stride == 1 and block.in_filters == block.out_filters
+            else dataclasses.replace(block, skip=True)
+            for block in self.singles()
+        )
+        return NetworkSpec(blocks, self.source)
+
+
+def scale_filters(filters: int, depth_multiplier: float = 1.0) -> int:
+    """`filters * depth_multiplier` rounded to a multiple of 8, never down by more than 10%; unchanged at 1.0."""
+    if depth_multiplier == 1.0:
+        return filters
+    scaled = filters * depth_multiplier
+    rounded = max(8, int(scaled + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * scaled else rounded
+
+
+def squeeze_filters(in_filters: int, ratio: float | None) -> int:
+    return max(1, int(in_filters * ratio)) if ratio else 0
+
+
+def split_channels(total: int, groups: int) -> tuple[int, ...]:
+    """`total // groups` channels each, the remainder to the first group."""
+    share = total // groups
+    return (total - share * (groups - 1), *[share] * (groups - 1))
+
+
+def output_size(size: int, stride: int) -> int:
+    """Side of a feature map after a SAME convolution: ceil(size / stride)."""
+    return -(-size // stride)
+
+
+def feature_map_sizes(blocks: tuple[BlockSpec, ...], image_size: int) -> tuple[int, ...]:
+    """Side of the feature map that each single block receives, and, last, that the head receives."""
+    sizes = [output_size(image_size, STEM_STRIDE)]
+    for block in blocks:
+        sizes.append(output_size(sizes[-1], block.stride))
+    return tuple(sizes)
+
+
+def check_fits(spec: NetworkSpec, image_size: int, depth_multiplier: float = 1.0) -> None:
+    """Raises UserError where LightNL has no position or no channel left at this image size and depth multiplier."""
+    blocks = spec.singles(depth_multiplier)
+    sizes = feature_map_sizes(blocks, image_size)
+    for index, (block, size) in enumerate(zip(blocks, sizes[1:], strict=True)):
+        light = block.nonlocal_
+        if light is None:
+            continue
+        where = f"{spec.source}: block {index} at {image_size} px"
+        if light.stride > size:
+            raise UserError(
+                f"{where}: LightNL stride {light.stride} is larger than its {size}x{size} feature map; "
+                f"accepted: 1 to {size}"
+            )
+        if int(block.out_filters * light.ratio) < 1:
+            raise UserError(
+                f"{where}: LightNL ratio {light.ratio:g} of {block.out_filters} channels leaves no channel; "
+                f"accepted: at least {1 / block.out_filters:g}"
+            )

@@ -1,0 +1,198 @@
+"""Gated layers: every choice of the search on one set of shared weights, off exactly where the gate is off.
+
+A channel that is off must be zero after its batch norm, not before: batch norm turns a zero into its shift. So gates
+multiply the batch norm's gamma and beta, a few numbers, and a closed channel keeps live statistics and a gradient by
+which it can open again. Deviation from Single-Path NAS, which masks the kernel and so searches a network other than
+the one it decodes to.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tf_keras as keras
+
+from autonl_tf.layers.gates import option_weights, part_mask
+from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev, light_nl_depthwise
+from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, flatten_positions, subsample
+
+
+@keras.saving.register_keras_serializable("autonl")
+class GatedBatchNormalization(keras.layers.Layer):
+    """Batch norm of [B, H, W, C] whose gamma and beta are multiplied by a mask, [C] or a scalar.
+
+    Momentum 0.99, epsilon 1e-3. `is_batch_norm` tells weight decay to leave it alone.
+    """
+
+    is_batch_norm = True
+
+    def __init__(self, gamma_initializer: str = "ones", **kwargs):
+        super().__init__(**kwargs)
+        self.gamma_initializer = gamma_initializer
+
+    def build(self, input_shape):
+        shape = [input_shape[-1]]
+        local = {
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.MEAN,
+        }
+        self.gamma = self.add_weight(name="gamma", shape=shape, initializer=self.gamma_initializer)
+        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
+        self.moving_mean = self.add_weight(name="moving_mean", shape=shape, initializer="zeros", **local)
+        self.moving_variance = self.add_weight(
+            name="moving_variance", shape=shape, initializer="ones", **local
+        )
+        self.built = True
+
+    def call(self, inputs, mask=1.0, training=None):
+        scale, offset = self.gamma * mask, self.beta * mask
+        if not training:
+            return tf.compat.v1.nn.fused_batch_norm(
+                inputs, scale, offset, self.moving_mean, self.moving_variance, BN_EPSILON, is_training=False
+            )[0]
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, scale, offset, epsilon=BN_EPSILON)
+        self.moving_mean.assign_sub((self.moving_mean - mean) * (1 - BN_MOMENTUM))
+        self.moving_variance.assign_sub((self.moving_variance - variance) * (1 - BN_MOMENTUM))
+        return outputs
+
+    def get_config(self):
+        return {**super().get_config(), "gamma_initializer": self.gamma_initializer}
+
+
+@keras.saving.register_keras_serializable("autonl")
+class GatedSqueezeExcite(keras.layers.Layer):
+    """Squeeze-excite whose presence and number of filters are chosen by gates, [B, H, W, C] to the same.
+
+    scale = 1 - g_1 (1 - sigmoid(W2 (mask * swish(W1 mean(x) + b1)) + b2)): exactly 1 when it is off; a smaller ratio
+    is the first part of the largest one's filters.
+
+    Args:
+      filters: candidates for the number of reduced filters, ascending.
+
+    Call arguments:
+      inputs: [B, H, W, C].
+      gates: one scalar a candidate: whether there is any, then whether to go on to the next larger.
+    """
+
+    def __init__(self, filters: tuple[int, ...], **kwargs):
+        super().__init__(**kwargs)
+        self.filters = tuple(filters)
+        self.parts = [after - before for before, after in zip((0, *filters), filters, strict=False)]
+
+    def build(self, input_shape):
+        convolution = {"kernel_initializer": FanOutNormal(), "dtype": self.dtype_policy}
+        self.reduce = keras.layers.Conv2D(self.filters[-1], 1, name="reduce", **convolution)
+        self.expand = keras.layers.Conv2D(input_shape[-1], 1, name="expand", **convolution)
+        self.reduce.build([None, 1, 1, input_shape[-1]])
+        self.expand.build([None, 1, 1, self.filters[-1]])
+        self.built = True
+
+    def call(self, inputs, gates):
+        mean = tf.reduce_mean(inputs, [1, 2], keepdims=True)
+        reduced = tf.nn.silu(self.reduce(mean)) * tf.cast(part_mask(self.parts, gates[1:]), inputs.dtype)
+        scale = tf.sigmoid(self.expand(reduced))
+        return inputs * (1 - tf.cast(gates[0], inputs.dtype) * (1 - scale))
+
+    def part_values(self) -> list[tf.Tensor]:
+        """RMS of the reduce weights [1, 1, C, r] of each part of the filters over the initialiser's stddev."""
+        kernel = self.reduce.kernel
+        stddev = fan_out_stddev(kernel.shape)
+        return [
+            tf.sqrt(tf.reduce_mean(tf.square(part))) / stddev for part in tf.split(kernel, self.parts, axis=3)
+        ]
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}
+
+
+@keras.saving.register_keras_serializable("autonl")
+class GatedLightNL(keras.layers.Layer):
+    """LightNL whose presence, channel ratio and stride are chosen by gates, [B, H, W, C] to the same.
+
+    With m over theta's channels and w over strides (one-hot where gates are 0 or 1), K_s = phi_s^T g_s:
+
+        y = (theta * m) (sum_s w_s K_s) / (H * W);    out = x + g BN(DepthwiseConv3x3(y))
+
+    More candidate ratios add no product; a further stride s adds 1 / s^2 of one. In training it also gives distances:
+
+        ratio r:  ||A_r - A_max||_F / ||A_max||_F, A = theta theta^T, from the c x c Gram matrix theta^T theta alone,
+                  which is the first c columns of K_1: ||A_max||^2 = sum(G^2), the difference's the block left out
+        stride s: ||K_s / n_s - K_1 / n_1||_F / ||K_1 / n_1||_F, n positions
+
+    Each is averaged over the batch; no gradient flows through them. They are relative, so that thresholds on them mean
+    the same in every block. A stride's can exceed 1. Source: the paper, section 3.2, in product form.
+
+    Args:
+      filters: candidates for theta's channels, ascending.
+      strides: candidates, descending to 1 or more.
+
+    Call arguments:
+      inputs: [B, H, W, C], H and W static.
+      place: scalar gate.
+      ratio_gates, stride_gates: one scalar for each step up the candidates.
+
+    Returns:
+      outputs, and in training the distances of every candidate but the last: [ratios - 1], [strides - 1].
+    """
+
+    def __init__(self, filters: tuple[int, ...], strides: tuple[int, ...], **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.strides = tuple(filters), tuple(strides)
+        self.parts = [after - before for before, after in zip((0, *filters), filters, strict=False)]
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        self.depthwise_kernel = self.add_weight(
+            name="depthwise_kernel", shape=[3, 3, channels, 1], initializer=light_nl_depthwise()
+        )
+        self.bn = GatedBatchNormalization("zeros", name="bn", dtype=self.dtype_policy)
+        self.bn.build(input_shape)
+        self.built = True
+
+    def call(self, inputs, place, ratio_gates, stride_gates, training=None):
+        x = tf.cast(inputs, tf.float32)
+        widest = self.filters[-1]
+        theta = flatten_positions(x[..., :widest])
+        contexts, positions = [], []
+        for stride in self.strides:
+            g = flatten_positions(subsample(x, stride))
+            contexts.append(tf.matmul(g[..., :widest], g, transpose_a=True))
+            positions.append(g.shape[1])
+        context = sum(w * k for w, k in zip(option_weights(stride_gates), contexts, strict=True))
+        y = tf.matmul(theta * part_mask(self.parts, ratio_gates), context)
+        y = tf.reshape(y, [-1, *x.shape[1:]]) * (1.0 / theta.shape[1])
+        y = tf.nn.depthwise_conv2d(
+            tf.cast(y, inputs.dtype), tf.cast(self.depthwise_kernel, inputs.dtype), [1] * 4, "SAME"
+        )
+        outputs = inputs + self.bn(y, place, training=training)
+        if not training:
+            return outputs, None
+        return outputs, self._distances([tf.stop_gradient(k) for k in contexts], positions)
+
+    def _distances(
+        self, contexts: list[tf.Tensor], positions: list[int]
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        gram = contexts[-1][..., : self.filters[-1]]
+        whole = _norm(gram)
+        by_ratio = [_mean_ratio(_norm(gram[:, kept:, kept:]), whole) for kept in self.filters[:-1]]
+        means = [context / count for context, count in zip(contexts, positions, strict=True)]
+        reference = _norm(means[-1])
+        by_stride = [_mean_ratio(_norm(mean - means[-1]), reference) for mean in means[:-1]]
+        return by_ratio, by_stride
+
+    def place_value(self) -> tf.Tensor:
+        """Mean square of the depthwise kernel over its expectation at initialisation (Glorot uniform): 1 there."""
+        channels = self.depthwise_kernel.shape[2]
+        return tf.reduce_mean(tf.square(self.depthwise_kernel)) * (9 * channels + 9) / 2
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters, "strides": self.strides}
+
+
+def _norm(matrices: tf.Tensor) -> tf.Tensor:
+    """Frobenius norms of [B, m, n]: [B]."""
+    return tf.sqrt(tf.reduce_sum(tf.square(matrices), [1, 2]))
+
+
+def _mean_ratio(distances: tf.Tensor, references: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.math.divide_no_nan(distances, references))

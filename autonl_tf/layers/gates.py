@@ -1,0 +1,60 @@
+"""Gates: hard in the forward pass, soft in the backward pass; and the ladders of options they climb.
+
+I(z) = 1(z >= 0) with the gradient of sigmoid(z). Source: Single-Path NAS, which the paper's search extends.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import tensorflow as tf
+
+
+@tf.custom_gradient
+def explored_gate(z: tf.Tensor, flip: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """1(z >= 0), or its opposite where `flip` is 1; gradient to z: upstream * weight * sigmoid'(z).
+
+    The gradient is taken at the value the gate took. With probability p of a flip and weights 1 / (2 (1 - p)) for a
+    plain draw, 1 / (2 p) for a flipped one, its mean is the trapezoid rule between the gate's two values: what the
+    loss gains by opening the gate, rather than its slope where the gate stands, which training drives to zero.
+
+    Args:
+      z: margins, any shape.
+      flip: 0 or 1, same shape.
+      weight: of the gradient, same shape.
+    """
+    hard = tf.cast(z >= 0, z.dtype)
+
+    def gradient(upstream):
+        slope = tf.sigmoid(z) * tf.sigmoid(-z)
+        return upstream * weight * slope, None, None
+
+    return hard + flip * (1 - 2 * hard), gradient
+
+
+def indicator(z: tf.Tensor) -> tf.Tensor:
+    """I(z): 1(z >= 0), gradient of sigmoid(z)."""
+    return explored_gate(z, tf.zeros_like(z), tf.ones_like(z))
+
+
+def ladder_masks(gates: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Running products m_1 = g_1, m_2 = g_1 g_2, ...: whether the ladder is climbed past option j - 1.
+
+    Written out, since the gradient of a cumulative product divides by its factors.
+    """
+    masks: list[tf.Tensor] = []
+    for gate in gates:
+        masks.append(gate if not masks else masks[-1] * gate)
+    return masks
+
+
+def option_weights(gates: list[tf.Tensor]) -> list[tf.Tensor]:
+    """One weight an option, the differences of the masks: exactly one is 1 where every gate is 0 or 1."""
+    masks = [1.0, *ladder_masks(gates), 0.0]
+    return [here - after for here, after in itertools.pairwise(masks)]
+
+
+def part_mask(parts: list[int], gates: list[tf.Tensor]) -> tf.Tensor:
+    """A mask over sum(parts) channels: the first part is always on, part j where its ladder is climbed to it."""
+    masks = [tf.ones([]), *ladder_masks(gates)]
+    return tf.concat([tf.fill([size], mask) for size, mask in zip(parts, masks, strict=True)], 0)

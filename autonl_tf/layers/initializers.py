@@ -1,0 +1,52 @@
+"""Initialisers as the release has them."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tf_keras as keras
+
+
+@keras.saving.register_keras_serializable("autonl")
+class FanOutNormal(keras.initializers.Initializer):
+    """Normal with mean 0 and stddev sqrt(2 / fan_out), fan_out = kh * kw * (last axis of the kernel).
+
+    For a depthwise kernel [kh, kw, C, 1] the fan-out is therefore kh * kw. Source: the AutoNL release.
+
+    Args:
+      seed: an integer for the same values at every call, or None.
+    """
+
+    def __init__(self, seed: int | None = None):
+        self.seed = seed
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        return tf.random.normal(shape, 0.0, fan_out_stddev(shape), dtype or tf.float32, seed=self.seed)
+
+    def get_config(self):
+        return {"seed": self.seed}
+
+
+def fan_out_stddev(shape) -> float:
+    """sqrt(2 / (kh * kw * last axis)) of a kernel shape [kh, kw, in, out]."""
+    height, width, _, last = shape
+    return (2.0 / (height * width * last)) ** 0.5
+
+
+@keras.saving.register_keras_serializable("autonl")
+class DenseUniform(keras.initializers.Initializer):
+    """Uniform in +-1 / sqrt(units), units the last axis of the kernel. Source: the AutoNL release."""
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        limit = shape[-1] ** -0.5
+        return tf.random.uniform(shape, -limit, limit, dtype or tf.float32)
+
+    def get_config(self):
+        return {}
+
+
+def light_nl_depthwise() -> keras.initializers.Initializer:
+    """Glorot uniform: on LightNL's 3x3 depthwise kernel [3, 3, C, 1] its limit is sqrt(6 / (9C + 9)).
+
+    The release names another initialiser, under an argument that TF 1.14's depthwise layer ignores.
+    """
+    return keras.initializers.GlorotUniform()

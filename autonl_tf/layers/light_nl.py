@@ -1,0 +1,148 @@
+"""LightNL, the paper's lightweight non-local block (section 3.1).
+
+For x [B, H, W, C], c = int(C * ratio), s = stride:
+
+    theta = x[:, :, :, :c]            [B, H*W, c]
+    g     = x[:, ::s, ::s, :]         [B, H'*W', C]
+    phi   = g[..., :c]                [B, H'*W', c]
+    y     = theta phi^T g / (H * W)
+    out   = x + BN(DepthwiseConv3x3(y))
+
+No softmax, no projections. Source: the AutoNL release for TensorFlow; its PyTorch port scales y by W / H instead.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tf_keras as keras
+
+from autonl_tf.layers.initializers import light_nl_depthwise
+
+BN_MOMENTUM = 0.99
+BN_EPSILON = 1e-3
+
+
+def subsample(x: tf.Tensor, stride: int) -> tf.Tensor:
+    """x[:, ::stride, ::stride, :] of [B, H, W, C], as a 1x1 depthwise convolution with ones.
+
+    Bit for bit the slice, but the mobile CPU delegate takes a convolution and never a strided slice.
+    """
+    if stride == 1:
+        return x
+    ones = tf.ones([1, 1, x.shape[-1], 1], x.dtype)
+    return tf.nn.depthwise_conv2d(x, ones, [1, stride, stride, 1], "VALID")
+
+
+def flatten_positions(x: tf.Tensor) -> tf.Tensor:
+    """[B, H, W, C] to [B, H*W, C]."""
+    _, height, width, channels = x.shape
+    return tf.reshape(x, [-1, height * width, channels])
+
+
+def _check(ratio: float, stride: int) -> None:
+    if not 0 < ratio <= 1:
+        raise ValueError(f"LightNL: ratio {ratio} is out of range; accepted: above 0, at most 1")
+    if stride < 1:
+        raise ValueError(f"LightNL: stride {stride} is out of range; accepted: 1 or more")
+
+
+@keras.saving.register_keras_serializable("autonl")
+class LightNLProduct(keras.layers.Layer):
+    """The weightless product of LightNL: y = theta phi^T g / (H * W), [B, H, W, C] to [B, H, W, C].
+
+    It is associated at build time, on static H and W, whichever way the release counts as cheaper: with
+    n' = (H // s) * (W // s), (theta phi^T) g when H*W*n'*C*(1 + ratio) < H*W*C^2*ratio + n'*C^2*ratio.
+    Products and sums run in float32 whatever the compute type, since y is cubic in x.
+
+    Args:
+      ratio: c = int(C * ratio) channels in theta and phi; above 0, at most 1.
+      stride: spatial stride of g and phi.
+
+    Raises:
+      ValueError: a ratio or stride out of range, H, W or C unknown, no channel left, or a stride larger than the map.
+    """
+
+    def __init__(self, ratio: float = 1.0, stride: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        _check(ratio, stride)
+        self.ratio, self.stride = ratio, stride
+
+    def build(self, input_shape):
+        _, height, width, channels = input_shape
+        if None in (height, width, channels):
+            raise ValueError(f"LightNL needs a static height, width and channels; got {tuple(input_shape)}")
+        if self.stride > min(height, width):
+            raise ValueError(f"LightNL stride {self.stride} is larger than its {height}x{width} feature map")
+        self.reduced = int(channels * self.ratio)
+        if self.reduced < 1:
+            raise ValueError(f"LightNL ratio {self.ratio} of {channels} channels leaves no channel")
+        positions = (height // self.stride) * (width // self.stride)
+        affinity = height * width * positions * channels * (1 + self.ratio)
+        context = (height * width + positions) * channels**2 * self.ratio
+        self.affinity_first = affinity < context
+        super().build(input_shape)
+
+    def call(self, inputs):
+        x = tf.cast(inputs, tf.float32)
+        _, height, width, _ = x.shape
+        theta = flatten_positions(x[..., : self.reduced])
+        g = flatten_positions(subsample(x, self.stride))
+        phi = g[..., : self.reduced]
+        if self.affinity_first:
+            y = tf.matmul(tf.matmul(theta, phi, transpose_b=True), g)
+        else:
+            y = tf.matmul(theta, tf.matmul(phi, g, transpose_a=True))
+        y = tf.reshape(y, [-1, *x.shape[1:]]) * (1.0 / (height * width))
+        return tf.cast(y, inputs.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "ratio": self.ratio, "stride": self.stride}
+
+
+def light_nl_layers(ratio: float, stride: int, prefix: str = "") -> list[keras.layers.Layer]:
+    """The chain of layers whose output LightNL adds to its input: product, 3x3 depthwise, batch norm with gamma zero.
+
+    Kept apart, rather than in one layer, so that quantization takes the depthwise and the batch norm as it knows them.
+    """
+    return [
+        LightNLProduct(ratio, stride, name=f"{prefix}product"),
+        keras.layers.DepthwiseConv2D(
+            3,
+            padding="same",
+            use_bias=False,
+            depthwise_initializer=light_nl_depthwise(),
+            name=f"{prefix}depthwise",
+        ),
+        keras.layers.BatchNormalization(
+            momentum=BN_MOMENTUM, epsilon=BN_EPSILON, gamma_initializer="zeros", name=f"{prefix}bn"
+        ),
+    ]
+
+
+@keras.saving.register_keras_serializable("autonl")
+class LightNL(keras.layers.Layer):
+    """LightNL in one layer, to put into any Keras network: x + BN(DepthwiseConv3x3(y)), [B, H, W, C] to the same.
+
+    It starts as the identity, since the batch norm's gamma starts at zero. `get_config` round-trips.
+
+    Args:
+      ratio: channels of theta and phi as a share of C; above 0, at most 1.
+      stride: spatial stride of g and phi.
+
+    Raises:
+      ValueError: as `LightNLProduct`.
+    """
+
+    def __init__(self, ratio: float = 0.25, stride: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.ratio, self.stride = ratio, stride
+        self.product, self.depthwise, self.bn = light_nl_layers(ratio, stride)
+
+    def call(self, inputs, training=None):
+        return inputs + self.bn(self.depthwise(self.product(inputs)), training=training)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "ratio": self.ratio, "stride": self.stride}

@@ -1,0 +1,142 @@
+"""Every gate of a space in one flat order, and a space's cost as a function of them.
+
+Thresholds, margins and gates are vectors [G], so that a step does a handful of operations on them however many blocks
+there are. Gate j of a ladder takes its option from j to j + 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from autonl_tf.arch.cost import head_cost, stem_cost
+from autonl_tf.arch.space import KINDS, Space
+from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.layers.gates import option_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """One gate: block index, kind of choice, its rung on the ladder, and the option it opens."""
+
+    block: int
+    kind: str
+    rung: int
+    option: object
+
+    @property
+    def name(self) -> str:
+        """For logs and reports, such as `block3/kernel5`, `block3/keep`, `block3/nl`, `block3/nl_stride1`."""
+        if self.kind == "expand" and self.option_is_keep:
+            return f"block{self.block}/keep"
+        suffix = "" if self.kind == "nl" else f"{self.option:g}"
+        return f"block{self.block}/{self.kind}{suffix}"
+
+    option_is_keep: bool = False
+
+
+class GateTable:
+    """The gates of a space and where each block finds its own.
+
+    Attributes:
+      gates: every `Gate`, in order.
+      slices: slices[block][kind] is that ladder's place in a [G] vector.
+    """
+
+    def __init__(self, space: Space):
+        self.space = space
+        self.gates: list[Gate] = []
+        self.slices: list[dict[str, slice]] = []
+        for index, block in enumerate(space.blocks):
+            places = {}
+            for kind in KINDS:
+                start = len(self.gates)
+                for rung, option in enumerate(block.options[kind][1:]):
+                    keep = kind == "expand" and block.droppable and rung == 0
+                    self.gates.append(Gate(index, kind, rung, option, keep))
+                places[kind] = slice(start, len(self.gates))
+            self.slices.append(places)
+
+    @property
+    def names(self) -> list[str]:
+        return [gate.name for gate in self.gates]
+
+    def __len__(self) -> int:
+        return len(self.gates)
+
+    def ladders(self, vector: tf.Tensor) -> list[dict[str, list[tf.Tensor]]]:
+        """A [G] vector as scalars: one list a block and kind."""
+        scalars = tf.unstack(vector, len(self))
+        return [{kind: scalars[place] for kind, place in places.items()} for places in self.slices]
+
+    def choices(self, gates: np.ndarray) -> list[dict[str, int]]:
+        """The option each ladder of 0/1 gates has climbed to: how many of them are on before the first that is off."""
+        return [
+            {kind: int(np.cumprod(gates[place] > 0.5).sum()) for kind, place in places.items()}
+            for places in self.slices
+        ]
+
+    def decode(self, gates: np.ndarray) -> NetworkSpec:
+        """The network that 0/1 gates [G] stand for."""
+        return self.space.member(self.choices(gates))
+
+
+class GateCost:
+    """MACs as a function of gates: products and sums of gates times constants.
+
+    Each ladder's gates give one weight an option, and a block's cost is its table of every choice (`Space.cost_tables`,
+    the one accounting there is) contracted with those weights. It is multilinear, so that gradients reach every gate,
+    and equal to the decoded network's MACs where every gate is 0 or 1: exactly in float64, to 1e-6 in float32.
+
+    Args:
+      table: the gates.
+      image_size, num_classes: of the networks.
+      dtype: of the sums.
+    """
+
+    def __init__(self, table: GateTable, *, image_size: int, num_classes: int, dtype: tf.DType = tf.float32):
+        space = table.space
+        sizes = space.map_sizes(image_size)
+        head = head_cost(space.blocks[-1].base.out_filters, sizes[-1], num_classes)
+        self._constant = tf.constant(stem_cost(image_size).macs + head.macs, dtype)
+        tables = space.cost_tables(image_size)
+        rungs = {kind: max(len(block.options[kind]) - 1 for block in space.blocks) for kind in KINDS}
+        padded = np.zeros([len(tables), *(rungs[kind] + 1 for kind in KINDS)])
+        for index, block in enumerate(tables):
+            padded[(index, *map(slice, block.shape))] = block
+        self._tables = tf.constant(padded, dtype)
+        # Rungs a block does not have read the zero appended to the gates: never climbed.
+        self._places = {
+            kind: np.array(
+                [
+                    [
+                        places[kind].start + rung
+                        if rung < places[kind].stop - places[kind].start
+                        else len(table)
+                        for rung in range(rungs[kind])
+                    ]
+                    for places in table.slices
+                ]
+            )
+            for kind in KINDS
+        }
+
+    def per_block(self, gates: tf.Tensor) -> tf.Tensor:
+        """MACs of each block, [blocks], from gates [G]."""
+        gates = tf.concat([tf.cast(gates, self._tables.dtype), tf.zeros([1], self._tables.dtype)], 0)
+        cost = self._tables
+        for kind in reversed(KINDS):
+            places = self._places[kind]
+            rungs = [tf.gather(gates, places[:, rung]) for rung in range(places.shape[1])]
+            if not rungs:
+                cost = cost[..., 0]
+                continue
+            weights = tf.stack([tf.broadcast_to(w, [cost.shape[0]]) for w in option_weights(rungs)], -1)
+            cost = tf.einsum("b...k,bk->b...", cost, weights)
+        return cost
+
+    def __call__(self, gates: tf.Tensor) -> tf.Tensor:
+        """MACs of the whole network, stem and head included, a scalar, from gates [G]."""
+        return tf.reduce_sum(self.per_block(gates)) + self._constant

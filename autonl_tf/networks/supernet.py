@@ -1,0 +1,213 @@
+"""The supernet: a search space as one network on shared weights, about as dear as its largest member.
+
+Every block computes its largest member once; gates decide what of it counts (`layers/gated.py`). Source: the paper,
+section 3.2, and Single-Path NAS. Deviations:
+
+1. Gates compare norms relative to their value at initialisation with thresholds (here: root mean squares over the
+   initialiser's standard deviation). Raw norms are 10 to 40, where the sigmoid's gradient is 1e-5 to 1e-17.
+2. Gates act after batch norm and on the residual branch, so that "off" is exactly off.
+3. A decision is read from the moving average of its margin, which inference and decoding use.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tf_keras as keras
+
+from autonl_tf.arch.space import Space, SpaceBlock
+from autonl_tf.arch.spec import HEAD_FILTERS, STEM_FILTERS, squeeze_filters
+from autonl_tf.layers.gated import GatedBatchNormalization, GatedLightNL, GatedSqueezeExcite
+from autonl_tf.layers.gates import part_mask
+from autonl_tf.layers.superkernel import SuperkernelDepthwiseConv2D
+from autonl_tf.networks.gate_table import GateTable
+from autonl_tf.networks.network import batch_norm, classifier, convolution, fixed_block
+
+MARGIN_MOMENTUM = 0.9
+DISTANCE_MOMENTUM = 0.95
+CLOSED_MARGIN = -0.5
+
+
+class SuperBlock(keras.layers.Layer):
+    """One searchable block at its largest, [B, H, W, C] to [B, H', W', C'].
+
+    Its layers carry the names that they have in the decoded network, without the block's prefix.
+    """
+
+    def __init__(self, block: SpaceBlock, **kwargs):
+        super().__init__(**kwargs)
+        base, options = block.base, block.options
+        self.block = block
+        widths = [base.in_filters * ratio for ratio in options["expand"] if ratio]
+        self.width_parts = [after - before for before, after in zip([0, *widths], widths, strict=False)]
+        self.expand_conv = convolution(widths[-1], 1, name="expand_conv")
+        self.expand_bn = batch_norm("expand_bn")
+        self.depthwise = SuperkernelDepthwiseConv2D(options["kernel"], base.stride, name="depthwise")
+        self.depthwise_bn = GatedBatchNormalization(name="depthwise_bn")
+        self.project_conv = convolution(base.out_filters, 1, name="project_conv")
+        self.project_bn = batch_norm("project_bn")
+        self.se = self.nl = None
+        if len(options["se"]) > 1:
+            filters = tuple(squeeze_filters(base.in_filters, ratio) for ratio in options["se"][1:])
+            self.se = GatedSqueezeExcite(filters, name="se")
+        if len(options["nl"]) > 1:
+            filters = tuple(int(base.out_filters * ratio) for ratio in options["nl_ratio"])
+            self.nl = GatedLightNL(filters, options["nl_stride"], name="nl")
+
+    def call(self, inputs, gates, training=None):
+        """gates: lists of scalars by kind. Returns the outputs and LightNL's distances by kind (empty in inference)."""
+        widths, keep = self._widths(gates)
+        x = tf.nn.silu(self.expand_bn(self.expand_conv(inputs), training=training))
+        x = self.depthwise(x, gates["kernel"])
+        x = tf.nn.silu(self.depthwise_bn(x, part_mask(self.width_parts, widths), training=training))
+        if self.se is not None:
+            x = self.se(x, gates["se"])
+        x = self.project_bn(self.project_conv(x), training=training)
+        distances = None
+        if self.nl is not None:
+            x, distances = self.nl(
+                x, gates["nl"][0], gates["nl_ratio"], gates["nl_stride"], training=training
+            )
+        if keep is not None:
+            x = x * tf.cast(keep, x.dtype)
+        if self.block.base.has_shortcut:
+            x = x + inputs
+        by_kind = dict(zip(("nl_ratio", "nl_stride"), distances, strict=True)) if distances else {}
+        return x, by_kind
+
+    def values(self, gates, distances) -> dict[str, list[tf.Tensor]]:
+        """What each gate compares with its threshold, by kind; `gates` decides which kernel taps count."""
+        parts = self.depthwise.part_values(self.width_parts, gates["kernel"])
+        return {
+            "kernel": self.depthwise.ring_values(),
+            "expand": parts if self.block.droppable else parts[1:],
+            "se": self.se.part_values() if self.se is not None else [],
+            "nl": [self.nl.place_value()] if self.nl is not None else [],
+            "nl_ratio": distances["nl_ratio"],
+            "nl_stride": distances["nl_stride"],
+        }
+
+    def _widths(self, gates):
+        """The gates of the channels' parts after the first, and the gate that keeps the block (None: always kept)."""
+        ladder = gates["expand"]
+        return (ladder[1:], ladder[0]) if self.block.droppable else (ladder, None)
+
+
+class Supernet(keras.Model):
+    """A space's supernet: normalised images, float32 [B, S, S, 3], to logits, float32 [B, num_classes].
+
+    Attributes:
+      table: the gates' order.
+      thresholds: [G], trained; from 0. A gate is open where its value is at least its threshold.
+      margins: [G], moving average (0.9) of value - threshold, written by `track`; they decide in inference.
+      distances: [G], moving average (0.95) of LightNL's distances over training batches, the same on every replica;
+        it starts at 1, so that nothing counts as close enough before it was measured. Only their own gates read it.
+
+    Args:
+      space: what may be chosen.
+      image_size: S.
+      num_classes: number of logits.
+      dropout_rate: share of the pooled features dropped in training.
+
+    Raises:
+      UserError: a LightNL candidate that does not fit its feature map.
+    """
+
+    def __init__(
+        self, space: Space, *, image_size: int, num_classes: int, dropout_rate: float = 0.0, **kwargs
+    ):
+        super().__init__(**kwargs)
+        space.check(image_size)
+        self.table = GateTable(space)
+        self.stem_conv = convolution(STEM_FILTERS, 3, 2, name="stem_conv")
+        self.stem_bn = batch_norm("stem_bn")
+        sizes = space.map_sizes(image_size)
+        self.blocks = [
+            SuperBlock(block, name=f"block{i}")
+            if block.searchable
+            else fixed_block(block.base, sizes[i], f"block{i}")
+            for i, block in enumerate(space.blocks)
+        ]
+        self.head_conv = convolution(HEAD_FILTERS, 1, name="head_conv")
+        self.head_bn = batch_norm("head_bn")
+        self.head_dropout = keras.layers.Dropout(dropout_rate, name="head_dropout")
+        self.logits = classifier(num_classes)
+        state = {
+            "shape": [len(self.table)],
+            "trainable": False,
+            "dtype": tf.float32,
+            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        }
+        self.thresholds = self.add_weight(
+            name="thresholds", shape=[len(self.table)], initializer="zeros", dtype=tf.float32
+        )
+        self.margins = self.add_weight(name="margins", initializer="ones", **state)
+        self.distances = self.add_weight(name="distances", initializer="ones", **state)
+        self(keras.Input([image_size, image_size, 3], name="image"))
+
+    def call(self, inputs, training=None, gates=None):
+        """`gates` [G] of this step; None: as the margins' averages decide."""
+        if gates is None:
+            gates = tf.cast(self.margins >= 0, tf.float32)
+        ladders = self.table.ladders(gates)
+        x = tf.nn.silu(self.stem_bn(self.stem_conv(inputs), training=training))
+        measured = []
+        for block, ladder in zip(self.blocks, ladders, strict=True):
+            if isinstance(block, SuperBlock):
+                x, distances = block(x, ladder, training=training)
+                measured.append(distances)
+            else:
+                x = block(x, training=training)
+                measured.append({})
+        if training:
+            self._average_distances(measured)
+        x = tf.nn.silu(self.head_bn(self.head_conv(x), training=training))
+        x = tf.reduce_mean(x, [1, 2])
+        return self.logits(self.head_dropout(x, training=training))
+
+    def live_margins(self) -> tf.Tensor:
+        """[G]: each gate's value minus its threshold, with gradients to the weights and the thresholds."""
+        thresholds = self.table.ladders(tf.convert_to_tensor(self.thresholds))
+        averages = self.table.ladders(tf.convert_to_tensor(self.distances))
+        margins: list[tf.Tensor] = []
+        for block, threshold, average in zip(self.blocks, thresholds, averages, strict=True):
+            if not isinstance(block, SuperBlock):
+                continue
+            kernel = [
+                tf.cast(value >= limit, tf.float32)
+                for value, limit in zip(block.depthwise.ring_values(), threshold["kernel"], strict=True)
+            ]
+            values = block.values({"kernel": kernel}, average)
+            for kind, limits in threshold.items():
+                margins += [value - limit for value, limit in zip(values[kind], limits, strict=True)]
+        return tf.stack(margins)
+
+    def track(self, hold: tf.Tensor) -> None:
+        """After an update: keeps thresholds where a gate can come back, and averages the margins.
+
+        A closed gate's threshold would run away from its value, and take as long to return: margins are held at -0.5
+        or more, thresholds at 0 or more.
+
+        Args:
+          hold: scalar bool; where true the margins, and so the decisions, stay as they are.
+        """
+        values = self.live_margins() + self.thresholds
+        thresholds = tf.clip_by_value(self.thresholds, 0.0, values - CLOSED_MARGIN)
+        self.thresholds.assign(thresholds)
+        step = tf.where(hold, 0.0, 1 - MARGIN_MOMENTUM)
+        self.margins.assign(self.margins + step * (values - thresholds - self.margins))
+
+    def _average_distances(self, measured) -> None:
+        places, values = [], []
+        for by_kind, slices in zip(measured, self.table.slices, strict=True):
+            for kind, distances in by_kind.items():
+                places += range(slices[kind].start, slices[kind].stop)
+                values += distances
+        if not values:
+            return
+        current = tf.stack(values)
+        context = tf.distribute.get_replica_context()
+        if context is not None and context.num_replicas_in_sync > 1:
+            current = context.all_reduce(tf.distribute.ReduceOp.MEAN, current)
+        before = tf.gather(self.distances, places)
+        averaged = before + (1 - DISTANCE_MOMENTUM) * (current - before)
+        self.distances.assign(tf.tensor_scatter_nd_update(self.distances, [[p] for p in places], averaged))
