@@ -1,0 +1,35 @@
+"""Which variables belong to batch norm: they are spared weight decay, and their statistics are averaged."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tf_keras as keras
+
+
+def is_batch_norm(layer) -> bool:
+    """Whether `layer` is a batch norm: of Keras, or any layer with the attribute `is_batch_norm = True`."""
+    kinds = (keras.layers.BatchNormalization, keras.layers.experimental.SyncBatchNormalization)
+    return isinstance(layer, kinds) or getattr(layer, "is_batch_norm", False) is True
+
+
+def batch_norm_variables(model) -> list[tf.Variable]:
+    """All variables (gamma, beta, statistics) of every batch norm within `model`, nested ones included."""
+    layers = [layer for layer in (model, *model.submodules) if is_batch_norm(layer)]
+    return unique([variable for layer in layers for variable in layer.variables])
+
+
+def decayed_variables(model) -> list[tf.Variable]:
+    """The trainable variables that weight decay applies to: all but batch norm's, biases included."""
+    spared = {id(variable) for variable in batch_norm_variables(model)}
+    return [variable for variable in model.trainable_variables if id(variable) not in spared]
+
+
+def averaged_variables(model) -> list[tf.Variable]:
+    """What the official training averages: the trainable variables, then batch norm's moving statistics."""
+    statistics = [variable for variable in batch_norm_variables(model) if not variable.trainable]
+    return unique([*model.trainable_variables, *statistics])
+
+
+def unique(variables) -> list[tf.Variable]:
+    """`variables` without repeats, in order."""
+    return list({id(variable): variable for variable in variables}.values())

@@ -1,0 +1,209 @@
+"""Checkpoints of a run: the last three, the best one, and what to do about a broken one.
+
+Layout of a run directory DIR: `DIR/checkpoints/ckpt-STEP.*`, `DIR/best/ckpt-STEP.*` with
+`DIR/best/best.json`, and `DIR/model.json` (see `weights`). Within a checkpoint model variables are stored
+under `variables`, their moving averages under `averages/shadows`, both by the variables' names.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+
+from autonl_tf.engine.files import read_json, write_json
+from autonl_tf.engine.learner import Learner
+from autonl_tf.engine.names import by_name
+from autonl_tf.engine.strategy import is_chief, task_name
+from autonl_tf.errors import UserError
+
+KEPT = 3
+
+
+def steps_saved(directory: Path) -> list[int]:
+    """The steps of the checkpoints in `directory`, ascending, found by their files: no index to lose."""
+    found = (re.fullmatch(r"ckpt-(\d+)\.index", path.name) for path in directory.glob("ckpt-*.index"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def fault_of(prefix: str | Path) -> str | None:
+    """Why the checkpoint at `prefix` cannot be read in full, or None: every tensor is read and checked."""
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except Exception as error:  # the reader has many ways to fail on bytes that are not what it wrote
+        return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return None
+
+
+def delete(prefix: Path) -> None:
+    """Removes a checkpoint's files, the index first: without it the rest is no checkpoint any more."""
+    for path in [prefix.with_name(prefix.name + ".index"), *prefix.parent.glob(prefix.name + ".data-*")]:
+        path.unlink(missing_ok=True)
+
+
+class Checkpoints:
+    """Saves and restores a `Learner`: step, weights, averages, optimizer slots, state.
+
+    In a cluster every process must call `save`, `save_best` and `restore_latest`; only the chief's files
+    stay.
+
+    Args:
+      directory: the run directory, which all processes of a cluster share.
+      learner: complete (its optimizers' slots exist).
+      tell: where to report a broken checkpoint passed over.
+    """
+
+    def __init__(self, directory: str | Path, learner: Learner, tell: Callable[[str], None] = print):
+        self.directory = Path(directory)
+        self._latest_dir = self.directory / "checkpoints"
+        self._best_dir = self.directory / "best"
+        self._learner = learner
+        self._tell = tell
+        self._chief = is_chief(learner.strategy)
+        self._worker_dir = self.directory / f".saving-{task_name(learner.strategy)}"
+        parts = {
+            "step": learner.step,
+            "variables": by_name(learner.model.variables),
+            "optimizers": learner.optimizers,
+            "state": learner.state,
+            # Random generators of layers live outside model.variables. What is stored by name above is
+            # reached there first and so stored once, under its name.
+            "model": learner.model,
+        }
+        if learner.averages is not None:
+            parts["averages"] = learner.averages
+        self._checkpoint = tf.train.Checkpoint(**parts)
+        # Kept here, not read again: the processes of a cluster must decide alike, whoever writes first.
+        self._best = self._read_best()
+
+    @property
+    def latest(self) -> Path | None:
+        """The prefix of the newest checkpoint."""
+        steps = steps_saved(self._latest_dir)
+        return self._latest_dir / f"ckpt-{steps[-1]}" if steps else None
+
+    @property
+    def best(self) -> dict | None:
+        """`{step, metric, prefix}` of the best copy so far."""
+        if self._best is None:
+            return None
+        return {**self._best, "prefix": self._best_dir / f"ckpt-{self._best['step']}"}
+
+    def _read_best(self) -> dict | None:
+        record = self._best_dir / "best.json"
+        return read_json(record) if record.exists() else None
+
+    def save(self, step: int) -> Path:
+        """Saves at `step`, then removes all but the newest three.
+
+        Raises:
+          UserError: a value that is not finite (nothing is written), or files that cannot be written.
+        """
+        self._check_state(step)
+        prefix = self._write(self._latest_dir, step)
+        if self._chief:
+            for old in steps_saved(self._latest_dir)[:-KEPT]:
+                delete(self._latest_dir / f"ckpt-{old}")
+        return prefix
+
+    def save_best(self, step: int, metric: float) -> bool:
+        """Keeps a copy if `metric` is above every one before; returns whether it is.
+
+        Raises:
+          UserError: as `save`.
+        """
+        if self._best is not None and metric <= self._best["metric"]:
+            return False
+        self._check_state(step)
+        self._write(self._best_dir, step)
+        self._best = {"step": step, "metric": metric}
+        if self._chief:
+            write_json(self._best_dir / "best.json", self._best)
+            for old in steps_saved(self._best_dir):
+                if old != step:
+                    delete(self._best_dir / f"ckpt-{old}")
+        return True
+
+    def restore_latest(self) -> int:
+        """Restores the newest readable checkpoint and returns its step, or 0 where there is none.
+
+        A broken one is passed over, reported and removed, so that the run goes on from the one before.
+
+        Raises:
+          UserError: there are checkpoints but none is readable; or the one there is of another model or
+            optimizer.
+        """
+        if self._chief:
+            self._clear_leftovers()
+        steps = steps_saved(self._latest_dir)
+        faults = []
+        for step in reversed(steps):
+            prefix = self._latest_dir / f"ckpt-{step}"
+            fault = fault_of(prefix)
+            if fault is None:
+                self._restore(prefix)
+                self._drop_broken(faults, step)
+                return step
+            faults.append((prefix, fault))
+        if faults:
+            listed = "; ".join(f"{prefix}: {fault}" for prefix, fault in faults)
+            raise UserError(f"no readable checkpoint: {listed}; remove the run directory to start afresh")
+        return 0
+
+    def _drop_broken(self, faults, good_step: int) -> None:
+        for prefix, fault in faults:
+            self._tell(f"warning: checkpoint {prefix} is broken ({fault}); going on from step {good_step}")
+            if self._chief:
+                delete(prefix)
+
+    def _restore(self, prefix: Path) -> None:
+        try:
+            status = self._checkpoint.read(str(prefix))
+            status.assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"{prefix}: made by another model or other settings: {reason}") from error
+
+    def _write(self, directory: Path, step: int) -> Path:
+        target = directory if self._chief else self._worker_dir
+        prefix = target / f"ckpt-{step}"
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            self._checkpoint.write(str(prefix))
+        except (OSError, tf.errors.OpError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"cannot save {prefix}: {reason}; the newest checkpoint is {self.latest}"
+            ) from error
+        finally:
+            if not self._chief:
+                shutil.rmtree(self._worker_dir, ignore_errors=True)
+        return prefix
+
+    def _check_state(self, step: int) -> None:
+        if step != self._learner.current_step:
+            raise ValueError(f"asked to save step {step}, the learner is at {self._learner.current_step}")
+        if self._learner.averages is not None and self._learner.averages.swapped:
+            raise RuntimeError("a checkpoint saved while the averages are swapped in would mix the two up")
+        names = self._learner.names_not_finite()
+        if names:
+            listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            raise UserError(
+                f"not saved at step {step}: values that are not finite in {listed}; the last good "
+                f"checkpoint is {self.latest or 'none'}; a lower learning rate or a longer warm-up may help"
+            )
+
+    def _clear_leftovers(self) -> None:
+        """Removes what a save cut short by a kill has left: parts, and data without an index."""
+        for directory in (self._latest_dir, self._best_dir):
+            whole = {f"ckpt-{step}" for step in steps_saved(directory)}
+            for path in directory.glob("ckpt-*"):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name.split(".")[0] not in whole or "tempstate" in path.name:
+                    path.unlink(missing_ok=True)

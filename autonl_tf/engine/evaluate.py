@@ -1,0 +1,62 @@
+"""Scores of a model over a whole split, every image counted exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import tensorflow as tf
+
+from autonl_tf.engine.objectives import cross_entropy, hits
+
+
+class Evaluator:
+    """Evaluates `model` again and again with one compiled step."""
+
+    def __init__(self, strategy: tf.distribute.Strategy, model):
+        self._strategy = strategy
+
+        def replica_step(images, labels, weights):
+            logits = model(images, training=False)
+            counted = weights > 0
+            entropies = tf.where(counted, cross_entropy(logits, labels), 0.0)
+            marks = [counted, counted & hits(logits, labels, 1), counted & hits(logits, labels, 5)]
+            counts = tf.stack([tf.reduce_sum(tf.cast(mark, tf.int32)) for mark in marks])
+            return tf.reduce_sum(entropies), counts
+
+        @tf.function
+        def step(images, labels, weights):
+            sums = strategy.run(replica_step, args=(images, labels, weights))
+            return [strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None) for part in sums]
+
+        self._step = step
+
+    def __call__(self, batches: Iterable, expected_count: int) -> dict[str, float]:
+        """The model's scores with the weights it holds now (`MovingAverages.swapped_in` for the averages).
+
+        Args:
+          batches: of (images [B, S, S, 3], labels [B], weights [B], 0 marks padding): a dataset, or what
+            `inputs.distribute` makes. Cross-entropy is without smoothing.
+          expected_count: images the split holds.
+
+        Returns:
+          `top1`, `top5` (of min(5, classes) best) as fractions, `loss`, `count`.
+
+        Raises:
+          RuntimeError: the number of images counted is not `expected_count`.
+        """
+        loss, counts = 0.0, [0, 0, 0]
+        for batch in batches:
+            entropy, marks = self._step(*batch)
+            loss += float(entropy)
+            counts = [total + int(mark) for total, mark in zip(counts, marks.numpy(), strict=True)]
+        seen, top1, top5 = counts
+        if seen != expected_count or seen == 0:
+            raise RuntimeError(f"evaluation counted {seen} images, the split holds {expected_count}")
+        return {"top1": top1 / seen, "top5": top5 / seen, "loss": loss / seen, "count": seen}
+
+
+def evaluate(
+    strategy: tf.distribute.Strategy, model, batches: Iterable, expected_count: int
+) -> dict[str, float]:
+    """One evaluation by a fresh `Evaluator` (which see); keep an `Evaluator` to evaluate repeatedly."""
+    return Evaluator(strategy, model)(batches, expected_count)

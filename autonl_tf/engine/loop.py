@@ -1,0 +1,182 @@
+"""The outer loop: resumes, logs, evaluates, saves, and stops when told or when the numbers go bad."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from autonl_tf.engine.checkpoints import Checkpoints
+from autonl_tf.engine.learner import Learner, Metrics
+from autonl_tf.engine.runlog import RunLog
+from autonl_tf.errors import UserError
+
+EXIT_PREEMPTED = 42  # also what tf.distribute's PreemptionCheckpointHandler exits with
+
+
+class Preempted(SystemExit):
+    """SIGTERM came, the run is saved; the process ends with code 42 and the same command goes on."""
+
+    def __init__(self, step: int):
+        super().__init__(EXIT_PREEMPTED)
+        self.step = step
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The `step` reached and the `start_step` of this call, its last `validation` values (None if it made no
+    evaluation), and the `best` copy as `Checkpoints.best` gives it."""
+
+    step: int
+    start_step: int
+    validation: dict[str, float] | None
+    best: dict | None
+
+
+@dataclass(frozen=True)
+class _Rhythm:
+    total: int
+    loop: int
+    evaluate: int  # 0: never
+    save: int
+
+    def next_stop(self, step: int) -> int:
+        """The next multiple of a period: the host stops at the same steps, interrupted before or not."""
+        periods = [period for period in (self.loop, self.evaluate, self.save) if period]
+        return min(self.total, *((step // period + 1) * period for period in periods))
+
+    def due(self, period: int, step: int) -> bool:
+        return period > 0 and (step % period == 0 or step == self.total)
+
+
+def run_training(
+    strategy: tf.distribute.Strategy,
+    learner: Learner,
+    train_function: Callable[..., Metrics],
+    make_batches: Callable[[int], object],
+    *,
+    total_steps: int,
+    steps_per_loop: int,
+    log: RunLog,
+    checkpoints: Checkpoints,
+    evaluate: Callable[[], dict[str, float]] | None = None,
+    evaluate_every: int | None = None,
+    save_every: int,
+    on_loop: Callable[[int, dict[str, float]], dict[str, float] | None] | None = None,
+) -> TrainingResult:
+    """Trains up to `total_steps`, from the newest checkpoint if there is one.
+
+    Args:
+      train_function: of `learner.make_train_function`.
+      make_batches: step -> iterator over a distributed dataset (`inputs.distribute`) that goes on as an
+        uninterrupted run's would from that step.
+      steps_per_loop: steps the device makes between two visits of the host.
+      evaluate: scores the model, and swaps the averages in itself if they are to be scored; called every
+        `evaluate_every` steps and at the end. Its `top1` decides on the best copy.
+      save_every: steps between checkpoints; one is saved at the end too.
+      on_loop: `(step, mean values of the loop)`, after every loop, before its line is logged and before any
+        save; may assign to the learner's state, and returns further values to log, or None.
+
+    Raises:
+      UserError: a loss that is not finite, a checkpoint that cannot be saved, periods out of range, or a run
+        directory that is further than `total_steps`.
+      Preempted: SIGTERM came (to any process of a cluster); saved, exit code 42.
+    """
+    if min(total_steps, steps_per_loop, save_every) < 1 or (
+        evaluate is not None and not (evaluate_every or 0) > 0
+    ):
+        raise UserError(
+            "steps in all, per loop, between checkpoints and between evaluations must be at least 1"
+        )
+    rhythm = _Rhythm(total_steps, steps_per_loop, evaluate_every if evaluate else 0, save_every)
+    start = checkpoints.restore_latest()
+    if start > total_steps:
+        raise UserError(
+            f"{checkpoints.latest}: the run is at step {start} already, beyond the {total_steps} asked for"
+        )
+    log.resume(start)
+    if start:
+        log.message(f"resumed at step {start} from {checkpoints.latest}")
+    step, validation = start, None
+    try:
+        with _Sigterm() as sigterm:
+            iterator = make_batches(start) if start < total_steps else None
+            while step < total_steps:
+                stop = rhythm.next_stop(step)
+                _train(learner, train_function, iterator, step, stop, log, checkpoints, on_loop)
+                step = stop
+                if rhythm.due(rhythm.evaluate, step):
+                    validation = _evaluate(evaluate, step, log, checkpoints)
+                stopping = _on_any_process(strategy, sigterm.received)
+                if stopping or rhythm.due(save_every, step):
+                    saved = checkpoints.save(step)
+                if stopping and step < total_steps:
+                    log.message(
+                        f"stopped by SIGTERM at step {step}, saved as {saved}: the same command goes on"
+                    )
+                    raise Preempted(step)
+    finally:
+        log.close()
+    return TrainingResult(step, start, validation, checkpoints.best)
+
+
+def _train(learner, train_function, iterator, step, stop, log, checkpoints, on_loop) -> None:
+    began = time.monotonic()
+    metrics = train_function(iterator, stop - step)
+    seconds = time.monotonic() - began
+    bad = metrics.pop("non_finite_step", None)
+    if bad is not None:
+        raise UserError(
+            f"the loss is not finite at step {int(bad[0])}; "
+            f"the last good checkpoint is {checkpoints.latest or 'none'}; a lower learning rate, a longer "
+            "warm-up or a larger batch may help: start again in another run directory with such settings"
+        )
+    if learner.current_step != stop:
+        raise RuntimeError(f"the train function went to step {learner.current_step}, not {stop}")
+    values = {name: total / weight for name, (total, weight) in metrics.items() if weight}
+    if on_loop is not None:
+        values.update(on_loop(stop, dict(values)) or {})
+    log.write("train", stop, values)
+    shown = {name: values[name] for name in ("loss", "top1") if name in values}
+    log.progress(stop, seconds, stop - step, shown)
+
+
+def _evaluate(evaluate, step, log, checkpoints) -> dict[str, float]:
+    values = dict(evaluate())
+    log.write("validation", step, values)
+    best = "top1" in values and checkpoints.save_best(step, values["top1"])
+    listed = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    log.message(f"step {step}: validation {listed}{' (best so far)' if best else ''}")
+    return values
+
+
+def _on_any_process(strategy, flag: bool) -> bool:
+    """Whether `flag` holds on any process: all of a cluster must save at the same step."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return flag
+    flags = strategy.experimental_distribute_values_from_function(lambda _: tf.constant(int(flag)))
+    return int(strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None)) > 0
+
+
+class _Sigterm:
+    """Notes SIGTERM instead of dying, within the context; only a program's main thread may."""
+
+    def __init__(self):
+        self.received = False
+        self._before = None
+
+    def __enter__(self) -> _Sigterm:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def _note(self, number, frame) -> None:
+        self.received = True
+
+    def __exit__(self, *exception) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)

@@ -1,0 +1,83 @@
+"""What training minimizes and counts: cross-entropy, weight decay, top-k."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import tensorflow as tf
+
+from autonl_tf.engine.batch_norm import decayed_variables
+
+
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
+    """Softmax cross-entropy per example: logits [B, K], labels int [B] -> float32 [B].
+
+    With smoothing a the target is `(1 - a) * onehot + a / K` over K classes.
+    """
+    logits = tf.cast(logits, tf.float32)
+    classes = logits.shape[-1]
+    targets = tf.one_hot(
+        labels, classes, 1.0 - label_smoothing + label_smoothing / classes, label_smoothing / classes
+    )
+    return tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+
+
+def weight_decay(variables: Iterable[tf.Variable], rate: float) -> tf.Tensor:
+    """`rate * sum(v^2) / 2` over all elements of `variables`: scalar float32."""
+    halves = [tf.nn.l2_loss(tf.cast(variable, tf.float32)) for variable in variables]
+    return rate * tf.add_n(halves) if halves else tf.constant(0.0)
+
+
+def hits(logits: tf.Tensor, labels: tf.Tensor, k: int) -> tf.Tensor:
+    """Whether the label is among the k best: logits [B, K], labels int [B] -> bool [B].
+
+    A k above K counts as K. Equal logits rank by class number, so that a network with constant output does
+    not score 100%; a row with a value that is not finite is never a hit.
+    """
+    logits = tf.cast(logits, tf.float32)
+    classes = logits.shape[-1]
+    is_label = tf.one_hot(labels, classes, on_value=True, off_value=False, dtype=tf.bool)
+    own = tf.reduce_sum(tf.where(is_label, logits, 0.0), axis=-1, keepdims=True)  # [B, 1]
+    before = tf.range(classes) < tf.cast(labels, tf.int32)[:, tf.newaxis]  # [B, K]
+    ahead = (logits > own) | ((logits == own) & before)
+    rank = tf.reduce_sum(tf.cast(ahead, tf.int32), axis=-1)
+    return (rank < min(k, classes)) & tf.reduce_all(tf.math.is_finite(logits), axis=-1)
+
+
+def classification_terms(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float):
+    """Logits [B, K], labels int [B] -> the sum over the batch of the cross-entropy, and the metrics cross_entropy,
+    top1 and top5 as (sum, weight)."""
+    entropy = tf.reduce_sum(cross_entropy(logits, labels, label_smoothing))
+    count = tf.cast(tf.shape(labels)[0], tf.float32)
+    metrics = {"cross_entropy": (entropy, count)}
+    for k in (1, 5):
+        metrics[f"top{k}"] = (tf.reduce_sum(tf.cast(hits(logits, labels, k), tf.float32)), count)
+    return entropy, metrics
+
+
+def classification_objective(
+    model,
+    *,
+    global_batch_size: int,
+    num_replicas: int,
+    label_smoothing: float = 0.0,
+    weight_decay_rate: float = 0.0,
+) -> Callable:
+    """The objective `(images [B, S, S, 3], labels [B], step) -> (loss, metrics)` of plain training.
+
+    The SUM of the loss over replicas is: cross-entropy averaged over the `global_batch_size` examples of all
+    replicas, plus weight decay over every trainable variable that is not batch norm. Metrics are pairs
+    (sum, weight) whose sums over replicas and steps divide to the mean: cross_entropy, weight_decay, top1,
+    top5.
+    """
+    decayed = decayed_variables(model)
+
+    def objective(images, labels, step):
+        del step  # nothing here depends on it; the search's objective does
+        logits = model(images, training=True)
+        entropy, metrics = classification_terms(logits, labels, label_smoothing)
+        decay = weight_decay(decayed, weight_decay_rate)
+        metrics["weight_decay"] = (decay, tf.constant(1.0))
+        return entropy / global_batch_size + decay / num_replicas, metrics
+
+    return objective

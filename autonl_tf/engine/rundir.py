@@ -1,0 +1,186 @@
+"""A run directory explains itself before step 1; it belongs to one set of flags, one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import socket
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+import autonl_tf
+from autonl_tf.engine.files import read_json, write_json, write_text
+from autonl_tf.errors import UserError
+
+CONFIG = "config.json"
+LOCK = ".lock"
+_RESULTS = ("checkpoints", "best", "metrics.jsonl")
+
+
+class RunDirectory:
+    """A prepared directory and the lock on it, held until `close`, the end of `with`, or of the process."""
+
+    def __init__(self, path: Path, notes: list[str], lock_file):
+        self.path = path
+        self.notes = notes  # what changed since the run began that does not forbid going on
+        self._lock_file = lock_file
+
+    def close(self) -> None:
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+
+def prepare(
+    directory: str | Path,
+    settings: dict,
+    comparable: dict,
+    files: dict[str, str] | None = None,
+    *,
+    is_chief: bool = True,
+) -> RunDirectory:
+    """Makes `directory` the home of this run, or finds it to be so already.
+
+    Args:
+      settings: every resolved setting, JSON values; written to config.json with versions and the git commit.
+      comparable: flag name -> value, JSON values: what must be the same for the run to go on. What a user may
+        change between two starts (how often to log) stays out.
+      files: name -> text of further files that define the run (arch.txt); they too must be the same.
+      is_chief: in a cluster, other processes neither write nor lock.
+
+    Raises:
+      UserError: another process works there; the directory was made with other settings (the first
+        differing flag, both values) or files; it holds results but no config.json; it cannot be written.
+    """
+    directory, files = Path(directory), files or {}
+    if not is_chief:
+        return RunDirectory(directory, [], None)
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory}: is a file, a run directory is needed")
+    _check(directory, comparable, files)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock_file = _lock(directory)
+    except OSError as error:
+        raise UserError(f"{directory}: cannot be written: {error.strerror}") from error
+    try:
+        # Once more under the lock: another process may have been quicker.
+        before = _check(directory, comparable, files)
+        config = {
+            "settings": settings,
+            "comparable": comparable,
+            "versions": versions(),
+            "git_commit": git_commit(),
+        }
+        for name, text in files.items():
+            write_text(directory / name, text)
+        write_json(directory / CONFIG, config)
+    except BaseException:
+        lock_file.close()
+        raise
+    return RunDirectory(directory, _notes(before, config), lock_file)
+
+
+def versions() -> dict[str, str]:
+    """Of everything whose numerics matter."""
+    return {
+        "autonl_tf": autonl_tf.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "tf_keras": keras.__version__,
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the package's own source tree, `-dirty` appended if changed; None outside a clone."""
+    root = Path(autonl_tf.__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _lock(directory: Path):
+    file = open(directory / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - the open file is the lock
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read().strip() or "another process"
+        file.close()
+        raise UserError(
+            f"{directory}: in use by {owner}; choose another --model_dir or wait for it"
+        ) from None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    return file
+
+
+def _check(directory: Path, comparable: dict, files: dict[str, str]) -> dict | None:
+    """The config.json of a directory that is this run's, None for a fresh one."""
+    path = directory / CONFIG
+    if not path.exists():
+        results = [name for name in _RESULTS if (directory / name).exists()]
+        if results:
+            raise UserError(f"{directory}: holds {', '.join(results)} but no {CONFIG}: not a run directory")
+        return None
+    config = read_json(path)
+    if not isinstance(config.get("comparable"), dict):
+        raise UserError(f"{path}: not written by this program: it has no settings to compare")
+    _compare(directory, config["comparable"], comparable)
+    for name, text in files.items():
+        found = directory / name
+        if found.exists() and found.read_text(encoding="utf-8") != text:
+            raise UserError(f"{directory}: was made with another {name}{_first_difference(found, text)}")
+    return config
+
+
+def _compare(directory: Path, before: dict, now: dict) -> None:
+    for flag in [*now, *(name for name in before if name not in now)]:
+        old, new = before.get(flag), now.get(flag)
+        if isinstance(new, tuple):
+            new = list(new)
+        if flag not in before or flag not in now or old != new:
+            was = old if flag in before else "(absent)"
+            is_now = new if flag in now else "(absent)"
+            raise UserError(
+                f"{directory}: was made with --{flag}={was}, now it is --{flag}={is_now}; "
+                "choose another --model_dir or the same settings"
+            )
+
+
+def _first_difference(path: Path, text: str) -> str:
+    old, new = path.read_text(encoding="utf-8").splitlines(), text.splitlines()
+    for number, (before, now) in enumerate(zip(old, new, strict=False), start=1):
+        if before != now:
+            return f" (line {number}: {before!r}, now {now!r})"
+    return f" ({len(old)} lines, now {len(new)})"
+
+
+def _notes(before: dict | None, now: dict) -> list[str]:
+    if before is None:
+        return []
+    changed = {**before.get("versions", {}), "git_commit": before.get("git_commit")}
+    current = {**now["versions"], "git_commit": now["git_commit"]}
+    return [
+        f"{name} was {old} when this run was last started, is {current[name]} now"
+        for name, old in changed.items()
+        if name in current and current[name] != old
+    ]

@@ -1,0 +1,176 @@
+"""What a run reports: metrics.jsonl, TensorBoard, and lines for who is watching."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+import tensorflow as tf
+
+from autonl_tf.engine.files import write_text
+from autonl_tf.errors import UserError
+
+METRICS = "metrics.jsonl"
+_PLAIN_SECONDS = 10.0  # at most one plain progress line in this time
+
+
+class RunLog:
+    """The log of a run directory.
+
+    metrics.jsonl holds one JSON object a line, `{"step", "epoch", "phase", "values": {name: number}}`
+    with step the updates made, and nothing that depends on the clock: an interrupted and resumed run writes
+    the same file as an uninterrupted one. Speed goes to TensorBoard (`DIR/tensorboard`) and to the
+    progress line.
+
+    Args:
+      directory: the run directory; must exist.
+      total_steps: for the time left.
+      images_per_step: the global batch, for images per second.
+      steps_per_epoch: for the epoch; None leaves it out.
+      is_chief: other processes of a cluster write nothing and show nothing.
+      stream: for the progress; rewritten line on a terminal, plain lines elsewhere.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        total_steps: int,
+        *,
+        images_per_step: int,
+        steps_per_epoch: float | None = None,
+        is_chief: bool = True,
+        stream: TextIO | None = None,
+    ):
+        self.directory = Path(directory)
+        self._total_steps = total_steps
+        self._images_per_step = images_per_step
+        self._steps_per_epoch = steps_per_epoch
+        self._chief = is_chief
+        self._stream = sys.stderr if stream is None else stream
+        self._terminal = self._stream.isatty()
+        self._line_open = False
+        self._last_plain = -math.inf
+        self._loops = 0
+        self._seconds_per_step = 0.0
+        self._file = None
+        self._writer = None
+
+    def resume(self, step: int) -> None:
+        """Opens the log to go on behind `step`: later lines, and a last line cut short, are dropped.
+
+        Raises:
+          UserError: a line that is no record, before the last one.
+        """
+        if not self._chief:
+            return
+        path = self.directory / METRICS
+        kept = _kept_lines(path, step) if path.exists() else []
+        write_text(path, "".join(kept))
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        self._writer = tf.summary.create_file_writer(str(self.directory / "tensorboard"))
+
+    def write(self, phase: str, step: int, values: dict[str, float]) -> None:
+        """One record to metrics.jsonl and TensorBoard (`phase/name`), on disk when this returns.
+
+        Values that are not finite are written as null, JSON having no such number.
+        """
+        if not self._chief:
+            return
+        if self._file is None:
+            raise RuntimeError("RunLog.resume(step) comes first")
+        numbers = {name: float(value) for name, value in values.items()}
+        record = {
+            "step": step,
+            "epoch": round(step / self._steps_per_epoch, 6) if self._steps_per_epoch else None,
+            "phase": phase,
+            "values": {name: value if math.isfinite(value) else None for name, value in numbers.items()},
+        }
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        self._scalars(phase, step, numbers)
+
+    def image(self, name: str, step: int, image) -> None:
+        """An image for TensorBoard: uint8 [H, W, 3]."""
+        if self._writer is not None:
+            with self._writer.as_default():
+                tf.summary.image(name, image[tf.newaxis], step=step)
+
+    def progress(self, step: int, seconds: float, steps: int, values: dict[str, float]) -> None:
+        """Shows where the run is: `steps` steps up to `step` have just taken `seconds`."""
+        if not self._chief:
+            return
+        now = seconds / max(steps, 1)
+        self._loops += 1
+        before = self._seconds_per_step
+        # The first loop's time is mostly compilation: the second replaces it, later ones are smoothed.
+        self._seconds_per_step = now if self._loops <= 2 else 0.8 * before + 0.2 * now
+        rate = self._images_per_step / max(self._seconds_per_step, 1e-9)
+        self._scalars("speed", step, {"images_per_second": self._images_per_step / max(now, 1e-9)})
+        shown = " ".join(f"{name} {value:.4g}" for name, value in values.items())
+        left = format_seconds((self._total_steps - step) * self._seconds_per_step)
+        line = f"step {step}/{self._total_steps} {shown} | {rate:.1f} images/s, {left} left"
+        if self._terminal:
+            self._stream.write("\r\033[K" + line)
+            self._stream.flush()
+            self._line_open = True
+        elif step >= self._total_steps or time.monotonic() - self._last_plain >= _PLAIN_SECONDS:
+            self._last_plain = time.monotonic()
+            print(line, file=self._stream, flush=True)
+
+    def message(self, text: str) -> None:
+        """A line of its own."""
+        if not self._chief:
+            return
+        if self._line_open:
+            self._stream.write("\n")
+            self._line_open = False
+        print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Ends the progress line and closes the files; the log may be resumed again."""
+        if self._line_open:
+            self._stream.write("\n")
+            self._stream.flush()
+            self._line_open = False
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _scalars(self, phase: str, step: int, values: dict[str, float]) -> None:
+        if self._writer is None:
+            return
+        with self._writer.as_default():
+            for name, value in values.items():
+                tf.summary.scalar(f"{phase}/{name}", value, step=step)
+
+
+def _kept_lines(path: Path, step: int) -> list[str]:
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            if not line.endswith("\n"):
+                raise ValueError("no end of line")
+            of_step = json.loads(line)["step"]
+        except (ValueError, KeyError, TypeError) as error:
+            if number == len(lines):
+                break
+            raise UserError(f"{path}: line {number} is not a record of a run") from error
+        if of_step <= step:
+            kept.append(line)
+    return kept
+
+
+def format_seconds(seconds: float) -> str:
+    """`2h05m`, `3m20s`, `12s`."""
+    seconds = round(max(seconds, 0.0))
+    if seconds >= 3600:
+        return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
+    return f"{seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"{seconds}s"

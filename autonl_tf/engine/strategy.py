@@ -1,0 +1,137 @@
+"""Which devices a run uses: one tf.distribute.Strategy per kind, every failure a `UserError`."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+
+import tensorflow as tf
+
+from autonl_tf.errors import UserError
+
+KINDS = ("auto", "cpu", "mirrored", "multiworker", "tpu")
+
+
+def make_strategy(
+    kind: str, *, tpu: str | None = None, tpu_zone: str | None = None, gcp_project: str | None = None
+) -> tf.distribute.Strategy:
+    """The strategy of `kind`.
+
+    `auto`: `tpu` when a TPU is named, else `multiworker` when TF_CONFIG is set, else `mirrored` with more
+    than one GPU, else the one device there is. `cpu`: one device, the processor, whatever else is there.
+    `mirrored`: all GPUs of this machine, or all logical CPU devices where there is none.
+
+    Raises:
+      UserError: unknown kind; `tpu` without an address or unreachable; `multiworker` without a usable
+        TF_CONFIG; a TPU option given with a strategy that does not use it.
+    """
+    if kind not in KINDS:
+        raise UserError(f"--strategy={kind}: unknown, accepted are {', '.join(KINDS)}")
+    if kind == "auto":
+        kind = _choose(tpu)
+    if kind != "tpu":
+        for flag, value in (("tpu", tpu), ("tpu_zone", tpu_zone), ("gcp_project", gcp_project)):
+            if value:
+                raise UserError(f"--{flag}={value}: only for --strategy=tpu, this run uses {kind}")
+    if kind == "tpu":
+        return _tpu_strategy(tpu, tpu_zone, gcp_project)
+    if kind == "multiworker":
+        _check_tf_config(os.environ.get("TF_CONFIG", ""))
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except (tf.errors.OpError, RuntimeError, ValueError) as error:
+            raise UserError(f"--strategy=multiworker: cannot join the cluster: {_one_line(error)}") from error
+    gpus = tf.config.list_logical_devices("GPU")
+    if kind == "mirrored":
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        return _mirrored(tuple(device.name for device in devices))
+    return tf.distribute.OneDeviceStrategy(gpus[0].name if gpus and kind == "one" else "/device:CPU:0")
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
+    # One for the process: two of them on the same CPU devices mistake each other's collective operations.
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def _choose(tpu: str | None) -> str:
+    if tpu:
+        return "tpu"
+    if os.environ.get("TF_CONFIG"):
+        return "multiworker"
+    return "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one"
+
+
+def _tpu_strategy(tpu, tpu_zone, gcp_project) -> tf.distribute.Strategy:
+    if not tpu:
+        raise UserError("--strategy=tpu needs --tpu: a TPU's name, grpc://ADDRESS, or local on a TPU VM")
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+            tpu=tpu, zone=tpu_zone, project=gcp_project
+        )
+        if tpu != "local":
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return tf.distribute.TPUStrategy(resolver)
+    except Exception as error:  # the resolver raises whatever its HTTP client, gRPC or the runtime raise
+        raise UserError(f"--tpu={tpu}: no TPU to be reached there: {_one_line(error)}") from error
+
+
+def _check_tf_config(text: str) -> None:
+    if not text:
+        raise UserError(
+            "--strategy=multiworker needs the environment variable TF_CONFIG (cluster and task as JSON)"
+        )
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        addresses = cluster[task["type"]]
+        addresses[int(task["index"])]
+    except ValueError as error:
+        raise UserError(f"TF_CONFIG is not valid: {_one_line(error)}") from error
+    except (KeyError, TypeError, IndexError) as error:
+        raise UserError(
+            "TF_CONFIG must hold cluster (lists of host:port by task type) and task (type, and index within "
+            f"its list): {type(error).__name__} {_one_line(error)}"
+        ) from error
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes what one process alone may write (metrics, pictures, configuration)."""
+    task_type, task_id, cluster = _task(strategy)
+    if task_type is None:
+        return True
+    return task_type == "chief" or (task_type == "worker" and task_id == 0 and "chief" not in cluster)
+
+
+def task_name(strategy: tf.distribute.Strategy) -> str:
+    """This process's name among its peers, such as `worker-1`; `chief-0` where there is but one process."""
+    task_type, task_id, _ = _task(strategy)
+    return "chief-0" if task_type is None else f"{task_type}-{task_id}"
+
+
+def _task(strategy):
+    resolver = strategy.cluster_resolver
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
+        return None, None, {}
+    return resolver.task_type, resolver.task_id, resolver.cluster_spec().as_dict()
+
+
+def per_replica_batch_size(strategy: tf.distribute.Strategy, batch_size: int, flag: str) -> int:
+    """`batch_size` images over all replicas -> images per replica.
+
+    Raises:
+      UserError: naming `flag`, when the replicas do not divide the batch.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch_size < 1 or batch_size % replicas:
+        raise UserError(
+            f"--{flag}={batch_size}: must be a positive multiple of the number of replicas, {replicas}"
+        )
+    return batch_size // replicas
+
+
+def _one_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

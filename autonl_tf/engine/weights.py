@@ -1,0 +1,138 @@
+"""Weights out of a checkpoint into a bare model, without the optimizer that made them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from autonl_tf.engine.checkpoints import fault_of, steps_saved
+from autonl_tf.engine.files import read_json, write_json
+from autonl_tf.engine.names import by_name
+from autonl_tf.errors import UserError
+
+MODEL_JSON = "model.json"
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+class Loaded(NamedTuple):
+    """Which checkpoint the weights came from, its step, and whether they are the moving averages."""
+
+    prefix: str
+    step: int
+    averages: bool
+
+
+def write_model_json(directory: str | Path, description: dict) -> None:
+    """Describes the network of a run directory, whole or not at all."""
+    write_json(Path(directory) / MODEL_JSON, description)
+
+
+def read_model_json(path: str | Path) -> dict:
+    """The description beside a checkpoint: `path` is a run directory, or a checkpoint prefix within one.
+
+    Raises:
+      UserError: there is none, or it is not a JSON object.
+    """
+    path = Path(path)
+    places = [path] if path.is_dir() else [path.parent, path.parent.parent]
+    for place in places:
+        if (place / MODEL_JSON).is_file():
+            return read_json(place / MODEL_JSON)
+    raise UserError(
+        f"{path}: no {MODEL_JSON} beside this checkpoint (looked in {', '.join(map(str, places))})"
+    )
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The prefix that `path` means: a prefix, or a run directory (its best copy if any, else its latest).
+
+    A broken checkpoint of a run directory is passed over for an older one.
+
+    Raises:
+      UserError: nothing there, or nothing readable.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        prefix = path.with_suffix("") if path.suffix == ".index" else path
+        if not prefix.with_name(prefix.name + ".index").is_file():
+            raise UserError(
+                f"{path}: no checkpoint there (a run directory or a prefix such as DIR/best/ckpt-100)"
+            )
+        candidates = [prefix]
+    else:
+        candidates = _candidates(path)
+        if not candidates:
+            raise UserError(f"{path}: no checkpoint in this directory (best/ and checkpoints/ hold none)")
+    faults = []
+    for prefix in candidates:
+        fault = fault_of(prefix)
+        if fault is None:
+            return prefix
+        faults.append(f"{prefix}: {fault}")
+    raise UserError("cannot read the checkpoint: " + "; ".join(faults))
+
+
+def _candidates(directory: Path) -> list[Path]:
+    best, record = [], directory / "best" / "best.json"
+    if record.is_file():
+        best = [directory / "best" / f"ckpt-{read_json(record).get('step')}"]
+    latest = directory / "checkpoints"
+    return best + [latest / f"ckpt-{step}" for step in reversed(steps_saved(latest))]
+
+
+def load_weights(path: str | Path, model, use_averages: bool = True) -> Loaded:
+    """Loads every variable of `model` from a checkpoint of `checkpoints.Checkpoints`.
+
+    With `use_averages` a variable that was averaged takes its average; one that never was (a layer's own
+    counter) takes its plain value. All or nothing: the model is unchanged if anything does not fit.
+
+    Args:
+      path: see `find_checkpoint`.
+
+    Raises:
+      UserError: no readable checkpoint; no averages in it; or variables missing, unexpected or of another
+        shape.
+    """
+    prefix = find_checkpoint(path)
+    reader = tf.train.load_checkpoint(str(prefix))
+    shapes = reader.get_variable_to_shape_map()
+    plain, averages = _stored(shapes, "variables/"), _stored(shapes, "averages/shadows/")
+    if not plain:
+        raise UserError(f"{prefix}: not a checkpoint of this program (its variables have other keys)")
+    if use_averages and not averages:
+        raise UserError(
+            f"{prefix}: holds no moving averages; load the plain variables instead (--use_averages=false)"
+        )
+    stored = {**plain, **averages} if use_averages else plain
+    wanted = by_name(model.variables)
+    problems = _problems(wanted, stored, shapes)
+    if problems:
+        raise UserError(f"{prefix}: does not fit the network: {'; '.join(problems)}")
+    for name, variable in wanted.items():
+        variable.assign(tf.cast(reader.get_tensor(stored[name]), variable.dtype))
+    return Loaded(str(prefix), int(reader.get_tensor("step" + _VALUE)), use_averages)
+
+
+def _stored(shapes, head: str) -> dict[str, str]:
+    """Variable name -> key, for the keys under `head`; a key writes / as .S and . as two dots."""
+    found = {}
+    for key in shapes:
+        if key.startswith(head) and key.endswith(_VALUE):
+            escaped = key[len(head) : -len(_VALUE)]
+            found[escaped.replace("..", "\0").replace(".S", "/").replace("\0", ".")] = key
+    return found
+
+
+def _problems(wanted, stored, shapes) -> list[str]:
+    kinds = {
+        "missing": [name for name in wanted if name not in stored],
+        "unexpected": [name for name in stored if name not in wanted],
+        "other shape": [
+            f"{name} (checkpoint {tuple(shapes[stored[name]])}, network {tuple(variable.shape)})"
+            for name, variable in wanted.items()
+            if name in stored and tuple(shapes[stored[name]]) != tuple(variable.shape)
+        ],
+    }
+    return [f"{len(names)} {kind}: {', '.join(sorted(names))}" for kind, names in kinds.items() if names]

@@ -1,0 +1,127 @@
+"""What needs processes of their own: several devices, and a signal."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from engine_tiny_run import Run
+
+from autonl_tf.engine import loop
+from autonl_tf.engine.checkpoints import steps_saved
+
+PROGRAM = Path(__file__).with_name("engine_tiny_run.py")
+
+
+def start(directory, *options, tf_config=None) -> subprocess.Popen:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    environment.pop("TF_CONFIG", None)
+    if tf_config is not None:
+        environment["TF_CONFIG"] = json.dumps(tf_config)
+    command = [sys.executable, str(PROGRAM), str(directory), *options]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process) -> tuple[int, str]:
+    _, errors = process.communicate(timeout=120)
+    return process.returncode, errors
+
+
+def wait_for_metrics(directory, process) -> Path:
+    """Waits until the run in `directory` has logged something."""
+    metrics = directory / "metrics.jsonl"
+    deadline = time.monotonic() + 90
+    while not (metrics.exists() and metrics.read_text().count("\n")):
+        assert time.monotonic() < deadline and process.poll() is None, finish(process)
+        time.sleep(0.05)
+    return metrics
+
+
+def records(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Runs alike on one and two devices, see `engine_tiny_run.compare_devices`."""
+    root = tmp_path_factory.mktemp("devices")
+    code, errors = finish(start(root, "--compare"))
+    assert code == 0, errors
+    return root
+
+
+def test_two_devices_and_one_agree_step_by_step_without_batch_norm(runs):
+    one, two = records(runs / "plain1"), records(runs / "plain2")
+    assert [(r["step"], r["phase"]) for r in one] == [(r["step"], r["phase"]) for r in two]
+    for first, second in zip(one, two, strict=True):
+        assert first["values"].keys() == second["values"].keys()
+        for name, value in first["values"].items():
+            assert second["values"][name] == pytest.approx(value, rel=2e-6), (first["step"], name)
+    single, pair = (np.load(runs / name / "everything.npz") for name in ("plain1", "plain2"))
+    for name in single.files:
+        np.testing.assert_allclose(pair[name], single[name], rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+def test_evaluation_counts_the_same_images_on_two_devices(runs):
+    names = ("plain1", "plain2", "norm2")
+    one, two, norm = (json.loads((runs / name / "evaluation.json").read_text()) for name in names)
+    assert (one["count"], one["top1"], one["top5"]) == (two["count"], two["top1"], two["top5"])
+    assert one["count"] == norm["count"] == 37
+
+
+def test_sigterm_saves_and_exits_42_and_the_rest_is_as_if_nothing_had_been(tmp_path):
+    process = start(tmp_path / "run", "--pause=0.3")
+    metrics = wait_for_metrics(tmp_path / "run", process)
+    process.send_signal(signal.SIGTERM)
+    code, errors = finish(process)
+    assert code == loop.EXIT_PREEMPTED == 42, errors
+    saved = records(tmp_path / "run")[-1]["step"]
+    assert 0 < saved < 20
+    assert f"stopped by SIGTERM at step {saved}" in errors
+    resumed, whole = Run(), Run()
+    assert resumed.go(tmp_path / "run").start_step == saved
+    whole.go(tmp_path / "whole")
+    expected = whole.everything()
+    for name, value in resumed.everything().items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    assert metrics.read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+
+
+def free_ports(count) -> list[int]:
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_of_two_workers_saves_both_at_the_same_step(tmp_path):
+    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    workers = [
+        start(
+            tmp_path / "run",
+            "--pause=0.3",
+            tf_config={"cluster": cluster, "task": {"type": "worker", "index": index}},
+        )
+        for index in range(2)
+    ]
+    try:
+        wait_for_metrics(tmp_path / "run", workers[0])
+        workers[1].send_signal(signal.SIGTERM)
+        (chief_code, chief_errors), (code, errors) = (finish(worker) for worker in workers)
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert (chief_code, code) == (42, 42), chief_errors + errors
+    saved = records(tmp_path / "run")[-1]["step"]
+    assert f"stopped by SIGTERM at step {saved}" in chief_errors
+    assert "stopped by" not in errors  # the chief alone reports
+    assert max(steps_saved(tmp_path / "run" / "checkpoints")) == saved
+    assert not list((tmp_path / "run").glob(".saving-*"))

@@ -1,0 +1,118 @@
+"""Optimizer, averages and learning rate against numbers of the official training."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from autonl_tf.engine.averages import MovingAverages
+from autonl_tf.engine.optimizer import TF1RMSprop
+from autonl_tf.engine.schedules import WarmupStaircase, scale_learning_rate
+from autonl_tf.errors import UserError
+
+GOLDEN = Path(__file__).parents[1] / "testdata" / "train"
+
+
+class FromTable(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, rates):
+        self.rates = tf.constant(rates)
+
+    def __call__(self, step):
+        return self.rates[tf.cast(step, tf.int32)]
+
+
+def test_optimizer_and_averages_follow_the_official_ones():
+    golden = np.load(GOLDEN / "rmsprop_ema.npz")
+    variable = tf.Variable(golden["w0"], name="w")
+    optimizer = TF1RMSprop(FromTable(golden["lr"]))
+    averages = MovingAverages([variable], 0.9999)
+
+    @tf.function  # traced once, applied 25 times: slots must not start anew
+    def step(gradient, step_after):
+        optimizer.apply_gradients([(gradient, variable)])
+        averages.update(step_after)
+
+    for index, gradient in enumerate(golden["grads"]):
+        step(tf.constant(gradient), tf.constant(index + 1, tf.int64))
+        np.testing.assert_allclose(variable.numpy(), golden["w"][index], rtol=2e-7, atol=3e-8)
+        np.testing.assert_allclose(averages.shadows["w"].numpy(), golden["ema"][index], rtol=2e-7, atol=3e-8)
+
+
+def test_eager_steps_equal_traced_ones():
+    golden = np.load(GOLDEN / "rmsprop_ema.npz")
+    variable, optimizer = tf.Variable(golden["w0"], name="w"), TF1RMSprop(FromTable(golden["lr"]))
+    for gradient in golden["grads"]:
+        optimizer.apply_gradients([(tf.constant(gradient), variable)])
+    np.testing.assert_allclose(variable.numpy(), golden["w"][-1], rtol=2e-7, atol=3e-8)
+
+
+def test_optimizer_config_round_trips():
+    optimizer = TF1RMSprop(0.25, rho=0.8, momentum=0.7, epsilon=0.01)
+    again = TF1RMSprop.from_config(optimizer.get_config())
+    assert (again.rho, again.momentum, again.epsilon) == (0.8, 0.7, 0.01)
+    assert float(again.learning_rate) == 0.25
+
+
+def test_sparse_gradients_are_refused():
+    variable = tf.Variable(tf.zeros([3, 2]), name="table")
+    with pytest.raises(TypeError, match="dense"):
+        TF1RMSprop(0.1).apply_gradients([(tf.IndexedSlices(tf.ones([1, 2]), [0], [3, 2]), variable)])
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_learning_rates_equal_the_official_ones(traced):
+    cases = json.loads((GOLDEN / "learning_rate.json").read_text())
+    cases = [case for case in cases if case["decay"] == "exponential"]
+    assert len(cases) >= 2
+    for case in cases:
+        warmup_epochs = max(0, case["warmup_epochs"])  # -1 stood for none
+        schedule = WarmupStaircase(case["initial_lr"], case["steps_per_epoch"], warmup_epochs)
+        schedule = tf.function(schedule.__call__) if traced else schedule
+        reached = [schedule(tf.constant(step, tf.int64)).numpy() for step in case["steps"]]
+        np.testing.assert_array_equal(np.array(reached), np.array(case["lr"], "f4"))
+
+
+def test_schedule_without_warm_up_starts_at_the_peak():
+    assert WarmupStaircase(0.5, 10.0, 0)(0).numpy() == 0.5
+    assert WarmupStaircase(0.5, 10.0, 0)(24).numpy() == pytest.approx(0.5 * 0.97)
+
+
+def test_schedule_refuses_what_makes_no_sense():
+    for wrong in ((0, 10, 5), (0.1, 0, 5), (0.1, 10, -1)):
+        with pytest.raises(UserError):
+            WarmupStaircase(*wrong)
+
+
+def test_learning_rate_scales_with_the_batch():
+    assert scale_learning_rate(0.016, 4096) == 0.256
+
+
+def test_swapped_averages_come_back_after_an_exception():
+    variable = tf.Variable([1.0, 2.0], name="v")
+    averages = MovingAverages([variable], 0.5)
+    variable.assign([5.0, 7.0])
+    with pytest.raises(KeyError), averages.swapped_in():
+        np.testing.assert_array_equal(variable.numpy(), [1.0, 2.0])
+        with pytest.raises(RuntimeError), averages.swapped_in():
+            pass
+        raise KeyError
+    np.testing.assert_array_equal(variable.numpy(), [5.0, 7.0])
+    np.testing.assert_array_equal(averages.shadows["v"].numpy(), [1.0, 2.0])
+    averages.reset()
+    np.testing.assert_array_equal(averages.shadows["v"].numpy(), [5.0, 7.0])
+
+
+def test_first_average_weighs_the_new_value_nine_elevenths():
+    variable = tf.Variable(0.0, name="v")
+    averages = MovingAverages([variable], 0.9999)
+    variable.assign(1.0)
+    averages.update(tf.constant(1))
+    assert averages.shadows["v"].numpy() == pytest.approx(9 / 11)
+
+
+def test_two_variables_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="distinct"):
+        MovingAverages([tf.Variable(0.0, name="v"), tf.Variable(1.0, name="v")], 0.5)

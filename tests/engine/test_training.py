@@ -1,0 +1,317 @@
+"""The loop: resuming, saving, best copy, logs, and stopping when the numbers go bad."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from engine_tiny_run import BATCH, CLASSES, Run, make_model
+
+from autonl_tf.engine import checkpoints, learner, weights
+from autonl_tf.engine.averages import MovingAverages
+from autonl_tf.engine.optimizer import TF1RMSprop
+from autonl_tf.engine.runlog import RunLog, format_seconds
+from autonl_tf.errors import UserError
+
+
+class Killed(Exception):
+    pass
+
+
+def killer(at_step):
+    def on_loop(step, values):
+        if step >= at_step:
+            raise Killed
+
+    return on_loop
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run: (its directory, its state)."""
+    directory = tmp_path_factory.mktemp("whole")
+    run = Run()
+    result = run.go(directory)
+    assert (result.step, result.start_step) == (20, 0)
+    return directory, run.everything()
+
+
+def same(first, second) -> bool:
+    return first.keys() == second.keys() and all(np.array_equal(first[k], second[k]) for k in first)
+
+
+def test_killed_twice_and_resumed_ends_bit_for_bit_as_uninterrupted(whole, tmp_path):
+    for kill_at in (10, 14):
+        with pytest.raises(Killed):
+            Run().go(tmp_path, on_loop=killer(kill_at))
+    run = Run()
+    result = run.go(tmp_path)
+    assert result.start_step == 12
+    assert same(run.everything(), whole[1])
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (whole[0] / "metrics.jsonl").read_bytes()
+    assert result.best["step"] == json.loads((whole[0] / "best" / "best.json").read_text())["step"]
+
+
+def test_metrics_have_every_step_once_in_order(whole):
+    records = [json.loads(line) for line in (whole[0] / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records if r["phase"] == "train"] == list(range(2, 21, 2))
+    assert [r["step"] for r in records if r["phase"] == "validation"] == [6, 12, 18, 20]
+    assert {r["epoch"] for r in records if r["step"] == 10} == {2.0}
+    assert records[0]["values"].keys() >= {"loss", "top1", "learning_rate", "weight_decay"}
+
+
+def test_a_finished_run_started_again_changes_nothing(whole, tmp_path):
+    before = (whole[0] / "metrics.jsonl").read_bytes()
+    run = Run()
+    result = run.go(whole[0])
+    assert (result.step, result.start_step, result.validation) == (20, 20, None)
+    assert same(run.everything(), whole[1])
+    assert (whole[0] / "metrics.jsonl").read_bytes() == before
+    with pytest.raises(UserError, match="beyond the 12"):
+        Run().go(whole[0], total_steps=12)
+
+
+def test_three_checkpoints_and_one_best_are_kept(whole):
+    assert checkpoints.steps_saved(whole[0] / "checkpoints") == [12, 16, 20]
+    assert len(checkpoints.steps_saved(whole[0] / "best")) == 1
+
+
+def test_steps_learn_something(whole):
+    records = [json.loads(line) for line in (whole[0] / "metrics.jsonl").read_text().splitlines()]
+    losses = [r["values"]["loss"] for r in records if r["phase"] == "train"]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_xla_compiled_step_gives_the_same_losses():
+    plain, compiled = Run(), Run(jit_compile=True)
+    first, second = plain.train(plain.batches(), 5), compiled.train(compiled.batches(), 5)
+    assert first["loss"][0] == pytest.approx(second["loss"][0], rel=1e-5)
+    for name, value in plain.everything().items():
+        np.testing.assert_allclose(compiled.everything()[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_a_non_finite_loss_stops_with_its_step_and_the_last_good_checkpoint(tmp_path):
+    def poisoned(start):
+        def spoil(step, batch):
+            images, labels = batch
+            return tf.where(step + start == 8, np.nan, images), labels
+
+        run_batches = run.batches(start)
+        dataset = tf.data.Dataset.from_generator(
+            lambda: run_batches,
+            output_signature=(tf.TensorSpec([BATCH, 6, 6, 3]), tf.TensorSpec([BATCH], tf.int32)),
+        )
+        return iter(dataset.enumerate().map(spoil))
+
+    run = Run()
+    with pytest.raises(UserError, match=r"not finite at step 9; .*ckpt-8;.*learning rate"):
+        run.go(tmp_path, make_batches=poisoned, evaluate=None, steps_per_loop=4)
+    assert checkpoints.steps_saved(tmp_path / "checkpoints") == [4, 8]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path):
+    run = Run()
+    saver = checkpoints.Checkpoints(tmp_path, run.learner)
+    run.learner.step.assign(1)
+    saver.save(1)
+    run.learner.step.assign(2)
+    run.model.get_layer("conv").bias.assign([np.nan] * 5)
+    with pytest.raises(UserError, match=r"conv/bias.*ckpt-1"):
+        saver.save(2)
+    assert checkpoints.steps_saved(tmp_path / "checkpoints") == [1]
+    with pytest.raises(RuntimeError), run.averages.swapped_in():
+        saver.save(2)
+    with pytest.raises(ValueError, match="learner is at 2"):
+        saver.save(3)
+
+
+@pytest.mark.parametrize("fault", ["short data", "short index", "lost data"])
+def test_a_broken_newest_checkpoint_gives_way_to_the_one_before(fault, tmp_path):
+    with pytest.raises(Killed):
+        Run().go(tmp_path, on_loop=killer(10), evaluate=None)
+    newest = tmp_path / "checkpoints" / "ckpt-8"
+    data, index = f"{newest}.data-00000-of-00001", f"{newest}.index"
+    if fault == "lost data":
+        (tmp_path / "checkpoints" / "ckpt-8.data-00000-of-00001").unlink()
+    else:
+        path = data if fault == "short data" else index
+        with open(path, "r+b") as file:
+            file.truncate(100)
+    told = []
+    run = Run()
+    assert checkpoints.Checkpoints(tmp_path, run.learner, told.append).restore_latest() == 4
+    assert run.learner.current_step == 4
+    assert len(told) == 1 and "ckpt-8" in told[0] and "step 4" in told[0]
+
+
+def test_no_readable_checkpoint_at_all_is_an_error_and_leftovers_go(tmp_path):
+    run = Run()
+    saver = checkpoints.Checkpoints(tmp_path, run.learner)
+    run.learner.step.assign(1)
+    saver.save(1)
+    leftover = tmp_path / "checkpoints" / "ckpt-2.data-00000-of-00001"
+    leftover.write_bytes(b"cut short")
+    with open(tmp_path / "checkpoints" / "ckpt-1.index", "r+b") as file:
+        file.truncate(10)
+    with pytest.raises(UserError, match="no readable checkpoint"):
+        saver.restore_latest()
+    assert not leftover.exists()
+
+
+def test_load_weights_gives_averages_or_plain_variables_exactly(whole):
+    best = json.loads((whole[0] / "best" / "best.json").read_text())["step"]
+    assert best == 20  # so that the state at the end is the best copy's
+    for use_averages, prefix in ((True, "average "), (False, "")):
+        model = make_model()
+        loaded = weights.load_weights(whole[0], model, use_averages)
+        assert loaded.step == 20 and loaded.prefix.endswith("best/ckpt-20")
+        for variable in model.variables:
+            name = prefix + (variable.name if not prefix else variable.name.split(":")[0])
+            np.testing.assert_array_equal(variable.numpy(), whole[1][name])
+    loaded = weights.load_weights(whole[0] / "checkpoints" / "ckpt-16", make_model())
+    assert loaded.step == 16
+
+
+def test_load_weights_lists_what_does_not_fit_and_changes_nothing(whole):
+    model = make_model(with_batch_norm=False, classes=CLASSES + 1)
+    before = [v.numpy() for v in model.variables]
+    with pytest.raises(UserError) as error:
+        weights.load_weights(whole[0], model)
+    text = str(error.value)
+    assert "4 unexpected: bn/beta, bn/gamma, bn/moving_mean, bn/moving_variance" in text
+    assert "2 other shape: logits/bias (checkpoint (4,), network (5,)), logits/kernel" in text
+    assert all(np.array_equal(a, v.numpy()) for a, v in zip(before, model.variables, strict=True))
+    with pytest.raises(UserError, match="no checkpoint"):
+        weights.load_weights(whole[0] / "tensorboard", make_model())
+    with pytest.raises(UserError, match="no checkpoint"):
+        weights.load_weights(whole[0] / "nowhere", make_model())
+
+
+def test_load_weights_without_averages_says_so(tmp_path):
+    model = make_model()
+    plain = learner.Learner(model, [(TF1RMSprop(0.1), model.trainable_variables)])
+    plain.step.assign(3)
+    checkpoints.Checkpoints(tmp_path, plain).save(3)
+    with pytest.raises(UserError, match="no moving averages"):
+        weights.load_weights(tmp_path, make_model())
+    assert weights.load_weights(tmp_path, make_model(), use_averages=False).step == 3
+
+
+def test_model_json_is_found_beside_directory_and_prefix(tmp_path):
+    with pytest.raises(UserError, match=r"no model\.json"):
+        weights.read_model_json(tmp_path)
+    weights.write_model_json(tmp_path, {"num_classes": 4})
+    (tmp_path / "best").mkdir()
+    for path in (tmp_path, tmp_path / "best" / "ckpt-7"):
+        assert weights.read_model_json(path) == {"num_classes": 4}
+
+
+def test_every_trainable_variable_needs_one_optimizer():
+    model = make_model()
+    with pytest.raises(ValueError, match="logits/bias"):
+        learner.Learner(model, [(TF1RMSprop(0.1), model.trainable_variables[:-1])])
+    groups = [(TF1RMSprop(0.1), model.trainable_variables), (TF1RMSprop(0.1), model.trainable_variables[:1])]
+    with pytest.raises(ValueError, match="conv/kernel"):
+        learner.Learner(model, groups)
+
+
+def test_an_objective_that_leaves_out_a_variable_is_refused():
+    run = Run()
+    train = learner.make_train_function(
+        run.strategy, run.learner, lambda images, labels, step: (tf.reduce_sum(run.model.variables[0]), {})
+    )
+    with pytest.raises(ValueError, match="logits/kernel"):
+        train(run.batches(), 1)
+
+
+def test_two_groups_state_and_after_update_work_together(tmp_path):
+    """What the search needs: a second optimizer, a clipped variable, and a multiplier set by the host."""
+    run = Run()
+    with run.strategy.scope():
+        model = make_model()
+        multiplier = tf.Variable(0.0, trainable=False, name="multiplier")
+        slow, fast = model.trainable_variables[:-1], model.trainable_variables[-1:]
+        averages = MovingAverages(model.trainable_variables, 0.9)
+        both = learner.Learner(
+            model, [(TF1RMSprop(0.01), slow), (TF1RMSprop(1.0), fast)], averages, {"multiplier": multiplier}
+        )
+
+    def objective(images, labels, step):
+        loss = tf.reduce_mean(tf.square(model(images, training=True))) + tf.reduce_sum(fast[0])
+        return loss, {"multiplier": (multiplier.read_value(), 1.0), "step": (tf.cast(step, tf.float32), 1.0)}
+
+    def clip(step):
+        learner.update_variable(fast[0], lambda value: tf.clip_by_value(value, -0.25, 0.25))
+
+    train = learner.make_train_function(run.strategy, both, objective, clip)
+    multiplier.assign(3.0)
+    metrics = train(run.batches(), 4)
+    assert metrics["multiplier"] == (12.0, 4.0)
+    assert metrics["step"] == (0.0 + 1 + 2 + 3, 4.0)
+    assert metrics["learning_rate"][0] == pytest.approx(0.04)
+    assert metrics["learning_rate_1"][0] == pytest.approx(4.0)
+    assert fast[0].numpy().min() == -0.25
+    assert averages.shadows["logits/bias"].numpy().min() >= -0.25  # clipped before averaging
+    checkpoints.Checkpoints(tmp_path, both).save(4)
+    multiplier.assign(0.0)
+    assert checkpoints.Checkpoints(tmp_path, both).restore_latest() == 4
+    assert multiplier.numpy() == 3.0
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_rewrites_its_line_on_a_terminal_and_adds_plain_lines_elsewhere(tmp_path):
+    for stream, rewritten in ((Terminal(), True), (io.StringIO(), False)):
+        log = RunLog(tmp_path, 100, images_per_step=50, stream=stream)
+        for step in (10, 20):
+            log.progress(step, 5.0, 10, {"loss": 1.25})
+        log.message("done")
+        log.close()
+        text = stream.getvalue()
+        assert "loss 1.25 | 100.0 images/s" in text
+        assert text.count("\r") == (2 if rewritten else 0)
+        assert ("40s left" in text) == rewritten  # the second plain line comes too soon after the first
+        assert text.endswith("\ndone\n")
+        assert "\r" not in text.splitlines()[-1]
+
+
+def test_log_drops_later_lines_and_a_torn_last_one_but_refuses_other_damage(tmp_path):
+    def fresh():
+        return RunLog(tmp_path, 10, images_per_step=1, stream=io.StringIO())
+
+    log = fresh()
+    log.resume(0)
+    for step in (2, 4, 6):
+        log.write("train", step, {"loss": float("nan") if step == 4 else 1.0})
+    log.close()
+    path = tmp_path / "metrics.jsonl"
+    with open(path, "a") as file:
+        file.write('{"step": 8, "epo')
+    log = fresh()
+    log.resume(4)
+    log.close()
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [record["step"] for record in records] == [2, 4]
+    assert records[1]["values"] == {"loss": None}
+    path.write_text("not a record\n" + path.read_text())
+    with pytest.raises(UserError, match="line 1"):
+        fresh().resume(4)
+
+
+def test_only_the_chief_writes(tmp_path):
+    log = RunLog(tmp_path, 10, images_per_step=1, is_chief=False, stream=io.StringIO())
+    log.resume(0)
+    log.write("train", 1, {"loss": 1.0})
+    log.progress(1, 1.0, 1, {})
+    log.message("hello")
+    log.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_seconds_are_written_for_people():
+    assert [format_seconds(s) for s in (0.4, 59.6, 200, 7500)] == ["0s", "1m00s", "3m20s", "2h05m"]

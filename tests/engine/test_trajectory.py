@@ -1,0 +1,119 @@
+"""Eight training steps of a small network against the official ones: losses, and each variable's change."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autonl_tf.arch import blockstring, presets
+from autonl_tf.engine import averages, batch_norm, learner, objectives, optimizer, schedules, strategy
+from autonl_tf.networks.network import build_network
+from autonl_tf.networks.official_names import official_names
+
+GOLDEN = Path(__file__).parents[1] / "testdata" / "train"
+TINY = (GOLDEN / "tiny.arch.txt").read_text()
+LARGE_ENOUGH = 1e-5  # a change below this is rounding
+
+
+def load_values():
+    spec = importlib.util.spec_from_file_location("golden_values", GOLDEN / "values.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+VALUES = load_values()
+
+
+def start_value(name, shape):
+    if "/nl/" in name and name.endswith("/gamma"):
+        return np.full(shape, 0.1, "f4")
+    return VALUES.value(name, shape)
+
+
+class Trajectory:
+    """The steps made by our engine: metrics, and each variable and average, by official name."""
+
+    def __init__(self, golden):
+        spec = blockstring.parse(TINY)
+        names = dict(official_names(spec))
+        model = build_network(spec, image_size=golden["image_size"], num_classes=golden["num_classes"])
+        start = {}
+        for variable in model.variables:
+            name = names[variable.name.split(":")[0]]
+            start[name] = start_value(name, tuple(variable.shape))
+            variable.assign(start[name])
+        shadows = averages.MovingAverages(batch_norm.averaged_variables(model), golden["ema_decay"])
+        schedule = schedules.WarmupStaircase(
+            golden["base_lr"] * golden["batch"] / 256, golden["steps_per_epoch"], golden["warmup_epochs"]
+        )
+        group = (optimizer.TF1RMSprop(schedule), model.trainable_variables)
+        trained = learner.Learner(model, [group], shadows)
+        objective = objectives.classification_objective(
+            model,
+            global_batch_size=golden["batch"],
+            num_replicas=1,
+            label_smoothing=golden["label_smoothing"],
+            weight_decay_rate=golden["weight_decay"],
+        )
+        train = learner.make_train_function(strategy.make_strategy("cpu"), trained, objective)
+        labels = tf.constant(golden["labels"], tf.int32)
+        images = np.stack([VALUES.inputs(1000 + step, golden["batch"], 64) for step in range(8)])
+        batches = iter(tf.data.Dataset.from_tensor_slices((images, labels)))
+        self.metrics = [train(batches, 1) for _ in range(8)]
+        self.start = start
+        self.final = {names[v.name.split(":")[0]]: v.numpy() for v in model.variables}
+        self.averages = {names[name]: v.numpy() for name, v in shadows.shadows.items()}
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return json.loads((GOLDEN / "trajectory.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def ours(golden):
+    return Trajectory(golden)
+
+
+def test_losses_and_rates_follow_the_official_training(ours, golden):
+    for reached, step in zip(ours.metrics, golden["steps"], strict=True):
+        assert reached["loss"][0] == pytest.approx(step["loss"], rel=1e-5)
+        assert reached["weight_decay"][0] == pytest.approx(step["l2"], rel=1e-5)
+        assert reached["learning_rate"][0] == pytest.approx(step["lr"], rel=1e-6)
+
+
+def test_every_variable_and_average_changes_as_in_the_official_training(ours, golden):
+    assert ours.final.keys() == golden["final"].keys() == ours.averages.keys()
+    compared = 0
+    for name, official in golden["final"].items():
+        count = len(official["first"])
+        start = ours.start[name].ravel()[:count].astype("f8")
+        for reached, expected in ((ours.final, "first"), (ours.averages, "ema_first")):
+            change = reached[name].ravel()[:count] - start
+            wanted = np.array(official[expected]) - start
+            if np.linalg.norm(wanted) > LARGE_ENOUGH:
+                compared += 1
+                error = np.linalg.norm(change - wanted) / np.linalg.norm(wanted)
+                assert error < 0.005, (name, expected, error)
+    assert compared > 2 * 0.9 * len(golden["final"])
+
+
+@pytest.mark.parametrize("network", ["tiny", "autonl_s"])
+def test_official_names_and_shapes_are_those_of_the_release(network):
+    """The names as a checkpoint of the release lists them, and our layers carry the other side of the map."""
+    official = {
+        name: tuple(shape)
+        for name, shape in json.loads((GOLDEN / "official_variables.json").read_text())[network]
+    }
+    spec, size, classes = (
+        (blockstring.parse(TINY), 64, 10) if network == "tiny" else (presets.load("autonl_s"), 224, 1000)
+    )
+    pairs = official_names(spec)
+    model = build_network(spec, image_size=size, num_classes=classes)
+    ours = {v.name.split(":")[0]: tuple(v.shape) for v in model.variables}
+    assert len(pairs) == len({mine for mine, _ in pairs}) == len(ours)
+    assert {name: ours[mine] for mine, name in pairs} == official
