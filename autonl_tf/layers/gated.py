@@ -83,8 +83,9 @@ class GatedSqueezeExcite(keras.layers.Layer):
         convolution = {"kernel_initializer": FanOutNormal(), "dtype": self.dtype_policy}
         self.reduce = keras.layers.Conv2D(self.filters[-1], 1, name="reduce", **convolution)
         self.expand = keras.layers.Conv2D(input_shape[-1], 1, name="expand", **convolution)
-        self.reduce.build([None, 1, 1, input_shape[-1]])
-        self.expand.build([None, 1, 1, self.filters[-1]])
+        for layer, channels in ((self.reduce, input_shape[-1]), (self.expand, self.filters[-1])):
+            with tf.name_scope(layer.name):
+                layer.build([None, 1, 1, channels])
         self.built = True
 
     def call(self, inputs, gates):
@@ -146,7 +147,8 @@ class GatedLightNL(keras.layers.Layer):
             name="depthwise_kernel", shape=[3, 3, channels, 1], initializer=light_nl_depthwise()
         )
         self.bn = GatedBatchNormalization("zeros", name="bn", dtype=self.dtype_policy)
-        self.bn.build(input_shape)
+        with tf.name_scope(self.bn.name):
+            self.bn.build(input_shape)
         self.built = True
 
     def call(self, inputs, place, ratio_gates, stride_gates, training=None):

@@ -1,0 +1,90 @@
+"""The command line: flags to a config, a config to a mode, mistakes to one line and exit code 2."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+import tempfile
+
+from absl import app, flags
+from absl import logging as absl_logging
+
+from autonl_tf import config as config_lib
+from autonl_tf.errors import UserError
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+
+def _fail(message: object) -> None:
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    sys.exit(USAGE_ERROR)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    """Parses flags; `--help` prints every flag and exits 0, a wrong flag exits 2."""
+    if any(argument in ("--help", "-help", "-h") for argument in argv[1:]):
+        sys.stdout.write(config_lib.usage())
+        sys.exit(0)
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.Error as error:
+        _fail(error)
+    if len(rest) > 1:
+        _fail(f"unexpected argument {rest[1]!r}; settings are given as --flag=value, see --help")
+    return rest
+
+
+def _main(argv: list[str]) -> None:
+    del argv  # checked by _parse
+    try:
+        config = config_lib.from_flags()
+        for name in config_lib.unread_flags(config):
+            print(f"note: --{name} has no effect in --mode={config.run.mode}", file=sys.stderr)
+        _quiet_logging()
+        _import_mode(config.run.mode).run(config)
+    except UserError as error:
+        _fail(error)
+    except BrokenPipeError:
+        # The reader of our output left: nothing more to say, and nothing to flush to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _quiet_logging() -> None:
+    """The package's own notes on standard error as plain lines; of the libraries', errors alone."""
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    notes = logging.StreamHandler(sys.stderr)
+    notes.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("autonl_tf")
+    logger.addHandler(notes)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _import_mode(mode: str):
+    """The mode's module, without TensorFlow's start-up chatter, which no setting of its own silences."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as chatter:
+        os.dup2(chatter.fileno(), 2)
+        try:
+            return importlib.import_module(f"autonl_tf.modes.{mode}")
+        except BaseException:
+            chatter.seek(0)
+            os.write(kept, chatter.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def run() -> None:
+    """Entry of `main.py` and of the console command; exits with the run's code."""
+    config_lib.define_flags()
+    app.run(_main, flags_parser=_parse)

@@ -1,0 +1,1 @@
+"""One `run(config)` a mode: wires the rooms together."""

@@ -1,0 +1,65 @@
+"""A network with the weights of a checkpoint, for evaluation, prediction and export."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tf_keras as keras
+
+from autonl_tf.arch import blockstring, presets
+from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.config import Config
+from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.engine.weights import Loaded, load_weights, read_model_json
+from autonl_tf.errors import UserError
+from autonl_tf.modes import wiring
+from autonl_tf.networks.network import build_network
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpointed:
+    """A model, where its weights came from, and what its checkpoint says of it."""
+
+    model: keras.Model
+    spec: NetworkSpec
+    loaded: Loaded
+    image_size: int
+    class_names: tuple[str, ...]
+    depth_multiplier: float
+
+
+def load(config: Config) -> Checkpointed:
+    """The network of `--init_checkpoint` or `--model_dir`, as its `model.json` describes it, weights loaded.
+
+    Raises:
+      UserError: no checkpoint, or `--arch`, `--depth_multiplier` or `--input_image_size` do not fit it.
+    """
+    path = config.run.init_checkpoint or config.run.model_dir
+    described = read_model_json(path)
+    try:
+        spec = blockstring.parse(described["arch"], f"{path}: model.json")
+        size, names = described["input_image_size"], tuple(described["class_names"])
+        depth_multiplier = described["depth_multiplier"]
+    except KeyError as error:
+        raise UserError(f"{path}: its model.json lacks {error}") from None
+    network = config.network
+    if network.arch and presets.load(network.arch) != spec:
+        raise UserError(f"--arch={network.arch}: {path} holds another architecture; leave --arch out to use its own")
+    if network.depth_multiplier not in (1.0, depth_multiplier):
+        raise UserError(f"--depth_multiplier={network.depth_multiplier}: {path} was trained with {depth_multiplier}")
+    size = network.input_image_size or size
+    model = build_network(spec, image_size=size, num_classes=len(names), depth_multiplier=depth_multiplier)
+    loaded = load_weights(path, model, config.run.use_averages)
+    which = "moving averages" if loaded.averages else "plain variables"
+    wiring.say(f"weights: {which} of {loaded.prefix} (step {loaded.step})")
+    return Checkpointed(model, spec, loaded, size, names, depth_multiplier)
+
+
+def check_classes(checkpointed: Checkpointed, dataset: ImageDataset, path: str) -> None:
+    """Raises UserError where the data's classes are not the checkpoint's, names and order included."""
+    names = checkpointed.class_names
+    if len(names) != dataset.num_classes:
+        raise UserError(f"{path}: has {len(names)} classes, {dataset.name} has {dataset.num_classes}")
+    for label, (trained, given) in enumerate(zip(names, dataset.class_names, strict=True)):
+        if trained != given:
+            raise UserError(f"{path}: class {label} is {trained!r} there and {given!r} in {dataset.name}")

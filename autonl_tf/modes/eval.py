@@ -1,0 +1,33 @@
+"""`--mode=eval`: top-1 and top-5 of a checkpoint over a whole validation split, every image counted once."""
+
+from __future__ import annotations
+
+import json
+
+from autonl_tf.config import Config
+from autonl_tf.engine.evaluate import evaluate
+from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
+from autonl_tf.modes import checkpointed, wiring
+
+
+def run(config: Config) -> None:
+    """Prints the scores; with `--output=json` one object: checkpoint, step, averages, top1, top5, loss, count."""
+    strategy = wiring.devices(config)
+    per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
+    with strategy.scope():
+        network = checkpointed.load(config)
+    dataset = wiring.dataset_of(config)
+    checkpointed.check_classes(network, dataset, network.loaded.prefix)
+    dataset.check("validation")
+    wiring.report_skipped(dataset)
+    batches = wiring.evaluation_input(config, strategy, dataset, network.image_size)
+    scores = evaluate(strategy, network.model, batches, dataset.size("validation"))
+    if not is_chief(strategy):
+        return
+    if config.run.output == "json":
+        print(json.dumps({**network.loaded._asdict(), "dataset": dataset.name, **scores}))
+    else:
+        print(
+            f"top-1 {scores['top1']:.4%}  top-5 {scores['top5']:.4%}  loss {scores['loss']:.4f}  "
+            f"on {scores['count']} images of {dataset.name}"
+        )

@@ -1,0 +1,80 @@
+"""`--mode=export`: a checkpoint to a SavedModel and a TFLite file, each run again and compared with it."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+from autonl_tf.arch import blockstring
+from autonl_tf.arch.cost import network_cost
+from autonl_tf.config import Config
+from autonl_tf.data import images
+from autonl_tf.data.batches import eval_batches
+from autonl_tf.engine.evaluate import evaluate
+from autonl_tf.engine.strategy import make_strategy
+from autonl_tf.export.bundle import check_export_dir, export_all
+from autonl_tf.modes import checkpointed, wiring
+
+SAMPLES = 32
+
+
+def run(config: Config) -> None:
+    """Exports; with `--dataset` on its validation images and with the accuracy measured, else on made-up images."""
+    check_export_dir(config.run.export_dir)
+    network = checkpointed.load(config)
+    size = network.image_size
+    accuracy = None
+    if config.data.dataset:
+        dataset = wiring.dataset_of(config)
+        checkpointed.check_classes(network, dataset, network.loaded.prefix)
+        wiring.report_skipped(dataset)
+        examples = dataset.examples("validation").take(SAMPLES)
+        encoded = [example["image"].numpy() for example in examples]
+        batches = eval_batches(dataset, image_size=size, batch_size=config.data.eval_batch_size)
+        scores = evaluate(make_strategy("cpu"), network.model, batches, dataset.size("validation"))
+        accuracy = {"dataset": dataset.name, "split": "validation", **scores}
+    else:
+        wiring.say("no --dataset: verified on made-up images, accuracy not measured")
+        encoded = made_up_images(size)
+    floats = np.stack([images.preprocess_for_eval(image, size).numpy() for image in encoded])
+    cost = network_cost(
+        network.spec, image_size=size, num_classes=len(network.class_names), depth_multiplier=network.depth_multiplier
+    ).total
+    report = export_all(
+        network.model,
+        blockstring.write(network.spec),
+        config.run.export_dir,
+        image_size=size,
+        class_names=network.class_names,
+        sample_float_images=floats,
+        sample_encoded_images=encoded,
+        accuracy=accuracy,
+        cost={"macs": cost.macs, "macs_exact": cost.macs_exact, "params": cost.params},
+        weights=network.loaded._asdict(),
+        depth_multiplier=network.depth_multiplier,
+    )
+    print(table(report))
+
+
+def made_up_images(size: int, count: int = 8) -> list[bytes]:
+    """JPEG files of smooth random colours, `size` pixels wide."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    coarse = rng.uniform(0, 255, [count, 8, 8, 3]).astype(np.float32)
+    smooth = tf.clip_by_value(tf.image.resize(coarse, [size, size]), 0, 255)
+    return [tf.io.encode_jpeg(tf.cast(image, tf.uint8)).numpy() for image in smooth]
+
+
+def table(report: dict) -> str:
+    """What was written, and how far each file's answers are from the checkpoint's."""
+    lines = [f"{'file':<22}{'signature':<18}{'images':>6}{'max |dp|':>12}{'logits L2':>12}{'same top-1':>12}"]
+    for agreement in report["agreements"]:
+        logits = agreement["logits_relative_l2"]
+        lines.append(
+            f"{agreement['artifact']:<22}{agreement['signature']:<18}{agreement['images']:>6}"
+            f"{agreement['max_probability_difference']:>12.2e}"
+            f"{'-' if logits is None else format(logits, '.2e'):>12}{agreement['top1_agreement']:>12.2%}"
+        )
+    return "\n".join(lines)

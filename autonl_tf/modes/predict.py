@@ -1,0 +1,70 @@
+"""`--mode=predict`: classifies image files with a checkpoint."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from autonl_tf.config import Config
+from autonl_tf.data.batches import predict_batches
+from autonl_tf.errors import UserError
+from autonl_tf.modes import checkpointed
+
+BEST = 5
+
+
+def run(config: Config) -> None:
+    """Prints the five best labels of every image; `--predictions_out` gets the logits.
+
+    With `--output=json` one object a line: file, and labels with their probabilities.
+    """
+    files = matching(config.run.images)
+    out = config.run.predictions_out
+    if out and not pathlib.Path(out).parent.is_dir():
+        raise UserError(f"--predictions_out={out}: its directory does not exist")
+    network = checkpointed.load(config)
+    logits = []
+    for images, weights in predict_batches(
+        files, image_size=network.image_size, batch_size=min(config.data.eval_batch_size, len(files))
+    ):
+        logits.append(network.model(images, training=False).numpy()[weights.numpy() > 0])
+    logits = np.concatenate(logits)
+    if out:
+        save(out, files, logits)
+    for file, scores in zip(files, probabilities(logits), strict=True):
+        best = [(network.class_names[label], float(scores[label])) for label in np.argsort(-scores, kind="stable")[:BEST]]
+        if config.run.output == "json":
+            print(json.dumps({"file": file, "best": best}))
+        else:
+            print(f"{file}: " + ", ".join(f"{name} {score:.2%}" for name, score in best))
+
+
+def matching(pattern: str) -> list[str]:
+    """The files of a path or glob (`**` descends), sorted. Raises UserError where there is none."""
+    found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
+    files = sorted(path for path in found if os.path.isfile(path))
+    if not files:
+        raise UserError(f"--images={pattern}: no such file; accepted: the path of an image or a glob")
+    return files
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis, [N, K]."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def save(path: str, files: Sequence[str], logits: np.ndarray) -> None:
+    """Writes `files` [N] and `logits` float32 [N, K] aside, then renames."""
+    aside = pathlib.Path(path).with_name(f".{pathlib.Path(path).name}.{os.getpid()}.part")
+    try:
+        with open(aside, "wb") as file:
+            np.savez(file, files=np.array(files), logits=logits.astype(np.float32))
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,175 @@
+"""`--mode=search`: a space and a dataset to `arch.txt`, the file that `--mode=train --arch=` reads."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from autonl_tf.arch import blockstring, space as space_lib
+from autonl_tf.arch.cost import network_cost
+from autonl_tf.config import Config
+from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.engine import rundir
+from autonl_tf.engine.averages import MovingAverages
+from autonl_tf.engine.batch_norm import averaged_variables
+from autonl_tf.engine.checkpoints import Checkpoints
+from autonl_tf.engine.evaluate import evaluate
+from autonl_tf.engine.files import write_json, write_text
+from autonl_tf.engine.learner import Learner, make_train_function
+from autonl_tf.engine.loop import run_training
+from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
+from autonl_tf.modes import wiring
+from autonl_tf.networks.gate_table import GateCost
+from autonl_tf.networks.supernet import Supernet
+from autonl_tf.search import result
+from autonl_tf.search.objective import search_objective
+from autonl_tf.search.schedule import SearchSchedule, ThresholdRate
+
+
+def run(config: Config) -> None:
+    """Searches, then writes arch.txt, search.json and the pictures into `--model_dir`."""
+    space = space_lib.load(config.search.search_space)
+    strategy = wiring.devices(config)
+    per_replica_batch_size(strategy, config.data.train_batch_size, "train_batch_size")
+    dataset = wiring.dataset_of(config)
+    image_size = config.network.input_image_size or dataset.image_size
+    space.check(image_size)
+    length = wiring.length_of(config, dataset)
+    wiring.report_skipped(dataset)
+    schedule = schedule_of(config, length.steps)
+    with wiring.open_run(config, strategy, {"labels.txt": wiring.labels_text(dataset)}) as directory:
+        learner = _learner(config, strategy, space, dataset, image_size, length, schedule)
+        supernet = learner.model
+        cost = GateCost(supernet.table, image_size=image_size, num_classes=dataset.num_classes)
+        objective = search_objective(
+            supernet,
+            cost,
+            schedule,
+            global_batch_size=config.data.train_batch_size,
+            num_replicas=strategy.num_replicas_in_sync,
+            label_smoothing=config.fit.label_smoothing,
+            weight_decay_rate=config.fit.weight_decay,
+            seed=config.run.seed,
+        )
+        track = lambda step: supernet.track(schedule.settled(step))  # noqa: E731
+        run_training(
+            strategy,
+            learner,
+            make_train_function(strategy, learner, objective, track),
+            wiring.training_input(config, strategy, dataset, image_size),
+            total_steps=length.steps,
+            steps_per_loop=config.fit.steps_per_loop,
+            log=wiring.run_log(config, strategy, length),
+            checkpoints=Checkpoints(directory.path, learner, wiring.say),
+            save_every=config.fit.save_every_steps,
+        )
+        with learner.averages.swapped_in():
+            batches = wiring.evaluation_input(config, strategy, dataset, image_size)
+            scores = evaluate(strategy, supernet, batches, dataset.size("validation"))
+        if is_chief(strategy):
+            _write(config, directory.path, supernet, schedule, image_size, dataset.num_classes, scores)
+
+
+def schedule_of(config: Config, total_steps: int) -> SearchSchedule:
+    """The phases in steps, from the shares that the flags give."""
+    search = config.search
+    return SearchSchedule(
+        total_steps=total_steps,
+        warmup_steps=round(search.search_warmup_share * total_steps),
+        settle_steps=round(search.search_settle_share * total_steps),
+        keep_probability=search.gate_keep_probability,
+        explore_probability=search.gate_explore_probability,
+        cost_lambda=search.cost_lambda,
+        threshold_travel=search.threshold_travel,
+    )
+
+
+def _learner(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    space: space_lib.Space,
+    dataset: ImageDataset,
+    image_size: int,
+    length: wiring.Length,
+    schedule: SearchSchedule,
+) -> Learner:
+    with strategy.scope():
+        supernet = Supernet(
+            space,
+            image_size=image_size,
+            num_classes=dataset.num_classes,
+            dropout_rate=config.network.dropout_rate,
+            name="supernet",
+        )
+        weights = [v for v in supernet.trainable_variables if v is not supernet.thresholds]
+        rate = ThresholdRate(schedule.warmup_steps, schedule.settle_start, schedule.threshold_travel)
+        averages = MovingAverages(averaged_variables(supernet), config.fit.moving_average_decay)
+        return Learner(
+            supernet,
+            [
+                (wiring.weights_optimizer(config, length), weights),
+                (keras.optimizers.Adam(rate), [supernet.thresholds]),
+            ],
+            averages,
+        )
+
+
+def _write(
+    config: Config,
+    directory: pathlib.Path,
+    supernet: Supernet,
+    schedule: SearchSchedule,
+    image_size: int,
+    num_classes: int,
+    scores: dict[str, float],
+) -> None:
+    from autonl_tf.pictures import network as network_picture, search as search_picture
+
+    spec, account = result.summary(
+        supernet.table, supernet.margins.numpy(), image_size=image_size, num_classes=num_classes
+    )
+    records = result.read_records(directory / "metrics.jsonl")
+    account |= {
+        "inherited_weights": {"top1": scores["top1"], "top5": scores["top5"], "images": scores["count"]},
+        "phases": {"warmup_end": schedule.warmup_steps, "settle_start": schedule.settle_start},
+        "trajectory": [
+            {name: record[name] for name in ("step", "macs", "cost_lambda", "cross_entropy")} for record in records
+        ],
+        "settings": config.read_settings(),
+        "versions": rundir.versions(),
+        "git_commit": rundir.git_commit(),
+    }
+    write_text(directory / "arch.txt", blockstring.write(spec))
+    write_json(directory / "search.json", account)
+    costs = network_cost(spec, image_size=image_size, num_classes=num_classes)
+    network_picture.draw_network(spec, directory / "network.png", image_size=image_size, cost=costs)
+    search_picture.draw_search(
+        records,
+        directory / "search.png",
+        warmup_end=schedule.warmup_steps,
+        settle_start=schedule.settle_start,
+        total_steps=schedule.total_steps,
+        largest_macs=account["largest_macs"],
+        smallest_macs=account["smallest_macs"],
+    )
+    _tell(config, directory, account)
+
+
+def _tell(config: Config, directory: pathlib.Path, account: dict[str, Any]) -> None:
+    millions = {name: account[name] / 1e6 for name in ("macs", "largest_macs", "smallest_macs")}
+    calls = ", ".join(f"{gate['name']} {gate['margin']:+.2f}" for gate in result.close_calls(account))
+    print("\n".join(account["arch"]))
+    print(
+        f"\nfound: {millions['macs']:.2f}M MACs (space: {millions['smallest_macs']:.2f}M to "
+        f"{millions['largest_macs']:.2f}M), {account['params']:,} parameters\n"
+        f"top-1 {account['inherited_weights']['top1']:.2%} on {account['inherited_weights']['images']} validation "
+        f"images with the supernet's own weights, before training\n"
+        f"closest calls (margin): {calls}\n"
+        f"written: {directory}/arch.txt, search.json, network.png, search.png\n"
+        f"next:\n  python main.py --mode=train --arch={directory}/arch.txt --model_dir=DIR "
+        f"--dataset={config.data.dataset}"
+        + (f" --data_dir={config.data.data_dir}" if config.data.data_dir else "")
+    )

@@ -1,0 +1,118 @@
+"""`--mode=train`: an architecture and a dataset to a checkpoint, its averages evaluated, the best copy kept."""
+
+from __future__ import annotations
+
+import pathlib
+
+import tensorflow as tf
+
+from autonl_tf.arch import blockstring, presets
+from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.config import Config
+from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.engine.averages import MovingAverages
+from autonl_tf.engine.batch_norm import averaged_variables
+from autonl_tf.engine.checkpoints import Checkpoints
+from autonl_tf.engine.evaluate import Evaluator
+from autonl_tf.engine.learner import Learner, make_train_function
+from autonl_tf.engine.loop import TrainingResult, run_training
+from autonl_tf.engine.objectives import classification_objective
+from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
+from autonl_tf.engine.weights import load_weights, write_model_json
+from autonl_tf.modes import wiring
+from autonl_tf.networks.network import build_network
+from autonl_tf.search.result import read_records
+
+
+def run(config: Config) -> None:
+    """Trains, from the newest checkpoint of `--model_dir` if it has one, and says what to run next."""
+    spec = presets.load(config.network.arch)
+    strategy = wiring.devices(config)
+    per_replica_batch_size(strategy, config.data.train_batch_size, "train_batch_size")
+    per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
+    dataset = wiring.dataset_of(config)
+    dataset.check("train", "validation")
+    wiring.report_skipped(dataset)
+    image_size = config.network.input_image_size or dataset.image_size
+    length = wiring.length_of(config, dataset)
+    learner = _learner(config, strategy, spec, dataset, image_size, length)
+    files = {"arch.txt": blockstring.write(spec), "labels.txt": wiring.labels_text(dataset)}
+    with wiring.open_run(config, strategy, files) as directory:
+        if is_chief(strategy):
+            write_model_json(
+                directory.path,
+                {
+                    "arch": blockstring.write(spec),
+                    "input_image_size": image_size,
+                    "depth_multiplier": config.network.depth_multiplier,
+                    "class_names": list(dataset.class_names),
+                    "dataset": dataset.name,
+                },
+            )
+        objective = classification_objective(
+            learner.model,
+            global_batch_size=config.data.train_batch_size,
+            num_replicas=strategy.num_replicas_in_sync,
+            label_smoothing=config.fit.label_smoothing,
+            weight_decay_rate=config.fit.weight_decay,
+        )
+        evaluator = Evaluator(strategy, learner.model)
+        batches = wiring.evaluation_input(config, strategy, dataset, image_size)
+
+        def evaluate():
+            with learner.averages.swapped_in():
+                return evaluator(batches, dataset.size("validation"))
+
+        outcome = run_training(
+            strategy,
+            learner,
+            make_train_function(strategy, learner, objective),
+            wiring.training_input(config, strategy, dataset, image_size),
+            total_steps=length.steps,
+            steps_per_loop=config.fit.steps_per_loop,
+            log=wiring.run_log(config, strategy, length),
+            checkpoints=Checkpoints(directory.path, learner, wiring.say),
+            evaluate=evaluate,
+            evaluate_every=length.steps_of(config.fit.eval_every_epochs),
+            save_every=config.fit.save_every_steps,
+        )
+        if is_chief(strategy):
+            _tell(config, directory.path, outcome)
+
+
+def _learner(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    spec: NetworkSpec,
+    dataset: ImageDataset,
+    image_size: int,
+    length: wiring.Length,
+) -> Learner:
+    with strategy.scope():
+        model = build_network(
+            spec,
+            image_size=image_size,
+            num_classes=dataset.num_classes,
+            depth_multiplier=config.network.depth_multiplier,
+            dropout_rate=config.network.dropout_rate,
+        )
+        if config.run.init_checkpoint:
+            loaded = load_weights(config.run.init_checkpoint, model, config.run.use_averages)
+            wiring.say(f"started from {loaded.prefix} ({'averages' if loaded.averages else 'plain variables'})")
+        averages = MovingAverages(averaged_variables(model), config.fit.moving_average_decay)
+        return Learner(model, [(wiring.weights_optimizer(config, length), model.trainable_variables)], averages)
+
+
+def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> None:
+    from autonl_tf.pictures.training import draw_training
+
+    draw_training(read_records(directory / "metrics.jsonl"), directory / "training.png")
+    best, data = outcome.best, f"--dataset={config.data.dataset}"
+    if config.data.data_dir:
+        data += f" --data_dir={config.data.data_dir}"
+    print(
+        f"trained to step {outcome.step}; best validation top-1 {best['metric']:.2%} at step {best['step']}\n"
+        f"written: {directory}/best, checkpoints, metrics.jsonl, training.png, tensorboard\n"
+        f"next:\n  python main.py --mode=eval --model_dir={directory} {data}\n"
+        f"  python main.py --mode=export --model_dir={directory} --export_dir=DIR {data}"
+    )

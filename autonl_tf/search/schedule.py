@@ -1,0 +1,80 @@
+"""The search's three phases: warm-up, decision, settling.
+
+Warm-up (5/8 by default): gates are dropped out, lambda is 0, thresholds stand still. Decision: thresholds move,
+lambda counts, and a share of the gates is flipped at every step to learn what the flip costs. Settling (the last
+tenth): decisions are held, so that weights and batch-norm statistics fit the one network that is left.
+
+Source: the paper's section 4.1 and Single-Path NAS (8 epochs, 5 of them warm-up, keep probability 0.6). Deviations,
+each compared in `docs/search.md`:
+
+1. Dropped gates are not scaled by 1 / 0.6, which overdrives squeeze-excite.
+2. Thresholds stand still in warm-up, have an optimizer of their own (Adam) whose rate falls to 0, and no weight decay.
+3. Flips in the decision phase, and the settling phase.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+import tf_keras as keras
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSchedule:
+    """Phases in steps, and what holds in each. Methods take the number of updates made so far, an int64 scalar.
+
+    Attributes:
+      total_steps, warmup_steps, settle_steps: lengths; the decision phase is what is left.
+      keep_probability: of a gate in warm-up.
+      explore_probability: of a flip in the decision phase.
+      cost_lambda: weight of log(cost) in the decision phase and after.
+      threshold_travel: how far a threshold moves in all if every gradient has one sign; values are about 1.
+    """
+
+    total_steps: int
+    warmup_steps: int
+    settle_steps: int
+    keep_probability: float
+    explore_probability: float
+    cost_lambda: float
+    threshold_travel: float
+
+    @property
+    def settle_start(self) -> int:
+        return self.total_steps - self.settle_steps
+
+    def flip_probability(self, step: tf.Tensor) -> tf.Tensor:
+        """Probability that a gate takes its other value at this step."""
+        decide = tf.where(self.settled(step), 0.0, self.explore_probability)
+        return tf.where(step < self.warmup_steps, 1.0 - self.keep_probability, decide)
+
+    def multiplier(self, step: tf.Tensor) -> tf.Tensor:
+        """lambda at this step: 0 in warm-up."""
+        return tf.where(step < self.warmup_steps, 0.0, self.cost_lambda)
+
+    def settled(self, step: tf.Tensor) -> tf.Tensor:
+        """Whether decisions are held."""
+        return step >= self.settle_start
+
+
+@keras.saving.register_keras_serializable("autonl")
+class ThresholdRate(keras.optimizers.schedules.LearningRateSchedule):
+    """0 in warm-up, then from 2 * travel / n falling linearly to 0 over the n steps of the decision phase.
+
+    Args:
+      start, stop: first step of the decision phase and of the settling phase.
+      travel: the sum of the rates.
+    """
+
+    def __init__(self, start: int, stop: int, travel: float):
+        self.start, self.stop, self.travel = start, stop, travel
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.float32)
+        length = max(self.stop - self.start, 1)
+        left = (self.stop - step) / length
+        return tf.where((step >= self.start) & (left > 0), 2 * self.travel / length * left, 0.0)
+
+    def get_config(self):
+        return {"start": self.start, "stop": self.stop, "travel": self.travel}
