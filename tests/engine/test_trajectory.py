@@ -1,31 +1,20 @@
 """Eight training steps of a small network against the official ones: losses, and each variable's change."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+
+from golden_data import TESTDATA, TINY, VALUES
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.engine import averages, batch_norm, learner, objectives, optimizer, schedules, strategy
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.official_names import official_names
 
-GOLDEN = Path(__file__).parents[1] / "testdata" / "train"
-TINY = (GOLDEN / "tiny.arch.txt").read_text()
+GOLDEN = TESTDATA / "train"
 LARGE_ENOUGH = 1e-5  # a change below this is rounding
-
-
-def load_values():
-    spec = importlib.util.spec_from_file_location("golden_values", GOLDEN / "values.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-VALUES = load_values()
 
 
 def start_value(name, shape):

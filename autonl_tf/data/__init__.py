@@ -1,0 +1,1 @@
+"""Data sets by name, image decoding and preprocessing, and batches of tensors."""

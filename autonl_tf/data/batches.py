@@ -1,0 +1,116 @@
+"""Batches of normalised images for training, evaluation and prediction."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from autonl_tf.data import images
+from autonl_tf.data.corrupt import find_corrupt
+from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.data.folder import LabelledFiles
+from autonl_tf.data.splits import shard_count
+from autonl_tf.errors import UserError
+
+
+def train_batches(
+    dataset: ImageDataset,
+    *,
+    image_size: int,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    min_crop_area: float = 0.08,
+    shard: int = 0,
+    num_shards: int = 1,
+) -> tf.data.Dataset:
+    """The endless training sequence: (images float32 [batch, side, side, 3], labels int32 [batch]).
+
+    Images are normalised. The images of all epochs follow each other, each epoch in the order of
+    (seed, epoch), and batches run across its end: every image once an epoch, none dropped. Batch t of all
+    shards together holds positions t * num_shards * batch_size and on, so their union does not depend on
+    `num_shards`. The crop and flip of an image follow from (seed, position). `start_step` is the number of
+    batches (of this dataset) already seen: from there on the batches are those of an uninterrupted run.
+    """
+    stream = dataset.split("train").endless(seed, start_step, batch_size, shard, num_shards)
+
+    def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        position, example = stream.load(*element)
+        image_seed = tf.stack([tf.constant(seed, tf.int64), position])
+        image = images.preprocess_for_train(example["image"], image_size, image_seed, min_crop_area)
+        return image, example["label"]
+
+    batches = stream.elements.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = batches.batch(batch_size, drop_remainder=True)
+    return _finish(batches.map(lambda image, label: (images.normalize(image), label)))
+
+
+def eval_batches(
+    dataset: ImageDataset,
+    *,
+    image_size: int,
+    batch_size: int,
+    split: str = "validation",
+    shard: int = 0,
+    num_shards: int = 1,
+    multiple_of: int = 1,
+) -> tf.data.Dataset:
+    """Every image of a split once: (images float32 [batch, side, side, 3], labels, weights [batch]).
+
+    Images are normalised, labels int32, weights float32. All shards give the same number of batches, a
+    multiple of `multiple_of` (the replicas a shard feeds), all of one shape; what is missing is filled with
+    examples of weight 0 (zero images, label 0).
+    """
+    examples = dataset.split(split)
+    size = examples.size
+    stream = examples.once(None, 0, batch_size, shard, num_shards)
+
+    def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        _, example = stream.load(*element)
+        image = images.preprocess_for_eval(example["image"], image_size)
+        return images.normalize(image), example["label"], tf.constant(1.0)
+
+    real = stream.elements.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    rounds = -(-size // (batch_size * num_shards * multiple_of)) * multiple_of
+    padding = rounds * batch_size - shard_count(size, batch_size, shard, num_shards)
+    nothing = (tf.zeros([image_size, image_size, 3]), tf.constant(0), tf.constant(0.0))
+    padded = real.concatenate(tf.data.Dataset.from_tensors(nothing).repeat(padding))
+    batches = padded.batch(batch_size, drop_remainder=True)
+    return _finish(batches.apply(tf.data.experimental.assert_cardinality(rounds)))
+
+
+def predict_batches(files: Sequence[str], *, image_size: int, batch_size: int) -> tf.data.Dataset:
+    """Image files in order: (images float32 [batch, side, side, 3] normalised, weights float32 [batch]).
+
+    The last batch is filled with zero images of weight 0. Raises `UserError` for an empty list and for the
+    first file that is missing or cannot be decoded.
+    """
+    if not files:
+        raise UserError("no image files to classify")
+    for path in files:
+        if not os.path.isfile(path):
+            raise UserError(f"{path}: no such image file")
+    named = LabelledFiles(tuple(files), (0,) * len(files)).split()
+    for bad in find_corrupt(named.once(), named.size, first_only=True):
+        raise UserError(f"corrupt image {bad.name}: {bad.reason}")
+
+    def prepare(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = images.preprocess_for_eval(tf.io.read_file(path), image_size)
+        return images.normalize(image), tf.constant(1.0)
+
+    paths = tf.constant([os.fsencode(path) for path in files])
+    real = tf.data.Dataset.from_tensor_slices(paths).map(prepare, tf.data.AUTOTUNE, deterministic=True)
+    nothing = (tf.zeros([image_size, image_size, 3]), tf.constant(0.0))
+    padding = -len(files) % batch_size
+    padded = real.concatenate(tf.data.Dataset.from_tensors(nothing).repeat(padding))
+    return _finish(padded.batch(batch_size, drop_remainder=True))
+
+
+def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = True
+    # The shards are made here; tf.distribute must not divide them once more.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

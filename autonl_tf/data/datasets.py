@@ -1,0 +1,247 @@
+"""Data sets by name."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import tensorflow as tf
+
+from autonl_tf.data import demo, folder, tfds_source, tfrecord
+from autonl_tf.data.corrupt import CorruptExample, find_corrupt
+from autonl_tf.data.labels import new_labels, read_label_file
+from autonl_tf.data.splits import IndexedSplit, RecordSplit
+from autonl_tf.errors import UserError
+
+SPLITS = ("train", "validation")
+ACCEPTED = "demo, demo:texture, folder:PATH, tfds:NAME, imagenet_tfrecord:PATH"
+DEFAULT_IMAGE_SIZE = 224
+
+# Record files up to this size are held in memory, which makes every order and every starting place cheap.
+_IN_MEMORY_BYTES = 256 << 20
+
+# What reading a record file raises: a checksum that does not hold, fewer or more records than were counted.
+_RECORD_ERRORS = (tf.errors.DataLossError, tf.errors.FailedPreconditionError)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OpenedSplit:
+    """A split as its reader opened it.
+
+    `check`: its images are to be decoded once before use. `without`: the same split less some corrupt
+    examples.
+    """
+
+    examples: IndexedSplit | RecordSplit
+    check: bool
+    without: Callable[[list[CorruptExample]], IndexedSplit | RecordSplit]
+
+
+class ImageDataset:
+    """An image classification set: class names, and the examples of 'train' and 'validation'.
+
+    A split is opened and its images are checked when it is first used (`check` does it at once): those of a
+    folder and of record sets held in memory all are decoded once in parallel. The first image that cannot be
+    decoded raises `UserError` with its name; with `skip_corrupt` all such are left out and listed in
+    `corrupt`. Larger record sets are checked so with `skip_corrupt` only, since that reads all of them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        class_names: Sequence[str],
+        image_size: int,
+        openers: dict[str, Callable[[], OpenedSplit]],
+        skip_corrupt: bool = False,
+    ):
+        self.name = name
+        self.class_names = tuple(class_names)
+        self.image_size = image_size
+        self.corrupt: dict[str, list[CorruptExample]] = {}
+        self._openers = openers
+        self._skip_corrupt = skip_corrupt
+        self._splits: dict[str, IndexedSplit | RecordSplit] = {}
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def skipped(self) -> int:
+        """How many corrupt images of the splits used so far have been left out."""
+        return sum(len(examples) for examples in self.corrupt.values())
+
+    def size(self, split: str) -> int:
+        """The number of (good) examples of 'train' or 'validation'; 0 where the data has no such split."""
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r}; expected one of {SPLITS}")
+        return self.split(split).size if split in self._openers else 0
+
+    def check(self, *splits: str) -> None:
+        """Opens splits and checks their images now.
+
+        Raises `UserError` when one is absent or empty, or has a corrupt image (unless those are skipped).
+        """
+        for split in splits:
+            self.split(split)
+
+    def examples(self, split: str, *, shuffle_seed: int | None = None, epoch: int = 0) -> tf.data.Dataset:
+        """One epoch of {image: string, label: int32, name: string}, in natural or in the epoch's order."""
+        stream = self.split(split).once(shuffle_seed, epoch)
+        return stream.elements.map(lambda *element: stream.load(*element)[1])
+
+    def split(self, split: str) -> IndexedSplit | RecordSplit:
+        """The checked examples of a split, for `batches`."""
+        if split not in self._splits:
+            if split not in self._openers:
+                raise UserError(f"{self.name}: it has no {split} images")
+            self._splits[split] = self._checked(split, self._openers[split]())
+        return self._splits[split]
+
+    def find_corrupt(self, split: str) -> str | None:
+        """Decodes a whole split and names its first corrupt example with the reason, if there is one.
+
+        For the error message of a run that has met one in a record set too large to be checked beforehand.
+        """
+        examples = self.split(split)
+        found = self._decode_all(examples, first_only=True)
+        return f"{found[0].name}: {found[0].reason}" if found else None
+
+    def _checked(self, split: str, opened: OpenedSplit) -> IndexedSplit | RecordSplit:
+        examples = opened.examples
+        if not examples.size:
+            raise UserError(f"{self.name}: it has no {split} images")
+        if not (opened.check or self._skip_corrupt):
+            return examples
+        found = self._decode_all(examples, first_only=not self._skip_corrupt)
+        if not found:
+            return examples
+        if not self._skip_corrupt:
+            raise UserError(
+                f"corrupt image {found[0].name}: {found[0].reason} (--skip_corrupt leaves it out)"
+            )
+        for example in found:
+            _log.warning("left out %s: %s", example.name, example.reason)
+        self.corrupt[split] = found
+        if len(found) == examples.size:
+            first = found[0].name
+            raise UserError(f"{self.name}: all {len(found)} {split} images are corrupt, the first {first}")
+        return opened.without(found)
+
+    def _decode_all(self, examples: IndexedSplit | RecordSplit, first_only: bool) -> list[CorruptExample]:
+        try:
+            return find_corrupt(examples.once(), examples.size, first_only)
+        except _RECORD_ERRORS as error:
+            raise _record_error(self.name, examples, error) from error
+
+
+def open_dataset(
+    name: str,
+    *,
+    data_dir: str | None = None,
+    label_file: str | None = None,
+    validation_fraction: float = 0.1,
+    skip_corrupt: bool = False,
+    seed: int = 0,
+) -> ImageDataset:
+    """Opens a data set by name.
+
+    `demo`, `demo:texture` (built in; made in `data_dir` when first used), `folder:PATH`, `tfds:NAME`
+    (prepared in `data_dir`), `imagenet_tfrecord:PATH`. Class names are the data's own, or those of
+    `label_file` in its order (then each of the data's must be among them). `validation_fraction` applies
+    where the data has a single split. `seed` makes another built-in set; no other name looks at it.
+
+    Raises `UserError` for a name, directory, label file or set that cannot be used.
+    """
+    if not 0 <= validation_fraction <= 1:
+        raise UserError(f"validation_fraction {validation_fraction}: expected a number from 0 to 1")
+    label_names = read_label_file(label_file) if label_file else None
+    kind, colon, rest = name.partition(":")
+    if name in ("demo", "demo:texture"):
+        builder = demo.demo_builder(rest or "far", data_dir, seed)
+        return _open_builder(name, builder, label_names, label_file or "", validation_fraction, skip_corrupt)
+    if not (colon and rest) or kind not in ("folder", "tfds", "imagenet_tfrecord"):
+        raise UserError(f"unknown data set {name!r}; expected one of {ACCEPTED}")
+    if kind == "folder":
+        return _open_folder(name, rest, label_names, label_file or "", validation_fraction, skip_corrupt)
+    if kind == "tfds":
+        builder = tfds_source.load_builder(rest, data_dir)
+        return _open_builder(name, builder, label_names, label_file or "", validation_fraction, skip_corrupt)
+    return _open_imagenet(name, rest, label_names, skip_corrupt)
+
+
+def _open_folder(
+    name: str, root: str, label_names, label_file: str, validation_fraction: float, skip_corrupt: bool
+) -> ImageDataset:
+    class_names, splits = folder.list_folder(root, label_names, label_file, validation_fraction)
+
+    def opener(files: folder.LabelledFiles) -> OpenedSplit:
+        return OpenedSplit(
+            files.split(), True, lambda found: files.without({example.position for example in found}).split()
+        )
+
+    openers = {split: functools.partial(opener, files) for split, files in splits.items() if files.paths}
+    return ImageDataset(name, class_names, DEFAULT_IMAGE_SIZE, openers, skip_corrupt)
+
+
+def _open_builder(
+    name: str, builder, label_names, label_file: str, validation_fraction: float, skip_corrupt: bool
+) -> ImageDataset:
+    image_key, label_key = tfds_source.image_and_label(builder, name)
+    own_names = builder.info.features[label_key].names
+    class_names = label_names if label_names is not None else tuple(own_names)
+    if len(own_names) < 2:
+        raise UserError(f"{name}: only one class, {own_names[0]!r}; at least two are needed")
+    labels = new_labels(own_names, class_names, name, label_file)
+
+    def opener(instruction: str) -> OpenedSplit:
+        keys = (image_key, label_key)
+        return _open_records(name, tfds_source.tfds_split(builder, name, instruction, keys, labels))
+
+    instructions = tfds_source.split_instructions(builder, name, validation_fraction)
+    openers = {
+        split: functools.partial(opener, instruction)
+        for split, instruction in instructions.items()
+        if builder.info.splits[instruction].num_examples
+    }
+    side = tfds_source.square_side(builder, image_key) or DEFAULT_IMAGE_SIZE
+    return ImageDataset(name, class_names, side, openers, skip_corrupt)
+
+
+def _open_imagenet(name: str, directory: str, label_names, skip_corrupt: bool) -> ImageDataset:
+    shards = tfrecord.list_imagenet_shards(directory)
+    # The records hold numbers only; without a label file a class is called by its label.
+    class_names = label_names or tuple(str(label) for label in range(tfrecord.IMAGENET_CLASSES))
+
+    def opener(split: str) -> OpenedSplit:
+        return _open_records(name, tfrecord.imagenet_split(shards[split], split, len(class_names)))
+
+    openers = {split: functools.partial(opener, split) for split in shards}
+    return ImageDataset(name, class_names, DEFAULT_IMAGE_SIZE, openers, skip_corrupt)
+
+
+def _open_records(name: str, records: RecordSplit) -> OpenedSplit:
+    small = sum(tf.io.gfile.stat(file.path).length for file in records.files) <= _IN_MEMORY_BYTES
+
+    def without(found: list[CorruptExample]) -> IndexedSplit | RecordSplit:
+        good = replace(records, bad=tuple(example.name for example in found))
+        return good.in_memory() if small else good
+
+    if not small:
+        return OpenedSplit(records, False, without)
+    try:
+        return OpenedSplit(records.in_memory(), True, without)
+    except _RECORD_ERRORS as error:
+        raise _record_error(name, records, error) from error
+    except tf.errors.InvalidArgumentError as error:  # a record without the features, or a label out of range
+        raise UserError(f"{name}: bad record: {' '.join(error.message.split())}") from error
+
+
+def _record_error(name: str, examples: IndexedSplit | RecordSplit, error: Exception) -> UserError:
+    files = examples.files if isinstance(examples, RecordSplit) else ()
+    culprit = tfrecord.first_unreadable(files) or f"{name}: {str(error).splitlines()[0]}"
+    return UserError(f"corrupt TFRecord file {culprit}")

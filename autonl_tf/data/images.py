@@ -1,0 +1,114 @@
+"""Decoding, cropping and resizing of one image, and normalisation.
+
+Every function takes and gives tensors and runs eagerly, inside `tf.data` and inside a saved graph.
+
+Source: the input pipeline of the published evaluation (TensorFlow release) and of the training recipe it
+inherits (TPU MnasNet). Both resize with TensorFlow 1's bicubic kernel (Keys a = -0.75, corners not
+aligned, pixel centres at integers), which `tf.image.resize` no longer offers, and keep its overshoot beyond
+[0, 255]. A JPEG is decoded inside its crop only; that is part of the definition, for libjpeg upsamples chroma
+a little differently at the border of a crop than in the middle of an image.
+
+Deviations:
+1. A crop is at least one pixel, so a 1x1 image works (the release fails on it).
+2. Images that are not JPEG (PNG, GIF, BMP, WebP, whatever the file is called) are decoded whole, then cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+
+_CROP_PADDING = 32  # the evaluation crop leaves this many pixels, at the network's scale, outside
+_ASPECT_RATIOS = (3.0 / 4.0, 4.0 / 3.0)
+_MIN_OBJECT_COVERED = 0.1  # of a box that is the whole image, so crops of less than 10% are never taken
+_CROP_ATTEMPTS = 10
+
+# A crop: top, left, height, width in pixels, int32 [4].
+_ChooseCrop = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def decode(image_bytes: tf.Tensor) -> tf.Tensor:
+    """Decodes an encoded image (string scalar) to uint8 [height, width, 3] RGB.
+
+    The format is told by the bytes: JPEG (grayscale and CMYK too), PNG (alpha dropped, 16 bits reduced to 8),
+    GIF (first frame), BMP, WebP. Raises `tf.errors.InvalidArgumentError` on anything else and on truncated
+    data.
+    """
+    image = tf.io.decode_image(image_bytes, channels=3, dtype=tf.uint8, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, 3])
+
+
+def preprocess_for_eval(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
+    """Centre crop and resize: string scalar -> float32 [image_size, image_size, 3], about [0, 255].
+
+    The crop is a square of `int(image_size / (image_size + 32) * min(height, width))` pixels, computed in
+    float32, at offset `(side - crop + 1) // 2`.
+    """
+    return _crop_and_resize(image_bytes, _centre_crop(image_size), image_size)
+
+
+def preprocess_for_train(
+    image_bytes: tf.Tensor, image_size: int, seed: tf.Tensor, min_crop_area: float = 0.08
+) -> tf.Tensor:
+    """Random crop, resize, random horizontal flip: string scalar -> float32 [image_size, image_size, 3].
+
+    The crop has an area of `min_crop_area` to 1 of the image's and an aspect ratio of 3/4 to 4/3; where ten
+    attempts find none, or the crop is the whole image, the centre crop of the evaluation is taken. Everything
+    random follows from `seed` (integers [2]) alone.
+    """
+    crop_seed, flip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+
+    def random_crop(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+            tf.stack([height, width, 3]),
+            bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+            seed=crop_seed,
+            min_object_covered=_MIN_OBJECT_COVERED,
+            aspect_ratio_range=_ASPECT_RATIOS,
+            area_range=(min_crop_area, 1.0),
+            max_attempts=_CROP_ATTEMPTS,
+        )
+        box = tf.concat([begin[:2], size[:2]], axis=0)
+        whole = tf.reduce_all(size[:2] == tf.stack([height, width]))
+        return tf.where(whole, _centre_crop(image_size)(height, width), box)
+
+    image = _crop_and_resize(image_bytes, random_crop, image_size)
+    flip = tf.random.stateless_uniform([], flip_seed) < 0.5
+    return tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
+
+
+def normalize(images: tf.Tensor) -> tf.Tensor:
+    """`(images - MEAN_RGB) / STDDEV_RGB` on the last axis, of float32 [..., 3] in the scale of 0 to 255."""
+    return (images - tf.constant(MEAN_RGB, tf.float32)) / tf.constant(STDDEV_RGB, tf.float32)
+
+
+def _centre_crop(image_size: int) -> _ChooseCrop:
+    def choose(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        ratio = tf.constant(image_size / (image_size + _CROP_PADDING), tf.float32)
+        crop = tf.cast(ratio * tf.cast(tf.minimum(height, width), tf.float32), tf.int32)
+        crop = tf.maximum(crop, 1)
+        return tf.stack([(height - crop + 1) // 2, (width - crop + 1) // 2, crop, crop])
+
+    return choose
+
+
+def _crop_and_resize(image_bytes: tf.Tensor, choose_crop: _ChooseCrop, image_size: int) -> tf.Tensor:
+    def from_jpeg() -> tf.Tensor:
+        shape = tf.image.extract_jpeg_shape(image_bytes)
+        return tf.image.decode_and_crop_jpeg(image_bytes, choose_crop(shape[0], shape[1]), channels=3)
+
+    def from_other() -> tf.Tensor:
+        image = decode(image_bytes)
+        shape = tf.shape(image)
+        top, left, height, width = tf.unstack(choose_crop(shape[0], shape[1]))
+        return image[top : top + height, left : left + width]
+
+    image = tf.cond(tf.io.is_jpeg(image_bytes), from_jpeg, from_other)
+    resized = tf.raw_ops.ResizeBicubic(
+        images=image[tf.newaxis], size=[image_size, image_size], align_corners=False, half_pixel_centers=False
+    )
+    return tf.ensure_shape(resized[0], [image_size, image_size, 3])

@@ -1,0 +1,209 @@
+"""A split of a data set as a sequence of encoded examples that can be read in any order, from any place.
+
+An *example* is a dict `{image: string scalar (encoded), label: int32 scalar, name: string scalar}`. A
+training run sees one endless sequence of positions g = 0, 1, 2, ...; g belongs to epoch `g // size`, and the
+order within an epoch is a permutation given by (seed, epoch) alone. Of every `num_shards * block` positions
+in a row, shard s takes the s-th `block`: the shards together always see the same images, however many there
+are.
+
+`IndexedSplit` (files, or records in memory) permutes all examples and goes to any position at once.
+`RecordSplit` streams record files: it permutes the files, reads 16 of them in turn and permutes windows of
+4096 records; going to a position reads past the encoded records before it in that epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+Example = dict[str, tf.Tensor]
+
+_FILES_AT_ONCE = 16
+_RECORDS_IN_A_ROW = 16
+_WINDOW = 4096  # records; ImageNet's are about 110 KB each
+_PLACES_PER_FILE = 1 << 32  # a record's place: file number * this + record number
+_EPOCH_STRIDE = 1 << 32  # keeps the seeds of the windows of different epochs apart
+_ENDLESS = np.iinfo(np.int64).max
+
+
+class Stream(NamedTuple):
+    """Elements that are cheap to make, and the costly graph function that turns one into an example."""
+
+    elements: tf.data.Dataset
+    load: Callable[..., tuple[tf.Tensor, Example]]  # (*element) -> (position int64, example)
+
+
+def shard_count(size: int, block: int, shard: int, num_shards: int) -> int:
+    """How many of the positions 0 .. size-1 fall to one shard."""
+    full_rounds, rest = divmod(size, block * num_shards)
+    return full_rounds * block + min(max(rest - shard * block, 0), block)
+
+
+@dataclass(frozen=True)
+class IndexedSplit:
+    """Examples 0 .. size-1, fetched by index (`fetch`: int64 scalar -> example, a graph function)."""
+
+    size: int
+    fetch: Callable[[tf.Tensor], Example]
+
+    def once(self, seed: int | None = None, epoch: int = 0, block=1, shard=0, num_shards=1) -> Stream:
+        """One epoch of this shard: in natural order, or in the order of (seed, epoch)."""
+        positions = _own(tf.range(self.size, dtype=tf.int64), block, shard, num_shards)
+        indices = positions if seed is None else tf.gather(_permutation(self.size, seed, epoch), positions)
+        return Stream(tf.data.Dataset.from_tensor_slices((positions, indices)), self._load)
+
+    def endless(self, seed: int, start_block=0, block=1, shard=0, num_shards=1) -> Stream:
+        """This shard of the endless training sequence, from its `start_block`-th block on."""
+        start = start_block * block * num_shards
+
+        def read_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+            first = epoch * self.size
+            left = tf.range(tf.maximum(first, start), first + self.size)
+            positions = _own(left, block, shard, num_shards)
+            indices = tf.gather(_permutation(self.size, seed, epoch), positions - first)
+            return tf.data.Dataset.from_tensor_slices((positions, indices))
+
+        epochs = tf.data.Dataset.range(start // self.size, _ENDLESS)
+        return Stream(epochs.flat_map(read_epoch), self._load)
+
+    def _load(self, position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, Example]:
+        return position, self.fetch(index)
+
+
+@dataclass(frozen=True)
+class RecordFile:
+    """The records `skip` .. `skip + take - 1` of one TFRecord file; `take` -1: all that follow."""
+
+    path: str
+    skip: int = 0
+    take: int = -1
+
+
+@dataclass(frozen=True)
+class RecordSplit:
+    """Records streamed from TFRecord files.
+
+    `parse` (graph function): (serialized string scalar, name string scalar) -> example; a name is
+    `file#record`, the record counted from 0. `total` is the number of records in the files, checked while
+    reading. `bad` are the names of records left out.
+    """
+
+    files: tuple[RecordFile, ...]
+    parse: Callable[[tf.Tensor, tf.Tensor], Example]
+    total: int
+    bad: tuple[str, ...] = ()
+    window: int = _WINDOW
+
+    @property
+    def size(self) -> int:
+        return self.total - len(self.bad)
+
+    def once(self, seed: int | None = None, epoch: int = 0, block=1, shard=0, num_shards=1) -> Stream:
+        """One epoch of this shard: in natural order, or in the order of (seed, epoch)."""
+        records = self._natural() if seed is None else self._epoch(seed, epoch)
+        return Stream(_numbered(records, 0, block, shard, num_shards), self._load)
+
+    def endless(self, seed: int, start_block=0, block=1, shard=0, num_shards=1) -> Stream:
+        """This shard of the endless training sequence, from its `start_block`-th block on."""
+        start = start_block * block * num_shards
+        first_epoch, done = divmod(start, self.size)
+        later = tf.data.Dataset.range(first_epoch + 1, _ENDLESS).flat_map(lambda e: self._epoch(seed, e))
+        records = self._epoch(seed, first_epoch, done).concatenate(later)
+        return Stream(_numbered(records, start, block, shard, num_shards), self._load)
+
+    def in_memory(self) -> IndexedSplit:
+        """Reads all records (which must fit in memory) and gives access by index."""
+
+        def parse(place: tf.Tensor, record: tf.Tensor) -> Example:
+            return self.parse(record, self._name(place))
+
+        parsed = self._natural().map(parse, tf.data.AUTOTUNE, deterministic=True)
+        columns = parsed.batch(self.size).get_single_element()
+
+        def fetch(index: tf.Tensor) -> Example:
+            return {key: tf.gather(column, index) for key, column in columns.items()}
+
+        return IndexedSplit(self.size, fetch)
+
+    def _load(self, position: tf.Tensor, place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, Example]:
+        return position, self.parse(record, self._name(place))
+
+    def _name(self, place: tf.Tensor) -> tf.Tensor:
+        path = tf.gather(tf.constant([file.path for file in self.files]), place // _PLACES_PER_FILE)
+        return tf.strings.join([path, tf.strings.as_string(place % _PLACES_PER_FILE)], separator="#")
+
+    def _bad_places(self) -> tf.Tensor:
+        number_of = {file.path: i for i, file in enumerate(self.files)}
+        parts = [name.rpartition("#") for name in self.bad]
+        places = [number_of[path] * _PLACES_PER_FILE + int(record) for path, _, record in parts]
+        return tf.constant(places, tf.int64)
+
+    def _natural(self) -> tf.data.Dataset:
+        return self._read(tf.range(len(self.files), dtype=tf.int64))
+
+    def _read(self, file_order: tf.Tensor) -> tf.data.Dataset:
+        """(place int64, serialized string) of all good records, the files taken in the order given."""
+        paths = tf.constant([file.path for file in self.files])
+        skips = tf.constant([file.skip for file in self.files], tf.int64)
+        takes = tf.constant([file.take for file in self.files], tf.int64)
+
+        def read_file(i: tf.Tensor) -> tf.data.Dataset:
+            records = tf.data.TFRecordDataset(paths[i], buffer_size=1 << 20).skip(skips[i]).take(takes[i])
+            return records.enumerate(i * _PLACES_PER_FILE + skips[i])
+
+        records = tf.data.Dataset.from_tensor_slices(file_order).interleave(
+            read_file,
+            cycle_length=min(_FILES_AT_ONCE, len(self.files)),
+            block_length=_RECORDS_IN_A_ROW,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        # Fails, instead of going on with a shifted sequence, when the files do not hold what was counted.
+        records = records.apply(tf.data.experimental.assert_cardinality(self.total))
+        if self.bad:
+            bad = self._bad_places()
+            records = records.filter(lambda place, record: tf.reduce_all(place != bad))
+        return records
+
+    def _epoch(self, seed: int, epoch: tf.Tensor | int, done: int = 0) -> tf.data.Dataset:
+        """One epoch's records in the order of (seed, epoch), without its first `done`."""
+        epoch = tf.cast(epoch, tf.int64)
+        files = _permutation(len(self.files), seed, -1 - epoch)
+        skipped_windows, rest = divmod(done, self.window)
+        windows = self._read(files).skip(skipped_windows * self.window).batch(self.window).prefetch(1)
+
+        def shuffled(number: tf.Tensor, block: tuple[tf.Tensor, tf.Tensor]) -> tf.data.Dataset:
+            places, records = block
+            count = tf.size(places, out_type=tf.int64)
+            order = _permutation(count, seed, epoch * _EPOCH_STRIDE + number)
+            return tf.data.Dataset.from_tensor_slices((tf.gather(places, order), tf.gather(records, order)))
+
+        return windows.enumerate(skipped_windows).flat_map(lambda n, block: shuffled(n, block)).skip(rest)
+
+
+def _own(positions: tf.Tensor, block: int, shard: int, num_shards: int) -> tf.Tensor:
+    """Those of some positions (int64 vector) that fall to one shard."""
+    return tf.boolean_mask(positions, positions // block % num_shards == shard)
+
+
+def _permutation(size: tf.Tensor | int, seed: int, stream: tf.Tensor | int) -> tf.Tensor:
+    """The permutation of 0 .. size-1 that belongs to (seed, stream), int64 [size].
+
+    `tf.random.experimental.index_shuffle` would need no memory, but for fewer than 65,536 elements it looks
+    at eight bits of each number of its seed: after 256 epochs it repeats itself.
+    """
+    key = tf.stack([tf.constant(seed, tf.int64), tf.cast(stream, tf.int64)])
+    draws = tf.random.stateless_uniform([size], key, None, None, tf.int64, alg="philox")
+    return tf.cast(tf.argsort(draws, stable=True), tf.int64)
+
+
+def _numbered(records: tf.data.Dataset, start: int, block, shard, num_shards) -> tf.data.Dataset:
+    """(position, place, serialized) of one shard's records."""
+    numbered = records.enumerate(start).map(lambda position, record: (position, *record))
+    if num_shards == 1:
+        return numbered
+    return numbered.filter(lambda position, place, record: position // block % num_shards == shard)

@@ -1,0 +1,144 @@
+"""Image classification sets of TensorFlow Datasets, read as encoded bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from autonl_tf.data.splits import Example, RecordFile, RecordSplit
+from autonl_tf.errors import UserError
+
+_VALIDATION_NAMES = ("validation", "val", "test")  # the first that exists is taken
+
+_log = logging.getLogger(__name__)
+
+
+def load_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    """The prepared builder of `tfds:NAME`, prepared (and downloaded) now if it is not.
+
+    Raises `UserError` for an unknown name and for a set that cannot be prepared.
+    """
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError as error:
+        raise UserError(f"tfds:{name}: TensorFlow Datasets knows no such set, nor does {data_dir}") from error
+    except (ValueError, TypeError, AssertionError) as error:
+        raise UserError(f"tfds:{name}: {_one_line(error)}") from error
+    prepare(builder, f"tfds:{name}")
+    return builder
+
+
+def prepare(builder: tfds.core.DatasetBuilder, source: str) -> None:
+    """Prepares a set in its data directory unless that is done already."""
+    if builder.is_prepared():
+        return
+    _log.info("%s: preparing it in %s", source, builder.data_path)
+    try:
+        # Standard output is for results; TFDS reports its progress there.
+        with contextlib.redirect_stdout(sys.stderr):
+            builder.download_and_prepare()
+    except Exception as error:  # whatever a third party's download and generation code raises
+        # Another worker may have finished the same set in the meantime.
+        if not builder.is_prepared():
+            raise UserError(
+                f"{source}: not prepared in {builder.data_path} and it cannot be now: {_one_line(error)}"
+            ) from error
+
+
+def image_and_label(builder: tfds.core.DatasetBuilder, source: str) -> tuple[str, str]:
+    """The names of the image and the class label among a set's features.
+
+    Raises `UserError` where there is not one of each.
+    """
+    features = builder.info.features
+    if not isinstance(features, tfds.features.FeaturesDict):
+        raise UserError(f"{source}: not an image classification set (its features have no names)")
+    found = []
+    for kind, what in ((tfds.features.Image, "image"), (tfds.features.ClassLabel, "class label")):
+        keys = [key for key, feature in features.items() if type(feature) is kind]
+        supervised = [key for key in keys if key in (builder.info.supervised_keys or ())]
+        keys = supervised or keys
+        if len(keys) != 1:
+            raise UserError(f"{source}: not an image classification set (it has {len(keys)} {what} features)")
+        found.append(keys[0])
+    return found[0], found[1]
+
+
+def square_side(builder: tfds.core.DatasetBuilder, image_key: str) -> int | None:
+    """The side of the set's images in pixels where all are squares of one size."""
+    height, width = builder.info.features[image_key].shape[:2]
+    return height if height is not None and height == width else None
+
+
+def split_instructions(
+    builder: tfds.core.DatasetBuilder, source: str, validation_fraction: float
+) -> dict[str, str]:
+    """Which TFDS split, or slice of one, is 'train' and which 'validation'.
+
+    A set without a second split gives the last `validation_fraction` of its training split away.
+    """
+    splits = builder.info.splits
+    instructions = {"train": "train"} if "train" in splits else {}
+    for name in _VALIDATION_NAMES:
+        if name in splits:
+            instructions["validation"] = name
+            break
+    if not instructions:
+        raise UserError(f"{source}: no split train, {', '.join(_VALIDATION_NAMES)}; it has {sorted(splits)}")
+    if "validation" not in instructions:
+        size = splits["train"].num_examples
+        kept = size - round(size * validation_fraction)
+        instructions = {"train": f"train[:{kept}]", "validation": f"train[{kept}:]"}
+    return instructions
+
+
+def tfds_split(
+    builder: tfds.core.DatasetBuilder, source: str, instruction: str, keys: tuple[str, str], labels: list[int]
+) -> RecordSplit:
+    """The records of one split; label l of the set becomes `labels[l]`.
+
+    Raises `UserError` for a set prepared in another file format than TFRecord, or whose files are missing.
+    """
+    if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
+        raise UserError(
+            f"{source}: prepared as {builder.info.file_format.value}; prepare it with file_format='tfrecord'"
+        )
+    files = []
+    for part in builder.info.splits[instruction].file_instructions:
+        path = os.fspath(part.filename)
+        if not tf.io.gfile.exists(path):
+            raise UserError(f"{source}: missing shard {path}")
+        files.append(RecordFile(path, part.skip, part.take))
+    total = sum(file.take for file in files)
+    return RecordSplit(tuple(files), _parser(builder.info.features, keys, labels), total)
+
+
+def _parser(
+    features: Any, keys: tuple[str, str], labels: list[int]
+) -> Callable[[tf.Tensor, tf.Tensor], Example]:
+    image_key, label_key = keys
+    encoded = {image_key: tfds.decode.SkipDecoding()}
+    wanted = tf.constant(labels, tf.int32)
+
+    def parse(record: tf.Tensor, name: tf.Tensor) -> Example:
+        example = features.deserialize_example(record, decoders=encoded)
+        own = example[label_key]
+        inside = tf.logical_and(own >= 0, own < len(labels))
+        message = f"label outside 0..{len(labels) - 1} (record, label):"
+        with tf.control_dependencies([tf.debugging.Assert(inside, [message, name, own])]):
+            label = tf.gather(wanted, own)
+        return {"image": example[image_key], "label": label, "name": name}
+
+    return parse
+
+
+def _one_line(error: Exception) -> str:
+    return textwrap.shorten(str(error), 300) or type(error).__name__

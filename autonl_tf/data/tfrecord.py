@@ -1,0 +1,131 @@
+"""TFRecord files: how many records each holds, and ImageNet in the layout of the TPU codebases."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import tensorflow as tf
+
+from autonl_tf.data.splits import Example, RecordFile, RecordSplit
+from autonl_tf.errors import UserError
+
+IMAGENET_CLASSES = 1000
+
+_SHARD = re.compile(r"(train|validation)-(\d{5})-of-(\d{5})/?")
+# Counting records takes a look at each header. Where the files are remote and as many as ImageNet's, its
+# published size stands in (reading fails if that is wrong).
+_PUBLISHED_SIZE = {("train", 1024): 1281167, ("validation", 128): 50000}
+_FEATURES = {
+    "image/encoded": tf.io.FixedLenFeature([], tf.string),
+    "image/class/label": tf.io.FixedLenFeature([], tf.int64),
+}
+# A record: its length (8 bytes, little endian), a checksum (4), the data, a checksum (4).
+_LENGTH = struct.Struct("<Q")
+_BEFORE, _AFTER = 12, 4
+_COUNTING_THREADS = 16
+
+
+def list_imagenet_shards(directory: str) -> dict[str, tuple[str, ...]]:
+    """The files train-00000-of-01024 ... and validation-00000-of-00128 ... (of any number), by split.
+
+    Raises `UserError` for a missing directory, one without such files, and missing shards.
+    """
+    source = f"imagenet_tfrecord:{directory}"
+    if not tf.io.gfile.isdir(directory):
+        raise UserError(f"{source}: no such directory")
+    totals: dict[str, set[int]] = {}
+    names = set()
+    for match in filter(None, map(_SHARD.fullmatch, tf.io.gfile.listdir(directory))):
+        totals.setdefault(match[1], set()).add(int(match[3]))
+        names.add(match[0])
+    if not totals:
+        raise UserError(f"{source}: no files named like train-00000-of-01024 or validation-00000-of-00128")
+    shards = {}
+    for split, counts in totals.items():
+        if len(counts) > 1:
+            raise UserError(f"{source}: {split} files of several sets, of {sorted(counts)} shards")
+        total = counts.pop()
+        expected = [f"{split}-{i:05d}-of-{total:05d}" for i in range(total)]
+        missing = [name for name in expected if name not in names]
+        if missing:
+            raise UserError(f"{source}: {len(missing)} of {total} {split} shards missing, first {missing[0]}")
+        shards[split] = tuple(os.path.join(directory, name) for name in expected)
+    return shards
+
+
+def imagenet_split(files: tuple[str, ...], split: str, num_classes: int) -> RecordSplit:
+    """The records of one split; stored labels 1 .. num_classes become 0 .. num_classes - 1.
+
+    Raises `UserError` for a truncated or empty file set and for records of other features.
+    """
+    published = _PUBLISHED_SIZE.get((split, len(files)))
+    total = published if published and "://" in files[0] else sum(count_records(files))
+    if not total:
+        raise UserError(f"{os.path.dirname(files[0])}: the {split} files hold no records")
+    parse = _imagenet_parser(num_classes)
+    _check_first_record(files, parse)
+    return RecordSplit(tuple(RecordFile(path) for path in files), parse, total)
+
+
+def count_records(files: tuple[str, ...]) -> list[int]:
+    """The number of records of each file, read off the record headers alone.
+
+    Raises `UserError` naming a file that ends within a record.
+    """
+    with ThreadPoolExecutor(_COUNTING_THREADS) as pool:
+        return list(pool.map(_count_in_file, files))
+
+
+def first_unreadable(files: tuple[RecordFile, ...]) -> str | None:
+    """The first record file whose checksums do not hold, with what TensorFlow says, or None."""
+    for file in files:
+        try:
+            tf.data.TFRecordDataset(file.path).reduce(0, lambda count, _: count + 1)
+        except tf.errors.OpError as error:
+            return f"{file.path}: {error.message.splitlines()[0]}"
+    return None
+
+
+def _count_in_file(path: str) -> int:
+    with tf.io.gfile.GFile(path, "rb") if "://" in path else open(path, "rb", buffering=0) as file:
+        file.seek(0, os.SEEK_END)
+        end = file.tell()
+        count = offset = 0
+        while offset + _BEFORE <= end:
+            file.seek(offset)
+            (length,) = _LENGTH.unpack(file.read(_BEFORE)[: _LENGTH.size])
+            offset += _BEFORE + length + _AFTER
+            count += 1
+    if offset != end:
+        raise UserError(f"{path}: not a whole TFRecord file, it ends within record {max(count - 1, 0)}")
+    return count
+
+
+def _imagenet_parser(num_classes: int) -> Callable[[tf.Tensor, tf.Tensor], Example]:
+    def parse(record: tf.Tensor, name: tf.Tensor) -> Example:
+        features = tf.io.parse_single_example(record, _FEATURES)
+        stored = features["image/class/label"]
+        inside = tf.logical_and(stored >= 1, stored <= num_classes)
+        message = f"image/class/label outside 1..{num_classes} (record, label):"
+        with tf.control_dependencies([tf.debugging.Assert(inside, [message, name, stored])]):
+            label = tf.cast(stored, tf.int32) - 1
+        return {"image": features["image/encoded"], "label": label, "name": name}
+
+    return parse
+
+
+def _check_first_record(files: tuple[str, ...], parse: Callable[[tf.Tensor, tf.Tensor], Example]) -> None:
+    try:
+        for record in tf.data.TFRecordDataset(files).take(1):
+            parse(record, tf.constant(f"{files[0]}#0"))
+    except tf.errors.DataLossError as error:
+        raise UserError(f"{files[0]}: corrupt TFRecord file: {error.message.splitlines()[0]}") from error
+    except tf.errors.InvalidArgumentError as error:
+        raise UserError(
+            f"{files[0]}: its first record is not an ImageNet example (image/encoded, image/class/label):"
+            f" {error.message.splitlines()[0]}"
+        ) from error

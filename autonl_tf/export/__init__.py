@@ -1,0 +1,1 @@
+"""Networks as files that serve: SavedModel and TFLite, each run again before it is handed over."""

@@ -1,0 +1,270 @@
+"""The model card: what an export is, takes, gives and scores, as JSON and as Markdown."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+import autonl_tf
+from autonl_tf.data.images import MEAN_RGB, STDDEV_RGB
+from autonl_tf.errors import UserError
+from autonl_tf.export import saved_model, tflite
+from autonl_tf.export.tflite import GraphFacts
+from autonl_tf.export.verify import Agreement
+
+CARD_JSON = "card.json"
+CARD_MARKDOWN = "card.md"
+LABELS = "labels.txt"
+FORMAT = "autonl_tf export"
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What the caller knows of a network and the files cannot tell.
+
+    Attributes:
+      spec_text: the architecture, one block a line.
+      depth_multiplier: scales its filters.
+      image_size: S.
+      class_names: K names in label order.
+      cost: `macs` (the paper's accounting), `macs_exact` (as computed), `params` (trainable).
+      accuracy: what was measured, e.g. `top1` and `top5` as shares, `count`, `dataset`; None: not measured.
+      weights: where the weights came from, e.g. `prefix`, `step`, `averages`; None: unknown.
+    """
+
+    spec_text: str
+    depth_multiplier: float
+    image_size: int
+    class_names: tuple[str, ...]
+    cost: Mapping[str, float]
+    accuracy: Mapping[str, object] | None
+    weights: Mapping[str, object] | None
+
+
+def write_labels(path: Path, class_names: Sequence[str]) -> None:
+    """One class name a line, in label order.
+
+    Raises:
+      UserError: a name that is empty or holds a line break, which would shift the labels after it.
+    """
+    for label, name in enumerate(class_names):
+        if name.splitlines() != [name]:
+            raise UserError(f"class {label}: the name {name!r} is not one line of text, which {LABELS} needs")
+    path.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
+
+
+def write_card(
+    directory: Path,
+    description: Description,
+    *,
+    saved_model_path: str,
+    tflite_path: str,
+    graph: GraphFacts,
+    agreements: Sequence[Agreement],
+    tolerance: float,
+) -> dict:
+    """Writes `card.md` and `card.json` about the files in `directory`; gives the JSON's object.
+
+    The JSON lists every file with its size and SHA-256, itself excepted; the Markdown all but the two cards.
+    """
+    facts = {
+        "format": FORMAT,
+        "architecture": {
+            "blocks": description.spec_text.splitlines(),
+            "depth_multiplier": description.depth_multiplier,
+            **_plain(description.cost),
+        },
+        "input": _input(description.image_size),
+        "num_classes": len(description.class_names),
+        "labels": LABELS,
+        "accuracy": _plain(description.accuracy),
+        "weights": _plain(description.weights),
+        "artifacts": {
+            saved_model_path: _saved_model_signatures(description),
+            tflite_path: {
+                **_tflite_signature(description),
+                "ops": list(graph.ops),
+                "xnnpack_partitions": graph.xnnpack_partitions,
+                "xnnpack_whole": graph.xnnpack_whole,
+            },
+        },
+        "verification": {
+            "tolerance": tolerance,
+            "agreements": [dataclasses.asdict(agreement) for agreement in agreements],
+        },
+        "versions": _versions(),
+        "files": _checksums(directory),
+    }
+    (directory / CARD_MARKDOWN).write_text(_markdown(facts), encoding="utf-8")
+    facts["files"] = _checksums(directory)
+    text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
+    (directory / CARD_JSON).write_text(text, encoding="utf-8")
+    return facts
+
+
+def files_in(directory: Path) -> list[str]:
+    """Every file below `directory`, sorted, as relative paths with forward slashes; directories left out."""
+    found = (path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(directory).as_posix() for path in found)
+
+
+def _checksums(directory: Path) -> dict[str, dict]:
+    found = {}
+    for name in files_in(directory):
+        data = (directory / name).read_bytes()
+        found[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return found
+
+
+def _plain(values: Mapping[str, object] | None) -> dict | None:
+    """The same with NumPy's numbers as Python's, which JSON takes."""
+    if values is None:
+        return None
+    return {name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
+
+
+def _input(size: int) -> dict:
+    return {
+        "image_size": size,
+        "channels": "RGB",
+        "range": [0, 255],
+        "preprocessing": f"centre crop of int({size} / {size + 32} * min(height, width)) pixels, bicubic "
+        f"resize to {size} x {size} as in TensorFlow 1 (a = -0.75, corners not aligned, no half-pixel "
+        "centres), overshoot kept; "
+        "done inside the signature that takes encoded images, expected of the caller by the others",
+        "normalization": "(x - mean) / stddev, inside every signature",
+        "mean": list(MEAN_RGB),
+        "stddev": list(STDDEV_RGB),
+    }
+
+
+def _saved_model_signatures(description: Description) -> dict:
+    size, classes = description.image_size, len(description.class_names)
+    best = min(saved_model.MAX_NAMED_CLASSES, classes)
+    outputs = {
+        "classes": f"string [B, {best}]: names of the best classes, best first",
+        "scores": f"float32 [B, {best}]: their probabilities",
+        "probabilities": f"float32 [B, {classes}]",
+        "logits": f"float32 [B, {classes}]",
+    }
+    by_bytes = {saved_model.BYTES_INPUT: "string [B]: encoded images (JPEG, PNG, GIF, BMP, WebP)"}
+    by_pixels = {saved_model.FLOAT_INPUT: f"float32 [B, {size}, {size}, 3]: RGB, 0 to 255"}
+    return {
+        "signatures": {
+            saved_model.BYTES_SIGNATURE: {"inputs": by_bytes, "outputs": outputs},
+            saved_model.FLOAT_SIGNATURE: {"inputs": by_pixels, "outputs": outputs},
+        }
+    }
+
+
+def _tflite_signature(description: Description) -> dict:
+    size = description.image_size
+    inputs = {tflite.INPUT: f"float32 [1, {size}, {size}, 3]: RGB, 0 to 255"}
+    outputs = {tflite.OUTPUT: f"float32 [1, {len(description.class_names)}]"}
+    return {"signatures": {tflite.SIGNATURE: {"inputs": inputs, "outputs": outputs}}}
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "autonl-tf": autonl_tf.__version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "tf-keras": keras.__version__,
+        "ai-edge-litert": metadata.version("ai-edge-litert"),
+        "numpy": np.__version__,
+    }
+
+
+def _markdown(facts: dict) -> str:
+    architecture, pixels = facts["architecture"], facts["input"]
+    costs = {name: f"{value:,.0f}" for name, value in architecture.items() if isinstance(value, int | float)}
+    costs["depth_multiplier"] = f"{architecture['depth_multiplier']:g}"
+    lines = [
+        "# Model card",
+        "",
+        f"An image classifier of {facts['num_classes']} classes (`{facts['labels']}`, in label order) "
+        f"at {pixels['image_size']} x {pixels['image_size']} pixels, of the AutoNL family.",
+        "",
+        *_section("Accuracy", _bullets(facts["accuracy"], "Not measured.")),
+        *_section("Weights", _bullets(facts["weights"], "Of unknown origin.")),
+        *_section("Architecture", ["```", *architecture["blocks"], "```", "", *_bullets(costs, "")]),
+        *_section(
+            "Preprocessing",
+            [
+                f"- {pixels['preprocessing']}",
+                f"- {pixels['normalization']}",
+                f"- mean {_numbers(pixels['mean'])}; stddev {_numbers(pixels['stddev'])}",
+            ],
+        ),
+        *_section("Signatures", list(_signature_lines(facts["artifacts"]))),
+        *_section("Verification", _verification_lines(facts)),
+        *_section("Files", _file_lines(facts["files"])),
+        *_section("Versions", _bullets(facts["versions"], "")),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _section(title: str, body: Iterable[str]) -> list[str]:
+    return [f"## {title}", "", *body, ""]
+
+
+def _bullets(values: Mapping[str, object] | None, absent: str) -> list[str]:
+    if values is None:
+        return [absent]
+    return [f"- {name}: {_shown(name, value)}" for name, value in values.items()]
+
+
+def _shown(name: str, value: object) -> str:
+    if name in ("top1", "top5") and isinstance(value, int | float):
+        return f"{value:.2%}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _signature_lines(artifacts: dict) -> Iterable[str]:
+    for path, artifact in artifacts.items():
+        for name, signature in artifact["signatures"].items():
+            yield f"- `{path}`, signature `{name}`"
+            for role in ("inputs", "outputs"):
+                for argument, text in signature[role].items():
+                    yield f"  - {role[:-1]} `{argument}`: {text}"
+        if "ops" in artifact:
+            whole = "the whole graph" if artifact["xnnpack_whole"] else "not the whole graph"
+            yield f"  - built-in ops only: {', '.join(artifact['ops'])}"
+            yield f"  - XNNPACK partitions: {artifact['xnnpack_partitions']} ({whole})"
+
+
+def _verification_lines(facts: dict) -> list[str]:
+    lines = [
+        "Each file was loaded again and compared with the model it was made from; every difference is "
+        f"at most {facts['verification']['tolerance']:g}.",
+        "",
+        "| file | signature | images | max probability difference | probabilities, relative L2 "
+        "| logits, relative L2 | same best class |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in facts["verification"]["agreements"]:
+        logits = row["logits_relative_l2"]
+        lines.append(
+            f"| {row['artifact']} | {row['signature']} | {row['images']} "
+            f"| {row['max_probability_difference']:.2g} | {row['probabilities_relative_l2']:.2g} "
+            f"| {'-' if logits is None else format(logits, '.2g')} | {row['top1_agreement']:.2%} |"
+        )
+    return lines
+
+
+def _file_lines(files: dict) -> list[str]:
+    rows = [f"| {name} | {file['bytes']} | `{file['sha256']}` |" for name, file in files.items()]
+    return ["| file | bytes | SHA-256 |", "|---|---|---|", *rows]

@@ -1,0 +1,99 @@
+"""A network as a SavedModel that takes encoded images or pixels and answers with class names.
+
+Signatures, k = min(5, K) and K the number of classes:
+
+    serving_default   image_bytes  string  [B]           JPEG, PNG, GIF, BMP or WebP; decoding, centre crop,
+                                                         legacy bicubic resize and normalisation inside
+    float_images      images       float32 [B, S, S, 3]  RGB in the scale of 0 to 255; normalisation inside
+
+    both give         classes        string  [B, k]  names of the best classes, best first
+                      scores         float32 [B, k]  their probabilities
+                      probabilities  float32 [B, K]
+                      logits         float32 [B, K]
+
+No output's name ends in `_bytes`, which the REST interface of TF-Serving would encode as base64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import tensorflow as tf
+import tf_keras as keras
+
+from autonl_tf.data import images as image_ops
+
+BYTES_SIGNATURE = "serving_default"
+FLOAT_SIGNATURE = "float_images"
+BYTES_INPUT = "image_bytes"
+FLOAT_INPUT = "images"
+MAX_NAMED_CLASSES = 5
+
+
+def export_saved_model(
+    model: keras.Model, directory: str | Path, *, image_size: int, class_names: Sequence[str]
+) -> None:
+    """Writes the network into `directory` (for TF-Serving, a version directory such as `NAME/1`).
+
+    The Keras objects stay behind: the file holds variables and graphs, and loads with TensorFlow alone.
+
+    Args:
+      model: normalised images [B, S, S, 3] to logits [B, K], its variables being the weights to export.
+      directory: made if missing; it should be new or empty.
+      image_size: S.
+      class_names: K names in label order.
+
+    Raises:
+      ValueError: S or K is not the model's.
+    """
+    check_model(model, image_size, len(class_names))
+    by_bytes, by_pixels = _endpoints(model, image_size, tuple(class_names))
+    archive = tf.Module(name="autonl")
+    archive.weights = list(model.variables)
+    archive.by_bytes, archive.by_pixels = by_bytes, by_pixels
+    signatures = {BYTES_SIGNATURE: by_bytes, FLOAT_SIGNATURE: by_pixels}
+    tf.saved_model.save(archive, str(directory), signatures=signatures)
+
+
+def check_model(model: keras.Model, image_size: int, num_classes: int) -> None:
+    """Raises ValueError unless `model` goes from [B, S, S, 3] to [B, K]."""
+    expected = (None, image_size, image_size, 3), (None, num_classes)
+    found = tuple(model.input_shape), tuple(model.output_shape)
+    if found != expected:
+        raise ValueError(
+            f"the model goes from {found[0]} to {found[1]}, not from {expected[0]} to {expected[1]}"
+        )
+
+
+def _endpoints(
+    model: keras.Model, image_size: int, class_names: tuple[str, ...]
+) -> tuple[Callable, Callable]:
+    pixels = tf.TensorSpec([image_size, image_size, 3], tf.float32)
+    batch = tf.TensorSpec([None, *pixels.shape], tf.float32, name=FLOAT_INPUT)
+
+    # Traced once and called by both signatures, which halves the file's graph.
+    @tf.function(input_signature=[batch])
+    def classify(images):
+        logits = tf.cast(model(image_ops.normalize(images), training=False), tf.float32)
+        probabilities = tf.nn.softmax(logits)
+        scores, labels = tf.math.top_k(probabilities, min(MAX_NAMED_CLASSES, len(class_names)))
+        return {
+            "classes": tf.gather(tf.constant(class_names), labels),
+            "scores": scores,
+            "probabilities": probabilities,
+            "logits": logits,
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=BYTES_INPUT)])
+    def by_bytes(image_bytes):
+        def prepare(encoded):
+            return image_ops.preprocess_for_eval(encoded, image_size)
+
+        return classify(tf.map_fn(prepare, image_bytes, fn_output_signature=pixels))
+
+    @tf.function(input_signature=[batch])
+    def by_pixels(images):
+        return classify(images)
+
+    return by_bytes, by_pixels

@@ -1,0 +1,121 @@
+"""A network as a TFLite file of built-in ops, and what such a file is made of.
+
+Signature `classify`: `images` float32 [1, S, S, 3], RGB in the scale of 0 to 255, normalised inside, to
+`probabilities` float32 [1, K].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import tensorflow as tf
+import tf_keras as keras
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from autonl_tf.data import images as image_ops
+from autonl_tf.errors import UserError
+from autonl_tf.export.saved_model import check_model
+
+SIGNATURE = "classify"
+INPUT = "images"
+OUTPUT = "probabilities"
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphFacts:
+    """What a TFLite file runs.
+
+    Attributes:
+      ops: the kinds of built-in ops, sorted.
+      xnnpack_partitions: pieces of the graph that the CPU delegate takes; 0 where the runtime has none.
+      xnnpack_whole: whether one piece goes from the graph's inputs to its outputs, with nothing left outside.
+    """
+
+    ops: tuple[str, ...]
+    xnnpack_partitions: int
+    xnnpack_whole: bool
+
+
+def convert_fp32(model: keras.Model, path: str | Path, *, image_size: int) -> GraphFacts:
+    """Converts the network, weights in float32, and writes it to `path`.
+
+    The converter reads a SavedModel of its own, written beside `path` and removed: conversion from concrete
+    functions would lose the signature, and from Keras it would trace the layers anew.
+
+    Args:
+      model: normalised images [B, S, S, 3] to logits [B, K].
+      image_size: S.
+
+    Raises:
+      ValueError: S is not the model's.
+      UserError: the file needs ops that are not built in.
+    """
+    path = Path(path)
+    check_model(model, image_size, model.output_shape[-1])
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tflite_") as folder:
+        _save_single(model, folder, image_size)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        path.write_bytes(converter.convert())
+    return graph_facts(path)
+
+
+def _save_single(model: keras.Model, folder: str, image_size: int) -> None:
+    """A SavedModel of the TFLite signature alone; the batch is 1 so that every shape is static."""
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([1, image_size, image_size, 3], tf.float32, name=INPUT)],
+    )
+    def classify(images):
+        logits = model(image_ops.normalize(images), training=False)
+        return {OUTPUT: tf.nn.softmax(tf.cast(logits, tf.float32))}
+
+    archive = tf.Module(name="autonl")
+    archive.weights = list(model.variables)
+    archive.classify = classify
+    tf.saved_model.save(archive, folder, signatures={SIGNATURE: classify})
+
+
+def graph_facts(path: str | Path) -> GraphFacts:
+    """Reads a TFLite file and prepares it as the runtime does on a CPU.
+
+    Raises:
+      UserError: it holds ops that are not built in (custom ones, TensorFlow's through the Flex delegate).
+    """
+    flatbuffer = schema.Model.GetRootAs(Path(path).read_bytes(), 0)
+    ops = _builtin_ops(flatbuffer, path)
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    # The list of nodes is the only place where the runtime's Python interface tells of its delegates.
+    delegates = [node for node in interpreter._get_ops_details() if node["op_name"] == "DELEGATE"]
+    return GraphFacts(ops, len(delegates), len(delegates) == 1 and _spans(flatbuffer, delegates[0]))
+
+
+def _builtin_ops(flatbuffer: schema.Model, path: str | Path) -> tuple[str, ...]:
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    builtin, others = set(), set()
+    for index in range(flatbuffer.OperatorCodesLength()):
+        operator = flatbuffer.OperatorCodes(index)
+        if operator.BuiltinCode() == schema.BuiltinOperator.CUSTOM:
+            others.add((operator.CustomCode() or b"unnamed").decode())
+        else:
+            builtin.add(names[operator.BuiltinCode()])
+    if others:
+        raise UserError(f"{path}: needs ops that are not built in: {', '.join(sorted(others))}")
+    return tuple(sorted(builtin))
+
+
+def _spans(flatbuffer: schema.Model, delegate: dict) -> bool:
+    """Whether a delegate's node computes the graph's outputs from nothing but its inputs and constants."""
+    graph = flatbuffer.Subgraphs(0)
+
+    def is_constant(tensor: int) -> bool:
+        return flatbuffer.Buffers(graph.Tensors(tensor).Buffer()).DataLength() > 0
+
+    computed = {int(tensor) for tensor in delegate["inputs"] if tensor >= 0 and not is_constant(int(tensor))}
+    made = {int(tensor) for tensor in delegate["outputs"]}
+    inputs, outputs = (set(map(int, tensors)) for tensors in (graph.InputsAsNumpy(), graph.OutputsAsNumpy()))
+    return computed <= inputs and outputs <= made

@@ -1,0 +1,206 @@
+"""Exported files loaded again and run beside the model they were made from, on given images.
+
+Four figures for each signature, over all images: the largest absolute difference of a probability; the worst
+relative L2 difference ||got - expected|| / ||expected|| of an image's probabilities, and of its logits where
+the file gives them; and the share of images with the same best class. The first three must stay within a
+tolerance: the absolute difference alone would let anything pass where 1000 classes share the probability.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+from ai_edge_litert.interpreter import Interpreter
+
+from autonl_tf.data import images as image_ops
+from autonl_tf.errors import UserError
+from autonl_tf.export import saved_model, tflite
+
+DEFAULT_TOLERANCE = 1e-3
+_BATCH = 16  # images run at a time
+_TINY = 1e-12
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """Images and what the model makes of them.
+
+    Attributes:
+      encoded: M image files.
+      images: float32 [N + M, S, S, 3], scale of 0 to 255; the given ones, then the files', prepared.
+      logits, probabilities: float32 [N + M, K], the model's.
+    """
+
+    encoded: tuple[bytes, ...]
+    images: np.ndarray
+    logits: np.ndarray
+    probabilities: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """How far a file's answers are from the model's, see the module; `logits_relative_l2` None: no logits."""
+
+    artifact: str
+    signature: str
+    images: int
+    max_probability_difference: float
+    probabilities_relative_l2: float
+    logits_relative_l2: float | None
+    top1_agreement: float
+
+
+def make_reference(
+    model: keras.Model, float_images: np.ndarray, encoded: Sequence[bytes], *, image_size: int
+) -> Reference:
+    """Runs the model on N images in the scale of 0 to 255, [N, S, S, 3], and on M encoded ones.
+
+    Raises:
+      ValueError: N or M is 0, or the images have another shape.
+      UserError: an encoded image cannot be decoded, or the model's answer to an image is not finite.
+    """
+    float_images = np.asarray(float_images, np.float32)
+    if float_images.ndim != 4 or float_images.shape[1:] != (image_size, image_size, 3):
+        raise ValueError(
+            f"sample images have shape {float_images.shape}, not [N, {image_size}, {image_size}, 3]"
+        )
+    if not len(float_images) or not len(encoded):
+        raise ValueError("an export is verified on at least one float image and one encoded image")
+    prepared = np.stack([_prepare(data, index, image_size) for index, data in enumerate(encoded)])
+    images = np.concatenate([float_images, prepared])
+    run = tf.function(lambda batch: model(image_ops.normalize(batch), training=False), autograph=False)
+    logits = np.concatenate([tf.cast(run(tf.constant(part)), tf.float32).numpy() for part in _parts(images)])
+    broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    if broken.size:
+        raise UserError(f"the model's logits are not finite on {broken.size} of {len(images)} sample images")
+    return Reference(tuple(encoded), images, logits, tf.nn.softmax(logits).numpy())
+
+
+def _prepare(data: bytes, index: int, image_size: int) -> np.ndarray:
+    try:
+        return image_ops.preprocess_for_eval(tf.constant(data), image_size).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        reason = str(error.message).splitlines()[0]
+        raise UserError(f"encoded sample image {index} cannot be decoded: {reason}") from None
+
+
+def _parts(items: Sequence) -> Iterator[Sequence]:
+    for start in range(0, len(items), _BATCH):
+        yield items[start : start + _BATCH]
+
+
+def verify_saved_model(
+    directory: str | Path,
+    reference: Reference,
+    *,
+    class_names: Sequence[str],
+    tolerance: float = DEFAULT_TOLERANCE,
+    artifact: str = "saved_model",
+) -> list[Agreement]:
+    """Loads a SavedModel and runs `serving_default` on the files and `float_images` on all images.
+
+    Raises:
+      UserError: a difference above `tolerance`, or names and scores that are not those of the best classes.
+    """
+    signatures = tf.saved_model.load(str(directory)).signatures
+    first_file = len(reference.images) - len(reference.encoded)
+    runs = (
+        (saved_model.BYTES_SIGNATURE, saved_model.BYTES_INPUT, reference.encoded, slice(first_file, None)),
+        (saved_model.FLOAT_SIGNATURE, saved_model.FLOAT_INPUT, reference.images, slice(None)),
+    )
+    found = []
+    for signature, argument, inputs, rows in runs:
+        got = _answers(signatures[signature], argument, inputs)
+        _check_names(got, class_names, f"{artifact} ({signature})")
+        expected = reference.probabilities[rows], reference.logits[rows]
+        found.append(
+            compare(artifact, signature, expected, (got["probabilities"], got["logits"]), tolerance=tolerance)
+        )
+    return found
+
+
+def _answers(run: Callable, argument: str, inputs: Sequence) -> dict[str, np.ndarray]:
+    """A signature's outputs on all inputs, a batch at a time."""
+    batches = [run(**{argument: tf.constant(part)}) for part in _parts(inputs)]
+    return {name: np.concatenate([batch[name].numpy() for batch in batches]) for name in batches[0]}
+
+
+def _check_names(got: dict[str, np.ndarray], class_names: Sequence[str], artifact: str) -> None:
+    count = min(saved_model.MAX_NAMED_CLASSES, len(class_names))
+    # Of equal probabilities the lower label comes first, as in tf.math.top_k.
+    best = np.argsort(-got["probabilities"], axis=1, kind="stable")[:, :count]
+    names = np.array([name.encode() for name in class_names], object)[best]
+    scores = np.take_along_axis(got["probabilities"], best, axis=1)
+    if not (np.array_equal(got["classes"], names) and np.array_equal(got["scores"], scores)):
+        raise UserError(f"{artifact}: classes and scores are not the {count} most probable")
+
+
+def verify_tflite(
+    path: str | Path,
+    reference: Reference,
+    *,
+    tolerance: float = DEFAULT_TOLERANCE,
+    artifact: str = "model.tflite",
+) -> Agreement:
+    """Loads a TFLite file of `tflite.convert_fp32` and runs it on all images, one at a time.
+
+    Raises:
+      UserError: a difference above `tolerance`.
+    """
+    run = Interpreter(model_path=str(path), num_threads=1).get_signature_runner(tflite.SIGNATURE)
+    got = np.concatenate(
+        [run(**{tflite.INPUT: image[np.newaxis]})[tflite.OUTPUT] for image in reference.images]
+    )
+    expected = reference.probabilities, reference.logits
+    return compare(artifact, tflite.SIGNATURE, expected, (got, None), tolerance=tolerance)
+
+
+def compare(
+    artifact: str,
+    signature: str,
+    expected: tuple[np.ndarray, np.ndarray],
+    got: tuple[np.ndarray, np.ndarray | None],
+    *,
+    tolerance: float,
+) -> Agreement:
+    """Compares (probabilities, logits), each [B, K]; the logits got may be None.
+
+    Raises:
+      UserError: a difference above `tolerance` or not a number, with the artifact and the difference.
+    """
+    for name, wanted, given in zip(("probabilities", "logits"), expected, got, strict=True):
+        if given is not None and given.shape != wanted.shape:
+            raise UserError(f"{artifact} ({signature}): {name} have shape {given.shape}, not {wanted.shape}")
+    agreement = Agreement(
+        artifact,
+        signature,
+        len(expected[0]),
+        float(np.abs(got[0] - expected[0]).max()),
+        _relative_l2(got[0], expected[0]),
+        None if got[1] is None else _relative_l2(got[1], expected[1]),
+        float(np.mean(got[0].argmax(axis=1) == expected[0].argmax(axis=1))),
+    )
+    differences = {
+        "probabilities (absolute)": agreement.max_probability_difference,
+        "probabilities (relative L2)": agreement.probabilities_relative_l2,
+        "logits (relative L2)": agreement.logits_relative_l2,
+    }
+    for what, difference in differences.items():
+        if difference is not None and not difference <= tolerance:  # a NaN is not within
+            raise UserError(
+                f"{artifact} ({signature}): {what} differ from the model's by {difference:.3g}; "
+                f"accepted: at most {tolerance:g}"
+            )
+    return agreement
+
+
+def _relative_l2(got: np.ndarray, expected: np.ndarray) -> float:
+    """The worst row's ||got - expected|| / ||expected||."""
+    got, expected = got.astype(np.float64), expected.astype(np.float64)
+    norms = np.maximum(np.linalg.norm(expected, axis=1), _TINY)
+    return float((np.linalg.norm(got - expected, axis=1) / norms).max())

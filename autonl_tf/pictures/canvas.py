@@ -1,0 +1,62 @@
+"""What every picture shares: colours for every kind of colour vision, plain axes, and how it is written."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, by use.
+INK = "#333333"
+QUIET = "#8A8A8A"
+GRID = "#E4E4E4"
+BLUE = "#0072B2"
+SKY = "#56B4E9"
+ORANGE = "#E69F00"
+VERMILION = "#D55E00"
+GREEN = "#009E73"
+PURPLE = "#CC79A7"
+SHADE = "#F3F3F3"
+
+DPI = 120
+
+
+def new_figure(width: float, height: float, title: str) -> Figure:
+    """An empty figure, sides in inches, with its title at the top left."""
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    figure.text(
+        0.15 / width, 1 - 0.12 / height, title, ha="left", va="top", size=13, weight="bold", color=INK
+    )
+    return figure
+
+
+def plain_axes(axes: Axes, ylabel: str = "") -> Axes:
+    """No box, a light grid, and the name of the value above the axis, where it is read upright."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(QUIET)
+    axes.tick_params(colors=INK, labelsize=8.5, length=3)
+    axes.grid(True, color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.set_title(ylabel, loc="left", size=9.5, color=INK, pad=6)
+    return axes
+
+
+def column(records: Sequence[dict], name: str) -> list[float]:
+    """One value of every record; not-a-number where a record has none."""
+    return [float(record.get(name, "nan")) for record in records]
+
+
+def save(figure: Figure, path: str | pathlib.Path) -> None:
+    """Writes a PNG file beside `path`, then renames it, so that a reader never sees half a picture."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    figure.savefig(partial, format="png")
+    os.replace(partial, path)

@@ -1,0 +1,177 @@
+"""A network at a glance: one row a block, from the image down to the logits."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch, Rectangle
+
+from autonl_tf.arch.cost import LayerCost, NetworkCost, block_cost
+from autonl_tf.arch.spec import BlockSpec, NetworkSpec
+from autonl_tf.pictures.canvas import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    QUIET,
+    SHADE,
+    SKY,
+    VERMILION,
+    new_figure,
+    save,
+)
+
+_ROW, _WIDTH, _TOP, _BOTTOM = 0.34, 11.0, 0.85, 0.12  # inches
+# Left edges of the columns, and the width of the two that hold bars, in inches.
+_MAP, _NAME, _BLOCK, _SE, _NL, _FILTERS, _MACS = 0.15, 1.05, 1.95, 4.75, 5.45, 6.85, 7.5
+_BLOCK_WIDTH, _MACS_WIDTH = 2.35, 2.35
+_KERNEL_COLORS = {3: SKY, 5: BLUE, 7: GREEN}
+_OTHER_KERNEL = ORANGE
+
+
+def draw_network(
+    spec: NetworkSpec,
+    path: str | pathlib.Path,
+    *,
+    image_size: int,
+    cost: NetworkCost,
+    title: str | None = None,
+) -> None:
+    """Draws each block's map size, kernel, expansion, squeeze-excite, LightNL, filters and MACs as a PNG.
+
+    Bands of one shade share a map size. A block's box widens with its expansion ratio, and its colour is
+    its kernel's. In the MACs bars, LightNL's own part is set apart.
+
+    Args:
+      spec: the network.
+      path: the PNG file to write.
+      image_size: side of the input in pixels.
+      cost: `network_cost` of the same network at that size.
+      title: the default says size, MACs and parameters.
+
+    Raises:
+      ValueError: `cost` is of a network with another number of blocks.
+    """
+    blocks = spec.singles()
+    if len(cost.rows) != len(blocks) + 2:
+        raise ValueError(f"cost of {len(cost.rows) - 2} blocks for a network of {len(blocks)}")
+    total = cost.total
+    title = title or (
+        f"{len(blocks)} blocks at {image_size} px: "
+        f"{_millions(total.macs)} MACs, {_millions(total.params)} parameters"
+    )
+    rows = len(cost.rows)
+    height = _TOP + rows * _ROW + _BOTTOM
+    figure = new_figure(_WIDTH, height, title)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, _WIDTH)
+    axes.set_ylim(height, 0)
+    axes.axis("off")
+    _headings(axes)
+    _bands(axes, cost.rows)
+    widest = max([block.expansion for block in blocks] + [1])
+    most = max(row.cost.macs for row in cost.rows)
+    for index, row in enumerate(cost.rows):
+        middle = _TOP + (index + 0.5) * _ROW
+        block = blocks[index - 1] if 0 < index < rows - 1 else None
+        if block is None:
+            _text(axes, _BLOCK, middle, row.block, color=INK)
+        else:
+            block = dataclasses.replace(block, in_filters=row.in_filters, out_filters=row.out_filters)
+            _draw_block(axes, middle, block, widest)
+        name = row.name if block is None else f"block {index - 1}"
+        _text(axes, _NAME, middle, name, color=QUIET)
+        if index < rows - 1:
+            _text(axes, _FILTERS + 0.35, middle, str(row.out_filters), ha="right")
+        _draw_macs(axes, middle, row, block, most, total.macs)
+    save(figure, path)
+
+
+def _draw_block(axes: Axes, middle: float, block: BlockSpec, widest: int) -> None:
+    kernels = "+".join(f"{kernel}x{kernel}" for kernel in block.kernels)
+    color = _KERNEL_COLORS.get(block.kernels[0], _OTHER_KERNEL) if len(block.kernels) == 1 else PURPLE
+    least = 1.0
+    width = least + (_BLOCK_WIDTH - least) * (block.expansion - 1) / max(widest - 1, 1)
+    _box(axes, _BLOCK, middle, width, color)
+    label = f"{kernels}  e{block.expansion}"
+    dark = color in (BLUE, GREEN)
+    _text(axes, _BLOCK + width / 2, middle, label, ha="center", color="white" if dark else INK)
+    if block.stride > 1:
+        _text(axes, _BLOCK + width + 0.08, middle, f"/{block.stride}", color=QUIET)
+    if block.has_shortcut:
+        _text(axes, _BLOCK + width + 0.08, middle, "+", color=QUIET, weight="bold")
+    if block.se_ratio is not None:
+        _chip(axes, _SE, middle, 0.55, ORANGE, f"{block.se_ratio:g}")
+    if block.nonlocal_ is not None:
+        light = block.nonlocal_
+        _chip(axes, _NL, middle, 1.25, VERMILION, f"{light.ratio:g}, stride {light.stride}", color="white")
+
+
+def _draw_macs(
+    axes: Axes, middle: float, row: LayerCost, block: BlockSpec | None, most: float, total: float
+) -> None:
+    scale = _MACS_WIDTH / most
+    light = 0.0
+    if block is not None and block.nonlocal_ is not None:
+        light = row.cost.macs - block_cost(dataclasses.replace(block, nonlocal_=None), row.in_size).macs
+    length = row.cost.macs * scale
+    bar = {"height": 0.2, "linewidth": 0}
+    axes.add_patch(Rectangle((_MACS, middle - 0.1), length - light * scale, color=QUIET, **bar))
+    axes.add_patch(
+        Rectangle((_MACS + length - light * scale, middle - 0.1), light * scale, color=VERMILION, **bar)
+    )
+    text = f"{_millions(row.cost.macs)}  {row.cost.macs / total:.0%}"
+    _text(axes, _MACS + length + 0.08, middle, text, size=8)
+
+
+def _headings(axes: Axes) -> None:
+    headings = (
+        (_MAP, "map"),
+        (_NAME, "layer"),
+        (_BLOCK, "kernel, expansion (width), /stride, + shortcut"),
+        (_SE, "SE"),
+        (_NL, "LightNL"),
+        (_FILTERS, "filters"),
+        (_MACS, "MACs, LightNL's part set apart"),
+    )
+    for x, text in headings:
+        _text(axes, x, _TOP - 0.18, text, size=8.5, color=QUIET)
+
+
+def _bands(axes: Axes, rows: tuple[LayerCost, ...]) -> None:
+    """Shades the rows of every second map size, and writes the size once."""
+    sides = [row.out_size for row in rows[:-1]] + [rows[-1].in_size]
+    start, shaded = 0, True
+    for index in range(1, len(sides) + 1):
+        if index < len(sides) and sides[index] == sides[start]:
+            continue
+        top, height = _TOP + start * _ROW, (index - start) * _ROW
+        if shaded:
+            axes.add_patch(Rectangle((0.05, top), _WIDTH - 0.1, height, color=SHADE, linewidth=0, zorder=0))
+        _text(axes, _MAP, top + _ROW / 2, f"{sides[start]} x {sides[start]}", weight="bold")
+        start, shaded = index, not shaded
+
+
+def _box(axes: Axes, left: float, middle: float, width: float, color: str) -> None:
+    style = "round,pad=0,rounding_size=0.06"
+    axes.add_patch(
+        FancyBboxPatch((left, middle - 0.12), width, 0.24, boxstyle=style, color=color, linewidth=0)
+    )
+
+
+def _chip(
+    axes: Axes, left: float, middle: float, width: float, fill: str, text: str, color: str = INK
+) -> None:
+    _box(axes, left, middle, width, fill)
+    _text(axes, left + width / 2, middle, text, ha="center", size=8.5, color=color)
+
+
+def _text(axes: Axes, x: float, y: float, text: str, size: float = 9, color: str = INK, **more) -> None:
+    axes.text(x, y, text, size=size, color=color, va="center", **more)
+
+
+def _millions(value: float) -> str:
+    return f"{value / 1e6:.1f}M" if value >= 99_500 else f"{value / 1e3:.0f}k"

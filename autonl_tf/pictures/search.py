@@ -1,0 +1,280 @@
+"""A search's progress: what it fits, what it costs, and how every decision came about."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from autonl_tf.errors import UserError
+from autonl_tf.pictures.canvas import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    QUIET,
+    SKY,
+    VERMILION,
+    column,
+    new_figure,
+    plain_axes,
+    save,
+)
+
+_WIDTH, _LEFT, _RIGHT = 11.0, 1.75, 1.2  # inches
+_TOP, _PANEL, _GAP, _BOTTOM = 0.85, 1.7, 0.58, 0.5
+_READABLE = 0.12  # rows lower than this, in inches, get no label of their own
+_PREFIX = "gate/"
+# The two sides of matplotlib's PuOr, which keep apart for every kind of colour vision.
+_MAP, _OPEN, _CLOSED = "PuOr", "#542788", "#B35806"
+# Kinds in the order of the picture, and what each one decides; a kind that is not here comes after them.
+_KINDS = {
+    "keep": "block kept",
+    "expand": "expansion",
+    "kernel": "kernel",
+    "se": "squeeze-excite",
+    "nl": "LightNL",
+    "nl_ratio": "LightNL ratio",
+    "nl_stride": "LightNL stride",
+}
+
+
+def draw_search(
+    records: Sequence[dict],
+    path: str | pathlib.Path,
+    *,
+    warmup_end: int,
+    settle_start: int,
+    total_steps: int,
+    largest_macs: float | None = None,
+    smallest_macs: float | None = None,
+) -> None:
+    """Draws cross-entropy and top-1, the MACs of the gates, and the margin of every gate over the steps.
+
+    Args:
+      records: training records in the order of their `step`, each with some of cross_entropy, top1 (a share),
+        macs, and `gate/<block>/<kind and option>`, the margin of that gate (open at 0 or more).
+      path: the PNG file to write.
+      warmup_end, settle_start: steps at which lambda begins to count, and at which the decisions are held.
+      total_steps: length of the search.
+      largest_macs, smallest_macs: of the space; drawn as lines when given.
+
+    Raises:
+      UserError: no records.
+    """
+    if not records:
+        raise UserError(f"{path}: no training records, so there is nothing to draw")
+    gates = _ordered_gates(records)
+    # Rows get thinner where there are many, so that the picture still fits a screen.
+    row = float(np.clip(9.0 / max(len(gates), 1), 0.07, 0.2))
+    heat = row * len(gates)
+    height = _TOP + 2 * (_PANEL + _GAP) + heat + _BOTTOM
+    figure = new_figure(_WIDTH, height, "Search")
+    steps = np.array(column(records, "step"))
+    panels = []
+    top = _TOP
+    for panel_height in (_PANEL, _PANEL, heat):
+        if panel_height:
+            panels.append(_panel(figure, top, panel_height, height))
+        top += panel_height + _GAP
+    _draw_fit(panels[0], steps, records)
+    _draw_macs(panels[1], steps, records, largest_macs, smallest_macs)
+    if gates:
+        _draw_gates(figure, panels[2], steps, records, gates, row)
+    for panel in panels:
+        panel.set_xlim(0, max(total_steps, steps[-1]))
+        _mark_phases(panel, warmup_end, settle_start, total_steps, shade=panel is not panels[-1] or not gates)
+    _name_phases(panels[0], warmup_end, settle_start, total_steps)
+    panels[-1].set_xlabel("step", size=9.5, color=INK)
+    save(figure, path)
+
+
+def _panel(figure: Figure, top: float, panel_height: float, height: float) -> Axes:
+    bottom = 1 - (top + panel_height) / height
+    return figure.add_axes(
+        (_LEFT / _WIDTH, bottom, (_WIDTH - _LEFT - _RIGHT) / _WIDTH, panel_height / height)
+    )
+
+
+def _draw_fit(axes: Axes, steps: np.ndarray, records: Sequence[dict]) -> None:
+    plain_axes(axes)
+    marker = "o" if len(steps) < 3 else None
+    axes.plot(steps, column(records, "cross_entropy"), color=VERMILION, linewidth=1.5, marker=marker)
+    axes.set_title("cross-entropy", loc="left", size=9.5, color=VERMILION, pad=6)
+    top1 = np.array(column(records, "top1"))
+    if np.isfinite(top1).any():
+        other = axes.twinx()
+        plain_axes(other)
+        other.grid(False)
+        other.spines["left"].set_visible(False)
+        other.plot(steps, 100 * top1, color=BLUE, linewidth=1.5, marker=marker)
+        other.set_ylim(bottom=0)
+        other.set_title("top-1 in training, %", loc="right", size=9.5, color=BLUE, pad=6)
+
+
+def _draw_macs(
+    axes: Axes, steps: np.ndarray, records: Sequence[dict], largest: float | None, smallest: float | None
+) -> None:
+    plain_axes(axes, "MACs of the open gates, millions")
+    macs = np.array(column(records, "macs")) / 1e6
+    axes.set_yscale("log")
+    axes.plot(steps, macs, color=GREEN, linewidth=1.8, marker="o" if len(steps) < 3 else None)
+    levels = [macs[-1]]
+    for value, name in ((largest, "largest"), (smallest, "smallest")):
+        if value is not None:
+            axes.axhline(value / 1e6, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
+            _at_the_right(axes, value / 1e6, f"{name}\n{value / 1e6:.3g}M", QUIET)
+            levels.append(value / 1e6)
+    near_end = min((abs(np.log(levels[0] / level)) for level in levels[1:]), default=1.0)
+    if np.isfinite(levels[0]) and near_end > 0.12 * max(np.ptp(np.log(levels)), 1e-9):
+        _at_the_right(axes, levels[0], f"last\n{levels[0]:.3g}M", GREEN)
+    low, high = np.nanmin([*macs, *levels]), np.nanmax([*macs, *levels])
+    if np.isfinite([low, high]).all():
+        axes.set_ylim(low / 1.15, high * 1.15)
+        ticks = _round_values(low / 1.15, high * 1.15)
+        axes.set_yticks(ticks)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    """About five round numbers between two limits, evenly spread on a log scale."""
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    for digits in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), np.arange(1, 10, 0.2)):
+        values = [float(digit) * 10.0**decade for decade in decades for digit in digits]
+        values = [float(f"{value:.6g}") for value in values if low <= value <= high]
+        if len(values) >= 3:
+            return values[:: max(1, len(values) // 5)]
+    return [float(f"{low:.3g}"), float(f"{high:.3g}")]
+
+
+def _draw_gates(
+    figure: Figure, axes: Axes, steps: np.ndarray, records: Sequence[dict], gates: list[str], row: float
+) -> None:
+    margins = np.array([column(records, name) for name in gates])
+    finite = np.abs(margins[np.isfinite(margins)])
+    limit = max(float(np.percentile(finite, 95)) if finite.size else 0.0, 1e-3)
+    image = axes.pcolormesh(
+        _edges(steps), np.arange(len(gates) + 1), margins, cmap=_MAP, vmin=-limit, vmax=limit, rasterized=True
+    )
+    axes.set_ylim(len(gates), 0)
+    axes.set_title("margin of every gate (block: what it opens)", loc="left", size=9.5, color=INK, pad=6)
+    axes.tick_params(colors=INK, labelsize=8.5, length=3)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    axes.set_yticks([])
+    kinds = [_kind(name) for name in gates]
+    for start in (index for index in range(len(gates)) if index == 0 or kinds[index] != kinds[index - 1]):
+        count = kinds.count(kinds[start])
+        if start:
+            axes.axhline(start, color="white", linewidth=2.5)
+        label = _KINDS.get(kinds[start], kinds[start])
+        if row < _READABLE and count > 1:
+            label += f"\nblocks {_block(gates[start])} to {_block(gates[start + count - 1])}"
+        _beside(axes, start + count / 2, -0.075, label, size=9 if count * row > 0.3 else 7)
+    if row >= _READABLE:
+        for index, name in enumerate(gates):
+            _beside(axes, index + 0.5, -0.006, _short_name(name), size=6.5, color=QUIET)
+    _draw_last_state(axes, margins[:, -1])
+    _draw_key(figure, axes, image)
+
+
+def _draw_last_state(axes: Axes, margins: np.ndarray) -> None:
+    """A strip at the right: which gates were open at the last record, however small their margin."""
+    place = axes.get_yaxis_transform()
+    for index, margin in enumerate(margins):
+        if np.isfinite(margin):
+            color = _OPEN if margin >= 0 else _CLOSED
+            axes.add_patch(
+                Rectangle(
+                    (1.006, index + 0.08),
+                    0.016,
+                    0.84,
+                    transform=place,
+                    color=color,
+                    linewidth=0,
+                    clip_on=False,
+                )
+            )
+    axes.text(1.014, -0.35, "last", transform=place, ha="center", va="bottom", size=8, color=INK)
+
+
+def _draw_key(figure: Figure, axes: Axes, image) -> None:
+    """The colour scale, at the right of the heat map's top, with its two sides named."""
+    box = axes.get_position()
+    height = min(box.height, 1.6 / figure.get_figheight())
+    bar = figure.add_axes((1 - 0.8 / _WIDTH, box.y1 - height, 0.13 / _WIDTH, height))
+    figure.colorbar(image, cax=bar)
+    bar.tick_params(labelsize=7.5, colors=INK, length=2)
+    bar.set_title("open", size=8.5, color=_OPEN, pad=5)
+    bar.set_xlabel("closed", size=8.5, color=_CLOSED, labelpad=5)
+
+
+def _edges(steps: np.ndarray) -> np.ndarray:
+    """Where each record's column begins and ends: it stands for the steps since the one before."""
+    before = steps[0] - steps[1] if len(steps) > 1 else -1
+    return np.concatenate([[max(0.0, steps[0] + before)], steps])
+
+
+def _ordered_gates(records: Sequence[dict]) -> list[str]:
+    """The gates' names, by kind, then by block, then as first met."""
+    names = list(dict.fromkeys(name for record in records for name in record if name.startswith(_PREFIX)))
+    kinds = list(_KINDS)
+    rank = {kind: kinds.index(kind) if kind in _KINDS else len(kinds) for kind in map(_kind, names)}
+    return sorted(names, key=lambda name: (rank[_kind(name)], _kind(name), _block(name)))
+
+
+def _kind(name: str) -> str:
+    """`gate/block3/kernel5` decides `kernel`: the last part without its number."""
+    return re.sub(r"[\d.]+$", "", name.rsplit("/", 1)[-1])
+
+
+def _block(name: str) -> int:
+    found = re.search(r"/\D*(\d+)/", name)
+    return int(found.group(1)) if found else -1
+
+
+def _short_name(name: str) -> str:
+    option = re.search(r"[\d.]+$", name.rsplit("/", 1)[-1])
+    return f"{_block(name)}" + (f": {option.group(0)}" if option else "")
+
+
+def _mark_phases(axes: Axes, warmup_end: int, settle_start: int, total_steps: int, *, shade: bool) -> None:
+    if shade:
+        axes.axvspan(0, warmup_end, color=ORANGE, alpha=0.09, linewidth=0, zorder=0)
+        axes.axvspan(settle_start, total_steps, color=SKY, alpha=0.14, linewidth=0, zorder=0)
+    for step in (warmup_end, settle_start):
+        if 0 < step < total_steps:
+            axes.axvline(step, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
+
+
+def _name_phases(axes: Axes, warmup_end: int, settle_start: int, total_steps: int) -> None:
+    phases = (
+        (0, warmup_end, "warm-up", ORANGE),
+        (warmup_end, settle_start, "decision", PURPLE),
+        (settle_start, total_steps, "settling", BLUE),
+    )
+    for start, stop, name, color in phases:
+        if stop > start:
+            place = axes.get_xaxis_transform()
+            axes.text((start + stop) / 2, 1.2, name, ha="center", size=9, color=color, transform=place)
+
+
+def _at_the_right(axes: Axes, y: float, text: str, color: str) -> None:
+    axes.text(
+        1.01, y, text, transform=axes.get_yaxis_transform(), va="center", size=8, color=color, linespacing=1
+    )
+
+
+def _beside(axes: Axes, y: float, x: float, text: str, *, size: float, color: str = INK) -> None:
+    """Text left of the axes at a row, `x` in widths of the axes."""
+    axes.text(
+        x, y, text, transform=axes.get_yaxis_transform(), ha="right", va="center", size=size, color=color
+    )

@@ -1,0 +1,96 @@
+"""A training run's progress: loss, top-1 and learning rate over the epochs."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from autonl_tf.errors import UserError
+from autonl_tf.pictures.canvas import BLUE, GREEN, INK, VERMILION, column, new_figure, plain_axes, save
+
+_WIDTH, _HEIGHT = 11.0, 6.6  # inches
+
+
+def draw_training(
+    records: Sequence[dict], path: str | pathlib.Path, *, validation: Sequence[dict] = ()
+) -> None:
+    """Draws loss, top-1 in training and validation, and learning rate over the epochs into a PNG file.
+
+    Args:
+      records: training records in order, each with `epoch` and some of loss, top1 (a share), learning_rate.
+      path: the PNG file to write.
+      validation: validation records in order, each with `epoch` and some of loss and top1.
+
+    Raises:
+      UserError: no training records.
+    """
+    if not records:
+        raise UserError(f"{path}: no training records, so there is nothing to draw")
+    figure = new_figure(_WIDTH, _HEIGHT, _title(validation))
+    grid = figure.add_gridspec(
+        3, 1, height_ratios=(3, 3, 1.3), left=0.07, right=0.87, top=0.88, bottom=0.085, hspace=0.42
+    )
+    axes = [figure.add_subplot(grid[index]) for index in range(3)]
+    plain_axes(axes[0], "loss")
+    plain_axes(axes[1], "top-1, %")
+    plain_axes(axes[2], "learning rate")
+    for axis, name, scale in ((axes[0], "loss", 1), (axes[1], "top1", 100)):
+        lines = [_line(axis, records, name, scale, VERMILION, "training")]
+        lines.append(_line(axis, validation, name, scale, BLUE, "validation"))
+        _name_lines(axis, [line for line in lines if line])
+    _line(axes[2], records, "learning_rate", 1, GREEN, "")
+    axes[2].set_ylim(bottom=0)
+    best = _best(validation)
+    if best is not None:
+        axes[1].plot(
+            best["epoch"], 100 * best["top1"], marker="o", markersize=8, mfc="none", mec=BLUE, mew=1.5
+        )
+    last = max(float(record["epoch"]) for record in (*records, *validation))
+    for axis in axes:
+        axis.set_xlim(0, last)
+    for axis in axes[:2]:
+        axis.tick_params(labelbottom=False)
+    axes[2].set_xlabel("epoch", size=9.5, color=INK)
+    save(figure, path)
+
+
+def _title(validation: Sequence[dict]) -> str:
+    best = _best(validation)
+    if best is None:
+        return "Training"
+    return f"Training: best validation top-1 {100 * best['top1']:.2f}% at epoch {best['epoch']:.4g}"
+
+
+def _best(validation: Sequence[dict]) -> dict | None:
+    scored = [record for record in validation if np.isfinite(record.get("top1", np.nan))]
+    return max(scored, key=lambda record: record["top1"], default=None)
+
+
+def _line(
+    axes: Axes, records: Sequence[dict], name: str, scale: float, color: str, label: str
+) -> tuple[float, str, str] | None:
+    """Draws one curve; returns its last value, colour and label, or None where there is nothing to draw."""
+    values = scale * np.array(column(records, name))
+    seen = np.isfinite(values)
+    if not seen.any():
+        return None
+    epochs = np.array(column(records, "epoch"))[seen]
+    values = values[seen]
+    axes.plot(
+        epochs, values, color=color, linewidth=1.6, marker="o" if len(values) < 30 else None, markersize=3
+    )
+    return float(values[-1]), color, f"{label} {values[-1]:.3g}"
+
+
+def _name_lines(axes: Axes, lines: list[tuple[float, str, str]]) -> None:
+    """Writes each curve's name and last value at its right end, apart where the ends are close."""
+    low, high = axes.get_ylim()
+    at = [(value - low) / (high - low) for value, _, _ in lines]
+    if len(at) == 2 and abs(at[0] - at[1]) < 0.13:
+        middle, half = sum(at) / 2, 0.065 if at[0] >= at[1] else -0.065
+        at = [middle + half, middle - half]
+    for place, (_, color, label) in zip(at, lines, strict=True):
+        axes.text(1.01, place, label, transform=axes.transAxes, va="center", size=8.5, color=color)

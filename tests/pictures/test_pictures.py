@@ -1,0 +1,128 @@
+"""Pictures are written whole, at the size they should have, from few and from many records."""
+
+from __future__ import annotations
+
+import matplotlib.colors
+import matplotlib.image
+import numpy as np
+import pytest
+
+from autonl_tf.arch import presets
+from autonl_tf.arch.blockstring import parse
+from autonl_tf.arch.cost import network_cost
+from autonl_tf.errors import UserError
+from autonl_tf.pictures.network import draw_network
+from autonl_tf.pictures.search import draw_search
+from autonl_tf.pictures.training import draw_training
+
+TINY = "r1_k3_s11_e1_i32_o16\nr2_k3.5_s22_e6_i16_o24_se0.5\nr1_k7_s11_e3_i24_o24_nonlocal0.25-2_noskip\n"
+PHASES = {"warmup_end": 60, "settle_start": 90, "total_steps": 100}
+
+
+def pixels(path):
+    """The picture, [H, W, 3]; that there is something on it, and nothing half-written beside it."""
+    image = matplotlib.image.imread(path)[:, :, :3]
+    assert image.std() > 0.02
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    return image
+
+
+def has_color(image, color):
+    return (np.abs(image - np.array(matplotlib.colors.to_rgb(color))).max(axis=-1) < 0.02).any()
+
+
+def gate_records(count, blocks, margin=0.3):
+    return [
+        {
+            "step": 100 * (i + 1) // count,
+            "epoch": float(i),
+            "cross_entropy": 2.0 - i / count,
+            "macs": 2e7 / (i + 1),
+        }
+        | {
+            f"gate/block{b}/{kind}": margin
+            for b in range(1, blocks)
+            for kind in ("keep", "kernel5", "nl_ratio0.25")
+        }
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [parse(TINY), presets.load("autonl_s"), presets.load("autonl_l")],
+    ids=["tiny", "autonl_s", "autonl_l"],
+)
+def test_a_networks_picture_has_a_row_for_every_block(tmp_path, spec):
+    cost = network_cost(spec, image_size=64, num_classes=10)
+    draw_network(spec, tmp_path / "network.png", image_size=64, cost=cost)
+    height, width, _ = pixels(tmp_path / "network.png").shape
+    assert width == 1320
+    assert abs(height - 120 * (0.97 + 0.34 * (len(spec.singles()) + 2))) < 3
+
+
+def test_light_nl_is_seen_only_where_there_is_one(tmp_path):
+    for name, text in (("with", TINY), ("without", TINY.replace("_nonlocal0.25-2", ""))):
+        spec = parse(text)
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "network.png"
+        draw_network(spec, path, image_size=32, cost=network_cost(spec, image_size=32, num_classes=10))
+        assert has_color(pixels(path), "#D55E00") == (name == "with")
+
+
+def test_a_cost_of_another_network_is_refused(tmp_path):
+    cost = network_cost(presets.load("autonl_s"), image_size=64, num_classes=10)
+    with pytest.raises(ValueError, match="18 blocks for a network of 4"):
+        draw_network(parse(TINY), tmp_path / "network.png", image_size=64, cost=cost)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("count", "blocks"), [(1, 2), (2, 7), (40, 25)])
+def test_a_searchs_picture_fits_any_number_of_gates(tmp_path, count, blocks):
+    draw_search(
+        gate_records(count, blocks),
+        tmp_path / "search.png",
+        **PHASES,
+        largest_macs=2.5e7,
+        smallest_macs=4e6,
+    )
+    height, width, _ = pixels(tmp_path / "search.png").shape
+    assert width == 1320
+    assert 600 < height < 2300
+
+
+@pytest.mark.parametrize(
+    ("margin", "color", "other"), [(0.3, "#542788", "#B35806"), (-0.3, "#B35806", "#542788")]
+)
+def test_the_sign_of_the_last_margins_is_shown(tmp_path, margin, color, other):
+    draw_search(gate_records(5, 4, margin), tmp_path / "search.png", **PHASES)
+    strip = pixels(tmp_path / "search.png")[:, 1176:1200]  # right of the heat map, left of the colour scale
+    assert has_color(strip, color)
+    assert not has_color(strip, other)
+
+
+def test_a_search_without_gates_or_with_missing_values_is_drawn(tmp_path):
+    draw_search([{"step": 10, "cross_entropy": 1.0, "macs": 1e6}], tmp_path / "search.png", **PHASES)
+    pixels(tmp_path / "search.png")
+    records = gate_records(3, 3)
+    del records[1]["gate/block1/keep"], records[2]["macs"]
+    draw_search(records, tmp_path / "search.png", **PHASES)
+    pixels(tmp_path / "search.png")
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_a_trainings_picture_shows_validation_only_where_there_is_some(tmp_path, count):
+    records = [{"epoch": i + 1, "loss": 2 / (i + 1), "top1": 0.5, "learning_rate": 0.1} for i in range(count)]
+    validation = [{"epoch": 1, "loss": 1.5, "top1": 0.4}]
+    for rows in ((), validation):
+        draw_training(records, tmp_path / "training.png", validation=rows)
+        image = pixels(tmp_path / "training.png")
+        assert image.shape == (792, 1320, 3)
+        assert has_color(image, "#0072B2") == bool(rows)
+
+
+@pytest.mark.parametrize("draw", [draw_training, lambda rows, path: draw_search(rows, path, **PHASES)])
+def test_no_records_is_an_error_that_names_the_picture(tmp_path, draw):
+    with pytest.raises(UserError, match=r"some\.png: no training records"):
+        draw([], tmp_path / "some.png")
+    assert not list(tmp_path.iterdir())
