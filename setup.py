@@ -37,6 +37,7 @@ setup(
     install_requires=[
         "absl-py>=1.4",
         "ai-edge-litert>=2.0",
+        "importlib-resources>=6.4",  # TensorFlow Datasets imports it without declaring it
         "matplotlib>=3.8",
         "numpy>=1.26",
         "tensorboard>=2.20,<2.22",

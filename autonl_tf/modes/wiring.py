@@ -48,7 +48,6 @@ def dataset_of(config: Config) -> ImageDataset:
         label_file=data.label_file,
         validation_fraction=data.validation_fraction,
         skip_corrupt=data.skip_corrupt,
-        seed=config.run.seed,
     )
     wanted = config.network.num_label_classes
     if wanted is not None and wanted != dataset.num_classes:
