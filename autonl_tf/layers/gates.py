@@ -26,7 +26,8 @@ def explored_gate(z: tf.Tensor, flip: tf.Tensor, weight: tf.Tensor) -> tf.Tensor
     hard = tf.cast(z >= 0, z.dtype)
 
     def gradient(upstream):
-        slope = tf.sigmoid(z) * tf.sigmoid(-z)
+        sigmoid = tf.sigmoid(z)
+        slope = sigmoid * (1 - sigmoid)  # as TensorFlow differentiates a sigmoid, its rounding included
         return upstream * weight * slope, None, None
 
     return hard + flip * (1 - 2 * hard), gradient

@@ -16,7 +16,6 @@ from autonl_tf.engine import rundir
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables
 from autonl_tf.engine.checkpoints import Checkpoints
-from autonl_tf.engine.evaluate import evaluate
 from autonl_tf.engine.files import write_json, write_text
 from autonl_tf.engine.learner import Learner, make_train_function
 from autonl_tf.engine.loop import run_training
@@ -37,6 +36,7 @@ def run(config: Config) -> None:
     dataset = wiring.dataset_of(config)
     image_size = config.network.input_image_size or dataset.image_size
     space.check(image_size)
+    dataset.check("train")
     length = wiring.length_of(config, dataset)
     wiring.report_skipped(dataset)
     schedule = schedule_of(config, length.steps)
@@ -66,11 +66,8 @@ def run(config: Config) -> None:
             checkpoints=Checkpoints(directory.path, learner, wiring.say),
             save_every=config.fit.save_every_steps,
         )
-        with learner.averages.swapped_in():
-            batches = wiring.evaluation_input(config, strategy, dataset, image_size)
-            scores = evaluate(strategy, supernet, batches, dataset.size("validation"))
         if is_chief(strategy):
-            _write(config, directory.path, supernet, schedule, image_size, dataset.num_classes, scores)
+            _write(config, directory.path, supernet, schedule, image_size, dataset.num_classes)
 
 
 def schedule_of(config: Config, total_steps: int) -> SearchSchedule:
@@ -124,7 +121,6 @@ def _write(
     schedule: SearchSchedule,
     image_size: int,
     num_classes: int,
-    scores: dict[str, float],
 ) -> None:
     from autonl_tf.pictures import network as network_picture, search as search_picture
 
@@ -133,7 +129,6 @@ def _write(
     )
     records = result.read_records(directory / "metrics.jsonl")
     account |= {
-        "inherited_weights": {"top1": scores["top1"], "top5": scores["top5"], "images": scores["count"]},
         "phases": {"warmup_end": schedule.warmup_steps, "settle_start": schedule.settle_start},
         "trajectory": [
             {name: record[name] for name in ("step", "macs", "cost_lambda", "cross_entropy")} for record in records
@@ -165,8 +160,6 @@ def _tell(config: Config, directory: pathlib.Path, account: dict[str, Any]) -> N
     print(
         f"\nfound: {millions['macs']:.2f}M MACs (space: {millions['smallest_macs']:.2f}M to "
         f"{millions['largest_macs']:.2f}M), {account['params']:,} parameters\n"
-        f"top-1 {account['inherited_weights']['top1']:.2%} on {account['inherited_weights']['images']} validation "
-        f"images with the supernet's own weights, before training\n"
         f"closest calls (margin): {calls}\n"
         f"written: {directory}/arch.txt, search.json, network.png, search.png\n"
         f"next:\n  python main.py --mode=train --arch={directory}/arch.txt --model_dir=DIR "

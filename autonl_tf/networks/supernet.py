@@ -24,7 +24,7 @@ from autonl_tf.networks.network import batch_norm, classifier, convolution, fixe
 
 MARGIN_MOMENTUM = 0.9
 DISTANCE_MOMENTUM = 0.95
-CLOSED_MARGIN = -0.5
+MARGIN_RANGE = (-0.5, 1.0)
 
 
 class SuperBlock(keras.layers.Layer):
@@ -182,16 +182,18 @@ class Supernet(keras.Model):
         return tf.stack(margins)
 
     def track(self, hold: tf.Tensor) -> None:
-        """After an update: keeps thresholds where a gate can come back, and averages the margins.
+        """After an update: keeps every margin within [-0.5, 1] by its threshold, and averages the margins.
 
-        A closed gate's threshold would run away from its value, and take as long to return: margins are held at -0.5
-        or more, thresholds at 0 or more.
+        Weights before a batch norm may grow without changing anything, and a closed gate's threshold may run away:
+        either way the surrogate gradient would fade and the gate could not come back. Within this range it is at least
+        sigmoid'(1) = 0.197.
 
         Args:
           hold: scalar bool; where true the margins, and so the decisions, stay as they are.
         """
         values = self.live_margins() + self.thresholds
-        thresholds = tf.clip_by_value(self.thresholds, 0.0, values - CLOSED_MARGIN)
+        low, high = MARGIN_RANGE
+        thresholds = tf.clip_by_value(self.thresholds, values - high, values - low)
         self.thresholds.assign(thresholds)
         step = tf.where(hold, 0.0, 1 - MARGIN_MOMENTUM)
         self.margins.assign(self.margins + step * (values - thresholds - self.margins))

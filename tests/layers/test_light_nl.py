@@ -1,0 +1,95 @@
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+from golden_data import TESTDATA, relative_l2
+
+from autonl_tf.layers.light_nl import LightNL, LightNLProduct, subsample
+
+CASES = json.loads((TESTDATA / "layers" / "non_local_op.json").read_text())
+
+
+def reference(x, ratio, stride):
+    """The formula in float64, one position at a time."""
+    _, height, width, channels = x.shape
+    reduced = int(channels * ratio)
+    g = x[:, ::stride, ::stride].reshape(len(x), -1, channels).astype(np.float64)
+    theta = x[..., :reduced].reshape(len(x), -1, reduced).astype(np.float64)
+    affinity = np.einsum("bpc,bqc->bpq", theta, g[..., :reduced])
+    return np.einsum("bpq,bqc->bpc", affinity, g).reshape(x.shape) / (height * width)
+
+
+@pytest.mark.parametrize("index", range(len(CASES)))
+def test_product_equals_the_release(index):
+    golden = np.load(TESTDATA / "layers" / "non_local_op.npz")
+    case = CASES[index]
+    y = LightNLProduct(case["ratio"], case["stride"])(golden[f"x{index}"])
+    assert relative_l2(y, golden[f"y{index}"]) < 1e-5
+
+
+def test_golden_cases_use_both_association_orders():
+    orders = set()
+    for case in CASES:
+        layer = LightNLProduct(case["ratio"], case["stride"])
+        layer.build([None, case["h"], case["w"], case["c"]])
+        orders.add(layer.affinity_first)
+    assert orders == {True, False}
+
+
+@pytest.mark.parametrize(("height", "width", "stride"), [(7, 7, 2), (5, 9, 3), (8, 8, 1), (3, 3, 3)])
+def test_product_equals_the_formula(height, width, stride):
+    x = np.random.default_rng(0).normal(size=[2, height, width, 12]).astype(np.float32)
+    assert relative_l2(LightNLProduct(0.3, stride)(x), reference(x, 0.3, stride)) < 1e-6
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_subsampling_is_the_slice_bit_for_bit(stride):
+    x = tf.random.stateless_normal([2, 7, 5, 3], [1, 2])
+    np.testing.assert_array_equal(subsample(x, stride), x[:, ::stride, ::stride])
+
+
+def test_light_nl_starts_as_the_identity():
+    x = tf.random.stateless_normal([2, 8, 8, 16], [1, 2])
+    np.testing.assert_array_equal(LightNL(0.25, 2)(x, training=True), x)
+
+
+def test_product_stays_in_float32_under_mixed_precision():
+    x = np.random.default_rng(0).normal(size=[1, 8, 8, 16]).astype(np.float32) * 40
+    y = LightNLProduct(0.5, dtype="mixed_float16")(x / 8)
+    assert y.dtype == tf.float16
+    half = tf.cast(x / 8, tf.float16).numpy()
+    assert relative_l2(tf.cast(y, tf.float32), reference(half, 0.5, 1)) < 1e-3
+
+
+@pytest.mark.parametrize("layer", [LightNL(0.5, 2), LightNLProduct(0.25, 1)])
+def test_config_round_trips_and_weights_save(layer, tmp_path):
+    inputs = keras.Input([8, 8, 16])
+    model = keras.Model(inputs, layer(inputs))
+    again = keras.Model.from_config(model.get_config())
+    for variable in model.variables:
+        variable.assign(tf.random.stateless_normal(variable.shape, [3, 4]) ** 2)
+    model.save_weights(tmp_path / "w.h5")
+    again.load_weights(tmp_path / "w.h5")
+    x = tf.random.stateless_normal([2, 8, 8, 16], [1, 2])
+    np.testing.assert_array_equal(model(x), again(x))
+
+
+@pytest.mark.parametrize(("ratio", "stride"), [(0.0, 1), (1.5, 1), (-0.1, 1), (0.5, 0)])
+def test_settings_out_of_range_are_refused(ratio, stride):
+    with pytest.raises(ValueError, match="out of range"):
+        LightNLProduct(ratio, stride)
+
+
+@pytest.mark.parametrize(
+    ("shape", "ratio", "stride", "message"),
+    [
+        ([None, None, 8, 16], 0.5, 1, "static"),
+        ([None, 8, 8, 16], 0.01, 1, "leaves no channel"),
+        ([None, 8, 2, 16], 0.5, 3, "larger than its 8x2"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(shape, ratio, stride, message):
+    with pytest.raises(ValueError, match=message):
+        LightNLProduct(ratio, stride).build(shape)
