@@ -46,9 +46,7 @@ def _kernels(text: str) -> tuple[int, ...]:
 
 def _stride(text: str) -> int:
     if text[0] != text[1] or text[0] == "0":
-        raise ValueError(
-            "two equal digits from 1 to 9: depthwise convolutions stride alike in height and width"
-        )
+        raise ValueError("two equal digits from 1 to 9: depthwise convolutions stride alike in height and width")
     return int(text[0])
 
 
@@ -122,9 +120,7 @@ def _check_groups(block: BlockSpec, where: str) -> None:
             if len(kernels) > channels:
                 raise UserError(f"{where}: token {key!r} has {len(kernels)} groups for {channels} channels")
     if block.expansion == 1 and block.expand_kernels != (1,):
-        raise UserError(
-            f"{where}: token 'a' has no effect at expansion 1, which has no expansion convolution"
-        )
+        raise UserError(f"{where}: token 'a' has no effect at expansion 1, which has no expansion convolution")
 
 
 def parse(text: str, source: str = "architecture") -> NetworkSpec:
@@ -152,9 +148,7 @@ def parse(text: str, source: str = "architecture") -> NetworkSpec:
             )
         blocks.append(block)
     if not blocks:
-        raise UserError(
-            f"{source}: no block in it; accepted: one block string a line, such as r1_k3_s11_e1_i32_o16"
-        )
+        raise UserError(f"{source}: no block in it; accepted: one block string a line, such as r1_k3_s11_e1_i32_o16")
     return NetworkSpec(tuple(blocks), source)
 
 

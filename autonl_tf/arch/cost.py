@@ -5,7 +5,7 @@ The paper's accounting, which its 267M and 353M count: a convolution is kh*kw*(i
 multiply count nothing. LightNL on [B, H, W, C] with ratio r and stride s is the cheaper association of its product,
 with a real-valued C*r and n' = (H // s) * (W // s), plus its depthwise convolution, 9*C*H*W.
 
-`macs_exact` differs in LightNL alone: int(C*r) channels and ceil(H / s) * ceil(W / s) positions, what is really computed.
+`macs_exact` differs in LightNL alone: int(C*r) channels and ceil(H / s) * ceil(W / s) positions, as computed.
 """
 
 from __future__ import annotations
@@ -138,9 +138,7 @@ def head_cost(in_filters: int, size: int, num_classes: int) -> Cost:
     return convolution + pool + dense
 
 
-def network_cost(
-    spec: NetworkSpec, *, image_size: int, num_classes: int, depth_multiplier: float = 1.0
-) -> NetworkCost:
+def network_cost(spec: NetworkSpec, *, image_size: int, num_classes: int, depth_multiplier: float = 1.0) -> NetworkCost:
     """Cost of a whole network, row by row.
 
     Raises:

@@ -217,13 +217,9 @@ def _space_block(base: BlockSpec, entry: dict[str, Any], where: str) -> SpaceBlo
         if not isinstance(entry[flag], bool):
             raise UserError(f"{where}: {flag!r} must be true or false")
     if not entry["searchable"]:
-        fixed = {kind: (None,) for kind in KINDS} | {"nl": (False,)}
+        fixed = dict.fromkeys(KINDS, (None,)) | {"nl": (False,)}
         return SpaceBlock(base, fixed, searchable=False)
-    if (
-        base.se_ratio is not None
-        or base.nonlocal_ is not None
-        or base.expand_kernels + base.project_kernels != (1, 1)
-    ):
+    if base.se_ratio is not None or base.nonlocal_ is not None or base.expand_kernels + base.project_kernels != (1, 1):
         raise UserError(f"{where}: a searchable block string has only the tokens r k s e i o, noskip and sw")
     kernels = _ascending(entry, "kernels", where, int, lambda v: v % 2 == 1 and v <= blockstring.MAX_KERNEL)
     expansions = _ascending(entry, "expansions", where, int, lambda v: 2 <= v <= 64)
@@ -265,6 +261,4 @@ def _ascending(entry, key, where, types, accept, *, empty=False, descending=Fals
 
 def _distinct(channels: list[int], key: str, where: str) -> None:
     if channels and (channels[0] < 1 or len(set(channels)) != len(channels)):
-        raise UserError(
-            f"{where}: {key!r} give {channels} channels in this block; they must be at least 1 and differ"
-        )
+        raise UserError(f"{where}: {key!r} give {channels} channels in this block; they must be at least 1 and differ")

@@ -18,7 +18,7 @@ STEM_STRIDE = 2
 
 @dataclasses.dataclass(frozen=True)
 class LightNLSpec:
-    """Where LightNL stands, how compact it is: `ratio` of the channels in theta and phi, spatial `stride` of g and phi."""
+    """How compact a LightNL is: `ratio` of the channels in theta and phi, spatial `stride` of g and phi."""
 
     ratio: float
     stride: int = 1

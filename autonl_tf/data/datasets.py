@@ -121,9 +121,7 @@ class ImageDataset:
         if not found:
             return examples
         if not self._skip_corrupt:
-            raise UserError(
-                f"corrupt image {found[0].name}: {found[0].reason} (--skip_corrupt leaves it out)"
-            )
+            raise UserError(f"corrupt image {found[0].name}: {found[0].reason} (--skip_corrupt leaves it out)")
         for example in found:
             _log.warning("left out %s: %s", example.name, example.reason)
         self.corrupt[split] = found

@@ -78,9 +78,7 @@ def square_side(builder: tfds.core.DatasetBuilder, image_key: str) -> int | None
     return height if height is not None and height == width else None
 
 
-def split_instructions(
-    builder: tfds.core.DatasetBuilder, source: str, validation_fraction: float
-) -> dict[str, str]:
+def split_instructions(builder: tfds.core.DatasetBuilder, source: str, validation_fraction: float) -> dict[str, str]:
     """Which TFDS split, or slice of one, is 'train' and which 'validation'.
 
     A set without a second split gives the last `validation_fraction` of its training split away.
@@ -121,9 +119,7 @@ def tfds_split(
     return RecordSplit(tuple(files), _parser(builder.info.features, keys, labels), total)
 
 
-def _parser(
-    features: Any, keys: tuple[str, str], labels: list[int]
-) -> Callable[[tf.Tensor, tf.Tensor], Example]:
+def _parser(features: Any, keys: tuple[str, str], labels: list[int]) -> Callable[[tf.Tensor, tf.Tensor], Example]:
     image_key, label_key = keys
     encoded = {image_key: tfds.decode.SkipDecoding()}
     wanted = tf.constant(labels, tf.int32)

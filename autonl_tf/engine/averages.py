@@ -42,9 +42,7 @@ class MovingAverages(tf.Module):
         self._names = tuple(by_name(variables))
         # A tuple wrapped in a lambda: tf.Module must not track the model's variables through the averages.
         self._variables = lambda variables=tuple(variables): variables
-        self.shadows = {
-            name: _make_shadow(variable) for name, variable in zip(self._names, variables, strict=True)
-        }
+        self.shadows = {name: _make_shadow(variable) for name, variable in zip(self._names, variables, strict=True)}
 
     @property
     def variables_and_shadows(self) -> list[tuple[tf.Variable, tf.Variable]]:

@@ -177,9 +177,7 @@ class Checkpoints:
             self._checkpoint.write(str(prefix))
         except (OSError, tf.errors.OpError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise UserError(
-                f"cannot save {prefix}: {reason}; the newest checkpoint is {self.latest}"
-            ) from error
+            raise UserError(f"cannot save {prefix}: {reason}; the newest checkpoint is {self.latest}") from error
         finally:
             if not self._chief:
                 shutil.rmtree(self._worker_dir, ignore_errors=True)

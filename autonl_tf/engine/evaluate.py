@@ -55,8 +55,6 @@ class Evaluator:
         return {"top1": top1 / seen, "top5": top5 / seen, "loss": loss / seen, "count": seen}
 
 
-def evaluate(
-    strategy: tf.distribute.Strategy, model, batches: Iterable, expected_count: int
-) -> dict[str, float]:
+def evaluate(strategy: tf.distribute.Strategy, model, batches: Iterable, expected_count: int) -> dict[str, float]:
     """One evaluation by a fresh `Evaluator` (which see); keep an `Evaluator` to evaluate repeatedly."""
     return Evaluator(strategy, model)(batches, expected_count)

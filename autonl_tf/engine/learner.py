@@ -135,9 +135,7 @@ class TrainFunction:
         if self._length is None:
             self._length = int(self._one_step.get_concrete_function(iterator).output_shapes[0])
         first = self._learner.current_step + 1
-        total, bad_step = self._steps(
-            iterator, tf.constant(first, tf.int64), tf.constant(num_steps, tf.int64)
-        )
+        total, bad_step = self._steps(iterator, tf.constant(first, tf.int64), tf.constant(num_steps, tf.int64))
         total = total.numpy()
         count = len(self._names)
         metrics = {"loss": (float(total[0]), float(num_steps))}

@@ -86,18 +86,12 @@ def run_training(
         directory that is further than `total_steps`.
       Preempted: SIGTERM came (to any process of a cluster); saved, exit code 42.
     """
-    if min(total_steps, steps_per_loop, save_every) < 1 or (
-        evaluate is not None and not (evaluate_every or 0) > 0
-    ):
-        raise UserError(
-            "steps in all, per loop, between checkpoints and between evaluations must be at least 1"
-        )
+    if min(total_steps, steps_per_loop, save_every) < 1 or (evaluate is not None and not (evaluate_every or 0) > 0):
+        raise UserError("steps in all, per loop, between checkpoints and between evaluations must be at least 1")
     rhythm = _Rhythm(total_steps, steps_per_loop, evaluate_every if evaluate else 0, save_every)
     start = checkpoints.restore_latest()
     if start > total_steps:
-        raise UserError(
-            f"{checkpoints.latest}: the run is at step {start} already, beyond the {total_steps} asked for"
-        )
+        raise UserError(f"{checkpoints.latest}: the run is at step {start} already, beyond the {total_steps} asked for")
     log.resume(start)
     if start:
         log.message(f"resumed at step {start} from {checkpoints.latest}")
@@ -115,9 +109,7 @@ def run_training(
                 if stopping or rhythm.due(save_every, step):
                     saved = checkpoints.save(step)
                 if stopping and step < total_steps:
-                    log.message(
-                        f"stopped by SIGTERM at step {step}, saved as {saved}: the same command goes on"
-                    )
+                    log.message(f"stopped by SIGTERM at step {step}, saved as {saved}: the same command goes on")
                     raise Preempted(step)
     finally:
         log.close()

@@ -16,9 +16,7 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float =
     """
     logits = tf.cast(logits, tf.float32)
     classes = logits.shape[-1]
-    targets = tf.one_hot(
-        labels, classes, 1.0 - label_smoothing + label_smoothing / classes, label_smoothing / classes
-    )
+    targets = tf.one_hot(labels, classes, 1.0 - label_smoothing + label_smoothing / classes, label_smoothing / classes)
     return tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
 
 

@@ -124,9 +124,7 @@ def _lock(directory: Path):
         file.seek(0)
         owner = file.read().strip() or "another process"
         file.close()
-        raise UserError(
-            f"{directory}: in use by {owner}; choose another --model_dir or wait for it"
-        ) from None
+        raise UserError(f"{directory}: in use by {owner}; choose another --model_dir or wait for it") from None
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}")
     file.flush()

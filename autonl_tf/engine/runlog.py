@@ -174,3 +174,9 @@ def format_seconds(seconds: float) -> str:
     if seconds >= 3600:
         return f"{seconds // 3600}h{seconds % 3600 // 60:02d}m"
     return f"{seconds // 60}m{seconds % 60:02d}s" if seconds >= 60 else f"{seconds}s"
+
+
+def read_records(metrics: str | Path, phase: str = "train") -> list[dict]:
+    """The records of one phase in a run's metrics.jsonl, flattened: {"step", "epoch", name: value}."""
+    records = [json.loads(line) for line in Path(metrics).read_text(encoding="utf-8").splitlines()]
+    return [{"step": r["step"], "epoch": r["epoch"], **r["values"]} for r in records if r["phase"] == phase]

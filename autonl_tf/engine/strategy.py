@@ -67,9 +67,7 @@ def _tpu_strategy(tpu, tpu_zone, gcp_project) -> tf.distribute.Strategy:
     if not tpu:
         raise UserError("--strategy=tpu needs --tpu: a TPU's name, grpc://ADDRESS, or local on a TPU VM")
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
-            tpu=tpu, zone=tpu_zone, project=gcp_project
-        )
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu, zone=tpu_zone, project=gcp_project)
         if tpu != "local":
             tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
@@ -80,9 +78,7 @@ def _tpu_strategy(tpu, tpu_zone, gcp_project) -> tf.distribute.Strategy:
 
 def _check_tf_config(text: str) -> None:
     if not text:
-        raise UserError(
-            "--strategy=multiworker needs the environment variable TF_CONFIG (cluster and task as JSON)"
-        )
+        raise UserError("--strategy=multiworker needs the environment variable TF_CONFIG (cluster and task as JSON)")
     try:
         config = json.loads(text)
         cluster, task = config["cluster"], config["task"]
@@ -126,9 +122,7 @@ def per_replica_batch_size(strategy: tf.distribute.Strategy, batch_size: int, fl
     """
     replicas = strategy.num_replicas_in_sync
     if batch_size < 1 or batch_size % replicas:
-        raise UserError(
-            f"--{flag}={batch_size}: must be a positive multiple of the number of replicas, {replicas}"
-        )
+        raise UserError(f"--{flag}={batch_size}: must be a positive multiple of the number of replicas, {replicas}")
     return batch_size // replicas
 
 

@@ -40,9 +40,7 @@ def read_model_json(path: str | Path) -> dict:
     for place in places:
         if (place / MODEL_JSON).is_file():
             return read_json(place / MODEL_JSON)
-    raise UserError(
-        f"{path}: no {MODEL_JSON} beside this checkpoint (looked in {', '.join(map(str, places))})"
-    )
+    raise UserError(f"{path}: no {MODEL_JSON} beside this checkpoint (looked in {', '.join(map(str, places))})")
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -57,9 +55,7 @@ def find_checkpoint(path: str | Path) -> Path:
     if not path.is_dir():
         prefix = path.with_suffix("") if path.suffix == ".index" else path
         if not prefix.with_name(prefix.name + ".index").is_file():
-            raise UserError(
-                f"{path}: no checkpoint there (a run directory or a prefix such as DIR/best/ckpt-100)"
-            )
+            raise UserError(f"{path}: no checkpoint there (a run directory or a prefix such as DIR/best/ckpt-100)")
         candidates = [prefix]
     else:
         candidates = _candidates(path)
@@ -102,9 +98,7 @@ def load_weights(path: str | Path, model, use_averages: bool = True) -> Loaded:
     if not plain:
         raise UserError(f"{prefix}: not a checkpoint of this program (its variables have other keys)")
     if use_averages and not averages:
-        raise UserError(
-            f"{prefix}: holds no moving averages; load the plain variables instead (--use_averages=false)"
-        )
+        raise UserError(f"{prefix}: holds no moving averages; load the plain variables instead (--use_averages=false)")
     stored = {**plain, **averages} if use_averages else plain
     wanted = by_name(model.variables)
     problems = _problems(wanted, stored, shapes)

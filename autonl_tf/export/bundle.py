@@ -65,12 +65,8 @@ def export_all(
     check_export_dir(export_dir)
     if len(class_names) != model.output_shape[-1]:
         raise UserError(f"{len(class_names)} class names for a model of {model.output_shape[-1]} classes")
-    description = card.Description(
-        spec_text, depth_multiplier, image_size, tuple(class_names), cost, accuracy, weights
-    )
-    reference = verify.make_reference(
-        model, sample_float_images, sample_encoded_images, image_size=image_size
-    )
+    description = card.Description(spec_text, depth_multiplier, image_size, tuple(class_names), cost, accuracy, weights)
+    reference = verify.make_reference(model, sample_float_images, sample_encoded_images, image_size=image_size)
     with _staged(export_dir) as directory:
         try:
             report = _fill(directory, model, description, reference, tolerance)

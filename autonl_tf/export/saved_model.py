@@ -61,14 +61,10 @@ def check_model(model: keras.Model, image_size: int, num_classes: int) -> None:
     expected = (None, image_size, image_size, 3), (None, num_classes)
     found = tuple(model.input_shape), tuple(model.output_shape)
     if found != expected:
-        raise ValueError(
-            f"the model goes from {found[0]} to {found[1]}, not from {expected[0]} to {expected[1]}"
-        )
+        raise ValueError(f"the model goes from {found[0]} to {found[1]}, not from {expected[0]} to {expected[1]}")
 
 
-def _endpoints(
-    model: keras.Model, image_size: int, class_names: tuple[str, ...]
-) -> tuple[Callable, Callable]:
+def _endpoints(model: keras.Model, image_size: int, class_names: tuple[str, ...]) -> tuple[Callable, Callable]:
     pixels = tf.TensorSpec([image_size, image_size, 3], tf.float32)
     batch = tf.TensorSpec([None, *pixels.shape], tf.float32, name=FLOAT_INPUT)
 

@@ -66,9 +66,7 @@ def make_reference(
     """
     float_images = np.asarray(float_images, np.float32)
     if float_images.ndim != 4 or float_images.shape[1:] != (image_size, image_size, 3):
-        raise ValueError(
-            f"sample images have shape {float_images.shape}, not [N, {image_size}, {image_size}, 3]"
-        )
+        raise ValueError(f"sample images have shape {float_images.shape}, not [N, {image_size}, {image_size}, 3]")
     if not len(float_images) or not len(encoded):
         raise ValueError("an export is verified on at least one float image and one encoded image")
     prepared = np.stack([_prepare(data, index, image_size) for index, data in enumerate(encoded)])
@@ -118,9 +116,7 @@ def verify_saved_model(
         got = _answers(signatures[signature], argument, inputs)
         _check_names(got, class_names, f"{artifact} ({signature})")
         expected = reference.probabilities[rows], reference.logits[rows]
-        found.append(
-            compare(artifact, signature, expected, (got["probabilities"], got["logits"]), tolerance=tolerance)
-        )
+        found.append(compare(artifact, signature, expected, (got["probabilities"], got["logits"]), tolerance=tolerance))
     return found
 
 
@@ -153,9 +149,7 @@ def verify_tflite(
       UserError: a difference above `tolerance`.
     """
     run = Interpreter(model_path=str(path), num_threads=1).get_signature_runner(tflite.SIGNATURE)
-    got = np.concatenate(
-        [run(**{tflite.INPUT: image[np.newaxis]})[tflite.OUTPUT] for image in reference.images]
-    )
+    got = np.concatenate([run(**{tflite.INPUT: image[np.newaxis]})[tflite.OUTPUT] for image in reference.images])
     expected = reference.probabilities, reference.logits
     return compare(artifact, tflite.SIGNATURE, expected, (got, None), tolerance=tolerance)
 

@@ -39,9 +39,7 @@ class GatedBatchNormalization(keras.layers.Layer):
         self.gamma = self.add_weight(name="gamma", shape=shape, initializer=self.gamma_initializer)
         self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
         self.moving_mean = self.add_weight(name="moving_mean", shape=shape, initializer="zeros", **local)
-        self.moving_variance = self.add_weight(
-            name="moving_variance", shape=shape, initializer="ones", **local
-        )
+        self.moving_variance = self.add_weight(name="moving_variance", shape=shape, initializer="ones", **local)
         self.built = True
 
     def call(self, inputs, mask=1.0, training=None):
@@ -98,9 +96,7 @@ class GatedSqueezeExcite(keras.layers.Layer):
         """RMS of the reduce weights [1, 1, C, r] of each part of the filters over the initialiser's stddev."""
         kernel = self.reduce.kernel
         stddev = fan_out_stddev(kernel.shape)
-        return [
-            tf.sqrt(tf.reduce_mean(tf.square(part))) / stddev for part in tf.split(kernel, self.parts, axis=3)
-        ]
+        return [tf.sqrt(tf.reduce_mean(tf.square(part))) / stddev for part in tf.split(kernel, self.parts, axis=3)]
 
     def get_config(self):
         return {**super().get_config(), "filters": self.filters}
@@ -171,9 +167,7 @@ class GatedLightNL(keras.layers.Layer):
             return outputs, None
         return outputs, self._distances([tf.stop_gradient(k) for k in contexts], positions)
 
-    def _distances(
-        self, contexts: list[tf.Tensor], positions: list[int]
-    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    def _distances(self, contexts: list[tf.Tensor], positions: list[int]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         gram = contexts[-1][..., : self.filters[-1]]
         whole = _norm(gram)
         by_ratio = [_mean_ratio(_norm(gram[:, kept:, kept:]), whole) for kept in self.filters[:-1]]

@@ -81,9 +81,7 @@ class SuperkernelDepthwiseConv2D(keras.layers.Layer):
         Over active taps only, lest a closing ring drag every part's value down and close them with it.
         """
         active = tf.stack([tf.ones([]), *ladder_masks([tf.stop_gradient(gate) for gate in gates])])
-        sums = tf.linalg.matvec(
-            squared_sums(self.depthwise_kernel, self.kernel_sizes), active, transpose_a=True
-        )
+        sums = tf.linalg.matvec(squared_sums(self.depthwise_kernel, self.kernel_sizes), active, transpose_a=True)
         taps = tf.reduce_sum(active * self._taps())
         return [
             self._relative(tf.reduce_sum(part), taps * size)

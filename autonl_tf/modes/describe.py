@@ -36,16 +36,14 @@ def description(arch: str, *, image_size: int, num_classes: int, depth_multiplie
       UserError: the architecture cannot be read or does not fit the image size.
     """
     spec = presets.load(arch)
-    costs = cost.network_cost(
-        spec, image_size=image_size, num_classes=num_classes, depth_multiplier=depth_multiplier
-    )
+    costs = cost.network_cost(spec, image_size=image_size, num_classes=num_classes, depth_multiplier=depth_multiplier)
     return {
         "arch": arch,
         "input_image_size": image_size,
         "num_label_classes": num_classes,
         "depth_multiplier": depth_multiplier,
         **_counts(costs.total),
-        "published_top1_top5": presets.PUBLISHED_ACCURACY.get(arch),
+        "published_top1_top5": presets.PUBLISHED_ACCURACY.get(arch) if depth_multiplier == 1.0 else None,
         "blocks": [
             {
                 "name": row.name,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 
 from autonl_tf.arch import blockstring
@@ -70,7 +68,7 @@ def made_up_images(size: int, count: int = 8) -> list[bytes]:
 def table(report: dict) -> str:
     """What was written, and how far each file's answers are from the checkpoint's."""
     lines = [f"{'file':<22}{'signature':<18}{'images':>6}{'max |dp|':>12}{'logits L2':>12}{'same top-1':>12}"]
-    for agreement in report["agreements"]:
+    for agreement in report["verification"]["agreements"]:
         logits = agreement["logits_relative_l2"]
         lines.append(
             f"{agreement['artifact']:<22}{agreement['signature']:<18}{agreement['images']:>6}"

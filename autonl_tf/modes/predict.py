@@ -37,7 +37,9 @@ def run(config: Config) -> None:
     if out:
         save(out, files, logits)
     for file, scores in zip(files, probabilities(logits), strict=True):
-        best = [(network.class_names[label], float(scores[label])) for label in np.argsort(-scores, kind="stable")[:BEST]]
+        best = [
+            (network.class_names[label], float(scores[label])) for label in np.argsort(-scores, kind="stable")[:BEST]
+        ]
         if config.run.output == "json":
             print(json.dumps({"file": file, "best": best}))
         else:

@@ -8,7 +8,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.arch import blockstring, space as space_lib
+from autonl_tf.arch import blockstring
+from autonl_tf.arch import space as space_lib
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
@@ -19,6 +20,7 @@ from autonl_tf.engine.checkpoints import Checkpoints
 from autonl_tf.engine.files import write_json, write_text
 from autonl_tf.engine.learner import Learner, make_train_function
 from autonl_tf.engine.loop import run_training
+from autonl_tf.engine.runlog import read_records
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.modes import wiring
 from autonl_tf.networks.gate_table import GateCost
@@ -122,12 +124,13 @@ def _write(
     image_size: int,
     num_classes: int,
 ) -> None:
-    from autonl_tf.pictures import network as network_picture, search as search_picture
+    from autonl_tf.pictures import network as network_picture
+    from autonl_tf.pictures import search as search_picture
 
     spec, account = result.summary(
         supernet.table, supernet.margins.numpy(), image_size=image_size, num_classes=num_classes
     )
-    records = result.read_records(directory / "metrics.jsonl")
+    records = read_records(directory / "metrics.jsonl")
     account |= {
         "phases": {"warmup_end": schedule.warmup_steps, "settle_start": schedule.settle_start},
         "trajectory": [
@@ -163,6 +166,5 @@ def _tell(config: Config, directory: pathlib.Path, account: dict[str, Any]) -> N
         f"closest calls (margin): {calls}\n"
         f"written: {directory}/arch.txt, search.json, network.png, search.png\n"
         f"next:\n  python main.py --mode=train --arch={directory}/arch.txt --model_dir=DIR "
-        f"--dataset={config.data.dataset}"
-        + (f" --data_dir={config.data.data_dir}" if config.data.data_dir else "")
+        f"--dataset={config.data.dataset}" + (f" --data_dir={config.data.data_dir}" if config.data.data_dir else "")
     )

@@ -17,11 +17,11 @@ from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.learner import Learner, make_train_function
 from autonl_tf.engine.loop import TrainingResult, run_training
 from autonl_tf.engine.objectives import classification_objective
+from autonl_tf.engine.runlog import read_records
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.engine.weights import load_weights, write_model_json
 from autonl_tf.modes import wiring
 from autonl_tf.networks.network import build_network
-from autonl_tf.search.result import read_records
 
 
 def run(config: Config) -> None:
@@ -106,7 +106,8 @@ def _learner(
 def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> None:
     from autonl_tf.pictures.training import draw_training
 
-    draw_training(read_records(directory / "metrics.jsonl"), directory / "training.png")
+    metrics = directory / "metrics.jsonl"
+    draw_training(read_records(metrics), directory / "training.png", validation=read_records(metrics, "validation"))
     best, data = outcome.best, f"--dataset={config.data.dataset}"
     if config.data.data_dir:
         data += f" --data_dir={config.data.data_dir}"

@@ -1,4 +1,4 @@
-"""What search, training and evaluation set up alike: data, devices, lengths, the weights' optimizer, the run directory."""
+"""What search, training and evaluation set up alike: data, devices, lengths, optimizer, run directory."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ def dataset_of(config: Config) -> ImageDataset:
     )
     wanted = config.network.num_label_classes
     if wanted is not None and wanted != dataset.num_classes:
-        raise UserError(
-            f"--num_label_classes={wanted}: --dataset={data.dataset} has {dataset.num_classes} classes"
-        )
+        raise UserError(f"--num_label_classes={wanted}: --dataset={data.dataset} has {dataset.num_classes} classes")
     return dataset
 
 
@@ -140,9 +138,7 @@ def open_run(config: Config, strategy: tf.distribute.Strategy, files: dict[str, 
     """The run directory, refused if it was made with other settings. Tells what else has changed."""
     settings = config.read_settings()
     comparable = {name: value for name, value in settings.items() if name not in _FREE}
-    directory = rundir.prepare(
-        config.run.model_dir, config.settings(), comparable, files, is_chief=is_chief(strategy)
-    )
+    directory = rundir.prepare(config.run.model_dir, config.settings(), comparable, files, is_chief=is_chief(strategy))
     for note in directory.notes:
         say(note)
     return directory

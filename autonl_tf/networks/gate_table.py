@@ -112,9 +112,7 @@ class GateCost:
             kind: np.array(
                 [
                     [
-                        places[kind].start + rung
-                        if rung < places[kind].stop - places[kind].start
-                        else len(table)
+                        places[kind].start + rung if rung < places[kind].stop - places[kind].start else len(table)
                         for rung in range(rungs[kind])
                     ]
                     for places in table.slices

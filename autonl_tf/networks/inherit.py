@@ -10,9 +10,7 @@ from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import SuperBlock, Supernet
 
 
-def inherited_network(
-    supernet: Supernet, gates: np.ndarray, *, image_size: int, num_classes: int
-) -> keras.Model:
+def inherited_network(supernet: Supernet, gates: np.ndarray, *, image_size: int, num_classes: int) -> keras.Model:
     """Builds the decoded network and copies the shared weights into it, sliced to what each choice uses.
 
     Args:
@@ -31,9 +29,7 @@ def inherited_network(
         for name in ("stem_conv", "stem_bn", "head_conv", "head_bn", "logits")
     }
     index = 0
-    for block, space_block, choice in zip(
-        supernet.blocks, table.space.blocks, table.choices(gates), strict=True
-    ):
+    for block, space_block, choice in zip(supernet.blocks, table.space.blocks, table.choices(gates), strict=True):
         member = space_block.block(choice)
         if member is None:
             continue
@@ -50,9 +46,7 @@ def inherited_network(
 def _assign(model: keras.Model, weights: dict[str, list[np.ndarray]], spec: NetworkSpec) -> None:
     with_weights = {layer.name for layer in model.layers if layer.weights}
     if with_weights != weights.keys():
-        raise RuntimeError(
-            f"{spec.source}: layers without a source or a use: {sorted(with_weights ^ weights.keys())}"
-        )
+        raise RuntimeError(f"{spec.source}: layers without a source or a use: {sorted(with_weights ^ weights.keys())}")
     for name, values in weights.items():
         model.get_layer(name).set_weights(values)
 

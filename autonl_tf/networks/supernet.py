@@ -64,9 +64,7 @@ class SuperBlock(keras.layers.Layer):
         x = self.project_bn(self.project_conv(x), training=training)
         distances = None
         if self.nl is not None:
-            x, distances = self.nl(
-                x, gates["nl"][0], gates["nl_ratio"], gates["nl_stride"], training=training
-            )
+            x, distances = self.nl(x, gates["nl"][0], gates["nl_ratio"], gates["nl_stride"], training=training)
         if keep is not None:
             x = x * tf.cast(keep, x.dtype)
         if self.block.base.has_shortcut:
@@ -112,9 +110,7 @@ class Supernet(keras.Model):
       UserError: a LightNL candidate that does not fit its feature map.
     """
 
-    def __init__(
-        self, space: Space, *, image_size: int, num_classes: int, dropout_rate: float = 0.0, **kwargs
-    ):
+    def __init__(self, space: Space, *, image_size: int, num_classes: int, dropout_rate: float = 0.0, **kwargs):
         super().__init__(**kwargs)
         space.check(image_size)
         self.table = GateTable(space)
@@ -122,9 +118,7 @@ class Supernet(keras.Model):
         self.stem_bn = batch_norm("stem_bn")
         sizes = space.map_sizes(image_size)
         self.blocks = [
-            SuperBlock(block, name=f"block{i}")
-            if block.searchable
-            else fixed_block(block.base, sizes[i], f"block{i}")
+            SuperBlock(block, name=f"block{i}") if block.searchable else fixed_block(block.base, sizes[i], f"block{i}")
             for i, block in enumerate(space.blocks)
         ]
         self.head_conv = convolution(HEAD_FILTERS, 1, name="head_conv")

@@ -29,9 +29,7 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     """An empty figure, sides in inches, with its title at the top left."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.text(
-        0.15 / width, 1 - 0.12 / height, title, ha="left", va="top", size=13, weight="bold", color=INK
-    )
+    figure.text(0.15 / width, 1 - 0.12 / height, title, ha="left", va="top", size=13, weight="bold", color=INK)
     return figure
 
 

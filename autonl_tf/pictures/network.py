@@ -60,8 +60,7 @@ def draw_network(
         raise ValueError(f"cost of {len(cost.rows) - 2} blocks for a network of {len(blocks)}")
     total = cost.total
     title = title or (
-        f"{len(blocks)} blocks at {image_size} px: "
-        f"{_millions(total.macs)} MACs, {_millions(total.params)} parameters"
+        f"{len(blocks)} blocks at {image_size} px: {_millions(total.macs)} MACs, {_millions(total.params)} parameters"
     )
     rows = len(cost.rows)
     height = _TOP + rows * _ROW + _BOTTOM
@@ -110,9 +109,7 @@ def _draw_block(axes: Axes, middle: float, block: BlockSpec, widest: int) -> Non
         _chip(axes, _NL, middle, 1.25, VERMILION, f"{light.ratio:g}, stride {light.stride}", color="white")
 
 
-def _draw_macs(
-    axes: Axes, middle: float, row: LayerCost, block: BlockSpec | None, most: float, total: float
-) -> None:
+def _draw_macs(axes: Axes, middle: float, row: LayerCost, block: BlockSpec | None, most: float, total: float) -> None:
     scale = _MACS_WIDTH / most
     light = 0.0
     if block is not None and block.nonlocal_ is not None:
@@ -120,9 +117,7 @@ def _draw_macs(
     length = row.cost.macs * scale
     bar = {"height": 0.2, "linewidth": 0}
     axes.add_patch(Rectangle((_MACS, middle - 0.1), length - light * scale, color=QUIET, **bar))
-    axes.add_patch(
-        Rectangle((_MACS + length - light * scale, middle - 0.1), light * scale, color=VERMILION, **bar)
-    )
+    axes.add_patch(Rectangle((_MACS + length - light * scale, middle - 0.1), light * scale, color=VERMILION, **bar))
     text = f"{_millions(row.cost.macs)}  {row.cost.macs / total:.0%}"
     _text(axes, _MACS + length + 0.08, middle, text, size=8)
 
@@ -157,14 +152,10 @@ def _bands(axes: Axes, rows: tuple[LayerCost, ...]) -> None:
 
 def _box(axes: Axes, left: float, middle: float, width: float, color: str) -> None:
     style = "round,pad=0,rounding_size=0.06"
-    axes.add_patch(
-        FancyBboxPatch((left, middle - 0.12), width, 0.24, boxstyle=style, color=color, linewidth=0)
-    )
+    axes.add_patch(FancyBboxPatch((left, middle - 0.12), width, 0.24, boxstyle=style, color=color, linewidth=0))
 
 
-def _chip(
-    axes: Axes, left: float, middle: float, width: float, fill: str, text: str, color: str = INK
-) -> None:
+def _chip(axes: Axes, left: float, middle: float, width: float, fill: str, text: str, color: str = INK) -> None:
     _box(axes, left, middle, width, fill)
     _text(axes, left + width / 2, middle, text, ha="center", size=8.5, color=color)
 

@@ -98,9 +98,7 @@ def draw_search(
 
 def _panel(figure: Figure, top: float, panel_height: float, height: float) -> Axes:
     bottom = 1 - (top + panel_height) / height
-    return figure.add_axes(
-        (_LEFT / _WIDTH, bottom, (_WIDTH - _LEFT - _RIGHT) / _WIDTH, panel_height / height)
-    )
+    return figure.add_axes((_LEFT / _WIDTH, bottom, (_WIDTH - _LEFT - _RIGHT) / _WIDTH, panel_height / height))
 
 
 def _draw_fit(axes: Axes, steps: np.ndarray, records: Sequence[dict]) -> None:
@@ -268,13 +266,9 @@ def _name_phases(axes: Axes, warmup_end: int, settle_start: int, total_steps: in
 
 
 def _at_the_right(axes: Axes, y: float, text: str, color: str) -> None:
-    axes.text(
-        1.01, y, text, transform=axes.get_yaxis_transform(), va="center", size=8, color=color, linespacing=1
-    )
+    axes.text(1.01, y, text, transform=axes.get_yaxis_transform(), va="center", size=8, color=color, linespacing=1)
 
 
 def _beside(axes: Axes, y: float, x: float, text: str, *, size: float, color: str = INK) -> None:
     """Text left of the axes at a row, `x` in widths of the axes."""
-    axes.text(
-        x, y, text, transform=axes.get_yaxis_transform(), ha="right", va="center", size=size, color=color
-    )
+    axes.text(x, y, text, transform=axes.get_yaxis_transform(), ha="right", va="center", size=size, color=color)

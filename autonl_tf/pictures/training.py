@@ -14,9 +14,7 @@ from autonl_tf.pictures.canvas import BLUE, GREEN, INK, VERMILION, column, new_f
 _WIDTH, _HEIGHT = 11.0, 6.6  # inches
 
 
-def draw_training(
-    records: Sequence[dict], path: str | pathlib.Path, *, validation: Sequence[dict] = ()
-) -> None:
+def draw_training(records: Sequence[dict], path: str | pathlib.Path, *, validation: Sequence[dict] = ()) -> None:
     """Draws loss, top-1 in training and validation, and learning rate over the epochs into a PNG file.
 
     Args:
@@ -45,9 +43,7 @@ def draw_training(
     axes[2].set_ylim(bottom=0)
     best = _best(validation)
     if best is not None:
-        axes[1].plot(
-            best["epoch"], 100 * best["top1"], marker="o", markersize=8, mfc="none", mec=BLUE, mew=1.5
-        )
+        axes[1].plot(best["epoch"], 100 * best["top1"], marker="o", markersize=8, mfc="none", mec=BLUE, mew=1.5)
     last = max(float(record["epoch"]) for record in (*records, *validation))
     for axis in axes:
         axis.set_xlim(0, last)
@@ -79,9 +75,7 @@ def _line(
         return None
     epochs = np.array(column(records, "epoch"))[seen]
     values = values[seen]
-    axes.plot(
-        epochs, values, color=color, linewidth=1.6, marker="o" if len(values) < 30 else None, markersize=3
-    )
+    axes.plot(epochs, values, color=color, linewidth=1.6, marker="o" if len(values) < 30 else None, markersize=3)
     return float(values[-1]), color, f"{label} {values[-1]:.3g}"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -69,9 +67,3 @@ def _counting(table: GateTable, gates: np.ndarray) -> list[bool]:
 def close_calls(account: dict[str, Any], most: int = 5) -> list[dict[str, Any]]:
     """The gates that count, nearest to flipping first."""
     return sorted((gate for gate in account["gates"] if gate["counts"]), key=lambda gate: abs(gate["margin"]))[:most]
-
-
-def read_records(metrics: str | pathlib.Path) -> list[dict[str, Any]]:
-    """The training records of a run's metrics.jsonl, flattened: {"step", "epoch", name: value}."""
-    records = [json.loads(line) for line in pathlib.Path(metrics).read_text(encoding="utf-8").splitlines()]
-    return [{"step": r["step"], "epoch": r["epoch"], **r["values"]} for r in records if r["phase"] == "train"]

@@ -110,9 +110,7 @@ def test_shards_divide_each_round_of_blocks(record_split, kind, num_shards):
     block = 6 // num_shards
     whole = labels_of(split.endless(seed=5, block=6), 60)
     shards = [
-        labels_of(
-            split.endless(seed=5, start_block=2, block=block, shard=s, num_shards=num_shards), 8 * block
-        )
+        labels_of(split.endless(seed=5, start_block=2, block=block, shard=s, num_shards=num_shards), 8 * block)
         for s in range(num_shards)
     ]
     for step in range(8):
@@ -131,17 +129,13 @@ def test_one_epoch_is_divided_among_the_shards(record_split, kind):
 @given(st.integers(0, 200), st.integers(1, 9), st.integers(1, 6))
 def test_shard_counts_add_up(size, block, num_shards):
     taken = collections.Counter(position // block % num_shards for position in range(size))
-    assert [shard_count(size, block, s, num_shards) for s in range(num_shards)] == [
-        taken[s] for s in range(num_shards)
-    ]
+    assert [shard_count(size, block, s, num_shards) for s in range(num_shards)] == [taken[s] for s in range(num_shards)]
 
 
 def test_orders_differ_between_epochs_windows_and_seeds(record_split):
     split = record_split([40], window=20)
     windows = [
-        tuple(split_label % 20 for split_label in labels_of(split.once(s, e)))
-        for s in (1, 1 << 32)
-        for e in (0, 1)
+        tuple(split_label % 20 for split_label in labels_of(split.once(s, e))) for s in (1, 1 << 32) for e in (0, 1)
     ]
     assert len({half for order in windows for half in (order[:20], order[20:])}) == 8
     memory = numbered_split(40)
@@ -158,9 +152,7 @@ def test_records_in_memory_are_the_same_records(record_split):
 
 def test_records_left_out_by_name_do_not_come_again(record_split):
     split = record_split([5, 5])
-    names = [
-        e["name"].numpy().decode() for e in split.once().elements.map(lambda *x: split.once().load(*x)[1])
-    ]
+    names = [e["name"].numpy().decode() for e in split.once().elements.map(lambda *x: split.once().load(*x)[1])]
     bad = (names[1], names[7])
     good = record_split([5, 5], bad=bad)
     assert good.size == 8
@@ -216,9 +208,7 @@ def test_a_restarted_run_sees_exactly_the_batches_of_an_uninterrupted_one(pictur
 def test_a_restarted_run_on_records_sees_the_same_batches(make_imagenet, encode, monkeypatch, limit):
     monkeypatch.setattr(datasets, "_IN_MEMORY_BYTES", limit)
     monkeypatch.setattr(splits, "_WINDOW", 4)
-    root = make_imagenet(
-        {"train": [[(encode(4 * j + i), 4 * j + i + 1) for i in range(4)] for j in range(3)]}
-    )
+    root = make_imagenet({"train": [[(encode(4 * j + i), 4 * j + i + 1) for i in range(4)] for j in range(3)]})
     dataset = open_dataset("imagenet_tfrecord:" + root)
     options = {"image_size": 16, "batch_size": 5, "seed": 7}
     whole = take(train_batches(dataset, **options), 9)
@@ -233,32 +223,24 @@ def test_shards_together_see_the_batch_of_one(pictures):
     for num_shards in (2, 3):
         shards = [
             take(
-                train_batches(
-                    pictures, batch_size=6 // num_shards, shard=s, num_shards=num_shards, **options
-                ),
+                train_batches(pictures, batch_size=6 // num_shards, shard=s, num_shards=num_shards, **options),
                 6,
             )
             for s in range(num_shards)
         ]
         joined = [
-            tuple(np.concatenate(parts) for parts in zip(*step, strict=True))
-            for step in zip(*shards, strict=True)
+            tuple(np.concatenate(parts) for parts in zip(*step, strict=True)) for step in zip(*shards, strict=True)
         ]
         assert_same(joined, whole)
 
 
 def test_the_same_image_is_augmented_anew_each_epoch(make_folder):
-    dataset = open_dataset(
-        "folder:" + make_folder({"ant/1.jpg": None, "bee/1.jpg": None}), validation_fraction=0
-    )
+    dataset = open_dataset("folder:" + make_folder({"ant/1.jpg": None, "bee/1.jpg": None}), validation_fraction=0)
     batches = take(train_batches(dataset, image_size=16, batch_size=1, seed=1), 20)
     assert len({image.tobytes() for image, _ in batches}) == 20
     assert (
         len(
-            {
-                image.tobytes()
-                for image, _ in take(train_batches(dataset, image_size=16, batch_size=1, seed=2), 20)
-            }
+            {image.tobytes() for image, _ in take(train_batches(dataset, image_size=16, batch_size=1, seed=2), 20)}
             & {i.tobytes() for i, _ in batches}
         )
         == 0
@@ -268,9 +250,7 @@ def test_the_same_image_is_augmented_anew_each_epoch(make_folder):
 def test_another_seed_gives_another_order():
     dataset = numbered_dataset(50)
     orders = [
-        np.concatenate(
-            [label for _, label in take(train_batches(dataset, image_size=SIZE, batch_size=10, seed=s), 5)]
-        )
+        np.concatenate([label for _, label in take(train_batches(dataset, image_size=SIZE, batch_size=10, seed=s), 5)])
         for s in (1, 2)
     ]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
@@ -348,9 +328,7 @@ def test_prediction_keeps_the_order_of_the_files_and_pads_the_end(make_folder, e
         np.testing.assert_allclose(row, expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"), [(None, "no such image file"), (b"text", "not a JPEG"), (b"", "empty")]
-)
+@pytest.mark.parametrize(("data", "reason"), [(None, "no such image file"), (b"text", "not a JPEG"), (b"", "empty")])
 def test_a_file_that_cannot_be_classified_is_named(make_folder, encode, data, reason):
     root = make_folder({"good.jpg": encode(0)} | ({} if data is None else {"bad.jpg": data}))
     with pytest.raises(UserError, match=rf"bad\.jpg: {reason}"):

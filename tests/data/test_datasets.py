@@ -52,9 +52,7 @@ def test_a_lone_val_folder_is_the_validation_split(make_folder):
 
 
 def test_a_class_may_be_called_train(make_folder):
-    dataset = open_dataset(
-        "folder:" + make_folder({f"{c}/{i}.jpg": None for c in ("bus", "train") for i in "123"})
-    )
+    dataset = open_dataset("folder:" + make_folder({f"{c}/{i}.jpg": None for c in ("bus", "train") for i in "123"}))
     assert dataset.class_names == ("bus", "train")
 
 
@@ -202,9 +200,7 @@ def write_labels(tmp_path, text: str | bytes) -> str:
 
 def test_a_label_file_fixes_order_and_number_of_the_classes(make_folder, tmp_path):
     labels = write_labels(tmp_path, "cow Bos taurus\nbee\nant formica rufa\n")
-    dataset = open_dataset(
-        "folder:" + make_folder(two_classes(count=1)), label_file=labels, validation_fraction=0
-    )
+    dataset = open_dataset("folder:" + make_folder(two_classes(count=1)), label_file=labels, validation_fraction=0)
     assert dataset.class_names == ("cow", "bee", "ant")
     assert listing(dataset, "train") == [("ant/0.jpg", 2), ("bee/0.jpg", 1)]
 

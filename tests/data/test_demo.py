@@ -58,10 +58,7 @@ def test_far_labels_are_told_in_three_of_four_scenes_without_the_relation():
     # The labelled patch is not told by where it lies either.
     distance = [np.hypot(*np.subtract(p.centre, s.cue_centre)) for s in scenes for p in s.patches]
     labelled = [
-        np.hypot(*np.subtract(p.centre, s.cue_centre))
-        for s in scenes
-        for p in s.patches
-        if p.texture == s.label
+        np.hypot(*np.subtract(p.centre, s.cue_centre)) for s in scenes for p in s.patches if p.texture == s.label
     ]
     assert abs(np.mean(distance) - np.mean(labelled)) < 0.5
 

@@ -103,15 +103,11 @@ class Run:
             label_smoothing=0.1,
             weight_decay_rate=1e-3,
         )
-        self.train = learner.make_train_function(
-            self.strategy, self.learner, objective, jit_compile=jit_compile
-        )
+        self.train = learner.make_train_function(self.strategy, self.learner, objective, jit_compile=jit_compile)
         self.evaluator = evaluate.Evaluator(self.strategy, self.model)
 
     def batches(self, start_step=0):
-        return iter(
-            inputs.distribute(self.strategy, lambda *shard: shard_rows(train_dataset(start_step), *shard))
-        )
+        return iter(inputs.distribute(self.strategy, lambda *shard: shard_rows(train_dataset(start_step), *shard)))
 
     def evaluate(self) -> dict[str, float]:
         batches = inputs.distribute(self.strategy, lambda *shard: shard_rows(eval_dataset(), *shard))

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from golden_data import TESTDATA, TINY, VALUES
 
 from autonl_tf.arch import blockstring, presets
@@ -95,8 +94,7 @@ def test_every_variable_and_average_changes_as_in_the_official_training(ours, go
 def test_official_names_and_shapes_are_those_of_the_release(network):
     """The names as a checkpoint of the release lists them, and our layers carry the other side of the map."""
     official = {
-        name: tuple(shape)
-        for name, shape in json.loads((GOLDEN / "official_variables.json").read_text())[network]
+        name: tuple(shape) for name, shape in json.loads((GOLDEN / "official_variables.json").read_text())[network]
     }
     spec, size, classes = (
         (blockstring.parse(TINY), 64, 10) if network == "tiny" else (presets.load("autonl_s"), 224, 1000)

@@ -94,7 +94,5 @@ def smooth_picture(seed: int, height: int, width: int) -> np.ndarray:
 def snapshot(directory: Path) -> dict[str, bytes]:
     """Every file below a directory, hidden ones too."""
     return {
-        path.relative_to(directory).as_posix(): path.read_bytes()
-        for path in directory.rglob("*")
-        if not path.is_dir()
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if not path.is_dir()
     }

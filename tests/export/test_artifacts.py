@@ -85,9 +85,7 @@ def test_bytes_that_are_no_image_are_an_error_and_the_next_request_works(everyth
     run = served.signatures["serving_default"]
     with pytest.raises(tf.errors.InvalidArgumentError):
         run(image_bytes=tf.constant([b"no image"]))
-    assert run(image_bytes=tf.constant(everything.arguments["sample_encoded_images"][:1]))[
-        "logits"
-    ].shape == (1, 7)
+    assert run(image_bytes=tf.constant(everything.arguments["sample_encoded_images"][:1]))["logits"].shape == (1, 7)
 
 
 def test_signatures_take_any_batch_and_the_stated_shape_only(served):
@@ -109,9 +107,7 @@ def test_no_keras_object_is_in_the_saved_model(exported):
 def test_tflite_equals_the_model(everything, exported):
     images = everything.arguments["sample_float_images"]
     interpreter = Interpreter(model_path=str(exported[0] / "model_fp32.tflite"))
-    assert interpreter.get_signature_list() == {
-        "classify": {"inputs": ["images"], "outputs": ["probabilities"]}
-    }
+    assert interpreter.get_signature_list() == {"classify": {"inputs": ["images"], "outputs": ["probabilities"]}}
     run = interpreter.get_signature_runner("classify")
     got = np.concatenate([run(images=image[None])["probabilities"] for image in images])
     np.testing.assert_allclose(got, tf.nn.softmax(logits_of(everything, images)), rtol=0, atol=1e-5)

@@ -120,9 +120,7 @@ def test_a_saved_model_that_differs_is_an_error_and_the_earlier_export_stays(sma
 
 def test_a_tflite_file_that_differs_is_an_error_and_leaves_nothing(small, tmp_path, monkeypatch):
     convert = tflite.convert_fp32
-    monkeypatch.setattr(
-        tflite, "convert_fp32", lambda model, path, **sizes: convert(other_weights(), path, **sizes)
-    )
+    monkeypatch.setattr(tflite, "convert_fp32", lambda model, path, **sizes: convert(other_weights(), path, **sizes))
     monkeypatch.setattr(bundle, "export_saved_model", lambda model, directory, **arguments: None)
     monkeypatch.setattr(bundle.verify, "verify_saved_model", lambda *arguments, **others: [])
     with pytest.raises(UserError, match=r"model_fp32\.tflite \(classify\): .* by [0-9.]+;"):

@@ -15,9 +15,7 @@ def moments(values):
     return values.mean(), values.std(), (values**4).mean() / values.var() ** 2
 
 
-@pytest.mark.parametrize(
-    ("shape", "fan_out"), [([1, 1, 64, 400], 400), ([3, 3, 40, 64], 576), ([5, 5, 2000, 1], 25)]
-)
+@pytest.mark.parametrize(("shape", "fan_out"), [([1, 1, 64, 400], 400), ([3, 3, 40, 64], 576), ([5, 5, 2000, 1], 25)])
 def test_convolutions_are_normal_with_variance_2_over_fan_out(shape, fan_out):
     keras.utils.set_random_seed(0)
     mean, deviation, kurtosis = moments(FanOutNormal()(shape))

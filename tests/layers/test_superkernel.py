@@ -40,7 +40,17 @@ def ancestor(kernel, thresholds, case, x):
     q = runtimes[1] / runtimes[3]
     runtime = rc * q + rc * (1 - q) * d5
     loss = 0.01 * tf.reduce_sum(y**2) + 0.1 * tf.math.log(10 + runtime)
-    return {"y": y, "total": 10 + runtime, "d5x5": d5, "d50c": d50, "d100c": d100, "n5": n5, "n50": n50, "n100": n100, "loss": loss}
+    return {
+        "y": y,
+        "total": 10 + runtime,
+        "d5x5": d5,
+        "d50c": d50,
+        "d100c": d100,
+        "n5": n5,
+        "n50": n50,
+        "n100": n100,
+        "loss": loss,
+    }
 
 
 @pytest.mark.parametrize("index", range(len(CASES)))
@@ -64,14 +74,15 @@ def test_superkernel_equals_the_ancestors_in_values_and_gradients(index):
         steps = 2 * 2.0**-23 * abs(float(tape.gradient(got["loss"], got[gate])))
         expected = golden[name]
         close(
-            tape.gradient(got["loss"], variables[gate]), expected, 2e-5 * float(np.abs(expected).max()) + steps + 1e-20, name
+            tape.gradient(got["loss"], variables[gate]),
+            expected,
+            2e-5 * float(np.abs(expected).max()) + steps + 1e-20,
+            name,
         )
 
 
 def close(value, expected, tolerance, name):
-    np.testing.assert_allclose(
-        np.reshape(value, expected.shape), expected, rtol=0, atol=tolerance, err_msg=name
-    )
+    np.testing.assert_allclose(np.reshape(value, expected.shape), expected, rtol=0, atol=tolerance, err_msg=name)
 
 
 def test_golden_cases_open_and_close_every_gate():

@@ -39,11 +39,7 @@ def gate_records(count, blocks, margin=0.3):
             "cross_entropy": 2.0 - i / count,
             "macs": 2e7 / (i + 1),
         }
-        | {
-            f"gate/block{b}/{kind}": margin
-            for b in range(1, blocks)
-            for kind in ("keep", "kernel5", "nl_ratio0.25")
-        }
+        | {f"gate/block{b}/{kind}": margin for b in range(1, blocks) for kind in ("keep", "kernel5", "nl_ratio0.25")}
         for i in range(count)
     ]
 
@@ -91,9 +87,7 @@ def test_a_searchs_picture_fits_any_number_of_gates(tmp_path, count, blocks):
     assert 600 < height < 2300
 
 
-@pytest.mark.parametrize(
-    ("margin", "color", "other"), [(0.3, "#542788", "#B35806"), (-0.3, "#B35806", "#542788")]
-)
+@pytest.mark.parametrize(("margin", "color", "other"), [(0.3, "#542788", "#B35806"), (-0.3, "#B35806", "#542788")])
 def test_the_sign_of_the_last_margins_is_shown(tmp_path, margin, color, other):
     draw_search(gate_records(5, 4, margin), tmp_path / "search.png", **PHASES)
     strip = pixels(tmp_path / "search.png")[:, 1176:1200]  # right of the heat map, left of the colour scale
