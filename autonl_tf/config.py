@@ -271,7 +271,7 @@ class SearchConfig:
         flags.DEFINE_string, "paper", "paper, demo, or the path of a space file.", modes=("search",)
     )
     cost_lambda: float = _flag(
-        flags.DEFINE_float, 0.1, "Weight of log(MACs) in the search's loss.", modes=("search",), lower_bound=0.0
+        flags.DEFINE_float, 0.3, "Weight of log(MACs) in the search's loss.", modes=("search",), lower_bound=0.0
     )
     search_warmup_share: float = _flag(
         flags.DEFINE_float,
@@ -294,7 +294,7 @@ class SearchConfig:
     )
     gate_explore_probability: float = _flag(
         flags.DEFINE_float,
-        0.2,
+        0.1,
         "Of flipping each gate in the decision phase, to learn what the flip costs; 0: never.",
         modes=("search",),
         lower_bound=0.0,

@@ -42,6 +42,8 @@ def prepare(builder: tfds.core.DatasetBuilder, source: str) -> None:
         return
     _log.info("%s: preparing it in %s", source, builder.data_path)
     try:
+        if not sys.stderr.isatty():
+            tfds.disable_progress_bar()
         # Standard output is for results; TFDS reports its progress there.
         with contextlib.redirect_stdout(sys.stderr):
             builder.download_and_prepare()

@@ -4,7 +4,9 @@ Every block computes its largest member once; gates decide what of it counts (`l
 section 3.2, and Single-Path NAS. Deviations:
 
 1. Gates compare norms relative to their value at initialisation with thresholds (here: root mean squares over the
-   initialiser's standard deviation). Raw norms are 10 to 40, where the sigmoid's gradient is 1e-5 to 1e-17.
+   initialiser's standard deviation). Raw norms are 10 to 40, where the sigmoid's gradient is 1e-5 to 1e-17. A value
+   above 1 counts as 1: weights before a batch norm grow without changing anything (LightNL's depthwise kernel to
+   eight times its mean square in 700 steps), and a gate should not open or shut by that.
 2. Gates act after batch norm and on the residual branch, so that "off" is exactly off.
 3. A decision is read from the moving average of its margin, which inference and decoding use.
 """
@@ -159,7 +161,7 @@ class Supernet(keras.Model):
         return self.logits(self.head_dropout(x, training=training))
 
     def live_margins(self) -> tf.Tensor:
-        """[G]: each gate's value minus its threshold, with gradients to the weights and the thresholds."""
+        """[G]: each gate's value, at most 1, minus its threshold; with gradients to the weights and the thresholds."""
         thresholds = self.table.ladders(tf.convert_to_tensor(self.thresholds))
         averages = self.table.ladders(tf.convert_to_tensor(self.distances))
         margins: list[tf.Tensor] = []
@@ -172,22 +174,20 @@ class Supernet(keras.Model):
             ]
             values = block.values({"kernel": kernel}, average)
             for kind, limits in threshold.items():
-                margins += [value - limit for value, limit in zip(values[kind], limits, strict=True)]
+                margins += [tf.minimum(value, 1.0) - limit for value, limit in zip(values[kind], limits, strict=True)]
         return tf.stack(margins)
 
     def track(self, hold: tf.Tensor) -> None:
-        """After an update: keeps every margin within [-0.5, 1] by its threshold, and averages the margins.
+        """After an update: keeps thresholds in reach of their values, and averages the margins.
 
-        Weights before a batch norm may grow without changing anything, and a closed gate's threshold may run away:
-        either way the surrogate gradient would fade and the gate could not come back. Within this range it is at least
-        sigmoid'(1) = 0.197.
+        A closed gate's threshold would run away from its value and take as long to come back: margins are held within
+        [-0.5, 1], where the surrogate gradient is at least sigmoid'(1) = 0.197.
 
         Args:
           hold: scalar bool; where true the margins, and so the decisions, stay as they are.
         """
         values = self.live_margins() + self.thresholds
-        low, high = MARGIN_RANGE
-        thresholds = tf.clip_by_value(self.thresholds, values - high, values - low)
+        thresholds = tf.clip_by_value(self.thresholds, 0.0, values - MARGIN_RANGE[0])
         self.thresholds.assign(thresholds)
         step = tf.where(hold, 0.0, 1 - MARGIN_MOMENTUM)
         self.margins.assign(self.margins + step * (values - thresholds - self.margins))

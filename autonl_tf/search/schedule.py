@@ -5,7 +5,7 @@ lambda counts, and a share of the gates is flipped at every step to learn what t
 tenth): decisions are held, so that weights and batch-norm statistics fit the one network that is left.
 
 Source: the paper's section 4.1 and Single-Path NAS (8 epochs, 5 of them warm-up, keep probability 0.6). Deviations,
-each compared in `docs/search.md`:
+and why, in `docs/search.md`:
 
 1. Dropped gates are not scaled by 1 / 0.6, which overdrives squeeze-excite.
 2. Thresholds stand still in warm-up, have an optimizer of their own (Adam) whose rate falls to 0, and no weight decay.

@@ -1,0 +1,205 @@
+"""The main job by command line: search, train, evaluate, predict and export on a class folder."""
+
+import json
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+from mode_cases import CLASSES, class_folder, command, configure, tree, write_space
+
+from autonl_tf.arch import blockstring, space
+from autonl_tf.arch.cost import network_cost
+from autonl_tf.data.batches import predict_batches
+from autonl_tf.modes import checkpointed, eval, train
+
+SIZE, STEPS = 32, 4
+SHORT = ("--input_image_size=32", "--train_batch_size=6", "--eval_batch_size=5", "--steps_per_loop=2")
+
+
+class Story:
+    """What the commands were given, wrote and said."""
+
+    def __init__(self, root):
+        self.root = root
+        self.data = class_folder(root / "my pictures", {"train": 4, "val": 3})
+        self.space = write_space(root / "space.json")
+        self.said = {}
+        self.dataset = f"--dataset=folder:{self.data}"
+        self.train_words = (
+            *("--mode=train", f"--arch={root}/search/arch.txt", f"--model_dir={root}/train", self.dataset, *SHORT),
+            *(f"--train_steps={STEPS}", "--save_every_steps=2", "--eval_every_epochs=1"),
+        )
+
+    def run(self, name, *words):
+        done = command(*words, cwd=self.root)
+        assert done.returncode == 0, done.stderr
+        self.said[name] = done
+        return done
+
+    def metrics(self):
+        lines = (self.root / "train" / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    told = Story(tmp_path_factory.mktemp("story"))
+    root = told.root
+    told.run(
+        "search",
+        *("--mode=search", f"--search_space={told.space}", "--model_dir=search", told.dataset, *SHORT),
+        *("--train_steps=8", "--cost_lambda=0.05"),
+    )
+    told.run("train", *told.train_words)
+    told.uninterrupted = told.metrics()
+    # As a kill after step 2 would have left it.
+    for path in (root / "train" / "checkpoints").glob(f"ckpt-{STEPS}.*"):
+        path.unlink()
+    told.run("again", *told.train_words)
+    model = "--model_dir=train"
+    told.run("eval", "--mode=eval", model, told.dataset, "--eval_batch_size=4", "--output=json")
+    told.run("predict", "--mode=predict", model, "--images=my pictures/val/*/*.jpg", "--predictions_out=out.npz")
+    told.run("export", "--mode=export", model, told.dataset, "--export_dir=export")
+    return told
+
+
+def is_png(path):
+    return path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 2000
+
+
+def next_commands(done):
+    """The flags of every command that a closing summary offers."""
+    _, _, text = done.stdout.partition("next:\n")
+    lines = [shlex.split(line) for line in text.splitlines()]
+    assert lines and all(words[:2] == ["python", "main.py"] for words in lines)
+    return [words[2:] for words in lines]
+
+
+def test_search_writes_an_architecture_that_reads_back_and_facts_that_agree_with_it(story):
+    found = story.root / "search"
+    spec = blockstring.parse((found / "arch.txt").read_text())
+    facts = json.loads((found / "search.json").read_text())
+    costs = network_cost(spec, image_size=SIZE, num_classes=len(CLASSES))
+    assert facts["arch"] == blockstring.write(spec).splitlines()
+    assert (facts["macs"], facts["macs_exact"], facts["params"]) == (
+        costs.total.macs,
+        costs.total.macs_exact,
+        costs.total.params,
+    )
+    assert [row["macs"] for row in facts["blocks"]] == [row.cost.macs for row in costs.rows]
+    searched = space.load(str(story.space))
+    assert searched.contains(spec)
+    largest = network_cost(searched.largest(), image_size=SIZE, num_classes=len(CLASSES)).total.macs
+    assert facts["smallest_macs"] <= facts["macs"] <= facts["largest_macs"] == largest
+    assert facts["phases"] == {"warmup_end": 5, "settle_start": 7}
+    assert [point["step"] for point in facts["trajectory"]] == [2, 4, 6, 8]
+    assert [point["cost_lambda"] for point in facts["trajectory"]] == pytest.approx([0, 0, 0.025, 0.05])
+    assert facts["settings"]["cost_lambda"] == 0.05
+    assert {gate["open"] for gate in facts["gates"]} <= {True, False}
+    assert is_png(found / "network.png") and is_png(found / "search.png")
+
+
+def test_a_run_directory_says_what_it_is(story):
+    for name in ("search", "train"):
+        directory = story.root / name
+        config = json.loads((directory / "config.json").read_text())
+        assert config["settings"]["mode"] == name
+        assert config["settings"]["train_batch_size"] == 6
+        assert config["versions"]["tensorflow"]
+        assert (directory / "labels.txt").read_text().split() == list(CLASSES)
+        assert any((directory / "tensorboard").iterdir())
+    assert (story.root / "train" / "arch.txt").read_text() == (story.root / "search" / "arch.txt").read_text()
+    assert is_png(story.root / "train" / "training.png")
+
+
+@pytest.mark.parametrize("name", ["search", "train"])
+def test_the_closing_summary_offers_commands_that_are_accepted(story, name):
+    for words in next_commands(story.said[name]):
+        assert configure(*words).data.dataset == f"folder:{story.data}"
+        assert any(str(story.root / name) in word or word.endswith(f"={name}") or name in word for word in words)
+
+
+def test_an_interrupted_run_ends_as_if_it_had_not_been(story):
+    assert "resumed at step 2" in story.said["again"].stderr
+    assert [(r["phase"], r["step"]) for r in story.metrics()] == [
+        *(("train", 2), ("validation", 2), ("train", 4), ("validation", 4)),
+    ]
+    for now, before in zip(story.metrics(), story.uninterrupted, strict=True):
+        assert now["values"] == pytest.approx(before["values"], rel=1e-4)
+    saved = sorted(path.name for path in (story.root / "train" / "checkpoints").glob("*.index"))
+    assert saved == ["ckpt-2.index", "ckpt-4.index"]
+
+
+def test_a_finished_run_started_again_changes_no_result(story, capsys):
+    directory = story.root / "train"
+    kept = [directory / "checkpoints", directory / "best"]
+    before, metrics = tree(*kept), (directory / "metrics.jsonl").read_bytes()
+    train.run(configure(*story.train_words))
+    assert tree(*kept) == before
+    assert (directory / "metrics.jsonl").read_bytes() == metrics
+    assert f"trained to step {STEPS}" in capsys.readouterr().out
+
+
+def test_evaluation_counts_every_image_once_and_repeats_the_best_validation(story):
+    scores = json.loads(story.said["eval"].stdout)
+    best = json.loads((story.root / "train" / "best" / "best.json").read_text())
+    validation = {r["step"]: r["values"] for r in story.metrics() if r["phase"] == "validation"}
+    assert scores["count"] == 9
+    assert scores["averages"] is True
+    assert scores["step"] == best["step"]
+    assert scores["top1"] == pytest.approx(best["metric"])
+    assert scores["top5"] == 1.0
+    assert scores["loss"] == pytest.approx(validation[best["step"]]["loss"], rel=1e-4)
+
+
+def test_evaluation_as_text_says_the_same(story, capsys):
+    scores = json.loads(story.said["eval"].stdout)
+    eval.run(configure("--mode=eval", f"--model_dir={story.root}/train", story.dataset))
+    text = capsys.readouterr().out
+    assert f"top-1 {scores['top1']:.4%}" in text and "on 9 images" in text
+
+
+def test_predictions_are_the_networks_logits(story):
+    files = sorted(str(path.relative_to(story.root)) for path in (story.data / "val").glob("*/*.jpg"))
+    with np.load(story.root / "out.npz") as written:
+        assert list(written["files"]) == files
+        logits = written["logits"]
+    assert logits.dtype == np.float32 and logits.shape == (9, 3)
+    network = checkpointed.load(
+        configure("--mode=predict", f"--model_dir={story.root}/train", "--images=any")
+    )
+    paths = [str(story.root / name) for name in files]
+    (images, _), = predict_batches(paths, image_size=SIZE, batch_size=9)
+    np.testing.assert_allclose(logits, network.model(images, training=False), rtol=1e-4, atol=1e-5)
+    lines = story.said["predict"].stdout.splitlines()
+    assert len(lines) == 9
+    for line, file, scores in zip(lines, files, logits, strict=True):
+        assert line.startswith(f"{file}: {CLASSES[int(scores.argmax())]} ")
+
+
+def test_the_export_holds_every_file_and_a_card_of_the_evaluated_accuracy(story):
+    directory = story.root / "export"
+    card = json.loads((directory / "card.json").read_text())
+    for name in ("saved_model/1/saved_model.pb", "model_fp32.tflite", "labels.txt", "card.md", *card["files"]):
+        assert (directory / name).is_file(), name
+    scores = json.loads(story.said["eval"].stdout)
+    assert card["accuracy"]["top1"] == pytest.approx(scores["top1"])
+    assert card["accuracy"]["count"] == 9
+    assert card["architecture"]["blocks"] == (story.root / "train" / "arch.txt").read_text().splitlines()
+    assert card["weights"]["step"] == scores["step"]
+    assert all(agreement["top1_agreement"] == 1.0 for agreement in card["verification"]["agreements"])
+    assert "model_fp32.tflite" in story.said["export"].stdout
+
+
+def test_nothing_was_written_elsewhere(story):
+    made = {path.name for path in story.root.iterdir()}
+    assert made == {"my pictures", "space.json", "search", "train", "out.npz", "export"}
+
+
+def test_what_a_training_needs_survives_a_move(story, tmp_path, capsys):
+    shutil.copytree(story.root / "train", tmp_path / "moved")
+    eval.run(configure("--mode=eval", f"--model_dir={tmp_path}/moved", story.dataset, "--output=json"))
+    moved = json.loads(capsys.readouterr().out)
+    scores = json.loads(story.said["eval"].stdout)
+    assert moved["top1"] == scores["top1"] and moved["prefix"].startswith(str(tmp_path / "moved"))

@@ -1,0 +1,119 @@
+"""Short searches: lambda decides between the largest member, the smallest, and something in between."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from autonl_tf.arch import space as space_lib
+from autonl_tf.engine.averages import MovingAverages
+from autonl_tf.engine.batch_norm import averaged_variables
+from autonl_tf.engine.learner import Learner, make_train_function
+from autonl_tf.engine.optimizer import TF1RMSprop
+from autonl_tf.networks.gate_table import GateCost
+from autonl_tf.networks.supernet import Supernet
+from autonl_tf.search.objective import search_objective
+from autonl_tf.search.result import summary
+from autonl_tf.search.schedule import SearchSchedule, ThresholdRate
+
+SIZE, CLASSES, BATCH, STEPS = 16, 4, 32, 160
+DEFAULT_LAMBDA = 0.3
+SPACE = {
+    "candidates": {
+        "kernels": [3, 5],
+        "expansions": [3, 6],
+        "se_ratios": [0.25],
+        "nonlocal_ratios": [0.25, 0.5],
+        "nonlocal_strides": [2, 1],
+    },
+    "blocks": [
+        {"block": "r1_k3_s22_e1_i32_o8", "searchable": False},
+        {"block": "r3_k5_s11_e6_i8_o8"},
+    ],
+}
+
+
+def batches():
+    """Stripes of four orientations under noise: learnt in some tens of steps."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(CLASSES, size=2048)
+    y, x = np.mgrid[:SIZE, :SIZE]
+    waves = np.stack([y, x, x + y, x - y])[labels] + rng.integers(4, size=[2048, 1, 1])
+    images = np.where(waves % 4 < 2, 1.0, -1.0)[..., None] + rng.normal(size=[2048, SIZE, SIZE, 3])
+    data = tf.data.Dataset.from_tensor_slices((images.astype(np.float32), labels.astype(np.int32)))
+    return iter(data.repeat().batch(BATCH, drop_remainder=True))
+
+
+def search(cost_lambda):
+    """A search as `--mode=search` makes it. Returns its account, and every step's margins and metrics."""
+    keras.utils.set_random_seed(0)
+    strategy = tf.distribute.get_strategy()
+    schedule = SearchSchedule(STEPS, STEPS // 4, STEPS // 10, 0.6, 0.1, cost_lambda, 3.0)
+    supernet = Supernet(space_lib.parse(SPACE, "test"), image_size=SIZE, num_classes=CLASSES, name="supernet")
+    weights = [v for v in supernet.trainable_variables if v is not supernet.thresholds]
+    rate = ThresholdRate(schedule.warmup_steps, schedule.settle_start, schedule.threshold_travel)
+    groups = [(TF1RMSprop(0.016), weights), (keras.optimizers.Adam(rate), [supernet.thresholds])]
+    learner = Learner(supernet, groups, MovingAverages(averaged_variables(supernet), 0.9999))
+    cost = GateCost(supernet.table, image_size=SIZE, num_classes=CLASSES)
+    objective = search_objective(
+        supernet,
+        cost,
+        schedule,
+        global_batch_size=BATCH,
+        num_replicas=1,
+        label_smoothing=0.1,
+        weight_decay_rate=1e-5,
+        seed=0,
+    )
+    train = make_train_function(
+        strategy, learner, objective, lambda step: supernet.track(schedule.settled(step))
+    )
+    iterator = batches()
+    records = []
+    for _ in range(STEPS // 8):
+        metrics = train(iterator, 8)
+        records.append({name: total / weight for name, (total, weight) in metrics.items()})
+    _, account = summary(supernet.table, supernet.margins.numpy(), image_size=SIZE, num_classes=CLASSES)
+    return account, records
+
+
+@pytest.fixture(scope="module")
+def searches():
+    return {cost_lambda: search(cost_lambda) for cost_lambda in (0.0, DEFAULT_LAMBDA, 100.0)}
+
+
+def test_without_a_cost_the_largest_member_stays(searches):
+    account, _ = searches[0.0]
+    assert account["macs"] == account["largest_macs"]
+
+
+def test_a_very_large_lambda_finds_the_smallest_member(searches):
+    account, _ = searches[100.0]
+    assert account["macs"] == account["smallest_macs"]
+
+
+def test_the_default_lambda_ends_strictly_between(searches):
+    account, _ = searches[DEFAULT_LAMBDA]
+    assert account["smallest_macs"] < account["macs"] < account["largest_macs"]
+
+
+def test_every_gates_surrogate_gradient_stays_above_the_floor(searches):
+    for _, records in searches.values():
+        for record in records:
+            for name, margin in record.items():
+                if name.startswith("gate/"):
+                    slope = 1 / (1 + np.exp(-margin)) / (1 + np.exp(margin))
+                    assert slope >= 0.19, (name, margin)
+
+
+def test_decisions_stand_still_in_warm_up_and_in_the_settling_phase(searches):
+    _, records = searches[100.0]
+    warm, settle = records[: STEPS // 4 // 8], records[-STEPS // 10 // 8 :]
+    assert {record["macs"] for record in warm} == {warm[0]["macs"]}
+    assert all(record["cost_lambda"] == 0 for record in warm)
+    assert len({record["macs"] for record in settle}) == 1
+
+
+def test_weights_learn_while_gates_move(searches):
+    _, records = searches[0.0]
+    assert records[-1]["top1"] > 0.6
