@@ -23,7 +23,7 @@ def commands() -> list[list[str]]:
     """The four commands, flags alone."""
     return [
         ["--flagfile=flags/demo_search.flags", f"--model_dir={SEARCH}"],
-        ["--flagfile=flags/demo_train.flags", f"--arch={SEARCH}/arch.txt", f"--model_dir={TRAIN}"],
+        ["--flagfile=flags/demo_train.flags", f"--model_dir={TRAIN}"],
         ["--mode=eval", f"--model_dir={TRAIN}", *DATA],
         ["--mode=export", f"--model_dir={TRAIN}", f"--export_dir={EXPORT}", *DATA],
     ]

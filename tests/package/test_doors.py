@@ -20,7 +20,8 @@ ALLOWED = {
     "errors": set(),
     "package": set(),
     "arch": {"errors"},
-    "config": {"arch", "errors"},
+    "settings": set(),
+    "config": {"settings", "errors"},
     "layers": {"errors"},
     "data": {"errors"},
     "engine": {"errors", "package"},
@@ -35,7 +36,7 @@ ALLOWED = {
     "main": {"config", "modes", "errors", "package"},
     "demo": {"main", "config", "modes", "data", "arch", "errors", "package"},
 }
-WITHOUT_TENSORFLOW = ("errors", "arch", "config", "main", "pictures")
+WITHOUT_TENSORFLOW = ("errors", "arch", "settings", "config", "main", "pictures")
 
 
 def room_of(path: pathlib.Path) -> str:
