@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 from typing import Any
 
@@ -98,6 +99,9 @@ def _check(config: Config) -> None:
     run, fit, search = config.run, config.fit, config.search
     if run.mode is None:
         raise UserError(f"--mode is required; accepted: {', '.join(MODES)}")
+    for name, value in config.settings().items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{name}={value}: accepted: a finite number")
     required = {
         "search": ("model_dir", "dataset"),
         "train": ("model_dir", "dataset", "arch"),

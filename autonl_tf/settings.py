@@ -104,14 +104,14 @@ class NetworkConfig:
         flags.DEFINE_integer,
         None,
         "Number of classes. Default: the dataset's; 1000 for describe.",
-        modes=(*_DATA, "describe"),
+        modes=(*_DATA, "export", "describe"),
         lower_bound=2,
         upper_bound=1_000_000,
     )
     depth_multiplier: float = _flag(
         flags.DEFINE_float,
-        1.0,
-        "Scales every block's filters, rounded to multiples of 8.",
+        None,
+        "Scales every block's filters, rounded to multiples of 8. Default: the checkpoint's, else 1.",
         modes=(*_MODEL, "describe"),
         lower_bound=0.05,
         upper_bound=20.0,
@@ -167,7 +167,7 @@ class DataConfig:
         flags.DEFINE_integer,
         128,
         "Images at a time in evaluation, over all replicas.",
-        modes=(*_DATA, "predict", "export"),
+        modes=_MODEL,
         lower_bound=1,
     )
     min_crop_area: float = _flag(

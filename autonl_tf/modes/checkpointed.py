@@ -45,7 +45,7 @@ def load(config: Config) -> Checkpointed:
     network = config.network
     if network.arch and presets.load(network.arch) != spec:
         raise UserError(f"--arch={network.arch}: {path} holds another architecture; leave --arch out to use its own")
-    if network.depth_multiplier not in (1.0, depth_multiplier):
+    if network.depth_multiplier not in (None, depth_multiplier):
         raise UserError(f"--depth_multiplier={network.depth_multiplier}: {path} was trained with {depth_multiplier}")
     size = network.input_image_size or size
     model = build_network(spec, image_size=size, num_classes=len(names), depth_multiplier=depth_multiplier)

@@ -19,7 +19,7 @@ def run(config: Config) -> None:
         network.arch,
         image_size=network.input_image_size or DEFAULT_IMAGE_SIZE,
         num_classes=network.num_label_classes or DEFAULT_CLASSES,
-        depth_multiplier=network.depth_multiplier,
+        depth_multiplier=network.depth_multiplier or 1.0,
     )
     print(json.dumps(result) if config.run.output == "json" else table(result))
 

@@ -21,7 +21,8 @@ def run(config: Config) -> None:
     dataset.check("validation")
     wiring.report_skipped(dataset)
     batches = wiring.evaluation_input(config, strategy, dataset, network.image_size)
-    scores = evaluate(strategy, network.model, batches, dataset.size("validation"))
+    with wiring.naming_corrupt(dataset, "validation"):
+        scores = evaluate(strategy, network.model, batches, dataset.size("validation"))
     if not is_chief(strategy):
         return
     if config.run.output == "json":

@@ -11,7 +11,7 @@ from autonl_tf.data import images
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.engine.evaluate import evaluate
 from autonl_tf.engine.strategy import make_strategy
-from autonl_tf.export.bundle import check_export_dir, export_all
+from autonl_tf.export.bundle import SAVED_MODEL, TFLITE_FP32, check_export_dir, export_all
 from autonl_tf.modes import checkpointed, wiring
 
 SAMPLES = 32
@@ -26,11 +26,13 @@ def run(config: Config) -> None:
     if config.data.dataset:
         dataset = wiring.dataset_of(config)
         checkpointed.check_classes(network, dataset, network.loaded.prefix)
+        dataset.check("validation")
         wiring.report_skipped(dataset)
         examples = dataset.examples("validation").take(SAMPLES)
-        encoded = [example["image"].numpy() for example in examples]
         batches = eval_batches(dataset, image_size=size, batch_size=config.data.eval_batch_size)
-        scores = evaluate(make_strategy("cpu"), network.model, batches, dataset.size("validation"))
+        with wiring.naming_corrupt(dataset, "validation"):
+            encoded = [example["image"].numpy() for example in examples]
+            scores = evaluate(make_strategy("cpu"), network.model, batches, dataset.size("validation"))
         accuracy = {"dataset": dataset.name, "split": "validation", **scores}
     else:
         wiring.say("no --dataset: verified on made-up images, accuracy not measured")
@@ -53,6 +55,7 @@ def run(config: Config) -> None:
         depth_multiplier=network.depth_multiplier,
     )
     print(table(report))
+    print(closing(report))
 
 
 def made_up_images(size: int, count: int = 8) -> list[bytes]:
@@ -76,3 +79,18 @@ def table(report: dict) -> str:
             f"{'-' if logits is None else format(logits, '.2e'):>12}{agreement['top1_agreement']:>12.2%}"
         )
     return "\n".join(lines)
+
+
+def closing(report: dict) -> str:
+    """Where the files are and what the network scores."""
+    accuracy = report["accuracy"]
+    scores = (
+        f"top-1 {accuracy['top1']:.2%}, top-5 {accuracy['top5']:.2%} on {accuracy['count']} images of "
+        f"{accuracy['dataset']}"
+        if accuracy
+        else "not measured (give --dataset)"
+    )
+    return (
+        f"\naccuracy: {scores}\n"
+        f"written: {report['export_dir']}/{SAVED_MODEL}, {TFLITE_FP32}, labels.txt, card.md, card.json"
+    )

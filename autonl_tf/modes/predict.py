@@ -25,8 +25,8 @@ def run(config: Config) -> None:
     """
     files = matching(config.run.images)
     out = config.run.predictions_out
-    if out and not pathlib.Path(out).parent.is_dir():
-        raise UserError(f"--predictions_out={out}: its directory does not exist")
+    if out:
+        check_output(out)
     network = checkpointed.load(config)
     logits = []
     for images, weights in predict_batches(
@@ -44,6 +44,17 @@ def run(config: Config) -> None:
             print(json.dumps({"file": file, "best": best}))
         else:
             print(f"{file}: " + ", ".join(f"{name} {score:.2%}" for name, score in best))
+
+
+def check_output(path: str) -> None:
+    """Raises UserError, before any work is done, where no archive can be written."""
+    folder = pathlib.Path(path).parent
+    if not folder.is_dir():
+        raise UserError(f"--predictions_out={path}: its directory does not exist")
+    if pathlib.Path(path).is_dir():
+        raise UserError(f"--predictions_out={path}: is a directory; accepted: the path of a file to write")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"--predictions_out={path}: its directory cannot be written")
 
 
 def matching(pattern: str) -> list[str]:
@@ -68,5 +79,7 @@ def save(path: str, files: Sequence[str], logits: np.ndarray) -> None:
         with open(aside, "wb") as file:
             np.savez(file, files=np.array(files), logits=logits.astype(np.float32))
         os.replace(aside, path)
+    except OSError as error:
+        raise UserError(f"--predictions_out={path}: cannot be written: {error.strerror}") from error
     finally:
         aside.unlink(missing_ok=True)

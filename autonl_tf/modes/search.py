@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import pathlib
+import shlex
 from typing import Any
 
 import tensorflow as tf
@@ -22,6 +25,7 @@ from autonl_tf.engine.learner import Learner, make_train_function
 from autonl_tf.engine.loop import run_training
 from autonl_tf.engine.runlog import read_records
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
+from autonl_tf.errors import UserError
 from autonl_tf.modes import wiring
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
@@ -42,7 +46,8 @@ def run(config: Config) -> None:
     length = wiring.length_of(config, dataset)
     wiring.report_skipped(dataset)
     schedule = schedule_of(config, length.steps)
-    with wiring.open_run(config, strategy, {"labels.txt": wiring.labels_text(dataset)}) as directory:
+    files = {"labels.txt": wiring.labels_text(dataset), "searched_space.json": space_text(space)}
+    with wiring.open_run(config, strategy, files) as directory, wiring.naming_corrupt(dataset, "train"):
         learner = _learner(config, strategy, space, dataset, image_size, length, schedule)
         supernet = learner.model
         cost = GateCost(supernet.table, image_size=image_size, num_classes=dataset.num_classes)
@@ -72,10 +77,19 @@ def run(config: Config) -> None:
             _write(config, directory.path, supernet, schedule, image_size, dataset.num_classes)
 
 
+def space_text(space: space_lib.Space) -> str:
+    """Every block with its options: a search goes on in the space it began in, though its file may have changed."""
+    return json.dumps([dataclasses.asdict(block) for block in space.blocks], indent=2) + "\n"
+
+
 def schedule_of(config: Config, total_steps: int) -> SearchSchedule:
-    """The phases in steps, from the shares that the flags give."""
+    """The phases in steps, from the shares that the flags give.
+
+    Raises:
+      UserError: rounded to steps, they leave none in which gates are decided.
+    """
     search = config.search
-    return SearchSchedule(
+    schedule = SearchSchedule(
         total_steps=total_steps,
         warmup_steps=round(search.search_warmup_share * total_steps),
         settle_steps=round(search.search_settle_share * total_steps),
@@ -84,6 +98,12 @@ def schedule_of(config: Config, total_steps: int) -> SearchSchedule:
         cost_lambda=search.cost_lambda,
         threshold_travel=search.threshold_travel,
     )
+    if schedule.warmup_steps >= schedule.settle_start:
+        raise UserError(
+            f"a search of {total_steps} steps leaves none for decisions: {schedule.warmup_steps} are warm-up and "
+            f"{schedule.settle_steps} settling; accepted: a larger --train_steps or --train_epochs"
+        )
+    return schedule
 
 
 def _learner(
@@ -165,6 +185,6 @@ def _tell(config: Config, directory: pathlib.Path, account: dict[str, Any]) -> N
         f"{millions['largest_macs']:.2f}M), {account['params']:,} parameters\n"
         f"closest calls (margin): {calls}\n"
         f"written: {directory}/arch.txt, search.json, network.png, search.png\n"
-        f"next:\n  python main.py --mode=train --arch={directory}/arch.txt --model_dir=DIR "
-        f"--dataset={config.data.dataset}" + (f" --data_dir={config.data.data_dir}" if config.data.data_dir else "")
+        f"next:\n  python main.py --mode=train {shlex.quote(f'--arch={directory}/arch.txt')} --model_dir=DIR "
+        f"{wiring.data_words(config)}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shlex
 
 import tensorflow as tf
 
@@ -37,14 +38,14 @@ def run(config: Config) -> None:
     length = wiring.length_of(config, dataset)
     learner = _learner(config, strategy, spec, dataset, image_size, length)
     files = {"arch.txt": blockstring.write(spec), "labels.txt": wiring.labels_text(dataset)}
-    with wiring.open_run(config, strategy, files) as directory:
+    with wiring.open_run(config, strategy, files) as directory, wiring.naming_corrupt(dataset, "train", "validation"):
         if is_chief(strategy):
             write_model_json(
                 directory.path,
                 {
                     "arch": blockstring.write(spec),
                     "input_image_size": image_size,
-                    "depth_multiplier": config.network.depth_multiplier,
+                    "depth_multiplier": config.network.depth_multiplier or 1.0,
                     "class_names": list(dataset.class_names),
                     "dataset": dataset.name,
                 },
@@ -93,7 +94,7 @@ def _learner(
             spec,
             image_size=image_size,
             num_classes=dataset.num_classes,
-            depth_multiplier=config.network.depth_multiplier,
+            depth_multiplier=config.network.depth_multiplier or 1.0,
             dropout_rate=config.network.dropout_rate,
         )
         if config.run.init_checkpoint:
@@ -108,12 +109,10 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
 
     metrics = directory / "metrics.jsonl"
     draw_training(read_records(metrics), directory / "training.png", validation=read_records(metrics, "validation"))
-    best, data = outcome.best, f"--dataset={config.data.dataset}"
-    if config.data.data_dir:
-        data += f" --data_dir={config.data.data_dir}"
+    best, data, model = outcome.best, wiring.data_words(config), shlex.quote(f"--model_dir={directory}")
     print(
         f"trained to step {outcome.step}; best validation top-1 {best['metric']:.2%} at step {best['step']}\n"
         f"written: {directory}/best, checkpoints, metrics.jsonl, training.png, tensorboard\n"
-        f"next:\n  python main.py --mode=eval --model_dir={directory} {data}\n"
-        f"  python main.py --mode=export --model_dir={directory} --export_dir=DIR {data}"
+        f"next:\n  python main.py --mode=eval {model} {data}\n"
+        f"  python main.py --mode=export {model} --export_dir=DIR {data}"
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
+import shlex
 import sys
+from collections.abc import Iterator
 
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.config import DEFAULT_EPOCHS, Config
+from autonl_tf.config import DEFAULT_EPOCHS, Config, DataConfig
 from autonl_tf.data.batches import eval_batches, train_batches
 from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.engine import rundir
@@ -24,7 +27,7 @@ from autonl_tf.errors import UserError
 DEFAULT_LR_WARMUP = {"search": 0.0, "train": 5.0}
 
 # What may change between two starts of one run: none of it changes a number in the result.
-_FREE = {"mode", "model_dir", "strategy", "tpu", "tpu_zone", "gcp_project", "save_every_steps", "data_dir", "output"}
+_FREE = {"model_dir", "strategy", "tpu", "tpu_zone", "gcp_project", "save_every_steps", "data_dir", "output"}
 
 
 def devices(config: Config) -> tf.distribute.Strategy:
@@ -55,9 +58,34 @@ def dataset_of(config: Config) -> ImageDataset:
     return dataset
 
 
+def data_words(config: Config) -> str:
+    """The flags, quoted for a shell, with which the next command sees the same images under the same labels."""
+    data = config.data
+    words = [f"--dataset={data.dataset}"]
+    words += [f"--{name}={value}" for name in ("data_dir", "label_file") if (value := getattr(data, name))]
+    if data.validation_fraction != DataConfig.validation_fraction:
+        words.append(f"--validation_fraction={data.validation_fraction}")
+    if data.skip_corrupt:
+        words.append("--skip_corrupt")
+    return shlex.join(words)
+
+
 def report_skipped(dataset: ImageDataset) -> None:
     if dataset.skipped:
         say(f"left out {dataset.skipped} corrupt images of {dataset.name}")
+
+
+@contextlib.contextmanager
+def naming_corrupt(dataset: ImageDataset, *splits: str) -> Iterator[None]:
+    """Turns a decoding error met on the way, in a set too large to be checked before, into one that names the image."""
+    try:
+        yield
+    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+        say(f"an image of {dataset.name} cannot be read; looking for it")
+        for split in splits:
+            if culprit := dataset.find_corrupt(split):
+                raise UserError(f"corrupt image {culprit} (--skip_corrupt leaves it out)") from error
+        raise
 
 
 @dataclasses.dataclass(frozen=True)

@@ -159,7 +159,8 @@ def test_a_wrong_block_is_refused_by_file_line_and_token(case, mode, training, t
 
 @pytest.mark.parametrize("mode", ["train", "describe"])
 @pytest.mark.parametrize(
-    ("data", "pattern"), [(b"", "no block"), (b"\n \n", "no block"), (b"\xff\xfe", "not a text file"), (None, "No such")]
+    ("data", "pattern"),
+    [(b"", "no block"), (b"\n \n", "no block"), (b"\xff\xfe", "not a text file"), (None, "No such")],
 )
 def test_a_file_without_blocks_is_refused_by_name(data, pattern, mode, training, tmp_path, refused):
     path = tmp_path / "bad.txt"
@@ -222,6 +223,40 @@ def test_skip_corrupt_counts_what_it_leaves_out_and_goes_on(home, trained, train
     run("--mode=export", f"--model_dir={home}/trained", dataset, "--skip_corrupt", f"--export_dir={tmp_path}/export")
     assert json.loads((tmp_path / "export" / "card.json").read_text())["accuracy"]["count"] == 5
     assert "left out 1 corrupt images" in capsys.readouterr().err
+
+
+def imagenet_records(root, pictures):
+    """Pictures of a class folder as one record file a split, one picture of each class."""
+    import tensorflow as tf
+
+    for split, folder in (("train", "train"), ("validation", "val")):
+        with tf.io.TFRecordWriter(str(root / f"{split}-00000-of-00001")) as writer:
+            for label, name in enumerate(CLASSES, start=1):
+                image = tf.train.BytesList(value=[(pictures / folder / name / "1.jpg").read_bytes()])
+                features = {
+                    "image/encoded": tf.train.Feature(bytes_list=image),
+                    "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+                }
+                example = tf.train.Example(features=tf.train.Features(feature=features))
+                writer.write(example.SerializeToString())
+    (root / "labels.txt").write_text("".join(f"{name}\n" for name in CLASSES))
+
+
+@pytest.mark.parametrize("mode", ["train", "eval", "export"])
+def test_a_corrupt_picture_met_on_the_way_is_named(mode, home, trained, training, spoilt, tmp_path, monkeypatch):
+    from autonl_tf.data import datasets
+
+    # As for a set too large to be checked before it is used.
+    monkeypatch.setattr(datasets, "_IN_MEMORY_BYTES", 0)
+    imagenet_records(tmp_path, spoilt)
+    data = {"dataset": f"imagenet_tfrecord:{tmp_path}", "label_file": tmp_path / "labels.txt"}
+    split = "train" if mode == "train" else "validation"
+    if mode != "train":
+        training = [f"--mode={mode}", f"--model_dir={home}/trained", f"--export_dir={tmp_path}/export"]
+    with pytest.raises(UserError, match=rf"corrupt image .*{split}-00000-of-00001#1: damaged .*--skip_corrupt"):
+        run(*given(training, **data))
+    assert not (tmp_path / "export").exists()
+    assert not list((tmp_path / "run").glob("checkpoints/*"))
 
 
 @pytest.mark.parametrize("words", FITTING)
@@ -287,11 +322,16 @@ def test_training_from_a_missing_checkpoint_is_refused(training, tmp_path, refus
     [
         ({"arch": "autonl_s"}, "holds another architecture"),
         ({"depth_multiplier": 2.0}, r"--depth_multiplier=2\.0: .* trained with 1\.0"),
+        ({"model_dir": "SCALED", "depth_multiplier": 1.0}, r"--depth_multiplier=1\.0: .* trained with 2\.0"),
         ({"input_image_size": 8}, "LightNL stride 2 is larger than its 1x1"),
         ({"use_averages": "maybe"}, None),
     ],
 )
-def test_another_network_than_the_checkpoints_is_refused(changed, pattern, home, trained, refused):
+def test_another_network_than_the_checkpoints_is_refused(changed, pattern, home, trained, tmp_path, refused):
+    if "model_dir" in changed:
+        changed = changed | {"model_dir": tmp_path}
+        description = json.loads((home / "trained" / "model.json").read_text()) | {"depth_multiplier": 2.0}
+        (tmp_path / "model.json").write_text(json.dumps(description))
     words = given(["--mode=eval", f"--model_dir={home}/trained", f"--dataset=folder:{home}/pictures"], **changed)
     if pattern is None:
         with pytest.raises(Exception, match="use_averages"):
@@ -310,6 +350,14 @@ def test_a_run_directory_of_another_architecture_or_flags_is_refused(home, train
     refused(given(trained, model_dir=tmp_path / "moved"), r"another arch\.txt \(line 3: .*se0\.5.*, now .*se0\.25")
 
 
+def test_a_search_of_another_space_under_the_same_name_is_refused(searching, tmp_path, refused):
+    words = given(searching, search_space=write_space(tmp_path / "mine.json"), train_steps=4)
+    run(*words)
+    candidates = {**SPACE["candidates"], "se_ratios": [0.5]}
+    write_space(tmp_path / "mine.json", candidates=candidates)
+    refused(words, r"was made with another searched_space\.json \(line \d+: .*0\.25.*, now .*0\.5")
+
+
 def test_a_run_directory_that_is_a_file_is_refused(training, searching, tmp_path, refused):
     (tmp_path / "file").write_text("")
     for words in (training, searching):
@@ -318,7 +366,7 @@ def test_a_run_directory_that_is_a_file_is_refused(training, searching, tmp_path
 
 
 def test_a_search_too_short_to_decide_is_refused(searching, refused):
-    refused(given(searching, train_steps=1), "--train_steps=1|decision")
+    refused(given(searching, train_steps=1), "a search of 1 steps leaves none for decisions: 1 are warm-up")
 
 
 # Spaces.
@@ -407,7 +455,12 @@ def test_a_batch_that_the_replicas_do_not_divide_is_refused(home, tmp_path):
     words = [f"--arch={home}/arch.txt", f"--dataset=folder:{home}/pictures", f"--search_space={home}/space.json"]
     words += [f"--model_dir={tmp_path}/run"]
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys\nsys.path[:0] = {[str(MAIN.parent), str(MAIN.parent / 'tests/modes')]}\n" + code, *words],
+        [
+            sys.executable,
+            "-c",
+            f"import sys\nsys.path[:0] = {[str(MAIN.parent), str(MAIN.parent / 'tests/modes')]}\n" + code,
+            *words,
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -1,5 +1,6 @@
 """`--mode=describe`: exact counts, block by block, as text and as JSON."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -45,7 +46,7 @@ def test_the_presets_count_exactly_as_published(capsys, name):
     for key in ("macs", "macs_exact", "params"):
         assert sum(block[key] for block in blocks) == result[key]
     assert [block["name"] for block in blocks] == ["stem", *(f"block{i}" for i in range(len(blocks) - 2)), "head"]
-    for before, after in zip(blocks, blocks[1:], strict=False):
+    for before, after in itertools.pairwise(blocks):
         assert before["output"] == after["input"]
     assert blocks[0]["input"] == [224, 224, 3] and blocks[-1]["output"] == [1, 1, 1000]
 

@@ -226,7 +226,8 @@ def test_flips_have_their_share_and_their_mean_gradient_is_the_trapezoid_rule(pr
     gradient = tape.gradient(loss, margins).numpy() / (sigmoid * (1 - sigmoid))
     at_hard, at_flipped = (4, 1) if margin >= 0 else (1, 4)
     np.testing.assert_allclose(
-        np.unique(gradient.round(3)), np.unique([at_hard * 0.5 / (1 - probability), at_flipped * 0.5 / probability]),
+        np.unique(gradient.round(3)),
+        np.unique([at_hard * 0.5 / (1 - probability), at_flipped * 0.5 / probability]),
         rtol=2e-3,
     )
     # The standard error of the mean of those two values.

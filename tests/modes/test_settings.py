@@ -1,0 +1,103 @@
+"""No setting is unread, and each is read by the modes that claim to read it."""
+
+import ast
+import dataclasses
+import pathlib
+
+import pytest
+
+import autonl_tf
+from autonl_tf import settings
+
+PACKAGE = pathlib.Path(autonl_tf.__file__).parent
+# Read by config.py itself, or by main, which picks the mode's module with it.
+BY_CONFIG = {"mode"}
+NAMES = [field.name for field in settings.fields()]
+
+
+def unread(sources, names):
+    """Those of `names` that no source reads as an attribute, `.name`."""
+    used = set()
+    for source in sources:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                used.add(node.attr)
+    return sorted(set(names) - used)
+
+
+@pytest.fixture(scope="module")
+def sources():
+    return {path.stem: path.read_text(encoding="utf-8") for path in (PACKAGE / "modes").glob("*.py")}
+
+
+def test_every_setting_is_read_by_some_mode(sources):
+    assert unread(sources.values(), set(NAMES) - BY_CONFIG) == []
+    assert "_import_mode(config.run.mode)" in (PACKAGE / "main.py").read_text(encoding="utf-8")
+
+
+def test_the_scan_finds_a_setting_that_is_only_written_or_only_named():
+    assert unread(["x.seed = 1\nseed = 2\n'seed'\n# .seed"], ["seed"]) == ["seed"]
+    assert unread(["f(config.run.seed)"], ["seed"]) == []
+
+
+def test_no_two_groups_have_a_setting_of_one_name():
+    assert len(NAMES) == len(set(NAMES))
+
+
+class Recorder:
+    """A stand-in for a config that notes which settings were looked at."""
+
+    def __init__(self, real, seen):
+        self._real, self._seen = real, seen
+
+    def __getattr__(self, name):
+        value = getattr(self._real, name)
+        if dataclasses.is_dataclass(value):
+            return Recorder(value, self._seen)
+        if not callable(value):
+            self._seen.add(name)
+        return value
+
+
+def claimed(mode):
+    return {field.name for field in settings.fields() if mode in field.metadata["modes"]} - BY_CONFIG
+
+
+@pytest.fixture(scope="module")
+def looked_at(tmp_path_factory):
+    """mode -> the settings that a run of it looked at."""
+    from mode_cases import ARCH, class_folder, configure, write_space
+
+    from autonl_tf.main import _import_mode
+
+    root = tmp_path_factory.mktemp("settings")
+    class_folder(root / "pictures", {"train": 2, "val": 1})
+    (root / "arch.txt").write_text(ARCH)
+    write_space(root / "space.json")
+    data = [f"--dataset=folder:{root}/pictures", "--num_label_classes=3", "--eval_batch_size=3"]
+    fit = ["--input_image_size=32", "--train_batch_size=6", "--train_steps=4", "--steps_per_loop=4", *data]
+    trained = f"--model_dir={root}/train"
+    words = {
+        "describe": [f"--arch={root}/arch.txt", "--input_image_size=32"],
+        "search": [f"--search_space={root}/space.json", f"--model_dir={root}/search", *fit],
+        "train": [f"--arch={root}/arch.txt", trained, *fit],
+        "eval": [trained, *data],
+        "predict": [trained, f"--images={root}/pictures/val/*/*.jpg", f"--predictions_out={root}/out.npz"],
+        "export": [trained, *data, f"--export_dir={root}/export"],
+    }
+    seen = {}
+    for mode, given in words.items():
+        seen[mode] = set()
+        _import_mode(mode).run(Recorder(configure(f"--mode={mode}", *given), seen[mode]))
+    return seen
+
+
+@pytest.mark.parametrize("mode", settings.MODES)
+def test_a_mode_reads_the_settings_it_claims_and_no_others(mode, looked_at):
+    read = looked_at[mode] - BY_CONFIG
+    # --train_steps is looked at before --train_epochs; --use_averages only beside --init_checkpoint.
+    unasked = {"train_epochs"} | ({"use_averages"} if mode == "train" else set())
+    # What evaluation seeds, initial weights, is replaced by the checkpoint's.
+    harmless = {"seed"} if mode == "eval" else set()
+    assert claimed(mode) - read - unasked == set(), "claimed but not read: the user is not told it has no effect"
+    assert read - claimed(mode) - harmless == set(), "read but not claimed: the user is told it has no effect"
