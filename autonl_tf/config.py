@@ -113,6 +113,8 @@ def _check(config: Config) -> None:
     _require(config, *required[run.mode])
     if run.mode in ("eval", "predict", "export") and not (run.init_checkpoint or run.model_dir):
         raise UserError(f"--mode={run.mode} needs weights: give --init_checkpoint or --model_dir")
+    if run.mode in ("eval", "predict", "export") and run.init_checkpoint and run.model_dir:
+        raise UserError(f"--mode={run.mode} takes weights from --init_checkpoint or --model_dir; both are given")
     if fit.train_steps is not None and fit.train_epochs is not None:
         raise UserError("--train_steps and --train_epochs are both given; accepted: one of them")
     if run.tpu is None and (run.tpu_zone or run.gcp_project):

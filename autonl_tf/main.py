@@ -51,7 +51,8 @@ def _main(argv: list[str]) -> None:
         # The reader of our output left: nothing more to say, and nothing to flush to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        goes_on = flags.FLAGS.mode in ("search", "train")
+        print("interrupted" + "; the same command goes on from the last checkpoint" * goes_on, file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
@@ -74,7 +75,10 @@ def _import_mode(mode: str):
     with tempfile.TemporaryFile() as chatter:
         os.dup2(chatter.fileno(), 2)
         try:
-            return importlib.import_module(f"autonl_tf.modes.{mode}")
+            module = importlib.import_module(f"autonl_tf.modes.{mode}")
+            if "tensorflow" in sys.modules:
+                sys.modules["tensorflow"].config.list_physical_devices()  # looks for GPUs, and says so
+            return module
         except BaseException:
             chatter.seek(0)
             os.write(kept, chatter.read())

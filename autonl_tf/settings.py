@@ -76,7 +76,7 @@ class RunConfig:
     output: str = _flag(
         flags.DEFINE_enum,
         "text",
-        "A table for people, or one JSON object on standard output.",
+        "Text for people, or JSON on standard output: one object (predict: one a line).",
         modes=("describe", "eval", "predict"),
         enum_values=("text", "json"),
     )

@@ -10,7 +10,7 @@ from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
-from autonl_tf.engine.weights import Loaded, load_weights, read_model_json
+from autonl_tf.engine.weights import Loaded, find_checkpoint, load_weights, read_model_json
 from autonl_tf.errors import UserError
 from autonl_tf.modes import wiring
 from autonl_tf.networks.network import build_network
@@ -35,6 +35,7 @@ def load(config: Config) -> Checkpointed:
       UserError: no checkpoint, or `--arch`, `--depth_multiplier` or `--input_image_size` do not fit it.
     """
     path = config.run.init_checkpoint or config.run.model_dir
+    find_checkpoint(path)
     described = read_model_json(path)
     try:
         spec = blockstring.parse(described["arch"], f"{path}: model.json")
@@ -55,9 +56,9 @@ def load(config: Config) -> Checkpointed:
     return Checkpointed(model, spec, loaded, size, names, depth_multiplier)
 
 
-def check_classes(checkpointed: Checkpointed, dataset: ImageDataset, path: str) -> None:
-    """Raises UserError where the data's classes are not the checkpoint's, names and order included."""
-    names = checkpointed.class_names
+def check_classes(path: str, dataset: ImageDataset) -> None:
+    """Raises UserError where the data's classes are not those of the checkpoint at `path`, names and order included."""
+    names = read_model_json(path)["class_names"]
     if len(names) != dataset.num_classes:
         raise UserError(f"{path}: has {len(names)} classes, {dataset.name} has {dataset.num_classes}")
     for label, (trained, given) in enumerate(zip(names, dataset.class_names, strict=True)):

@@ -17,7 +17,7 @@ def run(config: Config) -> None:
     with strategy.scope():
         network = checkpointed.load(config)
     dataset = wiring.dataset_of(config)
-    checkpointed.check_classes(network, dataset, network.loaded.prefix)
+    checkpointed.check_classes(network.loaded.prefix, dataset)
     dataset.check("validation")
     wiring.report_skipped(dataset)
     batches = wiring.evaluation_input(config, strategy, dataset, network.image_size)

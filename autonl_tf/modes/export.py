@@ -25,7 +25,7 @@ def run(config: Config) -> None:
     accuracy = None
     if config.data.dataset:
         dataset = wiring.dataset_of(config)
-        checkpointed.check_classes(network, dataset, network.loaded.prefix)
+        checkpointed.check_classes(network.loaded.prefix, dataset)
         dataset.check("validation")
         wiring.report_skipped(dataset)
         examples = dataset.examples("validation").take(SAMPLES)

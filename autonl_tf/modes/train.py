@@ -13,7 +13,7 @@ from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables
-from autonl_tf.engine.checkpoints import Checkpoints
+from autonl_tf.engine.checkpoints import Checkpoints, steps_saved
 from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.learner import Learner, make_train_function
 from autonl_tf.engine.loop import TrainingResult, run_training
@@ -21,7 +21,7 @@ from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.runlog import read_records
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.engine.weights import load_weights, write_model_json
-from autonl_tf.modes import wiring
+from autonl_tf.modes import checkpointed, wiring
 from autonl_tf.networks.network import build_network
 
 
@@ -97,7 +97,9 @@ def _learner(
             depth_multiplier=config.network.depth_multiplier or 1.0,
             dropout_rate=config.network.dropout_rate,
         )
-        if config.run.init_checkpoint:
+        # A run that has a checkpoint of its own goes on from that.
+        if config.run.init_checkpoint and not steps_saved(pathlib.Path(config.run.model_dir) / "checkpoints"):
+            checkpointed.check_classes(config.run.init_checkpoint, dataset)
             loaded = load_weights(config.run.init_checkpoint, model, config.run.use_averages)
             wiring.say(f"started from {loaded.prefix} ({'averages' if loaded.averages else 'plain variables'})")
         averages = MovingAverages(averaged_variables(model), config.fit.moving_average_decay)

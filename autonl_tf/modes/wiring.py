@@ -27,7 +27,17 @@ from autonl_tf.errors import UserError
 DEFAULT_LR_WARMUP = {"search": 0.0, "train": 5.0}
 
 # What may change between two starts of one run: none of it changes a number in the result.
-_FREE = {"model_dir", "strategy", "tpu", "tpu_zone", "gcp_project", "save_every_steps", "data_dir", "output"}
+_FREE = {
+    "model_dir",
+    "eval_batch_size",
+    "strategy",
+    "tpu",
+    "tpu_zone",
+    "gcp_project",
+    "save_every_steps",
+    "data_dir",
+    "output",
+}
 
 
 def devices(config: Config) -> tf.distribute.Strategy:

@@ -22,6 +22,7 @@ from autonl_tf.arch.spec import (
     scale_filters,
     split_channels,
 )
+from autonl_tf.layers.dropout import Dropout
 from autonl_tf.layers.initializers import DenseUniform, FanOutNormal
 from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, light_nl_layers
 
@@ -58,7 +59,7 @@ def build_network(
     x = convolution(HEAD_FILTERS, 1, name="head_conv")(x)
     x = _swish(batch_norm("head_bn")(x), "head_swish")
     x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
-    x = keras.layers.Dropout(dropout_rate, name="head_dropout")(x)
+    x = Dropout(dropout_rate, name="head_dropout")(x)
     return keras.Model(inputs, classifier(num_classes)(x), name="autonl")
 
 

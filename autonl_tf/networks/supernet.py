@@ -18,6 +18,7 @@ import tf_keras as keras
 
 from autonl_tf.arch.space import Space, SpaceBlock
 from autonl_tf.arch.spec import HEAD_FILTERS, STEM_FILTERS, squeeze_filters
+from autonl_tf.layers.dropout import Dropout
 from autonl_tf.layers.gated import GatedBatchNormalization, GatedLightNL, GatedSqueezeExcite
 from autonl_tf.layers.gates import part_mask
 from autonl_tf.layers.superkernel import SuperkernelDepthwiseConv2D
@@ -125,7 +126,7 @@ class Supernet(keras.Model):
         ]
         self.head_conv = convolution(HEAD_FILTERS, 1, name="head_conv")
         self.head_bn = batch_norm("head_bn")
-        self.head_dropout = keras.layers.Dropout(dropout_rate, name="head_dropout")
+        self.head_dropout = Dropout(dropout_rate, name="head_dropout")
         self.logits = classifier(num_classes)
         state = {
             "shape": [len(self.table)],

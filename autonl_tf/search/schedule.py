@@ -73,7 +73,7 @@ class ThresholdRate(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step):
         step = tf.cast(step, tf.float32)
         length = max(self.stop - self.start, 1)
-        left = (self.stop - step) / length
+        left = (self.stop - step - 0.5) / length
         return tf.where((step >= self.start) & (left > 0), 2 * self.travel / length * left, 0.0)
 
     def get_config(self):

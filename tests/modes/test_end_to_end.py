@@ -28,7 +28,7 @@ class Story:
         self.dataset = f"--dataset=folder:{self.data}"
         self.train_words = (
             *("--mode=train", f"--arch={root}/search/arch.txt", f"--model_dir={root}/train", self.dataset, *SHORT),
-            *(f"--train_steps={STEPS}", "--save_every_steps=2", "--eval_every_epochs=1", "--dropout_rate=0"),
+            *(f"--train_steps={STEPS}", "--save_every_steps=2", "--eval_every_epochs=1"),
         )
 
     def run(self, name, *words):

@@ -65,9 +65,7 @@ def search(cost_lambda):
         weight_decay_rate=1e-5,
         seed=0,
     )
-    train = make_train_function(
-        strategy, learner, objective, lambda step: supernet.track(schedule.settled(step))
-    )
+    train = make_train_function(strategy, learner, objective, lambda step: supernet.track(schedule.settled(step)))
     iterator = batches()
     records = []
     for _ in range(STEPS // 8):

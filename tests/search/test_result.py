@@ -176,9 +176,8 @@ def test_a_thresholds_rates_add_up_to_its_travel_and_lie_in_the_decision_phase(s
     rates = np.array([float(rate(tf.constant(step, tf.int64))) for step in range(stop + 10)])
     length = stop - start
     assert not rates[:start].any() and not rates[stop:].any()
-    # A linear fall from 2 travel / n, sampled at the start of every step: (n + 1) / n of the travel.
-    assert rates.sum() == pytest.approx(travel * (length + 1) / length, rel=1e-4)
-    assert rates[start] == pytest.approx(2 * travel / length)
+    assert rates.sum() == pytest.approx(travel, rel=1e-4)
+    assert rates[start] == pytest.approx(2 * travel / length * (1 - 0.5 / length))
     np.testing.assert_allclose(np.diff(rates[start:stop]), -2 * travel / length**2, rtol=1e-3, atol=1e-7)
 
 
