@@ -170,6 +170,15 @@ class DataConfig:
         modes=_MODEL,
         lower_bound=1,
     )
+    crop_padding: int = _flag(
+        flags.DEFINE_integer,
+        None,
+        "Evaluation takes the centre size/(size+this) of the shorter side; 0: all of it, for small images. "
+        "Default: the checkpoint's, else the release's 32.",
+        modes=(*_FIT, "eval", "predict", "export"),
+        lower_bound=0,
+        upper_bound=4096,
+    )
     min_crop_area: float = _flag(
         flags.DEFINE_float,
         0.08,

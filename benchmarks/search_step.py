@@ -14,7 +14,6 @@ import time
 
 import numpy as np
 import tensorflow as tf
-import tf_keras as keras
 
 from autonl_tf.arch import space as space_lib
 from autonl_tf.engine.averages import MovingAverages
@@ -25,7 +24,7 @@ from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import Supernet
-from autonl_tf.search.objective import search_objective
+from autonl_tf.search.objective import optimizer_groups, search_objective
 from autonl_tf.search.schedule import SearchSchedule
 
 CLASSES = 8
@@ -53,10 +52,8 @@ def main() -> None:
     model = build_network(space.largest(), image_size=options.size, num_classes=CLASSES)
     training = learner_of(model, [(TF1RMSprop(0.016), model.trainable_variables)])
     supernet = Supernet(space, image_size=options.size, num_classes=CLASSES, name="supernet")
-    weights = [v for v in supernet.trainable_variables if v is not supernet.thresholds]
-    groups = [(TF1RMSprop(0.016), weights), (keras.optimizers.Adam(0.01), [supernet.thresholds])]
-    searching = learner_of(supernet, groups)
     schedule = SearchSchedule(10**6, 0, 0, 0.6, 0.1, 0.3, 3.0)
+    searching = learner_of(supernet, optimizer_groups(supernet, TF1RMSprop(0.016), schedule))
     cost = GateCost(supernet.table, image_size=options.size, num_classes=CLASSES)
     functions = {
         "train": make_train_function(strategy, training, classification_objective(model, **recipe)),

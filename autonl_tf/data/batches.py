@@ -23,6 +23,7 @@ def train_batches(
     seed: int,
     start_step: int = 0,
     min_crop_area: float = 0.08,
+    crop_padding: int = images.CROP_PADDING,
     shard: int = 0,
     num_shards: int = 1,
 ) -> tf.data.Dataset:
@@ -39,7 +40,7 @@ def train_batches(
     def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         position, example = stream.load(*element)
         image_seed = tf.stack([tf.constant(seed, tf.int64), position])
-        image = images.preprocess_for_train(example["image"], image_size, image_seed, min_crop_area)
+        image = images.preprocess_for_train(example["image"], image_size, image_seed, min_crop_area, crop_padding)
         return image, example["label"]
 
     batches = stream.elements.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -52,6 +53,7 @@ def eval_batches(
     *,
     image_size: int,
     batch_size: int,
+    crop_padding: int = images.CROP_PADDING,
     split: str = "validation",
     shard: int = 0,
     num_shards: int = 1,
@@ -69,7 +71,7 @@ def eval_batches(
 
     def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         _, example = stream.load(*element)
-        image = images.preprocess_for_eval(example["image"], image_size)
+        image = images.preprocess_for_eval(example["image"], image_size, crop_padding)
         return images.normalize(image), example["label"], tf.constant(1.0)
 
     real = stream.elements.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -81,7 +83,9 @@ def eval_batches(
     return _finish(batches.apply(tf.data.experimental.assert_cardinality(rounds)))
 
 
-def predict_batches(files: Sequence[str], *, image_size: int, batch_size: int) -> tf.data.Dataset:
+def predict_batches(
+    files: Sequence[str], *, image_size: int, batch_size: int, crop_padding: int = images.CROP_PADDING
+) -> tf.data.Dataset:
     """Image files in order: (images float32 [batch, side, side, 3] normalised, weights float32 [batch]).
 
     The last batch is filled with zero images of weight 0. Raises `UserError` for an empty list and for the
@@ -97,7 +101,7 @@ def predict_batches(files: Sequence[str], *, image_size: int, batch_size: int) -
         raise UserError(f"corrupt image {bad.name}: {bad.reason}")
 
     def prepare(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = images.preprocess_for_eval(tf.io.read_file(path), image_size)
+        image = images.preprocess_for_eval(tf.io.read_file(path), image_size, crop_padding)
         return images.normalize(image), tf.constant(1.0)
 
     paths = tf.constant([os.fsencode(path) for path in files])

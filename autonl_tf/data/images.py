@@ -22,7 +22,7 @@ import tensorflow as tf
 MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
-_CROP_PADDING = 32  # the evaluation crop leaves this many pixels, at the network's scale, outside
+CROP_PADDING = 32  # the evaluation crop leaves this many pixels, at the network's scale, outside
 _ASPECT_RATIOS = (3.0 / 4.0, 4.0 / 3.0)
 _MIN_OBJECT_COVERED = 0.1  # of a box that is the whole image, so crops of less than 10% are never taken
 _CROP_ATTEMPTS = 10
@@ -42,17 +42,21 @@ def decode(image_bytes: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(image, [None, None, 3])
 
 
-def preprocess_for_eval(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
+def preprocess_for_eval(image_bytes: tf.Tensor, image_size: int, crop_padding: int = CROP_PADDING) -> tf.Tensor:
     """Centre crop and resize: string scalar -> float32 [image_size, image_size, 3], about [0, 255].
 
-    The crop is a square of `int(image_size / (image_size + 32) * min(height, width))` pixels, computed in
-    float32, at offset `(side - crop + 1) // 2`.
+    The crop is a square of `int(image_size / (image_size + crop_padding) * min(height, width))` pixels, computed in
+    float32, at offset `(side - crop + 1) // 2`. The release's 32 suits 224 px; small images lose much by it.
     """
-    return _crop_and_resize(image_bytes, _centre_crop(image_size), image_size)
+    return _crop_and_resize(image_bytes, _centre_crop(image_size, crop_padding), image_size)
 
 
 def preprocess_for_train(
-    image_bytes: tf.Tensor, image_size: int, seed: tf.Tensor, min_crop_area: float = 0.08
+    image_bytes: tf.Tensor,
+    image_size: int,
+    seed: tf.Tensor,
+    min_crop_area: float = 0.08,
+    crop_padding: int = CROP_PADDING,
 ) -> tf.Tensor:
     """Random crop, resize, random horizontal flip: string scalar -> float32 [image_size, image_size, 3].
 
@@ -74,7 +78,7 @@ def preprocess_for_train(
         )
         box = tf.concat([begin[:2], size[:2]], axis=0)
         whole = tf.reduce_all(size[:2] == tf.stack([height, width]))
-        return tf.where(whole, _centre_crop(image_size)(height, width), box)
+        return tf.where(whole, _centre_crop(image_size, crop_padding)(height, width), box)
 
     image = _crop_and_resize(image_bytes, random_crop, image_size)
     flip = tf.random.stateless_uniform([], flip_seed) < 0.5
@@ -86,9 +90,9 @@ def normalize(images: tf.Tensor) -> tf.Tensor:
     return (images - tf.constant(MEAN_RGB, tf.float32)) / tf.constant(STDDEV_RGB, tf.float32)
 
 
-def _centre_crop(image_size: int) -> _ChooseCrop:
+def _centre_crop(image_size: int, crop_padding: int) -> _ChooseCrop:
     def choose(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-        ratio = tf.constant(image_size / (image_size + _CROP_PADDING), tf.float32)
+        ratio = tf.constant(image_size / (image_size + crop_padding), tf.float32)
         crop = tf.cast(ratio * tf.cast(tf.minimum(height, width), tf.float32), tf.int32)
         crop = tf.maximum(crop, 1)
         return tf.stack([(height - crop + 1) // 2, (width - crop + 1) // 2, crop, crop])

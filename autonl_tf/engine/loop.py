@@ -133,7 +133,7 @@ def _train(learner, train_function, iterator, step, stop, log, checkpoints, on_l
     if on_loop is not None:
         values.update(on_loop(stop, dict(values)) or {})
     log.write("train", stop, values)
-    shown = {name: values[name] for name in ("loss", "top1") if name in values}
+    shown = {name: values[name] for name in ("cross_entropy", "top1", "macs") if name in values}
     log.progress(stop, seconds, stop - step, shown)
 
 

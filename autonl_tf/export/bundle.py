@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import tf_keras as keras
 
+from autonl_tf.data import images as image_ops
 from autonl_tf.errors import UserError
 from autonl_tf.export import card, tflite, verify
 from autonl_tf.export.saved_model import export_saved_model
@@ -39,6 +40,7 @@ def export_all(
     cost: Mapping[str, float],
     weights: Mapping[str, object] | None = None,
     depth_multiplier: float = 1.0,
+    crop_padding: int = image_ops.CROP_PADDING,
     tolerance: float = verify.DEFAULT_TOLERANCE,
 ) -> dict:
     """Exports, verifies and describes a network; `export_dir` is as it was if any of that fails.
@@ -49,6 +51,7 @@ def export_all(
       model: normalised images [B, S, S, 3] to logits [B, K], holding the weights to export.
       spec_text, depth_multiplier, cost, accuracy, weights: for the card, see `card.Description`.
       image_size: S.
+      crop_padding: of the centre crop that encoded images get.
       class_names: K names in label order.
       sample_float_images: [N, S, S, 3], scale of 0 to 255, N at least 1: what the files are verified on.
       sample_encoded_images: the bytes of at least one image file, likewise.
@@ -65,8 +68,12 @@ def export_all(
     check_export_dir(export_dir)
     if len(class_names) != model.output_shape[-1]:
         raise UserError(f"{len(class_names)} class names for a model of {model.output_shape[-1]} classes")
-    description = card.Description(spec_text, depth_multiplier, image_size, tuple(class_names), cost, accuracy, weights)
-    reference = verify.make_reference(model, sample_float_images, sample_encoded_images, image_size=image_size)
+    description = card.Description(
+        spec_text, depth_multiplier, image_size, crop_padding, tuple(class_names), cost, accuracy, weights
+    )
+    reference = verify.make_reference(
+        model, sample_float_images, sample_encoded_images, image_size=image_size, crop_padding=crop_padding
+    )
     with _staged(export_dir) as directory:
         try:
             report = _fill(directory, model, description, reference, tolerance)
@@ -84,7 +91,13 @@ def _fill(
 ) -> dict:
     size, names = description.image_size, description.class_names
     card.write_labels(directory / card.LABELS, names)
-    export_saved_model(model, directory / SAVED_MODEL, image_size=size, class_names=names)
+    export_saved_model(
+        model,
+        directory / SAVED_MODEL,
+        image_size=size,
+        class_names=names,
+        crop_padding=description.crop_padding,
+    )
     agreements = verify.verify_saved_model(
         directory / SAVED_MODEL, reference, class_names=names, tolerance=tolerance, artifact=SAVED_MODEL
     )

@@ -35,6 +35,7 @@ class Description:
       spec_text: the architecture, one block a line.
       depth_multiplier: scales its filters.
       image_size: S.
+      crop_padding: of the centre crop, see `data.images.preprocess_for_eval`.
       class_names: K names in label order.
       cost: `macs` (the paper's accounting), `macs_exact` (as computed), `params` (trainable).
       accuracy: what was measured, e.g. `top1` and `top5` as shares, `count`, `dataset`; None: not measured.
@@ -44,6 +45,7 @@ class Description:
     spec_text: str
     depth_multiplier: float
     image_size: int
+    crop_padding: int
     class_names: tuple[str, ...]
     cost: Mapping[str, float]
     accuracy: Mapping[str, object] | None
@@ -83,7 +85,7 @@ def write_card(
             "depth_multiplier": description.depth_multiplier,
             **_plain(description.cost),
         },
-        "input": _input(description.image_size),
+        "input": _input(description.image_size, description.crop_padding),
         "num_classes": len(description.class_names),
         "labels": LABELS,
         "accuracy": _plain(description.accuracy),
@@ -132,12 +134,12 @@ def _plain(values: Mapping[str, object] | None) -> dict | None:
     return {name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
 
 
-def _input(size: int) -> dict:
+def _input(size: int, crop_padding: int) -> dict:
     return {
         "image_size": size,
         "channels": "RGB",
         "range": [0, 255],
-        "preprocessing": f"centre crop of int({size} / {size + 32} * min(height, width)) pixels, bicubic "
+        "preprocessing": f"centre crop of int({size} / {size + crop_padding} * min(height, width)) pixels, bicubic "
         f"resize to {size} x {size} as in TensorFlow 1 (a = -0.75, corners not aligned, no half-pixel "
         "centres), overshoot kept; "
         "done inside the signature that takes encoded images, expected of the caller by the others",

@@ -32,7 +32,12 @@ MAX_NAMED_CLASSES = 5
 
 
 def export_saved_model(
-    model: keras.Model, directory: str | Path, *, image_size: int, class_names: Sequence[str]
+    model: keras.Model,
+    directory: str | Path,
+    *,
+    image_size: int,
+    class_names: Sequence[str],
+    crop_padding: int = image_ops.CROP_PADDING,
 ) -> None:
     """Writes the network into `directory` (for TF-Serving, a version directory such as `NAME/1`).
 
@@ -43,12 +48,13 @@ def export_saved_model(
       directory: made if missing; it should be new or empty.
       image_size: S.
       class_names: K names in label order.
+      crop_padding: of the centre crop that encoded images get.
 
     Raises:
       ValueError: S or K is not the model's.
     """
     check_model(model, image_size, len(class_names))
-    by_bytes, by_pixels = _endpoints(model, image_size, tuple(class_names))
+    by_bytes, by_pixels = _endpoints(model, image_size, tuple(class_names), crop_padding)
     archive = tf.Module(name="autonl")
     archive.weights = list(model.variables)
     archive.by_bytes, archive.by_pixels = by_bytes, by_pixels
@@ -64,7 +70,9 @@ def check_model(model: keras.Model, image_size: int, num_classes: int) -> None:
         raise ValueError(f"the model goes from {found[0]} to {found[1]}, not from {expected[0]} to {expected[1]}")
 
 
-def _endpoints(model: keras.Model, image_size: int, class_names: tuple[str, ...]) -> tuple[Callable, Callable]:
+def _endpoints(
+    model: keras.Model, image_size: int, class_names: tuple[str, ...], crop_padding: int
+) -> tuple[Callable, Callable]:
     pixels = tf.TensorSpec([image_size, image_size, 3], tf.float32)
     batch = tf.TensorSpec([None, *pixels.shape], tf.float32, name=FLOAT_INPUT)
 
@@ -84,7 +92,7 @@ def _endpoints(model: keras.Model, image_size: int, class_names: tuple[str, ...]
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=BYTES_INPUT)])
     def by_bytes(image_bytes):
         def prepare(encoded):
-            return image_ops.preprocess_for_eval(encoded, image_size)
+            return image_ops.preprocess_for_eval(encoded, image_size, crop_padding)
 
         return classify(tf.map_fn(prepare, image_bytes, fn_output_signature=pixels))
 

@@ -56,7 +56,7 @@ class Agreement:
 
 
 def make_reference(
-    model: keras.Model, float_images: np.ndarray, encoded: Sequence[bytes], *, image_size: int
+    model: keras.Model, float_images: np.ndarray, encoded: Sequence[bytes], *, image_size: int, crop_padding: int
 ) -> Reference:
     """Runs the model on N images in the scale of 0 to 255, [N, S, S, 3], and on M encoded ones.
 
@@ -69,7 +69,7 @@ def make_reference(
         raise ValueError(f"sample images have shape {float_images.shape}, not [N, {image_size}, {image_size}, 3]")
     if not len(float_images) or not len(encoded):
         raise ValueError("an export is verified on at least one float image and one encoded image")
-    prepared = np.stack([_prepare(data, index, image_size) for index, data in enumerate(encoded)])
+    prepared = np.stack([_prepare(data, index, image_size, crop_padding) for index, data in enumerate(encoded)])
     images = np.concatenate([float_images, prepared])
     run = tf.function(lambda batch: model(image_ops.normalize(batch), training=False), autograph=False)
     logits = np.concatenate([tf.cast(run(tf.constant(part)), tf.float32).numpy() for part in _parts(images)])
@@ -79,9 +79,9 @@ def make_reference(
     return Reference(tuple(encoded), images, logits, tf.nn.softmax(logits).numpy())
 
 
-def _prepare(data: bytes, index: int, image_size: int) -> np.ndarray:
+def _prepare(data: bytes, index: int, image_size: int, crop_padding: int) -> np.ndarray:
     try:
-        return image_ops.preprocess_for_eval(tf.constant(data), image_size).numpy()
+        return image_ops.preprocess_for_eval(tf.constant(data), image_size, crop_padding).numpy()
     except tf.errors.InvalidArgumentError as error:
         reason = str(error.message).splitlines()[0]
         raise UserError(f"encoded sample image {index} cannot be decoded: {reason}") from None

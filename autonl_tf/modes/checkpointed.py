@@ -24,6 +24,7 @@ class Checkpointed:
     spec: NetworkSpec
     loaded: Loaded
     image_size: int
+    crop_padding: int
     class_names: tuple[str, ...]
     depth_multiplier: float
 
@@ -40,7 +41,7 @@ def load(config: Config) -> Checkpointed:
     try:
         spec = blockstring.parse(described["arch"], f"{path}: model.json")
         size, names = described["input_image_size"], tuple(described["class_names"])
-        depth_multiplier = described["depth_multiplier"]
+        depth_multiplier, crop_padding = described["depth_multiplier"], described["crop_padding"]
     except KeyError as error:
         raise UserError(f"{path}: its model.json lacks {error}") from None
     network = config.network
@@ -53,7 +54,8 @@ def load(config: Config) -> Checkpointed:
     loaded = load_weights(path, model, config.run.use_averages)
     which = "moving averages" if loaded.averages else "plain variables"
     wiring.say(f"weights: {which} of {loaded.prefix} (step {loaded.step})")
-    return Checkpointed(model, spec, loaded, size, names, depth_multiplier)
+    crop_padding = wiring.crop_padding_of(config, crop_padding)
+    return Checkpointed(model, spec, loaded, size, crop_padding, names, depth_multiplier)
 
 
 def check_classes(path: str, dataset: ImageDataset) -> None:

@@ -20,7 +20,7 @@ def run(config: Config) -> None:
     checkpointed.check_classes(network.loaded.prefix, dataset)
     dataset.check("validation")
     wiring.report_skipped(dataset)
-    batches = wiring.evaluation_input(config, strategy, dataset, network.image_size)
+    batches = wiring.evaluation_input(config, strategy, dataset, network.image_size, network.crop_padding)
     with wiring.naming_corrupt(dataset, "validation"):
         scores = evaluate(strategy, network.model, batches, dataset.size("validation"))
     if not is_chief(strategy):

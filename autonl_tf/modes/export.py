@@ -21,7 +21,7 @@ def run(config: Config) -> None:
     """Exports; with `--dataset` on its validation images and with the accuracy measured, else on made-up images."""
     check_export_dir(config.run.export_dir)
     network = checkpointed.load(config)
-    size = network.image_size
+    size, padding = network.image_size, network.crop_padding
     accuracy = None
     if config.data.dataset:
         dataset = wiring.dataset_of(config)
@@ -29,7 +29,7 @@ def run(config: Config) -> None:
         dataset.check("validation")
         wiring.report_skipped(dataset)
         examples = dataset.examples("validation").take(SAMPLES)
-        batches = eval_batches(dataset, image_size=size, batch_size=config.data.eval_batch_size)
+        batches = eval_batches(dataset, image_size=size, batch_size=config.data.eval_batch_size, crop_padding=padding)
         with wiring.naming_corrupt(dataset, "validation"):
             encoded = [example["image"].numpy() for example in examples]
             scores = evaluate(make_strategy("cpu"), network.model, batches, dataset.size("validation"))
@@ -37,7 +37,7 @@ def run(config: Config) -> None:
     else:
         wiring.say("no --dataset: verified on made-up images, accuracy not measured")
         encoded = made_up_images(size)
-    floats = np.stack([images.preprocess_for_eval(image, size).numpy() for image in encoded])
+    floats = np.stack([images.preprocess_for_eval(image, size, padding).numpy() for image in encoded])
     cost = network_cost(
         network.spec, image_size=size, num_classes=len(network.class_names), depth_multiplier=network.depth_multiplier
     ).total
@@ -53,6 +53,7 @@ def run(config: Config) -> None:
         cost={"macs": cost.macs, "macs_exact": cost.macs_exact, "params": cost.params},
         weights=network.loaded._asdict(),
         depth_multiplier=network.depth_multiplier,
+        crop_padding=padding,
     )
     print(table(report))
     print(closing(report))

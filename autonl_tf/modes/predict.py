@@ -30,7 +30,10 @@ def run(config: Config) -> None:
     network = checkpointed.load(config)
     logits = []
     for images, weights in predict_batches(
-        files, image_size=network.image_size, batch_size=min(config.data.eval_batch_size, len(files))
+        files,
+        image_size=network.image_size,
+        batch_size=min(config.data.eval_batch_size, len(files)),
+        crop_padding=network.crop_padding,
     ):
         logits.append(network.model(images, training=False).numpy()[weights.numpy() > 0])
     logits = np.concatenate(logits)

@@ -9,7 +9,6 @@ import shlex
 from typing import Any
 
 import tensorflow as tf
-import tf_keras as keras
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch import space as space_lib
@@ -30,8 +29,8 @@ from autonl_tf.modes import wiring
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search import result
-from autonl_tf.search.objective import search_objective
-from autonl_tf.search.schedule import SearchSchedule, ThresholdRate
+from autonl_tf.search.objective import optimizer_groups, search_objective
+from autonl_tf.search.schedule import SearchSchedule
 
 
 def run(config: Config) -> None:
@@ -123,17 +122,9 @@ def _learner(
             dropout_rate=config.network.dropout_rate,
             name="supernet",
         )
-        weights = [v for v in supernet.trainable_variables if v is not supernet.thresholds]
-        rate = ThresholdRate(schedule.warmup_steps, schedule.settle_start, schedule.threshold_travel)
+        groups = optimizer_groups(supernet, wiring.weights_optimizer(config, length), schedule)
         averages = MovingAverages(averaged_variables(supernet), config.fit.moving_average_decay)
-        return Learner(
-            supernet,
-            [
-                (wiring.weights_optimizer(config, length), weights),
-                (keras.optimizers.Adam(rate), [supernet.thresholds]),
-            ],
-            averages,
-        )
+        return Learner(supernet, groups, averages)
 
 
 def _write(

@@ -45,6 +45,7 @@ def run(config: Config) -> None:
                 {
                     "arch": blockstring.write(spec),
                     "input_image_size": image_size,
+                    "crop_padding": wiring.crop_padding_of(config),
                     "depth_multiplier": config.network.depth_multiplier or 1.0,
                     "class_names": list(dataset.class_names),
                     "dataset": dataset.name,
@@ -58,7 +59,7 @@ def run(config: Config) -> None:
             weight_decay_rate=config.fit.weight_decay,
         )
         evaluator = Evaluator(strategy, learner.model)
-        batches = wiring.evaluation_input(config, strategy, dataset, image_size)
+        batches = wiring.evaluation_input(config, strategy, dataset, image_size, wiring.crop_padding_of(config))
 
         def evaluate():
             with learner.averages.swapped_in():

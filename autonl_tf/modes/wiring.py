@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.config import DEFAULT_EPOCHS, Config, DataConfig
+from autonl_tf.data import images
 from autonl_tf.data.batches import eval_batches, train_batches
 from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.engine import rundir
@@ -147,6 +148,7 @@ def training_input(config: Config, strategy: tf.distribute.Strategy, dataset: Im
                 seed=config.run.seed,
                 start_step=start_step,
                 min_crop_area=data.min_crop_area,
+                crop_padding=crop_padding_of(config),
                 shard=shard,
                 num_shards=num_shards,
             )
@@ -156,7 +158,15 @@ def training_input(config: Config, strategy: tf.distribute.Strategy, dataset: Im
     return make_batches
 
 
-def evaluation_input(config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset, image_size: int):
+def crop_padding_of(config: Config, described: int = images.CROP_PADDING) -> int:
+    """`--crop_padding`, else the checkpoint's (`described`), else the release's."""
+    given = config.data.crop_padding
+    return described if given is None else given
+
+
+def evaluation_input(
+    config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset, image_size: int, crop_padding: int
+):
     """Distributed validation batches, iterable again and again."""
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
 
@@ -165,6 +175,7 @@ def evaluation_input(config: Config, strategy: tf.distribute.Strategy, dataset: 
             dataset,
             image_size=image_size,
             batch_size=config.data.eval_batch_size // num_shards,
+            crop_padding=crop_padding,
             shard=shard,
             num_shards=num_shards,
         )

@@ -154,3 +154,9 @@ def test_a_crop_of_the_whole_image_falls_back_to_the_centre_crop(encode):
     for image in found:
         assert np.array_equal(image, expected) or np.array_equal(image, expected[:, ::-1])
     assert len({image.tobytes() for image in found}) == 2
+
+
+def test_without_padding_evaluation_takes_the_whole_shorter_side():
+    picture = np.random.default_rng(0).integers(0, 256, [48, 65, 3]).astype(np.uint8)
+    got = images.preprocess_for_eval(tf.io.encode_png(picture), 48, crop_padding=0)
+    np.testing.assert_array_equal(got, picture[:, 9:57])

@@ -8,7 +8,6 @@ CODE = """
 import json
 import numpy as np
 import tensorflow as tf
-import tf_keras as keras
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
@@ -22,8 +21,8 @@ from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.engine.strategy import make_strategy
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
-from autonl_tf.search.objective import search_objective
-from autonl_tf.search.schedule import SearchSchedule, ThresholdRate
+from autonl_tf.search.objective import optimizer_groups, search_objective
+from autonl_tf.search.schedule import SearchSchedule
 
 SPACE = {
     "candidates": {"kernels": [3, 5], "expansions": [3, 6], "se_ratios": [0.25], "nonlocal_ratios": [0.25, 0.5],
@@ -35,8 +34,7 @@ assert strategy.num_replicas_in_sync == 2
 schedule = SearchSchedule(10, 2, 2, 0.6, 0.2, 0.3, 3.0)
 with strategy.scope():
     supernet = Supernet(space_lib.parse(SPACE, "test"), image_size=16, num_classes=3, name="supernet")
-    weights = [v for v in supernet.trainable_variables if v is not supernet.thresholds]
-    groups = [(TF1RMSprop(0.01), weights), (keras.optimizers.Adam(ThresholdRate(2, 8, 3.0)), [supernet.thresholds])]
+    groups = optimizer_groups(supernet, TF1RMSprop(0.01), schedule)
     learner = Learner(supernet, groups, MovingAverages(averaged_variables(supernet), 0.9999))
 cost = GateCost(supernet.table, image_size=16, num_classes=3)
 objective = search_objective(supernet, cost, schedule, global_batch_size=8, num_replicas=2, label_smoothing=0.1,

@@ -12,9 +12,9 @@ from autonl_tf.engine.learner import Learner, make_train_function
 from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
-from autonl_tf.search.objective import search_objective
+from autonl_tf.search.objective import optimizer_groups, search_objective
 from autonl_tf.search.result import summary
-from autonl_tf.search.schedule import SearchSchedule, ThresholdRate
+from autonl_tf.search.schedule import SearchSchedule
 
 SIZE, CLASSES, BATCH, STEPS = 16, 4, 32, 160
 DEFAULT_LAMBDA = 0.3
@@ -50,9 +50,7 @@ def search(cost_lambda):
     strategy = tf.distribute.get_strategy()
     schedule = SearchSchedule(STEPS, STEPS // 4, STEPS // 10, 0.6, 0.1, cost_lambda, 3.0)
     supernet = Supernet(space_lib.parse(SPACE, "test"), image_size=SIZE, num_classes=CLASSES, name="supernet")
-    weights = [v for v in supernet.trainable_variables if v is not supernet.thresholds]
-    rate = ThresholdRate(schedule.warmup_steps, schedule.settle_start, schedule.threshold_travel)
-    groups = [(TF1RMSprop(0.016), weights), (keras.optimizers.Adam(rate), [supernet.thresholds])]
+    groups = optimizer_groups(supernet, TF1RMSprop(0.016), schedule)
     learner = Learner(supernet, groups, MovingAverages(averaged_variables(supernet), 0.9999))
     cost = GateCost(supernet.table, image_size=SIZE, num_classes=CLASSES)
     objective = search_objective(
