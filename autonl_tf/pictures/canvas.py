@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -48,7 +49,8 @@ def plain_axes(axes: Axes, ylabel: str = "") -> Axes:
 
 def column(records: Sequence[dict], name: str) -> list[float]:
     """One value of every record; not-a-number where a record has none."""
-    return [float(record.get(name, "nan")) for record in records]
+    values = [record.get(name) for record in records]
+    return [math.nan if value is None else float(value) for value in values]
 
 
 def save(figure: Figure, path: str | pathlib.Path) -> None:

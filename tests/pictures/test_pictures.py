@@ -115,6 +115,12 @@ def test_a_trainings_picture_shows_validation_only_where_there_is_some(tmp_path,
         assert has_color(image, "#0072B2") == bool(rows)
 
 
+def test_a_value_that_was_not_finite_leaves_a_gap(tmp_path):
+    rows = [{"step": i, "epoch": i, "loss": value, "top1": value} for i, value in enumerate([0.9, None, 0.5])]
+    draw_training(rows, tmp_path / "training.png", validation=rows)
+    assert (tmp_path / "training.png").stat().st_size > 1000
+
+
 @pytest.mark.parametrize("draw", [draw_training, lambda rows, path: draw_search(rows, path, **PHASES)])
 def test_no_records_is_an_error_that_names_the_picture(tmp_path, draw):
     with pytest.raises(UserError, match=r"some\.png: no training records"):
