@@ -38,6 +38,8 @@ def draw_training(records: Sequence[dict], path: str | pathlib.Path, *, validati
     for axis, name, scale in ((axes[0], "loss", 1), (axes[1], "top1", 100)):
         lines = [_line(axis, records, name, scale, VERMILION, "training")]
         lines.append(_line(axis, validation, name, scale, BLUE, "validation"))
+        if name == "loss":
+            _bound(axis, column(records, name))
         _name_lines(axis, [line for line in lines if line])
     _line(axes[2], records, "learning_rate", 1, GREEN, "")
     axes[2].set_ylim(bottom=0)
@@ -53,6 +55,13 @@ def draw_training(records: Sequence[dict], path: str | pathlib.Path, *, validati
     save(figure, path)
 
 
+def _bound(axes: Axes, losses: list[float]) -> None:
+    """Keeps the curves readable: averages evaluated early in a run may give a loss many times that of training."""
+    highest = np.nanmax(losses) if np.isfinite(losses).any() else 0
+    if highest > 0 and axes.get_ylim()[1] > 1.5 * highest:
+        axes.set_ylim(top=1.5 * highest)
+
+
 def _title(validation: Sequence[dict]) -> str:
     best = _best(validation)
     if best is None:
@@ -61,7 +70,7 @@ def _title(validation: Sequence[dict]) -> str:
 
 
 def _best(validation: Sequence[dict]) -> dict | None:
-    scored = [record for record in validation if np.isfinite(record.get("top1", np.nan))]
+    scored = [record for record, top1 in zip(validation, column(validation, "top1"), strict=True) if np.isfinite(top1)]
     return max(scored, key=lambda record: record["top1"], default=None)
 
 
