@@ -53,7 +53,7 @@ lint: setup ## check style: ruff, and shellcheck on every shell script
 	@$(PY) -m ruff format --check .
 	@$(VENV)/bin/shellcheck -x tpu/*.sh .ci/run
 
-bench: setup ## run every script of benchmarks/
+bench: demo ## the demo, then every script of benchmarks/ (about an hour on 2 cores)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done
 
 clean: ## remove .venv, caches and build products; runs/ stays

@@ -87,6 +87,14 @@ def unread_flags(config: Config, flag_values: flags.FlagValues = flags.FLAGS) ->
     return [f.name for f in fields() if flag_values[f.name].present and config.run.mode not in f.metadata["modes"]]
 
 
+def _refuse_without_dataset(config: Config) -> None:
+    """Flags that say which images, in an export that is given none."""
+    defaults = DataConfig()
+    for name in ("data_dir", "label_file", "skip_corrupt", "validation_fraction"):
+        if getattr(config.data, name) != getattr(defaults, name):
+            raise UserError(f"--{name} needs --dataset in --mode=export")
+
+
 def _require(config: Config, *names: str) -> None:
     settings = config.settings()
     for name in names:
@@ -115,8 +123,15 @@ def _check(config: Config) -> None:
         raise UserError(f"--mode={run.mode} needs weights: give --init_checkpoint or --model_dir")
     if run.mode in ("eval", "predict", "export") and run.init_checkpoint and run.model_dir:
         raise UserError(f"--mode={run.mode} takes weights from --init_checkpoint or --model_dir; both are given")
+    for name in ("model_dir", "init_checkpoint", "export_dir", "predictions_out"):
+        if "://" in (getattr(run, name) or ""):
+            raise UserError(f"--{name}={getattr(run, name)}: not a local path; copy to or from a bucket yourself")
     if fit.train_steps is not None and fit.train_epochs is not None:
-        raise UserError("--train_steps and --train_epochs are both given; accepted: one of them")
+        raise UserError(
+            "--train_steps and --train_epochs are both given (a --flagfile may hold one); accepted: one of them"
+        )
+    if run.mode == "export" and not config.data.dataset:
+        _refuse_without_dataset(config)
     if run.tpu is None and (run.tpu_zone or run.gcp_project):
         raise UserError("--tpu_zone and --gcp_project need --tpu")
     if run.tpu is not None and run.strategy not in ("auto", "tpu"):

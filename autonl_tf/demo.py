@@ -1,7 +1,7 @@
 """`make demo`: search, train, evaluate and export on the built-in data, each by the command a user would type.
 
-Runs `main.py` once a step, in a process of its own, so that every step gives its memory back. Finished steps are
-resumed and so pass at once: the same command goes on where it was stopped.
+Runs `main.py` once a step, in a process of its own, so that every step gives its memory back. Search and training
+resume, so that the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def closing(seconds: float) -> str:
         f"  TFLite        {EXPORT}/model_fp32.tflite\n"
         f"  TensorBoard   tensorboard --logdir runs/demo\n"
         f"Next: your own images, in folders by class:\n"
-        f"  python main.py --mode=train --arch={SEARCH}/arch.txt --dataset=folder:PATH --model_dir=runs/mine"
+        f"  python main.py --mode=train --arch={SEARCH}/arch.txt --dataset=folder:PATH "
+        f"--input_image_size=64 --crop_padding=0 --train_epochs=30 --train_batch_size=64 --model_dir=runs/mine"
     )
 
 

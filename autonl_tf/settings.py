@@ -89,7 +89,7 @@ class NetworkConfig:
     arch: str = _flag(
         flags.DEFINE_string,
         None,
-        "autonl_s, autonl_l, an architecture file, or a search's run directory. Default: the checkpoint's own.",
+        "autonl_s, autonl_l, an architecture file or a search's directory. Default, but to train: the checkpoint's.",
         modes=(*_MODEL, "describe"),
     )
     input_image_size: int = _flag(
@@ -104,7 +104,7 @@ class NetworkConfig:
         flags.DEFINE_integer,
         None,
         "Number of classes. Default: the dataset's; 1000 for describe.",
-        modes=(*_DATA, "export", "describe"),
+        modes=(*_DATA, "predict", "export", "describe"),
         lower_bound=2,
         upper_bound=1_000_000,
     )
@@ -230,7 +230,7 @@ class FitConfig:
         flags.DEFINE_float,
         0.9999,
         "Of the averages that are evaluated; min(this, (1+n)/(10+n)) at step n.",
-        modes=_FIT,
+        modes=("train",),
         lower_bound=0.0,
         upper_bound=0.999999,
     )

@@ -187,12 +187,17 @@ def parse(data: Any, name: str) -> Space:
     lines, entries = [], []
     for number, entry in enumerate(data["blocks"]):
         where = f"{name}, block entry {number}"
-        _keys(entry, where, required={"block"}, optional={"searchable", "droppable", *CANDIDATES})
+        fixed = isinstance(entry, dict) and entry.get("searchable") is False
+        optional = {"searchable"} if fixed else {"searchable", "droppable", *CANDIDATES}
+        _keys(entry, where, required={"block"}, optional=optional)
         if not isinstance(entry["block"], str):
             raise UserError(f'{where}: "block" must be a block string')
         lines.append(entry["block"])
         entries.append((where, {"searchable": True, "droppable": True, **data["candidates"], **entry}))
     spec = blockstring.parse("\n".join(lines), name)
+    for line, entry, (where, _) in zip(spec.blocks, data["blocks"], entries, strict=True):
+        if entry.get("droppable") is True and not any(block.has_shortcut for block in line.singles()):
+            raise UserError(f"{where}: 'droppable' is true, but no block of it has a shortcut to drop to")
     blocks = [
         _space_block(single, entry, where)
         for line, (where, entry) in zip(spec.blocks, entries, strict=True)
@@ -200,6 +205,8 @@ def parse(data: Any, name: str) -> Space:
     ]
     if not any(block.searchable for block in blocks):
         raise UserError(f"{name}: no block is searchable")
+    if all(block.droppable for block in blocks):
+        raise UserError(f'{name}: every block may be dropped; one must have "droppable": false')
     return Space(name, tuple(blocks))
 
 
@@ -230,6 +237,8 @@ def _space_block(base: BlockSpec, entry: dict[str, Any], where: str) -> SpaceBlo
     se_ratios = _ascending(entry, "se_ratios", where, (int, float), lambda v: 0 < v <= 1, empty=True)
     ratios = _ascending(entry, "nonlocal_ratios", where, (int, float), lambda v: 0 < v <= 1, empty=True)
     strides = _ascending(entry, "nonlocal_strides", where, int, lambda v: v >= 1, empty=True, descending=True)
+    if strides and strides[-1] != 1:
+        raise UserError(f"{where}: 'nonlocal_strides' must end in 1, which the others are compared with")
     if bool(ratios) != bool(strides):
         raise UserError(f"{where}: nonlocal_ratios and nonlocal_strides are both empty or neither is")
     _distinct([squeeze_filters(base.in_filters, ratio) for ratio in se_ratios], "se_ratios", where)

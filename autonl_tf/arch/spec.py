@@ -138,9 +138,17 @@ def feature_map_sizes(blocks: tuple[BlockSpec, ...], image_size: int) -> tuple[i
 
 
 def check_fits(spec: NetworkSpec, image_size: int, depth_multiplier: float = 1.0) -> None:
-    """Raises UserError where LightNL has no position or no channel left at this image size and depth multiplier."""
+    """Raises UserError where LightNL or a group of a convolution has no position or no channel left at this size."""
     blocks = spec.singles(depth_multiplier)
     sizes = feature_map_sizes(blocks, image_size)
+    for index, block in enumerate(blocks):
+        for kernels, channels in (
+            (block.kernels, block.expanded_filters),
+            (block.expand_kernels, block.in_filters),
+            (block.project_kernels, min(block.expanded_filters, block.out_filters)),
+        ):
+            if len(kernels) > channels:
+                raise UserError(f"{spec.source}: block {index}: {len(kernels)} groups for {channels} channels")
     for index, (block, size) in enumerate(zip(blocks, sizes[1:], strict=True)):
         light = block.nonlocal_
         if light is None:

@@ -93,12 +93,6 @@ class RunLog:
         self._file.flush()
         self._scalars(phase, step, numbers)
 
-    def image(self, name: str, step: int, image) -> None:
-        """An image for TensorBoard: uint8 [H, W, 3]."""
-        if self._writer is not None:
-            with self._writer.as_default():
-                tf.summary.image(name, image[tf.newaxis], step=step)
-
     def progress(self, step: int, seconds: float, steps: int, values: dict[str, float]) -> None:
         """Shows where the run is: `steps` steps up to `step` have just taken `seconds`."""
         if not self._chief:

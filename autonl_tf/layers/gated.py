@@ -121,7 +121,7 @@ class GatedLightNL(keras.layers.Layer):
 
     Args:
       filters: candidates for theta's channels, ascending.
-      strides: candidates, descending to 1 or more.
+      strides: candidates, descending to 1.
 
     Call arguments:
       inputs: [B, H, W, C], H and W static.

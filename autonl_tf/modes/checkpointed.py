@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import tf_keras as keras
 
@@ -29,6 +30,12 @@ class Checkpointed:
     depth_multiplier: float
 
 
+def description_of(path: str) -> dict[str, Any]:
+    """The `model.json` of the checkpoint at `path`. Raises UserError where there is no checkpoint."""
+    find_checkpoint(path)
+    return read_model_json(path)
+
+
 def load(config: Config) -> Checkpointed:
     """The network of `--init_checkpoint` or `--model_dir`, as its `model.json` describes it, weights loaded.
 
@@ -36,8 +43,7 @@ def load(config: Config) -> Checkpointed:
       UserError: no checkpoint, or `--arch`, `--depth_multiplier` or `--input_image_size` do not fit it.
     """
     path = config.run.init_checkpoint or config.run.model_dir
-    find_checkpoint(path)
-    described = read_model_json(path)
+    described = description_of(path)
     try:
         spec = blockstring.parse(described["arch"], f"{path}: model.json")
         size, names = described["input_image_size"], tuple(described["class_names"])
@@ -49,6 +55,8 @@ def load(config: Config) -> Checkpointed:
         raise UserError(f"--arch={network.arch}: {path} holds another architecture; leave --arch out to use its own")
     if network.depth_multiplier not in (None, depth_multiplier):
         raise UserError(f"--depth_multiplier={network.depth_multiplier}: {path} was trained with {depth_multiplier}")
+    if network.num_label_classes not in (None, len(names)):
+        raise UserError(f"--num_label_classes={network.num_label_classes}: {path} has {len(names)} classes")
     size = network.input_image_size or size
     model = build_network(spec, image_size=size, num_classes=len(names), depth_multiplier=depth_multiplier)
     loaded = load_weights(path, model, config.run.use_averages)

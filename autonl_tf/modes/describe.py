@@ -37,13 +37,14 @@ def description(arch: str, *, image_size: int, num_classes: int, depth_multiplie
     """
     spec = presets.load(arch)
     costs = cost.network_cost(spec, image_size=image_size, num_classes=num_classes, depth_multiplier=depth_multiplier)
+    as_published = (image_size, num_classes, depth_multiplier) == (DEFAULT_IMAGE_SIZE, DEFAULT_CLASSES, 1.0)
     return {
         "arch": arch,
         "input_image_size": image_size,
         "num_label_classes": num_classes,
         "depth_multiplier": depth_multiplier,
         **_counts(costs.total),
-        "published_top1_top5": presets.PUBLISHED_ACCURACY.get(arch) if depth_multiplier == 1.0 else None,
+        "published_top1_top5": presets.PUBLISHED_ACCURACY.get(arch) if as_published else None,
         "blocks": [
             {
                 "name": row.name,
@@ -92,5 +93,5 @@ def table(result: dict[str, Any]) -> str:
         f"{result['params']:,} trainable parameters",
     ]
     if published:
-        lines.append(f"ImageNet top-1 {published[0]}%, top-5 {published[1]}% at 224 px (the paper's figures)")
+        lines.append(f"ImageNet top-1 {published[0]}%, top-5 {published[1]}% (the paper's figures)")
     return "\n".join(lines)

@@ -28,7 +28,7 @@ def run(config: Config) -> None:
         checkpointed.check_classes(network.loaded.prefix, dataset)
         dataset.check("validation")
         wiring.report_skipped(dataset)
-        examples = dataset.examples("validation").take(SAMPLES)
+        examples = dataset.examples("validation", shuffle_seed=0).take(SAMPLES)
         batches = eval_batches(dataset, image_size=size, batch_size=config.data.eval_batch_size, crop_padding=padding)
         with wiring.naming_corrupt(dataset, "validation"):
             encoded = [example["image"].numpy() for example in examples]

@@ -16,8 +16,6 @@ from autonl_tf.arch.cost import network_cost
 from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
-from autonl_tf.engine.averages import MovingAverages
-from autonl_tf.engine.batch_norm import averaged_variables
 from autonl_tf.engine.checkpoints import Checkpoints
 from autonl_tf.engine.files import write_json, write_text
 from autonl_tf.engine.learner import Learner, make_train_function
@@ -39,14 +37,18 @@ def run(config: Config) -> None:
     strategy = wiring.devices(config)
     per_replica_batch_size(strategy, config.data.train_batch_size, "train_batch_size")
     dataset = wiring.dataset_of(config)
-    image_size = config.network.input_image_size or dataset.image_size
+    config = wiring.resolved(config, dataset)
+    image_size = config.network.input_image_size
     space.check(image_size)
     dataset.check("train")
     length = wiring.length_of(config, dataset)
     wiring.report_skipped(dataset)
     schedule = schedule_of(config, length.steps)
-    files = {"labels.txt": wiring.labels_text(dataset), "searched_space.json": space_text(space)}
-    with wiring.open_run(config, strategy, files) as directory, wiring.naming_corrupt(dataset, "train"):
+    files = {"searched_space.json": space_text(space)}
+    with (
+        wiring.open_run(config, strategy, dataset, ("train",), files) as directory,
+        wiring.naming_corrupt(dataset, "train"),
+    ):
         learner = _learner(config, strategy, space, dataset, image_size, length, schedule)
         supernet = learner.model
         cost = GateCost(supernet.table, image_size=image_size, num_classes=dataset.num_classes)
@@ -65,7 +67,7 @@ def run(config: Config) -> None:
             strategy,
             learner,
             make_train_function(strategy, learner, objective, track),
-            wiring.training_input(config, strategy, dataset, image_size),
+            wiring.training_input(config, strategy, dataset),
             total_steps=length.steps,
             steps_per_loop=config.fit.steps_per_loop,
             log=wiring.run_log(config, strategy, length),
@@ -123,8 +125,8 @@ def _learner(
             name="supernet",
         )
         groups = optimizer_groups(supernet, wiring.weights_optimizer(config, length), schedule)
-        averages = MovingAverages(averaged_variables(supernet), config.fit.moving_average_decay)
-        return Learner(supernet, groups, averages)
+        # No moving averages of the weights: decisions have averages of their own, and weights are trained anew.
+        return Learner(supernet, groups)
 
 
 def _write(
@@ -177,5 +179,5 @@ def _tell(config: Config, directory: pathlib.Path, account: dict[str, Any]) -> N
         f"closest calls (margin): {calls}\n"
         f"written: {directory}/arch.txt, search.json, network.png, search.png\n"
         f"next:\n  python main.py --mode=train {shlex.quote(f'--arch={directory}/arch.txt')} --model_dir=DIR "
-        f"{wiring.data_words(config)}"
+        f"{wiring.image_words(config)}"
     )

@@ -34,19 +34,24 @@ def run(config: Config) -> None:
     dataset = wiring.dataset_of(config)
     dataset.check("train", "validation")
     wiring.report_skipped(dataset)
-    image_size = config.network.input_image_size or dataset.image_size
+    start = config.run.init_checkpoint
+    config = wiring.resolved(config, dataset, checkpointed.description_of(start) if start else None)
+    image_size, padding = config.network.input_image_size, config.data.crop_padding
     length = wiring.length_of(config, dataset)
-    learner = _learner(config, strategy, spec, dataset, image_size, length)
-    files = {"arch.txt": blockstring.write(spec), "labels.txt": wiring.labels_text(dataset)}
-    with wiring.open_run(config, strategy, files) as directory, wiring.naming_corrupt(dataset, "train", "validation"):
+    learner = _learner(config, strategy, spec, dataset, length)
+    files = {"arch.txt": blockstring.write(spec)}
+    with (
+        wiring.open_run(config, strategy, dataset, ("train", "validation"), files) as directory,
+        wiring.naming_corrupt(dataset, "train", "validation"),
+    ):
         if is_chief(strategy):
             write_model_json(
                 directory.path,
                 {
                     "arch": blockstring.write(spec),
                     "input_image_size": image_size,
-                    "crop_padding": wiring.crop_padding_of(config),
-                    "depth_multiplier": config.network.depth_multiplier or 1.0,
+                    "crop_padding": padding,
+                    "depth_multiplier": config.network.depth_multiplier,
                     "class_names": list(dataset.class_names),
                     "dataset": dataset.name,
                 },
@@ -59,7 +64,7 @@ def run(config: Config) -> None:
             weight_decay_rate=config.fit.weight_decay,
         )
         evaluator = Evaluator(strategy, learner.model)
-        batches = wiring.evaluation_input(config, strategy, dataset, image_size, wiring.crop_padding_of(config))
+        batches = wiring.evaluation_input(config, strategy, dataset, image_size, padding)
 
         def evaluate():
             with learner.averages.swapped_in():
@@ -69,7 +74,7 @@ def run(config: Config) -> None:
             strategy,
             learner,
             make_train_function(strategy, learner, objective),
-            wiring.training_input(config, strategy, dataset, image_size),
+            wiring.training_input(config, strategy, dataset),
             total_steps=length.steps,
             steps_per_loop=config.fit.steps_per_loop,
             log=wiring.run_log(config, strategy, length),
@@ -87,15 +92,14 @@ def _learner(
     strategy: tf.distribute.Strategy,
     spec: NetworkSpec,
     dataset: ImageDataset,
-    image_size: int,
     length: wiring.Length,
 ) -> Learner:
     with strategy.scope():
         model = build_network(
             spec,
-            image_size=image_size,
+            image_size=config.network.input_image_size,
             num_classes=dataset.num_classes,
-            depth_multiplier=config.network.depth_multiplier or 1.0,
+            depth_multiplier=config.network.depth_multiplier,
             dropout_rate=config.network.dropout_rate,
         )
         # A run that has a checkpoint of its own goes on from that.

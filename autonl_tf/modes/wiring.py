@@ -7,7 +7,8 @@ import dataclasses
 import pathlib
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
@@ -27,18 +28,9 @@ from autonl_tf.errors import UserError
 # Published learning-rate warm-up, in epochs, where --lr_warmup_epochs is not given.
 DEFAULT_LR_WARMUP = {"search": 0.0, "train": 5.0}
 
-# What may change between two starts of one run: none of it changes a number in the result.
-_FREE = {
-    "model_dir",
-    "eval_batch_size",
-    "strategy",
-    "tpu",
-    "tpu_zone",
-    "gcp_project",
-    "save_every_steps",
-    "data_dir",
-    "output",
-}
+# What may change between two starts of one run: where and on what devices it runs, and how often it saves. (Another
+# number of devices splits the same batches differently: batch norm and dropout, per replica, then differ.)
+_FREE = {"model_dir", "eval_batch_size", "strategy", "tpu", "tpu_zone", "gcp_project", "save_every_steps", "data_dir"}
 
 
 def devices(config: Config) -> tf.distribute.Strategy:
@@ -71,6 +63,21 @@ def dataset_of(config: Config) -> ImageDataset:
 
 def data_words(config: Config) -> str:
     """The flags, quoted for a shell, with which the next command sees the same images under the same labels."""
+    return shlex.join(_data_flags(config))
+
+
+def image_words(config: Config) -> str:
+    """As `data_words`, and at the same size and crops: for a command that has no checkpoint to take those from."""
+    words = [*_data_flags(config), f"--input_image_size={config.network.input_image_size}"]
+    data, defaults = config.data, DataConfig()
+    if data.crop_padding != images.CROP_PADDING:
+        words.append(f"--crop_padding={data.crop_padding}")
+    if data.min_crop_area != defaults.min_crop_area:
+        words.append(f"--min_crop_area={data.min_crop_area}")
+    return shlex.join(words)
+
+
+def _data_flags(config: Config) -> list[str]:
     data = config.data
     words = [f"--dataset={data.dataset}"]
     words += [f"--{name}={value}" for name in ("data_dir", "label_file") if (value := getattr(data, name))]
@@ -78,7 +85,7 @@ def data_words(config: Config) -> str:
         words.append(f"--validation_fraction={data.validation_fraction}")
     if data.skip_corrupt:
         words.append("--skip_corrupt")
-    return shlex.join(words)
+    return words
 
 
 def report_skipped(dataset: ImageDataset) -> None:
@@ -110,31 +117,56 @@ class Length:
         return max(1, round(epochs * self.steps_per_epoch))
 
 
+def resolved(config: Config, dataset: ImageDataset, described: dict[str, Any] | None = None) -> Config:
+    """The config with every default that depends on the mode, the dataset or a starting checkpoint filled in.
+
+    Args:
+      described: the `model.json` of the checkpoint that training starts from, whose sizes then are the defaults.
+    """
+    described, fit, network = described or {}, config.fit, config.network
+    epochs, warmup = fit.train_epochs, fit.lr_warmup_epochs
+    if fit.train_steps is None and epochs is None:
+        epochs = DEFAULT_EPOCHS[config.run.mode]
+    if warmup is None:
+        warmup = DEFAULT_LR_WARMUP[config.run.mode]
+    network = dataclasses.replace(
+        network,
+        input_image_size=network.input_image_size or described.get("input_image_size", dataset.image_size),
+        num_label_classes=dataset.num_classes,
+        depth_multiplier=network.depth_multiplier or described.get("depth_multiplier", 1.0),
+    )
+    padding = crop_padding_of(config, described.get("crop_padding", images.CROP_PADDING))
+    return dataclasses.replace(
+        config,
+        network=network,
+        fit=dataclasses.replace(fit, train_epochs=epochs, lr_warmup_epochs=warmup),
+        data=dataclasses.replace(config.data, crop_padding=padding),
+    )
+
+
 def length_of(config: Config, dataset: ImageDataset) -> Length:
-    """The run's length, from --train_steps or --train_epochs or the published number of epochs."""
+    """The run's length, from --train_steps or --train_epochs of a resolved config."""
     fit = config.fit
     steps_per_epoch = dataset.size("train") / config.data.train_batch_size
     if fit.train_steps is not None:
         return Length(fit.train_steps, steps_per_epoch)
-    epochs = fit.train_epochs if fit.train_epochs is not None else DEFAULT_EPOCHS[config.run.mode]
-    return Length(max(1, round(epochs * steps_per_epoch)), steps_per_epoch)
+    return Length(max(1, round(fit.train_epochs * steps_per_epoch)), steps_per_epoch)
 
 
 def weights_optimizer(config: Config, length: Length) -> TF1RMSprop:
     """The recipe's RMSProp with its schedule, the peak rate scaled with the batch."""
     fit = config.fit
-    warmup = fit.lr_warmup_epochs
     rate = WarmupStaircase(
         scale_learning_rate(fit.base_learning_rate, config.data.train_batch_size),
         length.steps_per_epoch,
-        DEFAULT_LR_WARMUP[config.run.mode] if warmup is None else warmup,
+        fit.lr_warmup_epochs,
         fit.lr_decay_epochs,
         fit.lr_decay_rate,
     )
     return TF1RMSprop(rate, momentum=fit.momentum)
 
 
-def training_input(config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset, image_size: int):
+def training_input(config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset):
     """`make_batches(start_step)` for the loop: an iterator over distributed training batches."""
     data = config.data
     per_replica_batch_size(strategy, data.train_batch_size, "train_batch_size")
@@ -143,12 +175,12 @@ def training_input(config: Config, strategy: tf.distribute.Strategy, dataset: Im
         def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
             return train_batches(
                 dataset,
-                image_size=image_size,
+                image_size=config.network.input_image_size,
                 batch_size=data.train_batch_size // num_shards,
                 seed=config.run.seed,
                 start_step=start_step,
                 min_crop_area=data.min_crop_area,
-                crop_padding=crop_padding_of(config),
+                crop_padding=data.crop_padding,
                 shard=shard,
                 num_shards=num_shards,
             )
@@ -183,8 +215,17 @@ def evaluation_input(
     return distribute(strategy, pipeline)
 
 
-def open_run(config: Config, strategy: tf.distribute.Strategy, files: dict[str, str]) -> rundir.RunDirectory:
-    """The run directory, refused if it was made with other settings. Tells what else has changed."""
+def open_run(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    dataset: ImageDataset,
+    splits: Sequence[str],
+    files: dict[str, str],
+) -> rundir.RunDirectory:
+    """The run directory, refused if it was made with other (resolved) settings, or other numbers of images in
+    `splits`. Tells what else has changed."""
+    sizes = "".join(f"{split} {dataset.size(split)} images\n" for split in splits)
+    files = {**files, "labels.txt": labels_text(dataset), "data.txt": f"{dataset.name}\n{sizes}"}
     settings = config.read_settings()
     comparable = {name: value for name, value in settings.items() if name not in _FREE}
     directory = rundir.prepare(config.run.model_dir, config.settings(), comparable, files, is_chief=is_chief(strategy))

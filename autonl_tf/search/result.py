@@ -28,9 +28,10 @@ def summary(
       image_size, num_classes: what MACs and parameters are counted at.
 
     Returns:
-      The architecture, and a dict: `arch` (its lines), `macs`, `macs_exact`, `params`, `largest_macs` and
-      `smallest_macs` of the space, `blocks` (MACs each), and `gates`: each one's name, margin, whether it is open, and
-      whether it `counts` (the gates below it on its ladder are open, its block is kept, and its LightNL is there).
+      The architecture, and a dict: `arch` (its lines), the image size and classes, `macs`, `macs_exact`, `params`,
+      `largest_macs` and `smallest_macs` of the space, `blocks` (MACs each), and `gates`: each one's name, margin,
+      whether it is open, and whether it `counts` (the gates below it on its ladder are open, its block is kept, and
+      its LightNL is there).
     """
     gates = decided_gates(margins)
     spec = table.decode(gates)
@@ -39,6 +40,8 @@ def summary(
     extremes = [network_cost(member, **size).total.macs for member in (table.space.largest(), table.space.smallest())]
     return spec, {
         "arch": blockstring.write(spec).splitlines(),
+        "input_image_size": image_size,
+        "num_label_classes": num_classes,
         "macs": costs.total.macs,
         "macs_exact": costs.total.macs_exact,
         "params": costs.total.params,

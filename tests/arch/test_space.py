@@ -91,6 +91,9 @@ def change(path, value):
         (change(["candidates", "expansions"], [1, 6]), "'expansions'"),
         (change(["candidates", "expansions"], []), "'expansions'"),
         (change(["candidates", "nonlocal_strides"], [1, 2]), "'nonlocal_strides' must be descending"),
+        (change(["candidates", "nonlocal_strides"], [4, 2]), "'nonlocal_strides' must end in 1"),
+        (change(["blocks", 0, "kernels"], [3]), "block entry 0: unknown key 'kernels'"),
+        (change(["blocks", 6, "droppable"], True), "no block of it has a shortcut"),
         (change(["candidates", "nonlocal_strides"], []), "both empty or neither"),
         (change(["candidates", "se_ratios"], [0.01, 0.02]), "'se_ratios' give"),
         (change(["blocks", 1, "kernels"], [3, 7]), "largest candidates, k7"),
@@ -104,6 +107,13 @@ def test_a_wrong_space_file_is_refused(edit, culprit):
     data = copy.deepcopy(content())
     edit(data)
     with pytest.raises(UserError, match=culprit):
+        space.parse(data, "mine.json")
+
+
+def test_a_space_whose_every_block_may_be_dropped_is_refused():
+    data = content()
+    data["blocks"] = [{"block": "r2_k5_s11_e6_i32_o32"}]
+    with pytest.raises(UserError, match="every block may be dropped"):
         space.parse(data, "mine.json")
 
 

@@ -293,7 +293,7 @@ def test_other_classes_than_the_checkpoints_are_refused(mode, home, trained, fou
 
 def test_starting_from_a_checkpoint_of_other_classes_is_refused(home, trained, training, four, refused):
     words = given(training, dataset=f"folder:{four}", init_checkpoint=home / "trained")
-    refused(words, r"trained/best/ckpt-\d+: does not fit the network: .*logits.*1280, 3.*1280, 4")
+    refused(words, r"trained: has 3 classes, .* has 4")
 
 
 MODES_OF_A_CHECKPOINT = {
@@ -310,7 +310,7 @@ def test_a_missing_checkpoint_is_refused(flag, mode, home, tmp_path, refused):
     for name in ("empty", "none"):
         words = [f"--mode={mode}", f"--{flag}={tmp_path}/{name}", f"--dataset=folder:{home}/pictures"]
         words += [f"--images={home}/pictures/val/ant/0.jpg", f"--predictions_out={tmp_path}/out.npz"]
-        refused([*words, f"--export_dir={tmp_path}/export"], rf"{tmp_path}/{name}: no model\.json")
+        refused([*words, f"--export_dir={tmp_path}/export"], rf"{tmp_path}/{name}: no checkpoint")
 
 
 def test_training_from_a_missing_checkpoint_is_refused(training, tmp_path, refused):
@@ -329,9 +329,10 @@ def test_training_from_a_missing_checkpoint_is_refused(training, tmp_path, refus
 )
 def test_another_network_than_the_checkpoints_is_refused(changed, pattern, home, trained, tmp_path, refused):
     if "model_dir" in changed:
-        changed = changed | {"model_dir": tmp_path}
-        description = json.loads((home / "trained" / "model.json").read_text()) | {"depth_multiplier": 2.0}
-        (tmp_path / "model.json").write_text(json.dumps(description))
+        scaled = shutil.copytree(home / "trained", tmp_path / "scaled")
+        changed = changed | {"model_dir": scaled}
+        description = json.loads((scaled / "model.json").read_text()) | {"depth_multiplier": 2.0}
+        (scaled / "model.json").write_text(json.dumps(description))
     words = given(["--mode=eval", f"--model_dir={home}/trained", f"--dataset=folder:{home}/pictures"], **changed)
     if pattern is None:
         with pytest.raises(Exception, match="use_averages"):

@@ -86,9 +86,14 @@ def looked_at(tmp_path_factory):
         "export": [trained, *data, f"--export_dir={root}/export"],
     }
     seen = {}
-    for mode, given in words.items():
-        seen[mode] = set()
-        _import_mode(mode).run(Recorder(configure(f"--mode={mode}", *given), seen[mode]))
+    from autonl_tf.modes import wiring
+
+    resolve = wiring.resolved
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wiring, "resolved", lambda config, *rest: Recorder(resolve(config._real, *rest), config._seen))
+        for mode, given in words.items():
+            seen[mode] = set()
+            _import_mode(mode).run(Recorder(configure(f"--mode={mode}", *given), seen[mode]))
     return seen
 
 
