@@ -91,7 +91,7 @@ def test_what_is_no_image_is_refused(data):
 def test_the_crop_size_is_computed_in_float32(size, side, crop):
     # In float64 the first two come out one less, 104 and 174.
     offset = (side - crop + 1) // 2
-    found = images._centre_crop(size)(tf.constant(side), tf.constant(side + 10))
+    found = images._centre_crop(size, 32)(tf.constant(side), tf.constant(side + 10))
     assert found.numpy().tolist() == [offset, (side + 10 - crop + 1) // 2, crop, crop]
 
 

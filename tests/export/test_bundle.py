@@ -129,8 +129,8 @@ def test_a_tflite_file_that_differs_is_an_error_and_leaves_nothing(small, tmp_pa
 
 
 def test_names_in_the_wrong_order_are_an_error(small, tmp_path, monkeypatch):
-    def reversed_names(model, directory, *, image_size, class_names):
-        saved_model.export_saved_model(model, directory, image_size=image_size, class_names=class_names[::-1])
+    def reversed_names(model, directory, *, class_names, **others):
+        saved_model.export_saved_model(model, directory, class_names=class_names[::-1], **others)
 
     monkeypatch.setattr(bundle, "export_saved_model", reversed_names)
     with pytest.raises(UserError, match="not the 3 most probable"):
