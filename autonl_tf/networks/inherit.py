@@ -14,7 +14,7 @@ def inherited_network(supernet: Supernet, gates: np.ndarray, *, image_size: int,
     """Builds the decoded network and copies the shared weights into it, sliced to what each choice uses.
 
     Args:
-      supernet: where the weights come from (its plain variables: swap moving averages in first to have those).
+      supernet: where the weights come from.
       gates: 0 or 1, [G].
       image_size, num_classes: as the supernet's.
 
