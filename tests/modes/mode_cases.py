@@ -13,9 +13,11 @@ from absl import flags
 from PIL import Image
 
 from autonl_tf import config as config_lib
+from autonl_tf.main import _import_mode
 
 MAIN = pathlib.Path(__file__).resolve().parents[2] / "main.py"
 CLASSES = ("ant", "bee", "cat")
+SHORT = ("--input_image_size=32", "--train_batch_size=6", "--eval_batch_size=6", "--train_steps=2")
 ARCH = """\
 r1_k3_s22_e1_i32_o8_noskip
 r1_k3_s22_e2_i8_o12_nonlocal0.25-2
@@ -44,6 +46,18 @@ def configure(*words: str) -> config_lib.Config:
     rest = values(["main.py", *map(str, words)])
     assert len(rest) == 1, rest
     return config_lib.from_flags(values)
+
+
+def run(*words: str) -> None:
+    """Runs a command line in this process."""
+    config = configure(*words)
+    _import_mode(config.run.mode).run(config)
+
+
+def given(words, **changed) -> list[str]:
+    """A command line with some flags replaced."""
+    kept = [word for word in words if word.split("=")[0].lstrip("-") not in changed]
+    return [*kept, *(f"--{name}={value}" for name, value in changed.items())]
 
 
 def command(*words: str, cwd: pathlib.Path) -> subprocess.CompletedProcess:

@@ -1,0 +1,177 @@
+"""Every mistake with checkpoints, directories and devices: one line names the culprit, code 2, nothing written."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from mode_cases import ARCH, CLASSES, MAIN, SPACE, class_folder, configure, given, run, write_space
+
+
+@pytest.fixture
+def four(tmp_path):
+    return class_folder(tmp_path / "four", {"train": 2, "val": 1}, classes=[*CLASSES, "dog"])
+
+
+@pytest.mark.parametrize("mode", ["eval", "export"])
+def test_other_classes_than_the_checkpoints_are_refused(mode, home, trained, four, tmp_path, refused):
+    words = [f"--mode={mode}", f"--model_dir={home}/trained", f"--dataset=folder:{four}"]
+    if mode == "export":
+        words.append(f"--export_dir={tmp_path}/export")
+    refused(words, r"trained/best/ckpt-\d+: has 3 classes, folder:.*four has 4")
+    (tmp_path / "labels.txt").write_text("bee\nant\ncat\n")
+    words = given(words, dataset=f"folder:{home}/pictures", label_file=tmp_path / "labels.txt")
+    refused(words, r"class 0 is 'ant' there and 'bee' in ")
+
+
+def test_starting_from_a_checkpoint_of_other_classes_is_refused(home, trained, training, four, refused):
+    words = given(training, dataset=f"folder:{four}", init_checkpoint=home / "trained")
+    refused(words, r"trained: has 3 classes, .* has 4")
+
+
+MODES_OF_A_CHECKPOINT = {
+    "eval": ["--mode=eval"],
+    "predict": ["--mode=predict"],
+    "export": ["--mode=export"],
+}
+
+
+@pytest.mark.parametrize("mode", MODES_OF_A_CHECKPOINT)
+@pytest.mark.parametrize("flag", ["model_dir", "init_checkpoint"])
+def test_a_missing_checkpoint_is_refused(flag, mode, home, tmp_path, refused):
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "none"):
+        words = [f"--mode={mode}", f"--{flag}={tmp_path}/{name}", f"--dataset=folder:{home}/pictures"]
+        words += [f"--images={home}/pictures/val/ant/0.jpg", f"--predictions_out={tmp_path}/out.npz"]
+        refused([*words, f"--export_dir={tmp_path}/export"], rf"{tmp_path}/{name}: no checkpoint")
+
+
+def test_training_from_a_missing_checkpoint_is_refused(training, tmp_path, refused):
+    refused(given(training, init_checkpoint=tmp_path / "none"), r"/none: no checkpoint there")
+
+
+@pytest.mark.parametrize(
+    ("changed", "pattern"),
+    [
+        ({"arch": "autonl_s"}, "holds another architecture"),
+        ({"depth_multiplier": 2.0}, r"--depth_multiplier=2\.0: .* trained with 1\.0"),
+        ({"model_dir": "SCALED", "depth_multiplier": 1.0}, r"--depth_multiplier=1\.0: .* trained with 2\.0"),
+        ({"input_image_size": 8}, "LightNL stride 2 is larger than its 1x1"),
+        ({"use_averages": "maybe"}, None),
+    ],
+)
+def test_another_network_than_the_checkpoints_is_refused(changed, pattern, home, trained, tmp_path, refused):
+    if "model_dir" in changed:
+        scaled = shutil.copytree(home / "trained", tmp_path / "scaled")
+        changed = changed | {"model_dir": scaled}
+        description = json.loads((scaled / "model.json").read_text()) | {"depth_multiplier": 2.0}
+        (scaled / "model.json").write_text(json.dumps(description))
+    words = given(["--mode=eval", f"--model_dir={home}/trained", f"--dataset=folder:{home}/pictures"], **changed)
+    if pattern is None:
+        with pytest.raises(Exception, match="use_averages"):
+            configure(*words)
+    else:
+        refused(words, pattern)
+
+
+def test_a_run_directory_of_another_architecture_or_flags_is_refused(home, trained, searching, tmp_path, refused):
+    refused(given(trained, seed=5), r"trained: was made with --seed=0, now it is --seed=5")
+    refused(given(trained, train_steps=3), r"--train_steps=2, now it is --train_steps=3")
+    refused(given(trained, arch="autonl_s"), r"trained: was made with --arch=.*arch\.txt, now it is --arch=autonl_s")
+    refused(given(searching, model_dir=home / "trained"), r"made with --mode=train, now it is --mode=search")
+    shutil.copytree(home / "trained", tmp_path / "moved")
+    (tmp_path / "moved" / "arch.txt").write_text(ARCH.replace("se0.25", "se0.5"))
+    refused(given(trained, model_dir=tmp_path / "moved"), r"another arch\.txt \(line 3: .*se0\.5.*, now .*se0\.25")
+
+
+def test_a_search_of_another_space_under_the_same_name_is_refused(searching, tmp_path, refused):
+    words = given(searching, search_space=write_space(tmp_path / "mine.json"), train_steps=4)
+    run(*words)
+    candidates = {**SPACE["candidates"], "se_ratios": [0.5]}
+    write_space(tmp_path / "mine.json", candidates=candidates)
+    refused(words, r"was made with another searched_space\.json \(line \d+: .*0\.25.*, now .*0\.5")
+
+
+def test_a_run_directory_that_is_a_file_is_refused(training, searching, tmp_path, refused):
+    (tmp_path / "file").write_text("")
+    for words in (training, searching):
+        refused(given(words, model_dir=tmp_path / "file"), "/file: is a file")
+        refused(given(words, model_dir=tmp_path / "file" / "run"), "/file/run: cannot be written: Not a directory")
+
+
+def test_a_search_too_short_to_decide_is_refused(searching, refused):
+    refused(given(searching, train_steps=1), "a search of 1 steps leaves none for decisions: 1 are warm-up")
+
+
+# Prediction and export.
+
+
+@pytest.fixture
+def predicting(home, trained, tmp_path):
+    words = ("--mode=predict", f"--model_dir={home}/trained", f"--images={home}/pictures/val/*/0.jpg")
+    return (*words, f"--predictions_out={tmp_path}/out.npz")
+
+
+def test_pictures_that_are_missing_or_cannot_be_decoded_are_refused(predicting, spoilt, tmp_path, refused):
+    refused(given(predicting, images=f"{tmp_path}/*.jpg"), r"--images=.*/\*\.jpg: no such file")
+    refused(given(predicting, images=f"{tmp_path}/none.jpg"), r"--images=.*/none\.jpg: no such file")
+    refused(given(predicting, images=tmp_path), "no such file")
+    refused(given(predicting, images=f"{spoilt}/val/*/*.jpg"), r"corrupt image .*/val/bee/1\.jpg: ")
+    (tmp_path / "note.jpg").write_text("not a picture")
+    refused(given(predicting, images=tmp_path / "note.jpg"), r"corrupt image .*/note\.jpg: not a JPEG")
+
+
+def test_an_archive_that_cannot_be_written_is_refused(predicting, tmp_path, refused):
+    refused(given(predicting, predictions_out=tmp_path / "none" / "out.npz"), r"--predictions_out=.*/none/out\.npz: ")
+    (tmp_path / "folder.npz").mkdir()
+    refused(given(predicting, predictions_out=tmp_path / "folder.npz"), r"--predictions_out=.*/folder\.npz: ")
+
+
+def test_an_export_directory_in_use_is_refused(home, trained, tmp_path, refused):
+    words = ["--mode=export", f"--model_dir={home}/trained"]
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("years of work")
+    refused([*words, f"--export_dir={tmp_path}/full"], r"--export_dir=.*/full: holds thesis\.txt")
+    refused([*words, f"--export_dir={tmp_path}/full/thesis.txt"], r"--export_dir=.*/thesis\.txt: is a file")
+
+
+# Devices.
+
+
+def test_a_batch_that_the_replicas_do_not_divide_is_refused(home, tmp_path):
+    code = (
+        "import sys, tensorflow as tf\n"
+        "from mode_cases import configure\n"
+        "from autonl_tf.errors import UserError\n"
+        "from autonl_tf.main import _import_mode\n"
+        "cpu = tf.config.list_physical_devices('CPU')[0]\n"
+        "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)\n"
+        "for mode, batch in (('train', 'train'), ('train', 'eval'), ('search', 'train'), ('eval', 'eval')):\n"
+        "    config = configure(f'--mode={mode}', *sys.argv[1:], '--strategy=mirrored', f'--{batch}_batch_size=5')\n"
+        "    try:\n"
+        "        _import_mode(mode).run(config)\n"
+        "    except UserError as error:\n"
+        "        print(mode, error)\n"
+    )
+    words = [f"--arch={home}/arch.txt", f"--dataset=folder:{home}/pictures", f"--search_space={home}/space.json"]
+    words += [f"--model_dir={tmp_path}/run"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys\nsys.path[:0] = {[str(MAIN.parent), str(MAIN.parent / 'tests/modes')]}\n" + code,
+            *words,
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.splitlines()
+    expected = ["train --train", "train --eval", "search --train", "eval --eval"]
+    assert [line.partition("_")[0] for line in said] == expected
+    assert all("_batch_size=5: must be a positive multiple of the number of replicas, 2" in line for line in said)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,91 @@
+"""Every mistake with images and labels: one line names the culprit, code 2, nothing written."""
+
+import json
+
+import pytest
+from mode_cases import CLASSES, class_folder, given, run
+
+from autonl_tf.errors import UserError
+
+FITTING = ["training", "searching"]
+
+
+@pytest.mark.parametrize("words", FITTING)
+@pytest.mark.parametrize("name", ["nosuch", "folder:", "nosuch:here", "demo:nosuch"])
+def test_an_unknown_data_set_is_refused(words, name, request, refused):
+    refused(given(request.getfixturevalue(words), dataset=name), rf"unknown data set '{name}'; expected one of demo")
+
+
+@pytest.mark.parametrize("words", FITTING)
+def test_a_folder_that_is_missing_empty_or_of_one_class_is_refused(words, request, tmp_path, refused):
+    words = request.getfixturevalue(words)
+    refused(given(words, dataset=f"folder:{tmp_path}/none"), r"/none: no such directory")
+    (tmp_path / "empty").mkdir()
+    refused(given(words, dataset=f"folder:{tmp_path}/empty"), r"/empty: no images in class folders")
+    class_folder(tmp_path / "one", {"train": 1, "val": 1}, classes=["ant"])
+    refused(given(words, dataset=f"folder:{tmp_path}/one"), r"/one: only one class, 'ant'")
+
+
+@pytest.mark.parametrize("words", FITTING)
+def test_a_corrupt_picture_is_refused_by_name(words, request, spoilt, refused):
+    refused(given(request.getfixturevalue(words), dataset=f"folder:{spoilt}"), r"corrupt image .*/train/bee/1\.jpg: ")
+
+
+def test_skip_corrupt_counts_what_it_leaves_out_and_goes_on(home, trained, training, spoilt, tmp_path, capsys):
+    dataset = f"--dataset=folder:{spoilt}"
+    run(*given(training, dataset=f"folder:{spoilt}"), "--skip_corrupt")
+    assert "left out 2 corrupt images" in capsys.readouterr().err
+    run("--mode=eval", f"--model_dir={home}/trained", dataset, "--skip_corrupt", "--output=json")
+    said = capsys.readouterr()
+    assert json.loads(said.out)["count"] == 5
+    assert "left out 1 corrupt images" in said.err
+    run("--mode=export", f"--model_dir={home}/trained", dataset, "--skip_corrupt", f"--export_dir={tmp_path}/export")
+    assert json.loads((tmp_path / "export" / "card.json").read_text())["accuracy"]["count"] == 5
+    assert "left out 1 corrupt images" in capsys.readouterr().err
+
+
+def imagenet_records(root, pictures):
+    """Pictures of a class folder as one record file a split, one picture of each class."""
+    import tensorflow as tf
+
+    for split, folder in (("train", "train"), ("validation", "val")):
+        with tf.io.TFRecordWriter(str(root / f"{split}-00000-of-00001")) as writer:
+            for label, name in enumerate(CLASSES, start=1):
+                image = tf.train.BytesList(value=[(pictures / folder / name / "1.jpg").read_bytes()])
+                features = {
+                    "image/encoded": tf.train.Feature(bytes_list=image),
+                    "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+                }
+                example = tf.train.Example(features=tf.train.Features(feature=features))
+                writer.write(example.SerializeToString())
+    (root / "labels.txt").write_text("".join(f"{name}\n" for name in CLASSES))
+
+
+@pytest.mark.parametrize("mode", ["train", "eval", "export"])
+def test_a_corrupt_picture_met_on_the_way_is_named(mode, home, trained, training, spoilt, tmp_path, monkeypatch):
+    from autonl_tf.data import datasets
+
+    # As for a set too large to be checked before it is used.
+    monkeypatch.setattr(datasets, "_IN_MEMORY_BYTES", 0)
+    imagenet_records(tmp_path, spoilt)
+    data = {"dataset": f"imagenet_tfrecord:{tmp_path}", "label_file": tmp_path / "labels.txt"}
+    split = "train" if mode == "train" else "validation"
+    if mode != "train":
+        training = [f"--mode={mode}", f"--model_dir={home}/trained", f"--export_dir={tmp_path}/export"]
+    with pytest.raises(UserError, match=rf"corrupt image .*{split}-00000-of-00001#1: damaged .*--skip_corrupt"):
+        run(*given(training, **data))
+    assert not (tmp_path / "export").exists()
+    assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
+@pytest.mark.parametrize("words", FITTING)
+def test_a_class_the_label_file_does_not_name_is_refused(words, request, tmp_path, refused):
+    words = request.getfixturevalue(words)
+    (tmp_path / "labels.txt").write_text("ant\nbee\ndog\n")
+    refused(given(words, label_file=tmp_path / "labels.txt"), r"class 'cat' is not in label file .*labels\.txt")
+    refused(given(words, label_file=tmp_path / "none.txt"), r"label file .*none\.txt: No such file")
+
+
+@pytest.mark.parametrize("words", FITTING)
+def test_another_number_of_classes_than_the_datas_is_refused(words, request, refused):
+    refused(given(request.getfixturevalue(words), num_label_classes=4), r"--num_label_classes=4: .* has 3 classes")
