@@ -136,6 +136,10 @@ def _check(config: Config) -> None:
         raise UserError("--tpu_zone and --gcp_project need --tpu")
     if run.tpu is not None and run.strategy not in ("auto", "tpu"):
         raise UserError(f"--tpu does not go with --strategy={run.strategy}; accepted: auto, tpu")
+    if run.precision == "float16" and (run.tpu is not None or run.strategy == "tpu"):
+        raise UserError("--precision=float16 is not for TPUs; accepted there: float32, bfloat16")
+    if fit.on_nan == "stop" and fit.max_skipped_updates != FitConfig().max_skipped_updates:
+        raise UserError("--max_skipped_updates needs --on_nan=skip")
     if search.search_warmup_share + search.search_settle_share >= 1:
         raise UserError("--search_warmup_share and --search_settle_share must leave a share below 1 for decisions")
     if run.predictions_out and pathlib.Path(run.predictions_out).suffix != ".npz":

@@ -11,6 +11,7 @@ import dataclasses
 from absl import flags
 
 MODES = ("search", "train", "eval", "predict", "export", "describe")
+PRECISIONS = ("float32", "bfloat16", "float16")
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 
 
@@ -66,6 +67,14 @@ class RunConfig:
     tpu: str = _flag(flags.DEFINE_string, None, "TPU name or grpc:// address; 'local' on a TPU VM.", modes=_DATA)
     tpu_zone: str = _flag(flags.DEFINE_string, None, "Zone of --tpu.", modes=_DATA)
     gcp_project: str = _flag(flags.DEFINE_string, None, "Cloud project of --tpu.", modes=_DATA)
+    precision: str = _flag(
+        flags.DEFINE_enum,
+        "float32",
+        "What layers compute in: bfloat16 for TPU, float16 (the loss is scaled) for GPU. Variables, checkpoints, batch-"
+        "norm statistics, LightNL's product, logits and loss are float32 always.",
+        modes=_DATA,
+        enum_values=PRECISIONS,
+    )
     images: str = _flag(flags.DEFINE_string, None, "Image files to classify: a path or a glob.", modes=("predict",))
     predictions_out: str = _flag(
         flags.DEFINE_string, None, "NumPy archive to write: `files` and `logits` [N, classes].", modes=("predict",)
@@ -210,6 +219,12 @@ class FitConfig:
         modes=_FIT,
         lower_bound=0.0,
     )
+    scale_learning_rate: bool = _flag(
+        flags.DEFINE_bool,
+        True,
+        "Peak rate is base_learning_rate * train_batch_size / 256; otherwise base_learning_rate whatever the batch.",
+        modes=_FIT,
+    )
     lr_warmup_epochs: float = _flag(
         flags.DEFINE_float,
         None,
@@ -225,6 +240,50 @@ class FitConfig:
     )
     momentum: float = _flag(
         flags.DEFINE_float, 0.9, "RMSProp's momentum.", modes=_FIT, lower_bound=0.0, upper_bound=0.9999
+    )
+    rmsprop_decay: float = _flag(
+        flags.DEFINE_float,
+        0.9,
+        "Decay of RMSProp's mean square, which starts at 1.",
+        modes=_FIT,
+        lower_bound=0.0,
+        upper_bound=0.9999,
+    )
+    rmsprop_epsilon: float = _flag(
+        flags.DEFINE_float, 1e-3, "RMSProp's epsilon, inside the square root.", modes=_FIT, lower_bound=1e-12
+    )
+    batch_norm_momentum: float = _flag(
+        flags.DEFINE_float,
+        0.99,
+        "Of batch norm's moving statistics.",
+        modes=_FIT,
+        lower_bound=0.0,
+        upper_bound=0.9999,
+    )
+    recalibrate_batches: int = _flag(
+        flags.DEFINE_integer,
+        0,
+        "Training batches on which batch norm's statistics are measured anew for the averaged weights before every "
+        "evaluation; 0, as published: none. For short runs, see docs/training.md.",
+        modes=("train",),
+        lower_bound=0,
+    )
+    clip_gradient_norm: float = _flag(
+        flags.DEFINE_float,
+        None,
+        "Scales the gradient of all variables, summed over replicas, down to this norm where it is longer.",
+        modes=_FIT,
+        lower_bound=1e-6,
+    )
+    on_nan: str = _flag(
+        flags.DEFINE_enum,
+        "stop",
+        "At a loss or gradient that is not finite: stop, or skip that update and count it.",
+        modes=_FIT,
+        enum_values=("stop", "skip"),
+    )
+    max_skipped_updates: int = _flag(
+        flags.DEFINE_integer, 10, "With --on_nan=skip: stop when a run has skipped more.", modes=_FIT, lower_bound=0
     )
     moving_average_decay: float = _flag(
         flags.DEFINE_float,

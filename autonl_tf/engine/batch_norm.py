@@ -12,10 +12,20 @@ def is_batch_norm(layer) -> bool:
     return isinstance(layer, kinds) or getattr(layer, "is_batch_norm", False) is True
 
 
+def batch_norms(model) -> list:
+    """Every batch norm within `model`, nested ones included."""
+    return [layer for layer in unique((model, *model.submodules)) if is_batch_norm(layer)]
+
+
+def set_momentum(model, momentum: float) -> None:
+    """Momentum of the moving statistics of every batch norm within `model`; before its training step is traced."""
+    for layer in batch_norms(model):
+        layer.momentum = momentum
+
+
 def batch_norm_variables(model) -> list[tf.Variable]:
     """All variables (gamma, beta, statistics) of every batch norm within `model`, nested ones included."""
-    layers = [layer for layer in (model, *model.submodules) if is_batch_norm(layer)]
-    return unique([variable for layer in layers for variable in layer.variables])
+    return unique([variable for layer in batch_norms(model) for variable in layer.variables])
 
 
 def decayed_variables(model) -> list[tf.Variable]:
@@ -30,6 +40,6 @@ def averaged_variables(model) -> list[tf.Variable]:
     return unique([*model.trainable_variables, *statistics])
 
 
-def unique(variables) -> list[tf.Variable]:
-    """`variables` without repeats, in order."""
-    return list({id(variable): variable for variable in variables}.values())
+def unique(things) -> list:
+    """`things` without repeats, in order."""
+    return list({id(thing): thing for thing in things}.values())

@@ -7,9 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 import tensorflow as tf
 
 from autonl_tf.engine.averages import MovingAverages
+from autonl_tf.engine.guard import Guard, Verdict
 from autonl_tf.engine.names import by_name, name_of
 
 Metrics = dict[str, tuple[float, float]]
+
+# What a train function reports beside its metrics, in the order of its replicas' results.
+TROUBLES = ("non_finite_loss", "non_finite_gradient")
 
 
 class Learner(tf.Module):
@@ -21,7 +25,8 @@ class Learner(tf.Module):
         trainable variable of the model, each once. Optimizers count their own steps, equal to `step`, and
         read their learning-rate schedules by that.
       averages: moving averages to update at every step, or None.
-      state: further variables that belong to the run (a search's multiplier), by name; checkpointed.
+      state: further variables that belong to the run (a search's multiplier), by name; checkpointed, as is the guard's.
+      guard: clips, scales the loss, skips updates; None: none of it.
 
     Raises:
       ValueError: a trainable variable in no group or in two, or two variables of one name.
@@ -33,13 +38,15 @@ class Learner(tf.Module):
         groups: Sequence[tuple],
         averages: MovingAverages | None = None,
         state: Mapping[str, tf.Variable] | None = None,
+        guard: Guard | None = None,
     ):
         super().__init__(name="learner")
         self.model = model
         self.optimizers = [optimizer for optimizer, _ in groups]
         self.grouped = [list(variables) for _, variables in groups]
         self.averages = averages
-        self.state = dict(state or {})
+        self.guard = guard or Guard()
+        self.state = {**(state or {}), **self.guard.state}
         self.strategy = tf.distribute.get_strategy()
         # Every replica counts for itself, as with the averages: no communication.
         self.step = tf.Variable(
@@ -69,10 +76,30 @@ class Learner(tf.Module):
         """Every variable an optimizer moves, group by group."""
         return [variable for variables in self.grouped for variable in variables]
 
+    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
+        """One update of every group, in replica context; `gradients` of `moved_variables`, summed over replicas."""
+        rest = iter(gradients)
+        for optimizer, variables in zip(self.optimizers, self.grouped, strict=True):
+            pairs = [(next(rest), variable) for variable in variables]
+            optimizer.apply_gradients(pairs, skip_gradients_aggregation=True)
+
+    def pass_over(self) -> None:
+        """In the place of an update: optimizers' counts, and so their learning rates, keep up with the step."""
+        for optimizer in self.optimizers:
+            optimizer.iterations.assign_add(1)
+
     @property
     def current_step(self) -> int:
         """How many updates have been made."""
-        return int(self.strategy.experimental_local_results(self.step)[0].numpy())
+        return self._first(self.step)
+
+    @property
+    def skipped_updates(self) -> int:
+        """How many updates were left out for numbers that were not finite."""
+        return self._first(self.guard.skipped)
+
+    def _first(self, variable: tf.Variable) -> int:
+        return int(self.strategy.experimental_local_results(variable)[0].numpy())
 
     def names_not_finite(self) -> list[str]:
         """The names of model variables, averages and state that hold an inf or a NaN in this process."""
@@ -118,31 +145,33 @@ class TrainFunction:
 
     def _loop(self, iterator, first_step, num_steps):
         total = tf.zeros([self._length])
-        bad_step = tf.constant(-1, tf.int64)
+        first_bad = tf.fill([len(TROUBLES)], tf.constant(-1, tf.int64))
         for index in tf.range(num_steps):
             values = self._one_step(iterator)
             total += values
-            if bad_step < 0 and not tf.math.is_finite(values[0]):
-                bad_step = first_step + index
-        return total, bad_step
+            bad = values[: len(TROUBLES)] > 0
+            first_bad = tf.where((first_bad < 0) & bad, first_step + index, first_bad)
+        return total, first_bad
 
     def __call__(self, iterator, num_steps: int) -> Metrics:
         """Runs `num_steps` steps on the device; returns name -> (sum, weight) over replicas and steps.
 
-        `loss` weighs one a step. If a loss was not finite, `non_finite_step` is there too: (step, 1), the
-        number from 1 of the first such step of this call.
+        `loss` weighs one for every step whose loss counts. Where a loss, or a finite one's gradient, was not finite,
+        `non_finite_loss` or `non_finite_gradient` is there too: (the number from 1 of the first such step of this
+        call, how many there were).
         """
         if self._length is None:
             self._length = int(self._one_step.get_concrete_function(iterator).output_shapes[0])
         first = self._learner.current_step + 1
-        total, bad_step = self._steps(iterator, tf.constant(first, tf.int64), tf.constant(num_steps, tf.int64))
-        total = total.numpy()
+        total, first_bad = self._steps(iterator, tf.constant(first, tf.int64), tf.constant(num_steps, tf.int64))
+        replicas = self._strategy.num_replicas_in_sync
+        bad_steps, totals = total.numpy()[: len(TROUBLES)] / replicas, total.numpy()[len(TROUBLES) :]
         count = len(self._names)
-        metrics = {"loss": (float(total[0]), float(num_steps))}
-        for index, name in enumerate(self._names):
-            metrics[name] = (float(total[1 + index]), float(total[1 + count + index]))
-        if int(bad_step) >= 0:
-            metrics["non_finite_step"] = (float(bad_step), 1.0)
+        metrics = {name: (float(totals[index]), float(totals[count + index])) for index, name in enumerate(self._names)}
+        metrics["loss"] = (metrics["loss"][0], metrics["loss"][1] / replicas)
+        for name, step, steps in zip(TROUBLES, first_bad.numpy(), bad_steps, strict=True):
+            if step >= 0:
+                metrics[name] = (float(step), float(steps))
         return metrics
 
 
@@ -163,44 +192,61 @@ def make_train_function(
         before the moving averages (see `update_variable`).
       jit_compile: compiles a replica's step with XLA; one device (or TPU, where it is so anyway).
 
-    Metrics of the objective are joined by `loss` and the `learning_rate` of each group (`learning_rate_1`,
-    ...).
+    Metrics of the objective are joined by `loss`, the `learning_rate` of each group (`learning_rate_1`, ...), the
+    `gradient_norm` before clipping and, where the loss is scaled, `loss_scale`. Where updates may be skipped, values
+    that are not finite do not count.
 
     Raises:
       ValueError: while tracing, when the loss does not depend on a variable some optimizer moves.
     """
-    variables = learner.moved_variables
+    variables, guard = learner.moved_variables, learner.guard
     names: list[str] = []
 
     def replica_step(images, labels):
         step = learner.step.read_value()
+        kept = guard.keep(learner.model)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             loss, metrics = objective(images, labels, step)
-        gradients = tape.gradient(loss, variables)
+            scaled = guard.scaled(loss)
+        gradients = tape.gradient(scaled, variables)
         unmoved = [name_of(v) for v, g in zip(variables, gradients, strict=True) if g is None]
         if unmoved:
             raise ValueError(f"the objective does not depend on these trainable variables: {unmoved}")
-        metrics = {**metrics, **_apply(learner, gradients)}
+        verdict = guard.update(loss, gradients, learner.apply, learner.pass_over, kept)
         after = learner.step.assign_add(1, read_value=True)
         if after_update is not None:
             after_update(after)
         if learner.averages is not None:
             learner.averages.update(after)
+        metrics = {"loss": (loss, 1.0), **metrics, **_of_update(learner, verdict)}
+        if guard.may_skip:
+            metrics = _counted(metrics, verdict)
+        if guard.scale_loss:
+            metrics["loss_scale"] = (guard.scale.read_value(), 1.0)
         names[:] = list(metrics)
-        sums = [tf.cast(total, tf.float32) for total, _ in metrics.values()]
-        weights = [tf.cast(weight, tf.float32) for _, weight in metrics.values()]
-        return tf.stack([tf.cast(loss, tf.float32), *sums, *weights])  # [1 + 2 * metrics]
+        sums, weights = zip(*metrics.values(), strict=True)
+        values = [verdict.bad_loss, verdict.bad_gradient, *sums, *weights]
+        return tf.stack([tf.cast(value, tf.float32) for value in values])  # [troubles + 2 * metrics]
 
     step_function = tf.function(replica_step, jit_compile=True) if jit_compile else replica_step
     return TrainFunction(strategy, learner, step_function, names)
 
 
-def _apply(learner: Learner, gradients) -> Metrics:
-    rates, start = {}, 0
-    for index, (optimizer, variables) in enumerate(zip(learner.optimizers, learner.grouped, strict=True)):
-        mine = gradients[start : start + len(variables)]
-        start += len(variables)
-        optimizer.apply_gradients(zip(mine, variables, strict=True))
-        rates[f"learning_rate_{index}" if index else "learning_rate"] = (optimizer.learning_rate, 1.0)
-    return rates
+def _of_update(learner: Learner, verdict: Verdict) -> Metrics:
+    rates = {
+        f"learning_rate_{index}" if index else "learning_rate": (optimizer.learning_rate, 1.0)
+        for index, optimizer in enumerate(learner.optimizers)
+    }
+    return {**rates, "gradient_norm": (verdict.norm, 1.0)}
+
+
+def _counted(metrics: Metrics, verdict: Verdict) -> Metrics:
+    """`metrics` without those that are not finite: one step that was skipped would spoil the loop's means."""
+    whole = {"loss": ~verdict.bad_loss}  # every replica's share of it counts, or none
+    return {
+        name: tuple(
+            tf.where(whole.get(name, tf.math.is_finite(pair[0])), tf.cast(part, tf.float32), 0.0) for part in pair
+        )
+        for name, pair in metrics.items()
+    }

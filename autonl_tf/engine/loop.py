@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from autonl_tf.engine.checkpoints import Checkpoints
-from autonl_tf.engine.learner import Learner, Metrics
+from autonl_tf.engine.learner import TROUBLES, Learner, Metrics
 from autonl_tf.engine.runlog import RunLog
 from autonl_tf.errors import UserError
 
@@ -66,6 +67,7 @@ def run_training(
     evaluate: Callable[[], dict[str, float]] | None = None,
     evaluate_every: int | None = None,
     save_every: int,
+    max_skipped: int = 0,
     on_loop: Callable[[int, dict[str, float]], dict[str, float] | None] | None = None,
 ) -> TrainingResult:
     """Trains up to `total_steps`, from the newest checkpoint if there is one.
@@ -78,12 +80,13 @@ def run_training(
       evaluate: scores the model, and swaps the averages in itself if they are to be scored; called every
         `evaluate_every` steps and at the end. Its `top1` decides on the best copy.
       save_every: steps between checkpoints; one is saved at the end too.
+      max_skipped: where the learner's guard skips updates: how many it may before the run stops.
       on_loop: `(step, mean values of the loop)`, after every loop, before its line is logged and before any
         save; may assign to the learner's state, and returns further values to log, or None.
 
     Raises:
-      UserError: a loss that is not finite, a checkpoint that cannot be saved, periods out of range, or a run
-        directory that is further than `total_steps`.
+      UserError: a loss or gradient that is not finite (more than `max_skipped` of them), a checkpoint that cannot
+        be saved, periods out of range, or a run directory that is further than `total_steps`.
       Preempted: SIGTERM came (to any process of a cluster); saved, exit code 42.
     """
     if min(total_steps, steps_per_loop, save_every) < 1 or (evaluate is not None and not (evaluate_every or 0) > 0):
@@ -101,7 +104,7 @@ def run_training(
             iterator = make_batches(start) if start < total_steps else None
             while step < total_steps:
                 stop = rhythm.next_stop(step)
-                _train(learner, train_function, iterator, step, stop, log, checkpoints, on_loop)
+                _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped, on_loop)
                 step = stop
                 if rhythm.due(rhythm.evaluate, step):
                     validation = _evaluate(evaluate, step, log, checkpoints)
@@ -116,25 +119,40 @@ def run_training(
     return TrainingResult(step, start, validation, checkpoints.best)
 
 
-def _train(learner, train_function, iterator, step, stop, log, checkpoints, on_loop) -> None:
+def _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped, on_loop) -> None:
     began = time.monotonic()
     metrics = train_function(iterator, stop - step)
     seconds = time.monotonic() - began
-    bad = metrics.pop("non_finite_step", None)
-    if bad is not None:
-        raise UserError(
-            f"the loss is not finite at step {int(bad[0])}; "
-            f"the last good checkpoint is {checkpoints.latest or 'none'}; a lower learning rate, a longer "
-            "warm-up or a larger batch may help: start again in another run directory with such settings"
-        )
+    _check_finite(learner, metrics, checkpoints, log, max_skipped)
     if learner.current_step != stop:
         raise RuntimeError(f"the train function went to step {learner.current_step}, not {stop}")
-    values = {name: total / weight for name, (total, weight) in metrics.items() if weight}
+    values = {name: total / weight if weight else math.nan for name, (total, weight) in metrics.items()}
     if on_loop is not None:
         values.update(on_loop(stop, dict(values)) or {})
     log.write("train", stop, values)
     shown = {name: values[name] for name in ("cross_entropy", "top1", "macs") if name in values}
     log.progress(stop, seconds, stop - step, shown)
+
+
+def _check_finite(learner, metrics, checkpoints, log, max_skipped) -> None:
+    """Stops at numbers that were not finite, or tells of updates that were skipped for them."""
+    found = {name: metrics.pop(name) for name in TROUBLES if name in metrics}
+    if learner.guard.skip:
+        metrics["skipped_updates"] = (float(learner.skipped_updates), 1.0)
+    if not found:
+        return
+    name = min(found, key=lambda name: found[name][0])
+    what = f"the {name.removeprefix('non_finite_')} is not finite at step {int(found[name][0])}"
+    advice = (
+        f"the last good checkpoint is {checkpoints.latest or 'none'}; a lower learning rate, a longer warm-up, "
+        "--clip_gradient_norm or a larger batch may help: start again in another run directory with such settings"
+    )
+    if not learner.guard.skip:
+        raise UserError(f"{what}; {advice}, or go on in this one with --on_nan=skip")
+    total = learner.skipped_updates
+    if total > max_skipped:
+        raise UserError(f"{what}: {total} updates skipped, more than --max_skipped_updates={max_skipped}; {advice}")
+    log.message(f"{what}: update skipped ({total} so far, --max_skipped_updates={max_skipped})")
 
 
 def _evaluate(evaluate, step, log, checkpoints) -> dict[str, float]:

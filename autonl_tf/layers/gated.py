@@ -14,32 +14,35 @@ import tf_keras as keras
 from autonl_tf.layers.gates import option_weights, part_mask
 from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev, light_nl_depthwise
 from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, flatten_positions, subsample
+from autonl_tf.layers.precision import wide_dtype
 
 
 @keras.saving.register_keras_serializable("autonl")
 class GatedBatchNormalization(keras.layers.Layer):
     """Batch norm of [B, H, W, C] whose gamma and beta are multiplied by a mask, [C] or a scalar.
 
-    Momentum 0.99, epsilon 1e-3. `is_batch_norm` tells weight decay to leave it alone.
+    Epsilon 1e-3. Parameters and statistics are float32 whatever the compute type. `is_batch_norm` tells weight decay
+    to leave it alone.
     """
 
     is_batch_norm = True
 
-    def __init__(self, gamma_initializer: str = "ones", **kwargs):
+    def __init__(self, gamma_initializer: str = "ones", momentum: float = BN_MOMENTUM, **kwargs):
         super().__init__(**kwargs)
-        self.gamma_initializer = gamma_initializer
+        self.gamma_initializer, self.momentum = gamma_initializer, momentum
 
     def build(self, input_shape):
-        shape = [input_shape[-1]]
+        wide = {"shape": [input_shape[-1]], "dtype": wide_dtype(self.dtype_policy), "experimental_autocast": False}
         local = {
+            **wide,
             "trainable": False,
             "synchronization": tf.VariableSynchronization.ON_READ,
             "aggregation": tf.VariableAggregation.MEAN,
         }
-        self.gamma = self.add_weight(name="gamma", shape=shape, initializer=self.gamma_initializer)
-        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
-        self.moving_mean = self.add_weight(name="moving_mean", shape=shape, initializer="zeros", **local)
-        self.moving_variance = self.add_weight(name="moving_variance", shape=shape, initializer="ones", **local)
+        self.gamma = self.add_weight(name="gamma", initializer=self.gamma_initializer, **wide)
+        self.beta = self.add_weight(name="beta", initializer="zeros", **wide)
+        self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **local)
+        self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **local)
         self.built = True
 
     def call(self, inputs, mask=1.0, training=None):
@@ -49,12 +52,12 @@ class GatedBatchNormalization(keras.layers.Layer):
                 inputs, scale, offset, self.moving_mean, self.moving_variance, BN_EPSILON, is_training=False
             )[0]
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, scale, offset, epsilon=BN_EPSILON)
-        self.moving_mean.assign_sub((self.moving_mean - mean) * (1 - BN_MOMENTUM))
-        self.moving_variance.assign_sub((self.moving_variance - variance) * (1 - BN_MOMENTUM))
+        self.moving_mean.assign_sub((self.moving_mean - mean) * (1 - self.momentum))
+        self.moving_variance.assign_sub((self.moving_variance - variance) * (1 - self.momentum))
         return outputs
 
     def get_config(self):
-        return {**super().get_config(), "gamma_initializer": self.gamma_initializer}
+        return {**super().get_config(), "gamma_initializer": self.gamma_initializer, "momentum": self.momentum}
 
 
 @keras.saving.register_keras_serializable("autonl")
@@ -117,7 +120,8 @@ class GatedLightNL(keras.layers.Layer):
         stride s: ||K_s / n_s - K_1 / n_1||_F / ||K_1 / n_1||_F, n positions
 
     Each is averaged over the batch; no gradient flows through them. They are relative, so that thresholds on them mean
-    the same in every block. A stride's can exceed 1. Source: the paper, section 3.2, in product form.
+    the same in every block. A stride's can exceed 1. All of it is float32 whatever the compute type. Source: the
+    paper, section 3.2, in product form.
 
     Args:
       filters: candidates for theta's channels, ascending.
@@ -139,16 +143,21 @@ class GatedLightNL(keras.layers.Layer):
 
     def build(self, input_shape):
         channels = input_shape[-1]
+        wide = wide_dtype(self.dtype_policy)
         self.depthwise_kernel = self.add_weight(
-            name="depthwise_kernel", shape=[3, 3, channels, 1], initializer=light_nl_depthwise()
+            name="depthwise_kernel",
+            shape=[3, 3, channels, 1],
+            initializer=light_nl_depthwise(),
+            dtype=wide,
+            experimental_autocast=False,
         )
-        self.bn = GatedBatchNormalization("zeros", name="bn", dtype=self.dtype_policy)
+        self.bn = GatedBatchNormalization("zeros", name="bn", dtype=wide)
         with tf.name_scope(self.bn.name):
             self.bn.build(input_shape)
         self.built = True
 
     def call(self, inputs, place, ratio_gates, stride_gates, training=None):
-        x = tf.cast(inputs, tf.float32)
+        x = tf.cast(inputs, self.depthwise_kernel.dtype)
         widest = self.filters[-1]
         theta = flatten_positions(x[..., :widest])
         contexts, positions = [], []
@@ -159,10 +168,8 @@ class GatedLightNL(keras.layers.Layer):
         context = sum(w * k for w, k in zip(option_weights(stride_gates), contexts, strict=True))
         y = tf.matmul(theta * part_mask(self.parts, ratio_gates), context)
         y = tf.reshape(y, [-1, *x.shape[1:]]) * (1.0 / theta.shape[1])
-        y = tf.nn.depthwise_conv2d(
-            tf.cast(y, inputs.dtype), tf.cast(self.depthwise_kernel, inputs.dtype), [1] * 4, "SAME"
-        )
-        outputs = inputs + self.bn(y, place, training=training)
+        y = tf.nn.depthwise_conv2d(y, self.depthwise_kernel, [1] * 4, "SAME")
+        outputs = inputs + tf.cast(self.bn(y, place, training=training), inputs.dtype)
         if not training:
             return outputs, None
         return outputs, self._distances([tf.stop_gradient(k) for k in contexts], positions)

@@ -17,6 +17,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.layers.initializers import light_nl_depthwise
+from autonl_tf.layers.precision import wide_dtype
 
 BN_MOMENTUM = 0.99
 BN_EPSILON = 1e-3
@@ -52,7 +53,8 @@ class LightNLProduct(keras.layers.Layer):
 
     It is associated at build time, on static H and W, whichever way the release counts as cheaper: with
     n' = (H // s) * (W // s), (theta phi^T) g when H*W*n'*C*(1 + ratio) < H*W*C^2*ratio + n'*C^2*ratio.
-    Products and sums run in float32 whatever the compute type, since y is cubic in x.
+    Products and sums run in float32 at least, whatever the compute type, since y is cubic in x. A layer of type
+    float32 also gives y in float32, which is how `light_nl_layers` makes it under mixed precision.
 
     Args:
       ratio: c = int(C * ratio) channels in theta and phi; above 0, at most 1.
@@ -83,7 +85,7 @@ class LightNLProduct(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs):
-        x = tf.cast(inputs, tf.float32)
+        x = tf.cast(inputs, wide_dtype(self.dtype_policy))
         _, height, width, _ = x.shape
         theta = flatten_positions(x[..., : self.reduced])
         g = flatten_positions(subsample(x, self.stride))
@@ -99,22 +101,27 @@ class LightNLProduct(keras.layers.Layer):
         return {**super().get_config(), "ratio": self.ratio, "stride": self.stride}
 
 
-def light_nl_layers(ratio: float, stride: int, prefix: str = "") -> list[keras.layers.Layer]:
+def light_nl_layers(
+    ratio: float, stride: int, prefix: str = "", policy: keras.mixed_precision.Policy | None = None
+) -> list[keras.layers.Layer]:
     """The chain of layers whose output LightNL adds to its input: product, 3x3 depthwise, batch norm with gamma zero.
 
     Kept apart, rather than in one layer, so that quantization takes the depthwise and the batch norm as it knows them.
+    Under a mixed policy (default: the global one) the whole chain computes in float32.
     """
+    dtype = wide_dtype(policy)
     return [
-        LightNLProduct(ratio, stride, name=f"{prefix}product"),
+        LightNLProduct(ratio, stride, name=f"{prefix}product", dtype=dtype),
         keras.layers.DepthwiseConv2D(
             3,
             padding="same",
             use_bias=False,
             depthwise_initializer=light_nl_depthwise(),
             name=f"{prefix}depthwise",
+            dtype=dtype,
         ),
         keras.layers.BatchNormalization(
-            momentum=BN_MOMENTUM, epsilon=BN_EPSILON, gamma_initializer="zeros", name=f"{prefix}bn"
+            momentum=BN_MOMENTUM, epsilon=BN_EPSILON, gamma_initializer="zeros", name=f"{prefix}bn", dtype=dtype
         ),
     ]
 
@@ -136,10 +143,10 @@ class LightNL(keras.layers.Layer):
     def __init__(self, ratio: float = 0.25, stride: int = 1, **kwargs):
         super().__init__(**kwargs)
         self.ratio, self.stride = ratio, stride
-        self.product, self.depthwise, self.bn = light_nl_layers(ratio, stride)
+        self.product, self.depthwise, self.bn = light_nl_layers(ratio, stride, policy=self.dtype_policy)
 
     def call(self, inputs, training=None):
-        return inputs + self.bn(self.depthwise(self.product(inputs)), training=training)
+        return inputs + tf.cast(self.bn(self.depthwise(self.product(inputs)), training=training), inputs.dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape

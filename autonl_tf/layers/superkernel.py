@@ -60,8 +60,12 @@ class SuperkernelDepthwiseConv2D(keras.layers.Layer):
 
     def build(self, input_shape):
         side = self.kernel_sizes[-1]
+        # Masked as it is stored, then cast to the compute type.
         self.depthwise_kernel = self.add_weight(
-            name="depthwise_kernel", shape=[side, side, input_shape[-1], 1], initializer=FanOutNormal()
+            name="depthwise_kernel",
+            shape=[side, side, input_shape[-1], 1],
+            initializer=FanOutNormal(),
+            experimental_autocast=False,
         )
         self.built = True
 

@@ -7,14 +7,16 @@ import json
 from autonl_tf.config import Config
 from autonl_tf.engine.evaluate import evaluate
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
+from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, wiring
 
 
 def run(config: Config) -> None:
-    """Prints the scores; with `--output=json` one object: checkpoint, step, averages, top1, top5, loss, count."""
+    """Prints the scores, last the line that the release prints last; with `--output=json` one object: checkpoint, step,
+    averages, top1, top5, loss, count."""
     strategy = wiring.devices(config)
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
-    with strategy.scope():
+    with strategy.scope(), precision_scope(config.run.precision):
         network = checkpointed.load(config)
     dataset = wiring.dataset_of(config)
     checkpointed.check_classes(network.loaded.prefix, dataset)
@@ -30,5 +32,15 @@ def run(config: Config) -> None:
     else:
         print(
             f"top-1 {scores['top1']:.4%}  top-5 {scores['top5']:.4%}  loss {scores['loss']:.4f}  "
-            f"on {scores['count']} images of {dataset.name}"
+            f"on {scores['count']} images of {dataset.name}\n"
+            f"{official_line(scores)}"
         )
+
+
+def official_line(scores: dict[str, float]) -> str:
+    """The figures of the release's last line: images counted of images there are, top-1 and top-5 in percent.
+
+    `Evaluator` refuses a count that is not the split's, so that both numbers are one.
+    """
+    count = scores["count"]
+    return f"Test: [{count}/{count}]  Prec@1 {100 * scores['top1']:.1f}  Prec@5 {100 * scores['top5']:.1f}"

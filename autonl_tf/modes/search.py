@@ -16,6 +16,7 @@ from autonl_tf.arch.cost import network_cost
 from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
+from autonl_tf.engine.batch_norm import set_momentum
 from autonl_tf.engine.checkpoints import Checkpoints
 from autonl_tf.engine.files import write_json, write_text
 from autonl_tf.engine.learner import Learner, make_train_function
@@ -23,6 +24,7 @@ from autonl_tf.engine.loop import run_training
 from autonl_tf.engine.runlog import read_records
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.errors import UserError
+from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import wiring
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
@@ -73,6 +75,7 @@ def run(config: Config) -> None:
             log=wiring.run_log(config, strategy, length),
             checkpoints=Checkpoints(directory.path, learner, wiring.say),
             save_every=config.fit.save_every_steps,
+            max_skipped=config.fit.max_skipped_updates,
         )
         if is_chief(strategy):
             _write(config, directory.path, supernet, schedule, image_size, dataset.num_classes)
@@ -116,7 +119,7 @@ def _learner(
     length: wiring.Length,
     schedule: SearchSchedule,
 ) -> Learner:
-    with strategy.scope():
+    with strategy.scope(), precision_scope(config.run.precision):
         supernet = Supernet(
             space,
             image_size=image_size,
@@ -124,9 +127,10 @@ def _learner(
             dropout_rate=config.network.dropout_rate,
             name="supernet",
         )
+        set_momentum(supernet, config.fit.batch_norm_momentum)
         groups = optimizer_groups(supernet, wiring.weights_optimizer(config, length), schedule)
         # No moving averages of the weights: decisions have averages of their own, and weights are trained anew.
-        return Learner(supernet, groups)
+        return Learner(supernet, groups, guard=wiring.guard(config))
 
 
 def _write(

@@ -12,15 +12,17 @@ from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine.averages import MovingAverages
-from autonl_tf.engine.batch_norm import averaged_variables
+from autonl_tf.engine.batch_norm import averaged_variables, set_momentum
 from autonl_tf.engine.checkpoints import Checkpoints, steps_saved
 from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.learner import Learner, make_train_function
 from autonl_tf.engine.loop import TrainingResult, run_training
 from autonl_tf.engine.objectives import classification_objective
+from autonl_tf.engine.recalibrate import Recalibration
 from autonl_tf.engine.runlog import read_records
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.engine.weights import load_weights, write_model_json
+from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, wiring
 from autonl_tf.networks.network import build_network
 
@@ -66,15 +68,23 @@ def run(config: Config) -> None:
         evaluator = Evaluator(strategy, learner.model)
         batches = wiring.evaluation_input(config, strategy, dataset, image_size, padding)
 
+        make_batches = wiring.training_input(config, strategy, dataset)
+        measure = None
+        if config.fit.recalibrate_batches:
+            here = lambda: make_batches(learner.current_step)  # noqa: E731
+            measure = Recalibration(strategy, learner.model, here, config.fit.recalibrate_batches)
+
         def evaluate():
             with learner.averages.swapped_in():
+                if measure is not None:
+                    measure()
                 return evaluator(batches, dataset.size("validation"))
 
         outcome = run_training(
             strategy,
             learner,
             make_train_function(strategy, learner, objective),
-            wiring.training_input(config, strategy, dataset),
+            make_batches,
             total_steps=length.steps,
             steps_per_loop=config.fit.steps_per_loop,
             log=wiring.run_log(config, strategy, length),
@@ -82,6 +92,7 @@ def run(config: Config) -> None:
             evaluate=evaluate,
             evaluate_every=length.steps_of(config.fit.eval_every_epochs),
             save_every=config.fit.save_every_steps,
+            max_skipped=config.fit.max_skipped_updates,
         )
         if is_chief(strategy):
             _tell(config, directory.path, outcome)
@@ -94,7 +105,7 @@ def _learner(
     dataset: ImageDataset,
     length: wiring.Length,
 ) -> Learner:
-    with strategy.scope():
+    with strategy.scope(), precision_scope(config.run.precision):
         model = build_network(
             spec,
             image_size=config.network.input_image_size,
@@ -102,13 +113,15 @@ def _learner(
             depth_multiplier=config.network.depth_multiplier,
             dropout_rate=config.network.dropout_rate,
         )
+        set_momentum(model, config.fit.batch_norm_momentum)
         # A run that has a checkpoint of its own goes on from that.
         if config.run.init_checkpoint and not steps_saved(pathlib.Path(config.run.model_dir) / "checkpoints"):
             checkpointed.check_classes(config.run.init_checkpoint, dataset)
             loaded = load_weights(config.run.init_checkpoint, model, config.run.use_averages)
             wiring.say(f"started from {loaded.prefix} ({'averages' if loaded.averages else 'plain variables'})")
         averages = MovingAverages(averaged_variables(model), config.fit.moving_average_decay)
-        return Learner(model, [(wiring.weights_optimizer(config, length), model.trainable_variables)], averages)
+        groups = [(wiring.weights_optimizer(config, length), model.trainable_variables)]
+        return Learner(model, groups, averages, guard=wiring.guard(config))
 
 
 def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> None:

@@ -18,6 +18,7 @@ from autonl_tf.data import images
 from autonl_tf.data.batches import eval_batches, train_batches
 from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.engine import rundir
+from autonl_tf.engine.guard import Guard
 from autonl_tf.engine.inputs import distribute
 from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.engine.runlog import RunLog
@@ -31,6 +32,7 @@ DEFAULT_LR_WARMUP = {"search": 0.0, "train": 5.0}
 # What may change between two starts of one run: where and on what devices it runs, and how often it saves. (Another
 # number of devices splits the same batches differently: batch norm and dropout, per replica, then differ.)
 _FREE = {"model_dir", "eval_batch_size", "strategy", "tpu", "tpu_zone", "gcp_project", "save_every_steps", "data_dir"}
+_FREE |= {"on_nan", "max_skipped_updates"}  # a run that has stopped may go on by skipping
 
 
 def devices(config: Config) -> tf.distribute.Strategy:
@@ -154,16 +156,25 @@ def length_of(config: Config, dataset: ImageDataset) -> Length:
 
 
 def weights_optimizer(config: Config, length: Length) -> TF1RMSprop:
-    """The recipe's RMSProp with its schedule, the peak rate scaled with the batch."""
-    fit = config.fit
+    """The recipe's RMSProp with its schedule, the peak rate scaled with the batch unless told otherwise."""
+    fit, peak = config.fit, config.fit.base_learning_rate
+    if fit.scale_learning_rate:
+        peak = scale_learning_rate(peak, config.data.train_batch_size)
     rate = WarmupStaircase(
-        scale_learning_rate(fit.base_learning_rate, config.data.train_batch_size),
+        peak,
         length.steps_per_epoch,
         fit.lr_warmup_epochs,
         fit.lr_decay_epochs,
         fit.lr_decay_rate,
     )
-    return TF1RMSprop(rate, momentum=fit.momentum)
+    return TF1RMSprop(rate, rho=fit.rmsprop_decay, momentum=fit.momentum, epsilon=fit.rmsprop_epsilon)
+
+
+def guard(config: Config) -> Guard:
+    """What is done about gradients that are long or not finite; within the strategy's scope."""
+    fit = config.fit
+    scale_loss = config.run.precision == "float16"
+    return Guard(clip_norm=fit.clip_gradient_norm, skip=fit.on_nan == "skip", scale_loss=scale_loss)
 
 
 def training_input(config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset):

@@ -132,10 +132,15 @@ class Supernet(keras.Model):
             "shape": [len(self.table)],
             "trainable": False,
             "dtype": tf.float32,
+            "experimental_autocast": False,
             "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
         }
         self.thresholds = self.add_weight(
-            name="thresholds", shape=[len(self.table)], initializer="zeros", dtype=tf.float32
+            name="thresholds",
+            shape=[len(self.table)],
+            initializer="zeros",
+            dtype=tf.float32,
+            experimental_autocast=False,
         )
         self.margins = self.add_weight(name="margins", initializer="ones", **state)
         self.distances = self.add_weight(name="distances", initializer="ones", **state)

@@ -25,6 +25,7 @@ from autonl_tf.engine import (
     averages,
     batch_norm,
     evaluate,
+    guard,
     inputs,
     learner,
     loop,
@@ -58,15 +59,21 @@ def make_model(with_batch_norm: bool = True, classes: int = CLASSES) -> keras.Mo
     return keras.Model(image, keras.layers.Dense(classes, name="logits")(x))
 
 
-def train_dataset(start_step: int = 0, batch: int = BATCH) -> tf.data.Dataset:
-    """Endless batches of a shuffled order that depends on the epoch alone, from `start_step` on."""
+def train_dataset(start_step: int = 0, batch: int = BATCH, bad_steps=(), bad_value=np.nan) -> tf.data.Dataset:
+    """Endless batches of a shuffled order that depends on the epoch alone, from `start_step` on. The first image of
+    each of `bad_steps` (counted from 1) is `bad_value`."""
     images, labels = data()
+    bad_steps = tf.constant(bad_steps, tf.int64)
 
     def rows(step):
         first = step * batch + tf.range(batch, dtype=tf.int64)
         epoch, place = first // EXAMPLES, first % EXAMPLES
         picked = (place * 7 + epoch * 3) % EXAMPLES
-        return tf.gather(images, picked), tf.gather(labels, picked)
+        bad = tf.reduce_any(step + 1 == bad_steps) & (tf.range(batch) == 0)
+        chosen = tf.where(
+            bad[:, tf.newaxis, tf.newaxis, tf.newaxis], tf.constant(bad_value, images.dtype), tf.gather(images, picked)
+        )
+        return chosen, tf.gather(labels, picked)
 
     return tf.data.Dataset.counter(start_step, 1, dtype=tf.int64).map(rows)
 
@@ -88,14 +95,14 @@ def shard_rows(dataset: tf.data.Dataset, shard: int, shards: int) -> tf.data.Dat
 class Run:
     """Model, learner, train function and evaluation under a strategy."""
 
-    def __init__(self, strategy=None, *, with_batch_norm=True, jit_compile=False, rate=0.05):
+    def __init__(self, strategy=None, *, with_batch_norm=True, jit_compile=False, rate=0.05, **guarded):
         self.strategy = strategy or strategies.make_strategy("cpu")
         with self.strategy.scope():
             self.model = make_model(with_batch_norm)
             self.averages = averages.MovingAverages(batch_norm.averaged_variables(self.model), 0.9)
             schedule = schedules.WarmupStaircase(rate, EXAMPLES / BATCH, 1.0, decay_epochs=1.0)
             group = (optimizer.TF1RMSprop(schedule), self.model.trainable_variables)
-            self.learner = learner.Learner(self.model, [group], self.averages)
+            self.learner = learner.Learner(self.model, [group], self.averages, guard=guard.Guard(**guarded))
         objective = objectives.classification_objective(
             self.model,
             global_batch_size=BATCH,
@@ -106,8 +113,11 @@ class Run:
         self.train = learner.make_train_function(self.strategy, self.learner, objective, jit_compile=jit_compile)
         self.evaluator = evaluate.Evaluator(self.strategy, self.model)
 
-    def batches(self, start_step=0):
-        return iter(inputs.distribute(self.strategy, lambda *shard: shard_rows(train_dataset(start_step), *shard)))
+    def batches(self, start_step=0, **bad):
+        def pipeline(*shard):
+            return shard_rows(train_dataset(start_step, **bad), *shard)
+
+        return iter(inputs.distribute(self.strategy, pipeline))
 
     def evaluate(self) -> dict[str, float]:
         batches = inputs.distribute(self.strategy, lambda *shard: shard_rows(eval_dataset(), *shard))
@@ -148,21 +158,29 @@ class Run:
         found = {variable.name: variable.numpy() for variable in self.model.variables}
         found.update({f"average {name}": v.numpy() for name, v in self.averages.shadows.items()})
         slots = self.learner.optimizers[0].variables
+        found.update({f"state {name}": np.asarray(v.read_value()) for name, v in self.learner.state.items()})
         found.update({f"slot {index}": np.asarray(v.read_value()) for index, v in enumerate(slots)})
         return found
 
 
 def compare_devices(root: Path) -> None:
-    """plain1, plain2: without batch norm on one and two devices; norm2: with batch norm on two."""
+    """plain1, plain2: without batch norm on one and two devices, and guarded1, guarded2 with all that guards an update
+    and bad images on the first device; norm2: with batch norm on two."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     for name, kind, with_batch_norm in (
         ("plain1", "cpu", False),
         ("plain2", "mirrored", False),
         ("norm2", "mirrored", True),
+        ("guarded1", "cpu", False),
+        ("guarded2", "mirrored", False),
     ):
-        run = Run(strategies.make_strategy(kind), with_batch_norm=with_batch_norm)
-        run.go(root / name)
+        options, guarded = {}, {}
+        if name.startswith("guarded"):
+            guarded = {"clip_norm": 0.1, "skip": True, "scale_loss": True}
+            options = {"max_skipped": 2, "make_batches": lambda start: run.batches(start, bad_steps=[3, 9])}  # noqa: B023
+        run = Run(strategies.make_strategy(kind), with_batch_norm=with_batch_norm, **guarded)
+        run.go(root / name, **options)
         if name == "norm2":
             check_average_of_statistics(run)
         np.savez(root / name / "everything.npz", **run.everything())
