@@ -52,7 +52,7 @@ def usage() -> str:
     lines = [
         "AutoNL: search, train, evaluate and export lightweight non-local networks.",
         "",
-        "  autonl --mode=search|train|eval|predict|export|describe [--flagfile=FILE] [--FLAG=VALUE ...]",
+        "  autonl --mode=search|train|eval|predict|export|convert|describe [--flagfile=FILE] [--FLAG=VALUE ...]",
         "",
         "Settings after --flagfile override it.",
     ]
@@ -90,7 +90,7 @@ def unread_flags(config: Config, flag_values: flags.FlagValues = flags.FLAGS) ->
 def _refuse_without_dataset(config: Config) -> None:
     """Flags that say which images, in an export that is given none."""
     defaults = DataConfig()
-    for name in ("data_dir", "label_file", "skip_corrupt", "validation_fraction"):
+    for name in ("data_dir", "skip_corrupt", "validation_fraction"):
         if getattr(config.data, name) != getattr(defaults, name):
             raise UserError(f"--{name} needs --dataset in --mode=export")
 
@@ -116,6 +116,7 @@ def _check(config: Config) -> None:
         "eval": ("dataset",),
         "predict": ("images",),
         "export": ("export_dir",),
+        "convert": ("init_checkpoint", "model_dir"),
         "describe": ("arch",),
     }
     _require(config, *required[run.mode])

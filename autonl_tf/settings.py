@@ -10,7 +10,7 @@ import dataclasses
 
 from absl import flags
 
-MODES = ("search", "train", "eval", "predict", "export", "describe")
+MODES = ("search", "train", "eval", "predict", "export", "convert", "describe")
 PRECISIONS = ("float32", "bfloat16", "float16")
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 
@@ -25,8 +25,8 @@ def _flag(define, default, text, *, modes, **bounds):
 _ALL = MODES
 _FIT = ("search", "train")
 _DATA = ("search", "train", "eval")
-_MODEL = ("train", "eval", "predict", "export")
-_SIZE = (*_DATA, "predict", "export", "describe")
+_MODEL = ("train", "eval", "predict", "export", "convert")
+_SIZE = (*_DATA, "predict", "export", "convert", "describe")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +37,15 @@ class RunConfig:
     model_dir: str = _flag(
         flags.DEFINE_string,
         None,
-        "Run directory: written by search and train, resumed by running the same command again; read by the others.",
+        "Run directory: written by search and train, resumed by running the same command again; written by convert; "
+        "read by the others.",
         modes=("search", *_MODEL),
     )
     init_checkpoint: str = _flag(
         flags.DEFINE_string,
         None,
-        "Weights to start from or to use: a run directory or a checkpoint's prefix. Default: those in --model_dir.",
+        "Weights to start from or to use: a run directory, a checkpoint's prefix, or the official release's "
+        "(DIR/bestmodel.ckpt or its directory). Default: those in --model_dir.",
         modes=_MODEL,
     )
     use_averages: bool = _flag(
@@ -98,13 +100,15 @@ class NetworkConfig:
     arch: str = _flag(
         flags.DEFINE_string,
         None,
-        "autonl_s, autonl_l, an architecture file or a search's directory. Default, but to train: the checkpoint's.",
+        "autonl_s, autonl_l, an architecture file or a search's directory. Default, but to train: the checkpoint's "
+        "(an official one's: the arch.txt beside it).",
         modes=(*_MODEL, "describe"),
     )
     input_image_size: int = _flag(
         flags.DEFINE_integer,
         None,
-        "Side of the input in pixels. Default: the checkpoint's, else the dataset's, else 224.",
+        "Side of the input in pixels. Default: the checkpoint's (an official one's: 224), else the dataset's, "
+        "else 224.",
         modes=_SIZE,
         lower_bound=8,
         upper_bound=4096,
@@ -112,8 +116,8 @@ class NetworkConfig:
     num_label_classes: int = _flag(
         flags.DEFINE_integer,
         None,
-        "Number of classes. Default: the dataset's; 1000 for describe.",
-        modes=(*_DATA, "predict", "export", "describe"),
+        "Number of classes. Default: the checkpoint's or the dataset's; 1000 for describe.",
+        modes=_SIZE,
         lower_bound=2,
         upper_bound=1_000_000,
     )
@@ -149,7 +153,10 @@ class DataConfig:
         flags.DEFINE_string, None, "Where TFDS (and the built-in set) keeps prepared data.", modes=(*_DATA, "export")
     )
     label_file: str = _flag(
-        flags.DEFINE_string, None, "Class names in label order: the first word of each line.", modes=(*_DATA, "export")
+        flags.DEFINE_string,
+        None,
+        "Class names in label order: the first word of each line.",
+        modes=(*_DATA, "predict", "export", "convert"),
     )
     validation_fraction: float = _flag(
         flags.DEFINE_float,
@@ -176,7 +183,7 @@ class DataConfig:
         flags.DEFINE_integer,
         128,
         "Images at a time in evaluation, over all replicas.",
-        modes=_MODEL,
+        modes=("train", "eval", "predict", "export"),
         lower_bound=1,
     )
     crop_padding: int = _flag(
@@ -184,7 +191,7 @@ class DataConfig:
         None,
         "Evaluation takes the centre size/(size+this) of the shorter side; 0: all of it, for small images. "
         "Default: the checkpoint's, else the release's 32.",
-        modes=(*_FIT, "eval", "predict", "export"),
+        modes=(*_FIT, "eval", "predict", "export", "convert"),
         lower_bound=0,
         upper_bound=4096,
     )

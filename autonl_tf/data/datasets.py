@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from autonl_tf.data import demo, folder, tfds_source, tfrecord
 from autonl_tf.data.corrupt import CorruptExample, find_corrupt
-from autonl_tf.data.labels import new_labels, read_label_file
+from autonl_tf.data.labels import new_labels, numbered, read_label_file
 from autonl_tf.data.splits import IndexedSplit, RecordSplit
 from autonl_tf.errors import UserError
 
@@ -213,7 +213,7 @@ def _open_builder(
 def _open_imagenet(name: str, directory: str, label_names, skip_corrupt: bool) -> ImageDataset:
     shards = tfrecord.list_imagenet_shards(directory)
     # The records hold numbers only; without a label file a class is called by its label.
-    class_names = label_names or tuple(str(label) for label in range(tfrecord.IMAGENET_CLASSES))
+    class_names = label_names or numbered(tfrecord.IMAGENET_CLASSES)
 
     def opener(split: str) -> OpenedSplit:
         return _open_records(name, tfrecord.imagenet_split(shards[split], split, len(class_names)))

@@ -36,6 +36,11 @@ def read_label_file(path: str) -> tuple[str, ...]:
     return tuple(first_line)
 
 
+def numbered(count: int) -> tuple[str, ...]:
+    """Names of classes that have none: "0", "1", ..."""
+    return tuple(str(label) for label in range(count))
+
+
 def new_labels(own_names: Sequence[str], wanted: Sequence[str], source: str, label_file: str) -> list[int]:
     """For each class of a data set, its label in the order `wanted`.
 

@@ -1,12 +1,15 @@
-"""Weights out of a checkpoint into a bare model, without the optimizer that made them."""
+"""Weights out of a checkpoint into a bare model, without the optimizer that made them, and back."""
 
 from __future__ import annotations
 
+import glob
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.checkpoints import fault_of, steps_saved
 from autonl_tf.engine.files import read_json, write_json
 from autonl_tf.engine.names import by_name
@@ -14,13 +17,15 @@ from autonl_tf.errors import UserError
 
 MODEL_JSON = "model.json"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_FILE_SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
+_ACCEPTED = "a run directory, or a prefix such as DIR/best/ckpt-100 or DIR/bestmodel.ckpt"
 
 
 class Loaded(NamedTuple):
-    """Which checkpoint the weights came from, its step, and whether they are the moving averages."""
+    """Which checkpoint the weights came from, its step (None: not stored), whether they are the moving averages."""
 
     prefix: str
-    step: int
+    step: int | None
     averages: bool
 
 
@@ -44,23 +49,26 @@ def read_model_json(path: str | Path) -> dict:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """The prefix that `path` means: a prefix, or a run directory (its best copy if any, else its latest).
+    """The prefix that `path` means: a prefix, one of its files, a run directory (its best copy if any, else its
+    latest), or a directory that itself holds a checkpoint, as a published archive does (see `_within`).
 
     A broken checkpoint of a run directory is passed over for an older one.
 
     Raises:
-      UserError: nothing there, or nothing readable.
+      UserError: nothing there, nothing readable, or several to choose from.
     """
     path = Path(path)
     if not path.is_dir():
-        prefix = path.with_suffix("") if path.suffix == ".index" else path
-        if not prefix.with_name(prefix.name + ".index").is_file():
-            raise UserError(f"{path}: no checkpoint there (a run directory or a prefix such as DIR/best/ckpt-100)")
+        prefix = path.with_name(_FILE_SUFFIX.sub("", path.name))
+        if not _index_of(prefix).is_file():
+            data = sorted(prefix.parent.glob(glob.escape(prefix.name) + ".data-*"))
+            reason = f"its {_index_of(prefix).name} is missing, {data[0].name} is there" if data else _ACCEPTED
+            raise UserError(f"{path}: no checkpoint there ({reason})")
         candidates = [prefix]
     else:
-        candidates = _candidates(path)
+        candidates = _candidates(path) or _within(path)
         if not candidates:
-            raise UserError(f"{path}: no checkpoint in this directory (best/ and checkpoints/ hold none)")
+            raise UserError(f"{path}: no checkpoint in this directory (nor in its best/ and checkpoints/)")
     faults = []
     for prefix in candidates:
         fault = fault_of(prefix)
@@ -76,6 +84,29 @@ def _candidates(directory: Path) -> list[Path]:
         best = [directory / "best" / f"ckpt-{read_json(record).get('step')}"]
     latest = directory / "checkpoints"
     return best + [latest / f"ckpt-{step}" for step in reversed(steps_saved(latest))]
+
+
+def _index_of(prefix: Path) -> Path:
+    return prefix.with_name(prefix.name + ".index")
+
+
+def _within(directory: Path) -> list[Path]:
+    """The checkpoint whose files lie in `directory`: bestmodel.ckpt, else the one that TensorFlow's own note
+    (`checkpoint`) names, else the only one.
+
+    Raises:
+      UserError: several, and nothing that says which.
+    """
+    found = sorted(index.with_suffix("") for index in directory.glob("*.index"))
+    noted = tf.train.get_checkpoint_state(str(directory)) if found else None
+    for name in ("bestmodel.ckpt", Path(noted.model_checkpoint_path).name if noted else None):
+        if name and directory / name in found:
+            return [directory / name]
+    if len(found) > 1:
+        raise UserError(
+            f"{directory}: holds several checkpoints ({', '.join(p.name for p in found)}); name one of them"
+        )
+    return found
 
 
 def load_weights(path: str | Path, model, use_averages: bool = True) -> Loaded:
@@ -107,6 +138,23 @@ def load_weights(path: str | Path, model, use_averages: bool = True) -> Loaded:
     for name, variable in wanted.items():
         variable.assign(tf.cast(reader.get_tensor(stored[name]), variable.dtype))
     return Loaded(str(prefix), int(reader.get_tensor("step" + _VALUE)), use_averages)
+
+
+def is_ours(prefix: str | Path) -> bool:
+    """Whether the checkpoint at `prefix` is one of `checkpoints.Checkpoints`, by its keys."""
+    return bool(_stored(tf.train.load_checkpoint(str(prefix)).get_variable_to_shape_map(), "variables/"))
+
+
+def write_weights(directory: str | Path, step: int, model, averages: MovingAverages) -> Path:
+    """Writes weights without an optimizer as the checkpoint of `step` of a run directory; returns its prefix.
+
+    What `load_weights` reads; no training goes on from it, but one may start from it.
+    """
+    prefix = Path(directory) / "checkpoints" / f"ckpt-{step}"
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    parts = {"step": tf.Variable(step, dtype=tf.int64), "variables": by_name(model.variables), "averages": averages}
+    tf.train.Checkpoint(**parts).write(str(prefix))
+    return prefix
 
 
 def _stored(shapes, head: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ def run(config: Config) -> None:
     with strategy.scope(), precision_scope(config.run.precision):
         network = checkpointed.load(config)
     dataset = wiring.dataset_of(config)
-    checkpointed.check_classes(network.loaded.prefix, dataset)
+    network.source.names_for(dataset)
     dataset.check("validation")
     wiring.report_skipped(dataset)
     batches = wiring.evaluation_input(config, strategy, dataset, network.image_size, network.crop_padding)

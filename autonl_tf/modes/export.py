@@ -22,10 +22,10 @@ def run(config: Config) -> None:
     check_export_dir(config.run.export_dir)
     network = checkpointed.load(config)
     size, padding = network.image_size, network.crop_padding
-    accuracy = None
+    accuracy, class_names = None, network.class_names
     if config.data.dataset:
         dataset = wiring.dataset_of(config)
-        checkpointed.check_classes(network.loaded.prefix, dataset)
+        class_names = network.source.names_for(dataset)
         dataset.check("validation")
         wiring.report_skipped(dataset)
         examples = dataset.examples("validation", shuffle_seed=0).take(SAMPLES)
@@ -39,14 +39,14 @@ def run(config: Config) -> None:
         encoded = made_up_images(size)
     floats = np.stack([images.preprocess_for_eval(image, size, padding).numpy() for image in encoded])
     cost = network_cost(
-        network.spec, image_size=size, num_classes=len(network.class_names), depth_multiplier=network.depth_multiplier
+        network.spec, image_size=size, num_classes=len(class_names), depth_multiplier=network.depth_multiplier
     ).total
     report = export_all(
         network.model,
         blockstring.write(network.spec),
         config.run.export_dir,
         image_size=size,
-        class_names=network.class_names,
+        class_names=class_names,
         sample_float_images=floats,
         sample_encoded_images=encoded,
         accuracy=accuracy,

@@ -13,7 +13,7 @@ import numpy as np
 from autonl_tf.config import Config
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.errors import UserError
-from autonl_tf.modes import checkpointed
+from autonl_tf.modes import checkpointed, wiring
 
 BEST = 5
 
@@ -39,6 +39,9 @@ def run(config: Config) -> None:
     logits = np.concatenate(logits)
     if out:
         save(out, files, logits)
+    for file, scores in zip(files, logits, strict=True):
+        if not np.isfinite(scores).all():
+            wiring.say(f"warning: the logits of {file} are not finite")
     for file, scores in zip(files, probabilities(logits), strict=True):
         best = [
             (network.class_names[label], float(scores[label])) for label in np.argsort(-scores, kind="stable")[:BEST]

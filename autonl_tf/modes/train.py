@@ -21,7 +21,7 @@ from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.recalibrate import Recalibration
 from autonl_tf.engine.runlog import read_records
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
-from autonl_tf.engine.weights import load_weights, write_model_json
+from autonl_tf.engine.weights import write_model_json
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, wiring
 from autonl_tf.networks.network import build_network
@@ -36,11 +36,11 @@ def run(config: Config) -> None:
     dataset = wiring.dataset_of(config)
     dataset.check("train", "validation")
     wiring.report_skipped(dataset)
-    start = config.run.init_checkpoint
-    config = wiring.resolved(config, dataset, checkpointed.description_of(start) if start else None)
+    start = checkpointed.source_of(config, config.run.init_checkpoint) if config.run.init_checkpoint else None
+    config = wiring.resolved(config, dataset, start.description if start else None)
     image_size, padding = config.network.input_image_size, config.data.crop_padding
     length = wiring.length_of(config, dataset)
-    learner = _learner(config, strategy, spec, dataset, length)
+    learner = _learner(config, strategy, spec, dataset, length, start)
     files = {"arch.txt": blockstring.write(spec)}
     with (
         wiring.open_run(config, strategy, dataset, ("train", "validation"), files) as directory,
@@ -104,6 +104,7 @@ def _learner(
     spec: NetworkSpec,
     dataset: ImageDataset,
     length: wiring.Length,
+    start: checkpointed.Source | None,
 ) -> Learner:
     with strategy.scope(), precision_scope(config.run.precision):
         model = build_network(
@@ -115,10 +116,9 @@ def _learner(
         )
         set_momentum(model, config.fit.batch_norm_momentum)
         # A run that has a checkpoint of its own goes on from that.
-        if config.run.init_checkpoint and not steps_saved(pathlib.Path(config.run.model_dir) / "checkpoints"):
-            checkpointed.check_classes(config.run.init_checkpoint, dataset)
-            loaded = load_weights(config.run.init_checkpoint, model, config.run.use_averages)
-            wiring.say(f"started from {loaded.prefix} ({'averages' if loaded.averages else 'plain variables'})")
+        if start and not steps_saved(pathlib.Path(config.run.model_dir) / "checkpoints"):
+            start.names_for(dataset)
+            start.load_into(model, config.run.use_averages)
         averages = MovingAverages(averaged_variables(model), config.fit.moving_average_decay)
         groups = [(wiring.weights_optimizer(config, length), model.trainable_variables)]
         return Learner(model, groups, averages, guard=wiring.guard(config))

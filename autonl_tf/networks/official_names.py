@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec
 
-AVERAGE_SUFFIX = "/ExponentialMovingAverage"
-_ROOT = "single-path"
-_CONVOLUTIONS = f"{_ROOT}/mnas_net_model"
+SCOPE = "single-path"  # every official variable of a network is below it
+_CONVOLUTIONS = f"{SCOPE}/mnas_net_model"
 _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
@@ -14,11 +13,10 @@ def official_names(spec: NetworkSpec) -> list[tuple[str, str]]:
     """(our variable, official variable), such as ("block0_depthwise/depthwise_kernel",
     "single-path/mnas_net_model/mnas_blocks_0/depthwise_conv2d/depthwise_kernel"), in the order of our layers.
 
-    Ours are named as `network.build_network` names its layers; a moving average's official name has
-    `AVERAGE_SUFFIX` behind it. The rule: ordinary and depthwise convolutions are counted each over the whole
-    network, blocks first, then stem, then head, in the order in which the release creates them (expand per
-    group, depthwise per group, squeeze-excite reduce and expand, project per group, LightNL); batch norms are
-    counted in each scope; the first of a kind carries no number. Source: the AutoNL release's checkpoints.
+    Ours are named as `network.build_network` names its layers. The rule: ordinary and depthwise convolutions are
+    counted each over the whole network, blocks first, then stem, then head, in the order in which the release creates
+    them (expand per group, depthwise per group, squeeze-excite reduce and expand, project per group, LightNL); batch
+    norms are counted in each scope; the first of a kind carries no number. Source: the AutoNL release's checkpoints.
     """
     counter = _Counter()
     blocks = [
@@ -60,7 +58,7 @@ def _numbered(kind: str, number: int) -> str:
 
 
 def _batch_norm(ours: str, scope: str, number: int) -> list[tuple[str, str]]:
-    official = f"{_ROOT}/{scope}/{_numbered('batch_normalization', number)}"
+    official = f"{SCOPE}/{scope}/{_numbered('batch_normalization', number)}"
     return [(f"{ours}/{leaf}", f"{official}/{leaf}") for leaf in _BATCH_NORM]
 
 

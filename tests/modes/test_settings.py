@@ -67,6 +67,7 @@ def claimed(mode):
 def looked_at(tmp_path_factory):
     """mode -> the settings that a run of it looked at."""
     from mode_cases import ARCH, class_folder, configure, write_space
+    from official_checkpoints import tiny_checkpoint
 
     from autonl_tf.main import _import_mode
 
@@ -84,6 +85,7 @@ def looked_at(tmp_path_factory):
         "eval": [trained, *data],
         "predict": [trained, f"--images={root}/pictures/val/*/*.jpg", f"--predictions_out={root}/out.npz"],
         "export": [trained, *data, f"--export_dir={root}/export"],
+        "convert": [f"--init_checkpoint={tiny_checkpoint(root / 'official')}", f"--model_dir={root}/convert"],
     }
     seen = {}
     from autonl_tf.modes import wiring

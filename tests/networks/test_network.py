@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tf_keras as keras
+from forward_cases import last_layer
 from golden_data import TESTDATA, VALUES, averaged_network, relative_l2
 
 from autonl_tf.arch import blockstring, cost, presets
@@ -17,7 +18,7 @@ def test_forward_pass_equals_the_release_block_by_block(name, seed, batch, size,
     model = averaged_network(name, size, classes)
     golden = np.load(FORWARD / f"{name}.npz")
     blocks = sum(key.startswith("statistics/block_") for key in golden.files)
-    ends = {f"block{index}": _last_layer(model, f"block{index}_") for index in range(blocks)}
+    ends = {f"block{index}": last_layer(model, f"block{index}_") for index in range(blocks)}
     probe = keras.Model(model.input, [*ends.values(), model.output])
     *activations, logits = probe(VALUES.inputs(seed, batch, size))
     for index, x in enumerate(activations):
@@ -25,10 +26,6 @@ def test_forward_pass_equals_the_release_block_by_block(name, seed, batch, size,
         expected = golden[f"statistics/block_{index}"]
         np.testing.assert_allclose([abs(x).mean(), x.mean(), x.std()], expected, rtol=1e-3, atol=1e-5 * expected[2])
     assert relative_l2(logits, golden["logits_ema"]) < 1e-4
-
-
-def _last_layer(model, prefix):
-    return [layer.output for layer in model.layers if layer.name.startswith(prefix)][-1]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""`--mode=convert`: an official checkpoint to a directory that is used like a run directory of training."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shlex
+import shutil
+from collections.abc import Iterator
+
+from autonl_tf.arch import blockstring
+from autonl_tf.config import Config
+from autonl_tf.engine import rundir
+from autonl_tf.engine.averages import MovingAverages
+from autonl_tf.engine.batch_norm import averaged_variables
+from autonl_tf.engine.weights import write_model_json, write_weights
+from autonl_tf.errors import UserError
+from autonl_tf.modes import checkpointed, official, wiring
+
+
+def run(config: Config) -> None:
+    """Writes `--model_dir`: checkpoint, model.json, arch.txt, labels.txt, config.json; whole or not at all.
+
+    The chosen set of weights becomes the converted moving averages, which every other mode uses by default. The
+    plain variables stay plain variables, where the official checkpoint holds them all; else they too are the chosen.
+    """
+    target = _new_directory(config.run.model_dir)
+    network = checkpointed.load(config)
+    source, model = network.source, network.model
+    if not source.is_official:
+        raise UserError(f"{source.prefix}: is a checkpoint of this program already; convert takes an official one")
+    averages = MovingAverages(averaged_variables(model), 0.0)
+    _load_plain(network)
+    arch, labels = blockstring.write(network.spec), "".join(f"{name}\n" for name in network.class_names)
+    description = {
+        **source.description,
+        "input_image_size": network.image_size,
+        "crop_padding": network.crop_padding,
+        "class_names": list(network.class_names),
+        "classes_are_numbered": not config.data.label_file,
+        "converted_from": {"checkpoint": source.prefix, "averages": network.loaded.averages},
+    }
+    files = {"arch.txt": arch, "labels.txt": labels}
+    with _staged(target) as aside, rundir.prepare(aside, config.settings(), config.read_settings(), files):
+        write_model_json(aside, description)
+        written = write_weights(aside, network.loaded.step or 0, model, averages)
+    words = shlex.join([f"--model_dir={config.run.model_dir}", *_label_words(config)])
+    print(
+        f"converted {source.prefix}: {len(network.class_names)} classes, {network.image_size} px\n"
+        f"written: {target}/checkpoints/{written.name}.*, model.json, arch.txt, labels.txt, config.json\n"
+        f"next:\n  python main.py --mode=eval {words} --dataset=DATA"
+    )
+
+
+def _load_plain(network: checkpointed.Checkpointed) -> None:
+    """Puts the plain variables into the model in place of the averages that were loaded, if there are any."""
+    if not network.loaded.averages:
+        return
+    if official.holds_plain_variables(network.source.prefix, network.spec):
+        official.load(network.source.prefix, network.model, network.spec, use_averages=False)
+        wiring.say("its plain variables are converted too")
+    else:
+        wiring.say("note: it does not hold every plain variable; the averages are written as both")
+
+
+def _label_words(config: Config) -> list[str]:
+    return [f"--label_file={config.data.label_file}"] if config.data.label_file else []
+
+
+def _new_directory(path: str) -> pathlib.Path:
+    """Raises UserError unless `path` is free: absent, or an empty directory."""
+    target = pathlib.Path(path).resolve()
+    if target.is_dir():
+        if held := sorted(child.name for child in target.iterdir()):
+            raise UserError(f"--model_dir={path}: holds {held[0]}; convert writes a new or an empty directory")
+    elif target.exists():
+        raise UserError(f"--model_dir={path}: is a file; convert writes a new or an empty directory")
+    return target
+
+
+@contextlib.contextmanager
+def _staged(target: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A directory beside `target` that takes its place at the end, or goes if anything fails."""
+    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield aside
+        os.replace(aside, target)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
