@@ -107,3 +107,24 @@ def test_evaluation_ignores_padding_and_fails_on_a_wrong_count():
     assert scores["loss"] == pytest.approx(np.mean(entropies), rel=1e-6)
     with pytest.raises(RuntimeError, match=r"counted 3 images.*holds 4"):
         evaluate(strategy, model, batches(images, [1, 1, 1, 0]), 4)
+
+
+@pytest.mark.parametrize("batch", [512, 997, 4096])
+def test_fifty_thousand_images_give_the_same_scores_for_any_batch(batch):
+    """As many as ImageNet has for validation; padded to whole batches, as the input does."""
+    count = 50_000
+    logits = np.random.default_rng(0).normal(size=[count, 1, 1, 10]).astype("f4")
+    labels = (np.arange(count) % 10).astype("i4")
+    order = np.argsort(-logits.reshape(count, 10), axis=1)
+    places = (order == labels[:, None]).argmax(axis=1)
+    pad = -count % batch
+    parts = (
+        np.pad(logits, [(0, pad)] + [(0, 0)] * 3),
+        np.pad(labels, (0, pad)),
+        np.concatenate([np.ones(count, "f4"), np.zeros(pad, "f4")]),
+    )
+    image = keras.Input([1, 1, 10])
+    model = keras.Model(image, keras.layers.Flatten()(image))
+    dataset = tf.data.Dataset.from_tensor_slices(parts).batch(batch, drop_remainder=True)
+    scores = evaluate(tf.distribute.get_strategy(), model, dataset, count)
+    assert (scores["count"], scores["top1"], scores["top5"]) == (count, np.mean(places < 1), np.mean(places < 5))
