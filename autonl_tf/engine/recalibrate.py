@@ -3,7 +3,7 @@
 Batch norm's moving statistics follow with a time constant of 1 / (1 - 0.99) = 100 steps, and the moving averages lag
 behind those. Early in a short run weights move faster. Most networks bear it; LightNL is cubic in its input, so that
 a variance taken three times too small makes its product five times too large, and block by block the evaluated network
-overflows. `docs/training.md` shows the numbers. The published recipe does without: it has 440,000 steps, at the end
+overflows. `docs/training.md` shows the numbers. The published recipe does without: it has 109,000 steps, at the end
 small ones.
 """
 
