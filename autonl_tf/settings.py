@@ -10,16 +10,12 @@ import dataclasses
 
 from absl import flags
 
+from autonl_tf.setting import flag as _flag
+from autonl_tf.settings_export import ExportConfig
+
 MODES = ("search", "train", "eval", "predict", "export", "convert", "describe")
 PRECISIONS = ("float32", "bfloat16", "float16")
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
-
-
-def _flag(define, default, text, *, modes, **bounds):
-    """A dataclass field that is a flag: how absl defines it, its help, and the modes that read it."""
-    return dataclasses.field(
-        default=default, metadata={"define": define, "help": text, "modes": frozenset(modes), "bounds": bounds}
-    )
 
 
 _ALL = MODES
@@ -82,7 +78,7 @@ class RunConfig:
         flags.DEFINE_string, None, "NumPy archive to write: `files` and `logits` [N, classes].", modes=("predict",)
     )
     export_dir: str = _flag(
-        flags.DEFINE_string, None, "Where export writes the SavedModel and the TFLite file.", modes=("export",)
+        flags.DEFINE_string, None, "Where export writes the SavedModel and the TFLite files.", modes=("export",)
     )
     output: str = _flag(
         flags.DEFINE_enum,
@@ -315,6 +311,12 @@ class FitConfig:
         lower_bound=0.0,
         upper_bound=0.99,
     )
+    qat: bool = _flag(
+        flags.DEFINE_bool,
+        False,
+        "Train with int8 simulated, from the float weights in --init_checkpoint; export as tflite_qat.",
+        modes=("train",),
+    )
     steps_per_loop: int = _flag(
         flags.DEFINE_integer, 100, "Steps on the device between two returns to the host.", modes=_FIT, lower_bound=1
     )
@@ -377,7 +379,14 @@ class SearchConfig:
     )
 
 
-GROUPS = {"run": RunConfig, "network": NetworkConfig, "data": DataConfig, "fit": FitConfig, "search": SearchConfig}
+GROUPS = {
+    "run": RunConfig,
+    "network": NetworkConfig,
+    "data": DataConfig,
+    "fit": FitConfig,
+    "search": SearchConfig,
+    "export": ExportConfig,
+}
 
 
 def fields() -> list[dataclasses.Field]:

@@ -1,7 +1,8 @@
 """Everything an export consists of, made aside, verified, and only then put in place.
 
 EXPORT_DIR/saved_model/1/      SavedModel in TF-Serving's layout: model base path saved_model, version 1
-EXPORT_DIR/model_fp32.tflite
+EXPORT_DIR/serving/            samples of TF-Serving's model and batching configuration
+EXPORT_DIR/model_fp32.tflite, model_fp16.tflite, model_int8.tflite, model_qat.tflite
 EXPORT_DIR/labels.txt
 EXPORT_DIR/card.json, card.md
 """
@@ -9,10 +10,11 @@ EXPORT_DIR/card.json, card.md
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +22,43 @@ import tf_keras as keras
 
 from autonl_tf.data import images as image_ops
 from autonl_tf.errors import UserError
-from autonl_tf.export import card, tflite, verify
+from autonl_tf.export import card, int8, rewrite, score, serving, tflite, verify
 from autonl_tf.export.saved_model import export_saved_model
 
 SAVED_MODEL = "saved_model/1"
 TFLITE_FP32 = "model_fp32.tflite"
+TFLITE = {
+    "tflite_fp32": TFLITE_FP32,
+    "tflite_fp16": "model_fp16.tflite",
+    "tflite_int8": "model_int8.tflite",
+    "tflite_qat": "model_qat.tflite",
+}
+_UINT8 = ("tflite_int8", "tflite_qat")  # by default
+DEFAULT_FORMATS = ("savedmodel", "tflite_fp32")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """Which files are wanted, and what they are made and judged with.
+
+    Attributes:
+      formats: of `savedmodel`, `tflite_fp32`, `tflite_fp16`, `tflite_int8`, `tflite_qat`.
+      tflite_input: `uint8`, `float32`, or `auto`: uint8 for the int8 formats.
+      calibration_images: float32 [N, S, S, 3], scale of 0 to 255; needed by tflite_int8.
+      quantized: the network of `networks.quantized` that tflite_qat is made of.
+      held_out: batches (images [B, S, S, 3] in the scale of 0 to 255, labels [B]) that TFLite files are scored on;
+        None: the samples, without labels.
+      max_accuracy_drop: points of top-1 that a TFLite file may lose on `held_out`.
+      tolerance: largest difference accepted of what should be equal but for rounding, see `verify`.
+    """
+
+    formats: Sequence[str] = DEFAULT_FORMATS
+    tflite_input: str = "auto"
+    calibration_images: np.ndarray | None = None
+    quantized: keras.Model | None = None
+    held_out: Iterable | None = None
+    max_accuracy_drop: float = 1.0
+    tolerance: float = verify.DEFAULT_TOLERANCE
 
 
 def export_all(
@@ -41,7 +75,7 @@ def export_all(
     weights: Mapping[str, object] | None = None,
     depth_multiplier: float = 1.0,
     crop_padding: int = image_ops.CROP_PADDING,
-    tolerance: float = verify.DEFAULT_TOLERANCE,
+    request: Request | None = None,
 ) -> dict:
     """Exports, verifies and describes a network; `export_dir` is as it was if any of that fails.
 
@@ -54,17 +88,19 @@ def export_all(
       crop_padding: of the centre crop that encoded images get.
       class_names: K names in label order.
       sample_float_images: [N, S, S, 3], scale of 0 to 255, N at least 1: what the files are verified on.
-      sample_encoded_images: the bytes of at least one image file, likewise.
-      tolerance: largest difference accepted, see `verify`.
+      sample_encoded_images: the bytes of at least one image file, likewise; the first warm a server up.
+      request: which files; by default a SavedModel and a float32 TFLite file.
 
     Returns:
       The object in card.json, and `export_dir`.
 
     Raises:
       UserError: `export_dir` holds other files or cannot be written; class names do not fit the model; a
-        sample cannot be decoded; a file differs from the model by more than the tolerance.
+        sample cannot be decoded; a file differs from the model by more than the tolerance, or loses more top-1 than
+        accepted.
       ValueError: arguments that do not fit each other.
     """
+    request = request or Request()
     check_export_dir(export_dir)
     if len(class_names) != model.output_shape[-1]:
         raise UserError(f"{len(class_names)} class names for a model of {model.output_shape[-1]} classes")
@@ -76,7 +112,7 @@ def export_all(
     )
     with _staged(export_dir) as directory:
         try:
-            report = _fill(directory, model, description, reference, tolerance)
+            report = _fill(directory, model, description, reference, request)
         except UserError as error:
             raise UserError(f"{error}; nothing exported to {export_dir}") from error
     return {**report, "export_dir": str(export_dir)}
@@ -87,33 +123,78 @@ def _fill(
     model: keras.Model,
     description: card.Description,
     reference: verify.Reference,
-    tolerance: float,
+    request: Request,
 ) -> dict:
-    size, names = description.image_size, description.class_names
-    card.write_labels(directory / card.LABELS, names)
-    export_saved_model(
-        model,
-        directory / SAVED_MODEL,
-        image_size=size,
-        class_names=names,
-        crop_padding=description.crop_padding,
-    )
-    agreements = verify.verify_saved_model(
-        directory / SAVED_MODEL, reference, class_names=names, tolerance=tolerance, artifact=SAVED_MODEL
-    )
-    graph = tflite.convert_fp32(model, directory / TFLITE_FP32, image_size=size)
-    agreements.append(
-        verify.verify_tflite(directory / TFLITE_FP32, reference, tolerance=tolerance, artifact=TFLITE_FP32)
-    )
+    card.write_labels(directory / card.LABELS, description.class_names)
+    agreements = []
+    if "savedmodel" in request.formats:
+        agreements += _saved_model(directory, model, description, reference, request.tolerance)
+    files = {}
+    for name in (name for name in TFLITE if name in request.formats):
+        files[TFLITE[name]] = path = directory / TFLITE[name]
+        _convert(name, path, model, description.image_size, request)
+        if name == "tflite_fp32":
+            found = verify.verify_tflite(path, reference, tolerance=request.tolerance, artifact=TFLITE[name])
+            agreements.append(found)
+        if request.tflite_input == "uint8" or (request.tflite_input == "auto" and name in _UINT8):
+            rewrite.take_uint8(path)
+    scores = []
+    if files:
+        known = request.held_out is not None
+        batches = request.held_out if known else [(reference.images, np.zeros(len(reference.images), int))]
+        scores = score.score_files(model, files, batches, labelled=known)
+    for found in scores:
+        score.check(found, request.max_accuracy_drop)
     return card.write_card(
         directory,
         description,
-        saved_model_path=SAVED_MODEL,
-        tflite_path=TFLITE_FP32,
-        graph=graph,
+        saved_model_path=SAVED_MODEL if "savedmodel" in request.formats else None,
+        graphs={name: tflite.graph_facts(path) for name, path in files.items()},
         agreements=agreements,
-        tolerance=tolerance,
+        scores=scores,
+        tolerance=request.tolerance,
+        max_accuracy_drop=request.max_accuracy_drop,
     )
+
+
+def _saved_model(
+    directory: Path, model: keras.Model, description: card.Description, reference: verify.Reference, tolerance: float
+) -> list[verify.Agreement]:
+    names = description.class_names
+    export_saved_model(
+        model,
+        directory / SAVED_MODEL,
+        image_size=description.image_size,
+        class_names=names,
+        crop_padding=description.crop_padding,
+    )
+    found = verify.verify_saved_model(
+        directory / SAVED_MODEL, reference, class_names=names, tolerance=tolerance, artifact=SAVED_MODEL
+    )
+    serving.write_warmup(directory / SAVED_MODEL, reference.encoded, reference.images)
+    serving.write_configuration(directory)
+    return found
+
+
+def _convert(name: str, path: Path, model: keras.Model, image_size: int, request: Request) -> None:
+    """Writes one TFLite file that takes float32 images, from the network (or, of tflite_qat, its quantized form)."""
+    if name == "tflite_fp32":
+        tflite.convert_fp32(model, path, image_size=image_size)
+    elif name == "tflite_fp16":
+        tflite.convert_fp16(model, path, image_size=image_size)
+    elif name == "tflite_qat":
+        if request.quantized is None:
+            raise ValueError("tflite_qat needs the quantized network")
+        tflite.convert_qat(request.quantized, path, image_size=image_size)
+        rewrite.float_softmax(path)
+    else:
+        if request.calibration_images is None:
+            raise ValueError("tflite_int8 needs calibration images")
+        source = path.with_suffix(".float")
+        tflite.convert_fp32(model, source, image_size=image_size)
+        int8.quantize_int8(source, path, request.calibration_images)
+        source.unlink()
+    tflite.check_ops(path)
 
 
 def check_export_dir(export_dir: str | Path) -> None:

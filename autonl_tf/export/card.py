@@ -18,6 +18,7 @@ import autonl_tf
 from autonl_tf.data.images import MEAN_RGB, STDDEV_RGB
 from autonl_tf.errors import UserError
 from autonl_tf.export import saved_model, tflite
+from autonl_tf.export.score import Score
 from autonl_tf.export.tflite import GraphFacts
 from autonl_tf.export.verify import Agreement
 
@@ -68,16 +69,25 @@ def write_card(
     directory: Path,
     description: Description,
     *,
-    saved_model_path: str,
-    tflite_path: str,
-    graph: GraphFacts,
+    saved_model_path: str | None,
+    graphs: Mapping[str, GraphFacts],
     agreements: Sequence[Agreement],
+    scores: Sequence[Score],
     tolerance: float,
+    max_accuracy_drop: float,
 ) -> dict:
     """Writes `card.md` and `card.json` about the files in `directory`; gives the JSON's object.
 
     The JSON lists every file with its size and SHA-256, itself excepted; the Markdown all but the two cards.
+
+    Args:
+      saved_model_path: None where there is no SavedModel.
+      graphs: TFLite file -> what it runs.
+      agreements, tolerance: of `verify`.
+      scores, max_accuracy_drop: of `score`.
     """
+    artifacts = {saved_model_path: _saved_model_signatures(description)} if saved_model_path else {}
+    artifacts |= {path: _tflite_artifact(description, graph) for path, graph in graphs.items()}
     facts = {
         "format": FORMAT,
         "architecture": {
@@ -90,19 +100,12 @@ def write_card(
         "labels": LABELS,
         "accuracy": _plain(description.accuracy),
         "weights": _plain(description.weights),
-        "artifacts": {
-            saved_model_path: _saved_model_signatures(description),
-            tflite_path: {
-                **_tflite_signature(description),
-                "ops": list(graph.ops),
-                "xnnpack_partitions": graph.xnnpack_partitions,
-                "xnnpack_whole": graph.xnnpack_whole,
-            },
-        },
+        "artifacts": artifacts,
         "verification": {
             "tolerance": tolerance,
             "agreements": [dataclasses.asdict(agreement) for agreement in agreements],
         },
+        "scores": {"max_accuracy_drop": max_accuracy_drop, "files": [dataclasses.asdict(row) for row in scores]},
         "versions": _versions(),
         "files": _checksums(directory),
     }
@@ -168,11 +171,17 @@ def _saved_model_signatures(description: Description) -> dict:
     }
 
 
-def _tflite_signature(description: Description) -> dict:
+def _tflite_artifact(description: Description, graph: GraphFacts) -> dict:
     size = description.image_size
-    inputs = {tflite.INPUT: f"float32 [1, {size}, {size}, 3]: RGB, 0 to 255"}
+    rounded = ", rounded to whole numbers" if graph.input_type == "uint8" else ""
+    inputs = {tflite.INPUT: f"{graph.input_type} [1, {size}, {size}, 3]: RGB, 0 to 255{rounded}"}
     outputs = {tflite.OUTPUT: f"float32 [1, {len(description.class_names)}]"}
-    return {"signatures": {tflite.SIGNATURE: {"inputs": inputs, "outputs": outputs}}}
+    return {
+        "signatures": {tflite.SIGNATURE: {"inputs": inputs, "outputs": outputs}},
+        "ops": list(graph.ops),
+        "xnnpack_partitions": graph.xnnpack_partitions,
+        "xnnpack_whole": graph.xnnpack_whole,
+    }
 
 
 def _versions() -> dict[str, str]:
@@ -181,9 +190,18 @@ def _versions() -> dict[str, str]:
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "tf-keras": keras.__version__,
-        "ai-edge-litert": metadata.version("ai-edge-litert"),
+        **{name: metadata.version(name) for name in ("ai-edge-litert", "tensorflow-model-optimization")},
+        **_installed("ai-edge-quantizer"),
         "numpy": np.__version__,
     }
+
+
+def _installed(name: str) -> dict[str, str]:
+    """The version of a package that may be missing."""
+    try:
+        return {name: metadata.version(name)}
+    except metadata.PackageNotFoundError:
+        return {}
 
 
 def _markdown(facts: dict) -> str:
@@ -209,6 +227,7 @@ def _markdown(facts: dict) -> str:
         ),
         *_section("Signatures", list(_signature_lines(facts["artifacts"]))),
         *_section("Verification", _verification_lines(facts)),
+        *_section("TFLite files beside the checkpoint", _score_lines(facts["scores"])),
         *_section("Files", _file_lines(facts["files"])),
         *_section("Versions", _bullets(facts["versions"], "")),
     ]
@@ -250,8 +269,8 @@ def _signature_lines(artifacts: dict) -> Iterable[str]:
 
 def _verification_lines(facts: dict) -> list[str]:
     lines = [
-        "Each file was loaded again and compared with the model it was made from; every difference is "
-        f"at most {facts['verification']['tolerance']:g}.",
+        "Each file that should be the model's equal but for rounding was loaded again and compared with it; every "
+        f"difference is at most {facts['verification']['tolerance']:g}.",
         "",
         "| file | signature | images | max probability difference | probabilities, relative L2 "
         "| logits, relative L2 | same best class |",
@@ -265,6 +284,26 @@ def _verification_lines(facts: dict) -> list[str]:
             f"| {'-' if logits is None else format(logits, '.2g')} | {row['top1_agreement']:.2%} |"
         )
     return lines
+
+
+def _score_lines(scores: dict) -> list[str]:
+    if not scores["files"]:
+        return ["None exported."]
+    lines = [
+        "Run with ai-edge-litert on held-out images. Logit errors are those of log-probabilities, 1e-6 at least.",
+        "",
+        "| file | images | top-1 | checkpoint | drop, points | same best class | worst logit error | mean |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in scores["files"]:
+        known = row["top1"] is not None
+        top1, own = (f"{row[name]:.2%}" if known else "-" for name in ("top1", "reference_top1"))
+        drop = f"{row['drop_points']:.2f}" if known else "-"
+        lines.append(
+            f"| {row['artifact']} | {row['images']} | {top1} | {own} | {drop} | {row['top1_agreement']:.2%} "
+            f"| {row['worst_logit_error']:.2g} | {row['mean_logit_error']:.2g} |"
+        )
+    return [*lines, "", f"Accepted: a drop of at most {scores['max_accuracy_drop']:g} points, where top-1 is known."]
 
 
 def _file_lines(files: dict) -> list[str]:

@@ -12,6 +12,10 @@ Signatures, k = min(5, K) and K the number of classes:
                       logits         float32 [B, K]
 
 No output's name ends in `_bytes`, which the REST interface of TF-Serving would encode as base64.
+
+A request is refused as an invalid argument, in words, when its batch is empty, a string is no image, an image has more
+than `MAX_PIXELS` pixels (a JPEG's and a PNG's are counted before they are decoded), or it is so small that its centre
+crop, int(S / (S + padding) * side) pixels wide, is empty.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ FLOAT_SIGNATURE = "float_images"
 BYTES_INPUT = "image_bytes"
 FLOAT_INPUT = "images"
 MAX_NAMED_CLASSES = 5
+MAX_PIXELS = 50_000_000
 
 
 def export_saved_model(
@@ -92,12 +97,61 @@ def _endpoints(
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=BYTES_INPUT)])
     def by_bytes(image_bytes):
         def prepare(encoded):
+            with tf.control_dependencies([_check_size(encoded, image_size, crop_padding)]):
+                encoded = tf.identity(encoded)
             return image_ops.preprocess_for_eval(encoded, image_size, crop_padding)
 
+        with tf.control_dependencies([_check_batch(image_bytes)]):
+            image_bytes = tf.identity(image_bytes)
         return classify(tf.map_fn(prepare, image_bytes, fn_output_signature=pixels))
 
     @tf.function(input_signature=[batch])
     def by_pixels(images):
+        with tf.control_dependencies([_check_batch(images), _check_pixels(images, pixels.shape)]):
+            images = tf.identity(images)
         return classify(images)
 
     return by_bytes, by_pixels
+
+
+def _check_batch(batch: tf.Tensor) -> tf.Operation:
+    return tf.debugging.assert_positive(tf.shape(batch)[0], "the batch is empty: send at least one image")
+
+
+def _check_pixels(images: tf.Tensor, shape: tf.TensorShape) -> tf.Operation:
+    """Refuses images of another shape: a server does not compare a request with the signature."""
+    given = tf.compat.v1.placeholder_with_default(images, None)  # without the signature's static shape
+    # Compared as text, since a comparison of numbers fails by itself where the ranks differ.
+    fits = tf.equal(tf.strings.reduce_join(tf.as_string(tf.shape(given)[1:]), separator=","), ",".join(map(str, shape)))
+    return tf.debugging.Assert(
+        fits, [f"images must have shape [batch, {', '.join(map(str, shape))}], have", tf.shape(given)]
+    )
+
+
+def _check_size(encoded: tf.Tensor, image_size: int, crop_padding: int) -> tf.Operation:
+    """Refuses an image (string scalar) of too many or too few pixels."""
+    height, width = tf.unstack(tf.cast(_image_size(encoded), tf.int64))
+    side = tf.cast(tf.minimum(height, width), tf.float32)
+    crop = tf.cast(tf.constant(image_size / (image_size + crop_padding), tf.float32) * side, tf.int32)
+    shown = ["height and width:", height, width]
+    few_enough = tf.debugging.Assert(
+        height * width <= MAX_PIXELS, [f"an image has more than {MAX_PIXELS} pixels;", *shown]
+    )
+    return tf.group(
+        few_enough, tf.debugging.Assert(crop >= 1, ["an image is so small that its centre crop is empty;", *shown])
+    )
+
+
+def _image_size(encoded: tf.Tensor) -> tf.Tensor:
+    """int32 [height, width]; of a JPEG and a PNG from the header alone."""
+
+    def of_png():
+        # Bytes 16 to 24 of a PNG: width and height, most significant byte first.
+        header = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
+        return tf.ensure_shape(header, [2])[::-1]
+
+    def of_others():
+        is_png = tf.equal(tf.strings.substr(encoded, 0, 8), b"\x89PNG\r\n\x1a\n") & (tf.strings.length(encoded) >= 24)
+        return tf.cond(is_png, of_png, lambda: tf.shape(image_ops.decode(encoded))[:2])
+
+    return tf.cond(tf.io.is_jpeg(encoded), lambda: tf.image.extract_jpeg_shape(encoded)[:2], of_others)

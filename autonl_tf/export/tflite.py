@@ -1,7 +1,7 @@
-"""A network as a TFLite file of built-in ops, and what such a file is made of.
+"""A network as a TFLite file of built-in ops: float32, float16 weights, or quantization-aware trained int8.
 
-Signature `classify`: `images` float32 [1, S, S, 3], RGB in the scale of 0 to 255, normalised inside, to
-`probabilities` float32 [1, K].
+Signature `classify`: `images` [1, S, S, 3], RGB in the scale of 0 to 255, normalised inside, to `probabilities`
+float32 [1, K]. Files are converted with float32 images; `uint8_input` makes a file take uint8.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from autonl_tf.export.saved_model import check_model
 SIGNATURE = "classify"
 INPUT = "images"
 OUTPUT = "probabilities"
+NORMALIZATION = "input_normalization"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,14 +33,16 @@ class GraphFacts:
       ops: the kinds of built-in ops, sorted.
       xnnpack_partitions: pieces of the graph that the CPU delegate takes; 0 where the runtime has none.
       xnnpack_whole: whether one piece goes from the graph's inputs to its outputs, with nothing left outside.
+      input_type: of the images, `float32` or `uint8`.
     """
 
     ops: tuple[str, ...]
     xnnpack_partitions: int
     xnnpack_whole: bool
+    input_type: str
 
 
-def convert_fp32(model: keras.Model, path: str | Path, *, image_size: int) -> GraphFacts:
+def convert_fp32(model: keras.Model, path: str | Path, *, image_size: int) -> None:
     """Converts the network, weights in float32, and writes it to `path`.
 
     The converter reads a SavedModel of its own, written beside `path` and removed: conversion from concrete
@@ -51,16 +54,31 @@ def convert_fp32(model: keras.Model, path: str | Path, *, image_size: int) -> Gr
 
     Raises:
       ValueError: S is not the model's.
-      UserError: the file needs ops that are not built in.
     """
+    _convert(model, path, image_size)
+
+
+def convert_fp16(model: keras.Model, path: str | Path, *, image_size: int) -> None:
+    """As `convert_fp32`, weights in float16, half the size; the arithmetic stays float32 on a CPU."""
+    _convert(model, path, image_size, optimizations=[tf.lite.Optimize.DEFAULT], float16=True)
+
+
+def convert_qat(model: keras.Model, path: str | Path, *, image_size: int) -> None:
+    """As `convert_fp32`, of a network of `networks.quantized`, whose trained ranges make it an int8 file."""
+    _convert(model, path, image_size, optimizations=[tf.lite.Optimize.DEFAULT])
+
+
+def _convert(model: keras.Model, path: str | Path, image_size: int, optimizations=(), float16: bool = False) -> None:
     path = Path(path)
     check_model(model, image_size, model.output_shape[-1])
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tflite_") as folder:
         _save_single(model, folder, image_size)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        converter.optimizations = list(optimizations)
+        if float16:
+            converter.target_spec.supported_types = [tf.float16]
         path.write_bytes(converter.convert())
-    return graph_facts(path)
 
 
 def _save_single(model: keras.Model, folder: str, image_size: int) -> None:
@@ -70,13 +88,20 @@ def _save_single(model: keras.Model, folder: str, image_size: int) -> None:
         input_signature=[tf.TensorSpec([1, image_size, image_size, 3], tf.float32, name=INPUT)],
     )
     def classify(images):
-        logits = model(image_ops.normalize(images), training=False)
+        with tf.name_scope(NORMALIZATION):  # the scope by which `int8` leaves it alone
+            images = image_ops.normalize(images)
+        logits = model(images, training=False)
         return {OUTPUT: tf.nn.softmax(tf.cast(logits, tf.float32))}
 
     archive = tf.Module(name="autonl")
     archive.weights = list(model.variables)
     archive.classify = classify
     tf.saved_model.save(archive, folder, signatures={SIGNATURE: classify})
+
+
+def check_ops(path: str | Path) -> None:
+    """Raises UserError where a file holds ops that are not built in (custom ones, TensorFlow's through Flex)."""
+    _builtin_ops(schema.Model.GetRootAs(Path(path).read_bytes(), 0), path)
 
 
 def graph_facts(path: str | Path) -> GraphFacts:
@@ -91,7 +116,8 @@ def graph_facts(path: str | Path) -> GraphFacts:
     interpreter.allocate_tensors()
     # The list of nodes is the only place where the runtime's Python interface tells of its delegates.
     delegates = [node for node in interpreter._get_ops_details() if node["op_name"] == "DELEGATE"]
-    return GraphFacts(ops, len(delegates), len(delegates) == 1 and _spans(flatbuffer, delegates[0]))
+    whole = len(delegates) == 1 and _spans(flatbuffer, delegates[0])
+    return GraphFacts(ops, len(delegates), whole, interpreter.get_input_details()[0]["dtype"].__name__)
 
 
 def _builtin_ops(flatbuffer: schema.Model, path: str | Path) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from autonl_tf.engine.weights import Loaded, find_checkpoint, is_ours, load_weig
 from autonl_tf.errors import UserError
 from autonl_tf.modes import official, wiring
 from autonl_tf.networks.network import build_network
+from autonl_tf.networks.quantized import copy_float_weights, quantized_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +79,13 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Checkpointed:
-    """A model, where its weights came from, and what its checkpoint says of it."""
+    """A model, where its weights came from, and what its checkpoint says of it.
+
+    `float_model` is the model itself, or, of one trained with --qat, the network with the simulated int8 left out.
+    """
 
     model: keras.Model
+    float_model: keras.Model
     spec: NetworkSpec
     source: Source
     loaded: Loaded
@@ -126,7 +131,10 @@ def load(config: Config) -> Checkpointed:
         raise UserError(f"--num_label_classes={network.num_label_classes}: {path} has {len(names)} classes")
     names = source.names_labelled(config.data.label_file)
     size = network.input_image_size or size
-    model = build_network(spec, image_size=size, num_classes=len(names), depth_multiplier=multiplier)
+    float_model = build_network(spec, image_size=size, num_classes=len(names), depth_multiplier=multiplier)
+    model = quantized_network(float_model) if source.description.get("qat") else float_model
     loaded = source.load_into(model, config.run.use_averages)
+    if model is not float_model:
+        copy_float_weights(model, float_model)
     crop_padding = wiring.crop_padding_of(config, crop_padding)
-    return Checkpointed(model, spec, source, loaded, size, crop_padding, names, multiplier)
+    return Checkpointed(model, float_model, spec, source, loaded, size, crop_padding, names, multiplier)

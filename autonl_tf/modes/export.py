@@ -1,17 +1,21 @@
-"""`--mode=export`: a checkpoint to a SavedModel and a TFLite file, each run again and compared with it."""
+"""`--mode=export`: a checkpoint to a SavedModel and TFLite files, each run again and compared with it."""
 
 from __future__ import annotations
 
 import numpy as np
+import tensorflow as tf
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.config import Config
 from autonl_tf.data import images
 from autonl_tf.data.batches import eval_batches
+from autonl_tf.data.calibration import calibration_images, open_calibration
+from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine.evaluate import evaluate
 from autonl_tf.engine.strategy import make_strategy
-from autonl_tf.export.bundle import SAVED_MODEL, TFLITE_FP32, check_export_dir, export_all
+from autonl_tf.errors import UserError
+from autonl_tf.export.bundle import Request, check_export_dir, export_all
 from autonl_tf.modes import checkpointed, wiring
 
 SAMPLES = 32
@@ -21,18 +25,25 @@ def run(config: Config) -> None:
     """Exports; with `--dataset` on its validation images and with the accuracy measured, else on made-up images."""
     check_export_dir(config.run.export_dir)
     network = checkpointed.load(config)
+    if "tflite_qat" in config.export.formats and network.model is network.float_model:
+        raise UserError(
+            f"--formats=tflite_qat: {network.loaded.prefix} was not trained with --qat "
+            "(--mode=train --qat --init_checkpoint=...)"
+        )
     size, padding = network.image_size, network.crop_padding
-    accuracy, class_names = None, network.class_names
+    accuracy, dataset, class_names = None, None, network.class_names
     if config.data.dataset:
         dataset = wiring.dataset_of(config)
         class_names = network.source.names_for(dataset)
         dataset.check("validation")
         wiring.report_skipped(dataset)
+    calibration = _calibration(config, dataset, size, padding)
+    if dataset:
         examples = dataset.examples("validation", shuffle_seed=0).take(SAMPLES)
         batches = eval_batches(dataset, image_size=size, batch_size=config.data.eval_batch_size, crop_padding=padding)
         with wiring.naming_corrupt(dataset, "validation"):
             encoded = [example["image"].numpy() for example in examples]
-            scores = evaluate(make_strategy("cpu"), network.model, batches, dataset.size("validation"))
+            scores = evaluate(make_strategy("cpu"), network.float_model, batches, dataset.size("validation"))
         accuracy = {"dataset": dataset.name, "split": "validation", **scores}
     else:
         wiring.say("no --dataset: verified on made-up images, accuracy not measured")
@@ -42,7 +53,7 @@ def run(config: Config) -> None:
         network.spec, image_size=size, num_classes=len(class_names), depth_multiplier=network.depth_multiplier
     ).total
     report = export_all(
-        network.model,
+        network.float_model,
         blockstring.write(network.spec),
         config.run.export_dir,
         image_size=size,
@@ -54,15 +65,41 @@ def run(config: Config) -> None:
         weights=network.loaded._asdict(),
         depth_multiplier=network.depth_multiplier,
         crop_padding=padding,
+        request=Request(
+            formats=config.export.formats,
+            tflite_input=config.export.tflite_input,
+            calibration_images=calibration,
+            quantized=None if network.model is network.float_model else network.model,
+            held_out=_held_out(dataset, size, padding, config.data.eval_batch_size) if dataset else None,
+            max_accuracy_drop=config.export.max_accuracy_drop,
+        ),
     )
     print(table(report))
     print(closing(report))
 
 
+def _calibration(config: Config, dataset: ImageDataset | None, size: int, padding: int) -> np.ndarray | None:
+    """The images that set int8's ranges; None where no format needs them."""
+    if "tflite_int8" not in config.export.formats:
+        return None
+    name = config.export.calibration_dataset
+    source = dataset if name in (None, config.data.dataset) else open_calibration(name, config.data.data_dir)
+    found = calibration_images(source, config.export.calibration_images, image_size=size, crop_padding=padding)
+    wiring.say(f"int8: ranges from {len(found)} images of {name or config.data.dataset}")
+    return found
+
+
+def _held_out(dataset: ImageDataset, size: int, padding: int, batch_size: int) -> tf.data.Dataset:
+    """Every validation image once: (float32 [B, S, S, 3] in the scale of 0 to 255, labels [B])."""
+
+    def prepare(example):
+        return images.preprocess_for_eval(example["image"], size, padding), example["label"]
+
+    return dataset.examples("validation").map(prepare, tf.data.AUTOTUNE).batch(batch_size).prefetch(1)
+
+
 def made_up_images(size: int, count: int = 8) -> list[bytes]:
     """JPEG files of smooth random colours, `size` pixels wide."""
-    import tensorflow as tf
-
     rng = np.random.default_rng(0)
     coarse = rng.uniform(0, 255, [count, 8, 8, 3]).astype(np.float32)
     smooth = tf.clip_by_value(tf.image.resize(coarse, [size, size]), 0, 255)
@@ -70,14 +107,32 @@ def made_up_images(size: int, count: int = 8) -> list[bytes]:
 
 
 def table(report: dict) -> str:
-    """What was written, and how far each file's answers are from the checkpoint's."""
-    lines = [f"{'file':<22}{'signature':<18}{'images':>6}{'max |dp|':>12}{'logits L2':>12}{'same top-1':>12}"]
+    """What was written: how far from the checkpoint what should equal it is, and what every TFLite file scores."""
+    lines = []
+    if report["verification"]["agreements"]:
+        lines.append(f"{'file':<22}{'signature':<18}{'images':>6}{'max |dp|':>12}{'logits L2':>12}{'same top-1':>12}")
     for agreement in report["verification"]["agreements"]:
         logits = agreement["logits_relative_l2"]
         lines.append(
             f"{agreement['artifact']:<22}{agreement['signature']:<18}{agreement['images']:>6}"
             f"{agreement['max_probability_difference']:>12.2e}"
             f"{'-' if logits is None else format(logits, '.2e'):>12}{agreement['top1_agreement']:>12.2%}"
+        )
+    scores = report["scores"]["files"]
+    if scores:
+        lines += [""] * bool(lines)
+        lines.append(
+            f"{'file':<20}{'MB':>7}{'images':>8}{'top-1':>9}{'drop':>7}{'same top-1':>12}{'worst logit error':>19}"
+            f"{'CPU delegate':>14}"
+        )
+    for row in scores:
+        known = row["top1"] is not None
+        artifact = report["artifacts"][row["artifact"]]
+        whole = "whole" if artifact["xnnpack_whole"] else f"{artifact['xnnpack_partitions']} parts"
+        lines.append(
+            f"{row['artifact']:<20}{report['files'][row['artifact']]['bytes'] / 1e6:>7.2f}{row['images']:>8}"
+            f"{format(row['top1'], '.2%') if known else '-':>9}{format(row['drop_points'], '.2f') if known else '-':>7}"
+            f"{row['top1_agreement']:>12.2%}{row['worst_logit_error']:>19.2e}{whole:>14}"
         )
     return "\n".join(lines)
 
@@ -93,5 +148,5 @@ def closing(report: dict) -> str:
     )
     return (
         f"\naccuracy: {scores}\n"
-        f"written: {report['export_dir']}/{SAVED_MODEL}, {TFLITE_FP32}, labels.txt, card.md, card.json"
+        f"written: {report['export_dir']}/{', '.join(report['artifacts'])}, labels.txt, card.md, card.json"
     )

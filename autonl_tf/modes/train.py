@@ -22,9 +22,11 @@ from autonl_tf.engine.recalibrate import Recalibration
 from autonl_tf.engine.runlog import read_records
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.engine.weights import write_model_json
+from autonl_tf.errors import UserError
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, wiring
 from autonl_tf.networks.network import build_network
+from autonl_tf.networks.quantized import quantized_network
 
 
 def run(config: Config) -> None:
@@ -37,6 +39,8 @@ def run(config: Config) -> None:
     dataset.check("train", "validation")
     wiring.report_skipped(dataset)
     start = checkpointed.source_of(config, config.run.init_checkpoint) if config.run.init_checkpoint else None
+    if start and start.description.get("qat"):
+        raise UserError(f"{start.prefix}: was trained with --qat; training starts from float weights")
     config = wiring.resolved(config, dataset, start.description if start else None)
     image_size, padding = config.network.input_image_size, config.data.crop_padding
     length = wiring.length_of(config, dataset)
@@ -56,6 +60,7 @@ def run(config: Config) -> None:
                     "depth_multiplier": config.network.depth_multiplier,
                     "class_names": list(dataset.class_names),
                     "dataset": dataset.name,
+                    "qat": config.fit.qat,
                 },
             )
         objective = classification_objective(
@@ -119,6 +124,8 @@ def _learner(
         if start and not steps_saved(pathlib.Path(config.run.model_dir) / "checkpoints"):
             start.names_for(dataset)
             start.load_into(model, config.run.use_averages)
+        if config.fit.qat:
+            model = quantized_network(model)
         averages = MovingAverages(averaged_variables(model), config.fit.moving_average_decay)
         groups = [(wiring.weights_optimizer(config, length), model.trainable_variables)]
         return Learner(model, groups, averages, guard=wiring.guard(config))
@@ -135,4 +142,5 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
         f"written: {directory}/best, checkpoints, metrics.jsonl, training.png, tensorboard\n"
         f"next:\n  python main.py --mode=eval {model} {data}\n"
         f"  python main.py --mode=export {model} --export_dir=DIR {data}"
+        f"{' --formats=tflite_qat' if config.fit.qat else ''}"
     )

@@ -50,6 +50,7 @@ def lively(model: keras.Model, seed: int = 0) -> keras.Model:
 
 
 def make_model(text: str, num_classes: int, seed: int = 0) -> keras.Model:
+    keras.utils.set_random_seed(seed)  # LightNL is cubic: other weights may give logits of any size
     return lively(build_network(blockstring.parse(text), image_size=SIZE, num_classes=num_classes), seed)
 
 

@@ -20,6 +20,7 @@ def test_the_layout_is_complete_and_nothing_lies_beside_it(exported):
     directory, report = exported
     assert {path.name for path in directory.iterdir()} == {
         "saved_model",
+        "serving",
         "model_fp32.tflite",
         "labels.txt",
         "card.json",
@@ -123,6 +124,7 @@ def test_a_tflite_file_that_differs_is_an_error_and_leaves_nothing(small, tmp_pa
     monkeypatch.setattr(tflite, "convert_fp32", lambda model, path, **sizes: convert(other_weights(), path, **sizes))
     monkeypatch.setattr(bundle, "export_saved_model", lambda model, directory, **arguments: None)
     monkeypatch.setattr(bundle.verify, "verify_saved_model", lambda *arguments, **others: [])
+    monkeypatch.setattr(bundle.serving, "write_warmup", lambda *arguments: None)
     with pytest.raises(UserError, match=r"model_fp32\.tflite \(classify\): .* by [0-9.]+;"):
         small.export(tmp_path / "made" / "on" / "the" / "way")
     assert not list(tmp_path.iterdir())

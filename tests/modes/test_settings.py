@@ -84,7 +84,10 @@ def looked_at(tmp_path_factory):
         "train": [f"--arch={root}/arch.txt", trained, *fit],
         "eval": [trained, *data],
         "predict": [trained, f"--images={root}/pictures/val/*/*.jpg", f"--predictions_out={root}/out.npz"],
-        "export": [trained, *data, f"--export_dir={root}/export"],
+        "export": [
+            *(trained, *data, f"--export_dir={root}/export", "--max_accuracy_drop=100"),
+            *("--formats=tflite_fp32,tflite_int8", "--calibration_images=2"),
+        ],
         "convert": [f"--init_checkpoint={tiny_checkpoint(root / 'official')}", f"--model_dir={root}/convert"],
     }
     seen = {}

@@ -1,0 +1,101 @@
+"""A float TFLite file quantized to int8 after training, with ranges from the user's own images.
+
+Weights are int8 per output channel, activations int8 with a zero point. Two places stay float32: LightNL's products,
+which are cubic in their input (and which the CPU delegate takes as int8 only at zero point 0), and the final softmax,
+whose int8 form has steps of 1/256. The normalisation of the input stays float32 too: as int8 it would round twice.
+
+The range of a tensor is from the 5th percentile over images of an image's least value to the 95th of its greatest. A
+network with LightNL has a few images with far larger values than all others; to cover those (the full range) would cost
+the others their precision, and the usual moving average clips every second image. benchmarks/results/ has both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from autonl_tf.errors import UserError
+from autonl_tf.export import tflite
+
+# By the ops' names: a network's `block3_nl_product`, the product within a `LightNL` layer, and `tflite`'s own scope.
+FLOAT_SCOPES = (".*nl_product.*", ".*light_nl[^/]*/product/.*", f".*{tflite.NORMALIZATION}.*")
+COVERED = 0.95  # of the images, by every range
+
+
+def quantize_int8(float_path: str | Path, path: str | Path, calibration_images: Iterable[np.ndarray]) -> None:
+    """Quantizes a file of `tflite.convert_fp32` and writes it to `path`; its input stays float32.
+
+    Args:
+      float_path: the float32 file.
+      calibration_images: float32 [S, S, 3] each, scale of 0 to 255.
+
+    Raises:
+      UserError: ai-edge-quantizer is not installed, or on too many images a value is not finite.
+      ValueError: no calibration images.
+    """
+    try:
+        from ai_edge_quantizer import qtyping, quantizer, recipe
+        from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    except ImportError:
+        raise UserError(
+            "--formats=tflite_int8 needs ai-edge-quantizer: python -m pip install 'autonl-tf[export]'"
+        ) from None
+    op = qtyping.TFLOperationName
+    work = quantizer.Quantizer(str(float_path), recipe.static_wi8_ai8())
+    for scope in FLOAT_SCOPES:
+        work.update_quantization_recipe(scope, op.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    for operation in (op.INPUT, op.OUTPUT, op.SOFTMAX):
+        work.update_quantization_recipe(".*", operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    found = {
+        name: {"min": np.reshape(low, [1]), "max": np.reshape(high, [1])}
+        for name, (low, high) in ranges(float_path, calibration_images).items()
+    }
+    # The library draws progress bars and prints sizes, which nothing turns off.
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        quantized = work.quantize(found).quantized_model
+    Path(path).write_bytes(bytes(quantized))
+
+
+def ranges(
+    float_path: str | Path, images: Iterable[np.ndarray], covered: float = COVERED
+) -> dict[str, tuple[float, float]]:
+    """Tensor name -> (low, high) over images [S, S, 3]: the quantiles 1 - covered and covered of their extremes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the memory that kept tensors take
+        interpreter = Interpreter(str(float_path), num_threads=1, experimental_preserve_all_tensors=True)
+        interpreter.allocate_tensors()
+    (entry,) = interpreter.get_input_details()
+    tensors = [tensor for tensor in interpreter.get_tensor_details() if tensor["dtype"] == np.float32]
+    rows, count = [], 0
+    for image in images:
+        interpreter.set_tensor(entry["index"], np.asarray(image, np.float32)[np.newaxis])
+        interpreter.invoke()
+        found = {tensor["name"]: _extremes(interpreter, tensor["index"]) for tensor in tensors}
+        found = {name: values for name, values in found.items() if values is not None}
+        count += 1
+        if np.isfinite(list(found.values())).all():
+            rows.append(found)
+    if not count:
+        raise ValueError("int8 needs at least one calibration image")
+    if len(rows) < covered * count:
+        raise UserError(
+            f"on {count - len(rows)} of {count} calibration images the network's values are not finite; "
+            "no int8 ranges can be found"
+        )
+    low, high = ({name: [row[name][side] for row in rows] for name in rows[0]} for side in (0, 1))
+    return {name: (float(np.quantile(low[name], 1 - covered)), float(np.quantile(high[name], covered))) for name in low}
+
+
+def _extremes(interpreter: Interpreter, index: int) -> tuple[float, float] | None:
+    """The least and greatest value of a tensor; None of one that was never computed, such as a packed weight."""
+    try:
+        value = interpreter.get_tensor(index)
+    except ValueError:
+        return None
+    return (float(value.min()), float(value.max())) if value.size else None

@@ -1,0 +1,81 @@
+"""Two changes to a TFLite file that the converter does not make itself; both are exact.
+
+`take_uint8`: the input becomes uint8 of scale 1 and zero point 0, as a camera gives it, followed by one DEQUANTIZE. The
+converters' own ways, a QUANTIZE from uint8 to int8 or a CAST, keep the CPU delegate from taking the whole graph.
+
+`float_softmax`: the converter makes an int8 softmax, whose steps of 1/256 are too coarse for many classes and which the
+delegate does not take, of one that follows int8 logits. The DEQUANTIZE behind it is moved to its front.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+from autonl_tf.export import tflite
+
+
+def take_uint8(path: str | Path) -> None:
+    """Rewrites the file at `path` in place; its signature, names and outputs stay.
+
+    Raises:
+      ValueError: the file has not exactly one signature with one float32 input.
+    """
+    model = flatbuffer_utils.read_model(str(path))
+    (graph,) = model.subgraphs
+    (signature,) = model.signatureDefs
+    (entry,) = signature.inputs
+    pixels = graph.tensors[entry.tensorIndex]
+    if pixels.type != schema.TensorType.FLOAT32:
+        raise ValueError(f"{path}: its input is not float32")
+    given = schema.TensorT()
+    given.name, given.shape, given.buffer = f"{tflite.INPUT}_uint8", pixels.shape, 0
+    given.shapeSignature, given.hasRank, given.type = pixels.shapeSignature, True, schema.TensorType.UINT8
+    given.quantization = schema.QuantizationParametersT()
+    given.quantization.scale, given.quantization.zeroPoint = [1.0], [0]
+    graph.tensors.append(given)
+    operator = schema.OperatorT()
+    operator.opcodeIndex = _dequantize_code(model)
+    operator.inputs, operator.outputs = [len(graph.tensors) - 1], [entry.tensorIndex]
+    operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
+    operator.builtinOptions = schema.DequantizeOptionsT()
+    graph.operators.insert(0, operator)
+    graph.inputs = [len(graph.tensors) - 1]
+    entry.tensorIndex = len(graph.tensors) - 1
+    flatbuffer_utils.write_model(model, str(path))
+
+
+def float_softmax(path: str | Path) -> None:
+    """Rewrites the file at `path` in place, if it ends in an int8 softmax and a DEQUANTIZE; else leaves it alone."""
+    model = flatbuffer_utils.read_model(str(path))
+    (graph,) = model.subgraphs
+    softmax, last = graph.operators[-2:]
+    kinds = [_kind(model, operator) for operator in (softmax, last)]
+    if kinds != [schema.BuiltinOperator.SOFTMAX, schema.BuiltinOperator.DEQUANTIZE]:
+        return
+    (logits,), (between,), (probabilities,) = softmax.inputs, softmax.outputs, last.outputs
+    tensor = graph.tensors[between]
+    tensor.type, tensor.quantization = schema.TensorType.FLOAT32, None
+    last.inputs, last.outputs = [logits], [between]
+    softmax.inputs, softmax.outputs = [between], [probabilities]
+    graph.operators[-2:] = [last, softmax]
+    flatbuffer_utils.write_model(model, str(path))
+
+
+def _kind(model: schema.ModelT, operator: schema.OperatorT) -> int:
+    return flatbuffer_utils.get_builtin_code_from_operator_code(model.operatorCodes[operator.opcodeIndex])
+
+
+def _dequantize_code(model: schema.ModelT) -> int:
+    """The index of DEQUANTIZE among the model's operator codes, added if it is not there."""
+    wanted = schema.BuiltinOperator.DEQUANTIZE
+    for index, code in enumerate(model.operatorCodes):
+        if flatbuffer_utils.get_builtin_code_from_operator_code(code) == wanted:
+            return index
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = wanted
+    code.version = 1
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1

@@ -1,0 +1,141 @@
+"""TFLite files scored on held-out images beside the network they were made from.
+
+For every file: top-1; the drop against the network's own, in points; the share of images with the same best class; and
+the worst logit error, the largest |log p - log q| over images and classes, which is the error of the logits but for a
+constant an image. Probabilities below 1e-6 count as 1e-6 there: what an int8 file says of them is noise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+from ai_edge_litert.interpreter import Interpreter
+
+from autonl_tf.data import images as image_ops
+from autonl_tf.errors import UserError
+from autonl_tf.export import tflite
+
+_LEAST_PROBABILITY = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Of one file on `images` images; `top1`, `reference_top1` and `drop_points` are None where labels are unknown.
+
+    Of `not_finite` images the network itself gives no finite answer: they count as misses, and not in what follows.
+    """
+
+    artifact: str
+    images: int
+    not_finite: int
+    top1: float | None
+    reference_top1: float | None
+    drop_points: float | None
+    top1_agreement: float
+    worst_logit_error: float
+    mean_logit_error: float
+
+
+class TFLiteRunner:
+    """A TFLite file as a function of pixels."""
+
+    def __init__(self, path: str | Path, threads: int = 1):
+        interpreter = Interpreter(model_path=str(path), num_threads=threads)
+        self._type = interpreter.get_input_details()[0]["dtype"]
+        self._run = interpreter.get_signature_runner(tflite.SIGNATURE)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """float32 [B, S, S, 3] in the scale of 0 to 255, rounded if the file takes uint8, to probabilities [B, K]."""
+        if self._type == np.uint8:
+            images = np.clip(np.rint(images), 0, 255)
+        images = images.astype(self._type)
+        return np.concatenate([self._run(**{tflite.INPUT: image[np.newaxis]})[tflite.OUTPUT] for image in images])
+
+
+class _Tally:
+    """Sums over images of one file."""
+
+    def __init__(self):
+        self.hits = self.same = self.count = self.compared = self.numbers = 0
+        self.worst = self.total = 0.0
+
+    def add(self, got: np.ndarray, expected: np.ndarray, labels: np.ndarray | None) -> None:
+        usable = np.isfinite(expected).all(axis=1)
+        best = np.where(np.isfinite(got).all(axis=1), got.argmax(axis=1), -1)
+        if labels is not None:
+            self.hits += int((best == labels).sum())
+        self.count += len(got)
+        self.compared += int(usable.sum())
+        if not usable.any():
+            return
+        self.same += int((best == expected.argmax(axis=1))[usable].sum())
+        errors = np.abs(_log(got[usable]) - _log(expected[usable]))
+        errors = np.where(np.isfinite(errors), errors, np.inf)
+        self.worst = max(self.worst, float(errors.max()))
+        self.total += float(errors.sum())
+        self.numbers += errors.size
+
+
+def score_files(
+    model: keras.Model, files: Mapping[str, str | Path], batches: Iterable, labelled: bool = True
+) -> list[Score]:
+    """Runs the network and every file once over the held-out images.
+
+    Args:
+      model: normalised images [B, S, S, 3] to logits [B, K].
+      files: artifact name -> path.
+      batches: of (images float32 [B, S, S, 3] in the scale of 0 to 255, labels [B]).
+      labelled: whether the labels mean anything; without, only agreement is measured.
+
+    Raises:
+      UserError: there are no images, or on none of them the network's answer is finite.
+    """
+    run = tf.function(lambda batch: model(image_ops.normalize(batch), training=False), autograph=False)
+    runners = {name: TFLiteRunner(path) for name, path in files.items()}
+    tallies = {name: _Tally() for name in files}
+    reference = _Tally()
+    for images, labels in batches:
+        expected = tf.nn.softmax(tf.cast(run(images), tf.float32)).numpy()
+        known = np.asarray(labels) if labelled else None
+        reference.add(expected, expected, known)
+        for name, runner in runners.items():
+            tallies[name].add(runner(np.asarray(images)), expected, known)
+    if not reference.compared:
+        raise UserError(f"of {reference.count} held-out images the network gives a finite answer to none")
+    return [_score(name, tally, reference, labelled) for name, tally in tallies.items()]
+
+
+def _score(name: str, tally: _Tally, reference: _Tally, labelled: bool) -> Score:
+    top1, own = tally.hits / tally.count, reference.hits / tally.count
+    return Score(
+        name,
+        tally.count,
+        tally.count - tally.compared,
+        top1 if labelled else None,
+        own if labelled else None,
+        100 * (own - top1) if labelled else None,
+        tally.same / tally.compared,
+        tally.worst,
+        tally.total / tally.numbers,
+    )
+
+
+def check(score: Score, max_accuracy_drop: float) -> None:
+    """Raises UserError where a file's answers are not finite, or top-1 drops by more than `max_accuracy_drop`."""
+    if not np.isfinite(score.worst_logit_error):
+        raise UserError(f"{score.artifact}: its answers are not finite on some of {score.images} images")
+    if score.drop_points is not None and score.drop_points > max_accuracy_drop:
+        raise UserError(
+            f"{score.artifact}: top-1 {score.top1:.2%} on {score.images} held-out images, {score.drop_points:.2f} "
+            f"points below the checkpoint's {score.reference_top1:.2%}; accepted: at most {max_accuracy_drop:g} "
+            "(--max_accuracy_drop)"
+        )
+
+
+def _log(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probabilities.astype(np.float64), _LEAST_PROBABILITY))

@@ -1,0 +1,76 @@
+"""A network that computes as its int8 file will: quantization-aware training with tensorflow-model-optimization.
+
+The library's own configurations know neither LightNL nor squeeze-excite's multiply nor our dropout, and quantize
+depthwise kernels per tensor. So every layer gets one from here:
+
+    convolutions, depthwise ones            weights int8 per output channel, symmetric
+    dense                                   weights int8, symmetric, one range
+    batch norm, swish, sigmoid, pooling,    output int8 with a zero point; the range is a moving average
+      multiply, add, concatenate, and       of the batches' ranges, which starts at the first batch's
+      what has a bias (logits, squeeze-excite)
+    LightNL's product                       output alone: what is inside stays float32
+    dropout, slices of channels             nothing: they keep their input's values
+
+Weights' ranges follow from the weights at every use, so that averaged weights are quantized by their own ranges.
+"""
+
+from __future__ import annotations
+
+import tf_keras as keras
+
+_OUTPUT = (
+    *("BatchNormalization", "Activation", "GlobalAveragePooling2D", "Multiply", "Add", "Concatenate"),
+    "LightNLProduct",
+)
+_WEIGHTS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}
+_UNTOUCHED = ("InputLayer", "Dropout", "ChannelGroup")
+
+
+def quantized_network(model: keras.Model) -> keras.Model:
+    """A network of `build_network` with quantization of weights and activations simulated, its weights copied.
+
+    Returns:
+      A model of the same shapes whose variables are the network's, under their names, and the ranges. Ranges are known
+      after the first batch in training.
+
+    Raises:
+      ValueError: a layer that nothing is said about here.
+    """
+    from tensorflow_model_optimization.quantization.keras import (
+        quantize_annotate_layer,
+        quantize_apply,
+        quantize_scope,
+    )
+
+    from autonl_tf.networks import quantizers
+
+    def annotated(layer):
+        copy = layer.__class__.from_config(layer.get_config())
+        kind = layer.__class__.__name__
+        if kind in _UNTOUCHED:
+            return copy
+        if kind in _WEIGHTS:
+            output = copy.use_bias  # no batch norm follows: the logits, squeeze-excite's convolutions
+            return quantize_annotate_layer(copy, quantizers.LayerConfig(_WEIGHTS[kind], output))
+        if kind in _OUTPUT:
+            return quantize_annotate_layer(copy, quantizers.LayerConfig(None, True))
+        raise ValueError(f"layer {layer.name} ({kind}): no quantization is defined for it")
+
+    with quantize_scope(quantizers.custom_objects()):
+        template = keras.models.clone_model(model, clone_function=annotated)
+        template.set_weights(model.get_weights())
+        return quantize_apply(template, scheme=quantizers.Scheme())
+
+
+def copy_float_weights(quantized: keras.Model, model: keras.Model) -> None:
+    """Gives a network of `build_network` the weights of its quantized form, the simulated quantization left out.
+
+    Raises:
+      ValueError: the two are not of one architecture.
+    """
+    held = {variable.name: variable for variable in quantized.variables}
+    for variable in model.variables:
+        source = held.get(variable.name)
+        if source is None or source.shape != variable.shape:
+            raise ValueError(f"{variable.name}: not in the quantized network, or of another shape there")
+        variable.assign(source)

@@ -1,0 +1,53 @@
+"""The flags of an export, beside the directory it goes to."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from absl import flags
+
+from autonl_tf.setting import flag
+
+FORMATS = ("savedmodel", "tflite_fp32", "tflite_fp16", "tflite_int8", "tflite_qat")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """What an export holds, and what it may lose."""
+
+    formats: tuple[str, ...] = flag(
+        flags.DEFINE_list,
+        "savedmodel,tflite_fp32",
+        f"What to export, of: {', '.join(FORMATS)}. tflite_qat needs a checkpoint trained with --qat.",
+        modes=("export",),
+    )
+    tflite_input: str = flag(
+        flags.DEFINE_enum,
+        "auto",
+        "Pixels that TFLite files take; auto: uint8 for tflite_int8 and tflite_qat, float32 for the others.",
+        modes=("export",),
+        enum_values=("auto", "uint8", "float32"),
+    )
+    max_accuracy_drop: float = flag(
+        flags.DEFINE_float,
+        1.0,
+        "Points of top-1 that a TFLite file may lose against the checkpoint on --dataset's validation images.",
+        modes=("export",),
+        lower_bound=0.0,
+        upper_bound=100.0,
+    )
+    calibration_dataset: str = flag(
+        flags.DEFINE_string,
+        None,
+        "Images that set the ranges of tflite_int8, labels unused: folder:PATH (any directory of images) or as "
+        "--dataset. Default: --dataset's training images.",
+        modes=("export",),
+    )
+    calibration_images: int = flag(
+        flags.DEFINE_integer,
+        256,
+        "How many of them, at most.",
+        modes=("export",),
+        lower_bound=1,
+        upper_bound=100_000,
+    )

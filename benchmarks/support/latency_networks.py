@@ -1,0 +1,109 @@
+"""The networks of `tflite_latency.py`, as Keras models from normalised images to logits, weights random.
+
+Batch norm gets the statistics of real-looking images, so that int8 ranges and LightNL's cubic products are sane.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from autonl_tf.arch import presets
+from autonl_tf.arch.cost import network_cost
+from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.data.images import normalize
+from autonl_tf.layers.non_local import NonLocal
+from autonl_tf.networks.insert import insert_behind
+from autonl_tf.networks.network import build_network
+
+SIZE, CLASSES = 224, 1000
+HERE = pathlib.Path(__file__).parent
+
+# ImageNet top-1 in percent AS PUBLISHED, by the papers: AutoNL (table 1), MobileNetV2 (table 4), MobileNetV3 (table 3),
+# EfficientNet (table 2), MnasNet (table 1). Nobody has trained these files.
+PUBLISHED_TOP1 = {
+    "autonl_s": 76.5,
+    "autonl_l": 77.7,
+    "mobilenet_v2": 72.0,
+    "mobilenet_v3_small": 67.4,
+    "mobilenet_v3_large": 75.2,
+    "efficientnet_b0": 77.1,
+    "mnasnet_a1": 75.2,
+}
+NAMES = (
+    *("autonl_s", "autonl_s_without", "autonl_s_conventional"),
+    *("autonl_l", "autonl_l_without", "autonl_l_conventional"),
+    *("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "mnasnet_a1"),
+)
+
+
+def build(name: str, images: np.ndarray) -> keras.Model:
+    """One of `NAMES`; `images` [N, 224, 224, 3] in the scale of 0 to 255 give the statistics."""
+    applications = {
+        "mobilenet_v2": (keras.applications.MobileNetV2, {}),
+        "mobilenet_v3_small": (keras.applications.MobileNetV3Small, {"include_preprocessing": False}),
+        "mobilenet_v3_large": (keras.applications.MobileNetV3Large, {"include_preprocessing": False}),
+        "efficientnet_b0": (keras.applications.EfficientNetB0, {}),
+    }
+    if name in applications:
+        make, options = applications[name]
+        model = make((SIZE, SIZE, 3), weights=None, classes=CLASSES, classifier_activation=None, **options)
+    elif name == "mnasnet_a1":
+        model = relu(_network(presets.load(str(HERE / "mnasnet_a1.arch.txt"))))
+    else:
+        base, _, kind = name.partition("_s_" if name.startswith("autonl_s") else "_l_")
+        spec = presets.load(name if not kind else f"{base}{'_s' if name.startswith('autonl_s') else '_l'}")
+        model = _network(spec if not kind else without_light_nl(spec))
+        if kind == "conventional":
+            places = [index for index, block in enumerate(spec.singles()) if block.nonlocal_]
+            model = insert_behind(model, {f"block{i}_project_bn": NonLocal(name=f"block{i}_non_local") for i in places})
+    set_statistics(model, images)
+    return model
+
+
+def without_light_nl(spec: NetworkSpec) -> NetworkSpec:
+    return NetworkSpec(tuple(dataclasses.replace(block, nonlocal_=None) for block in spec.blocks))
+
+
+def _network(spec: NetworkSpec) -> keras.Model:
+    return build_network(spec, image_size=SIZE, num_classes=CLASSES)
+
+
+def relu(model: keras.Model) -> keras.Model:
+    """The same network with ReLU for every swish: MnasNet-A1's blocks, written in our grammar, have ReLU."""
+
+    def changed(layer):
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.Activation) and config["activation"] in ("swish", "silu"):
+            config["activation"] = "relu"
+        return layer.__class__.from_config(config)
+
+    return keras.models.clone_model(model, clone_function=changed)
+
+
+def set_statistics(model: keras.Model, images: np.ndarray) -> None:
+    """Batch-norm statistics of the images, with LightNL and non-local blocks switched on at a small scale."""
+    rng = np.random.default_rng(0)
+    norms = [layer for layer in model.submodules if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in norms:
+        layer.momentum = 0.0
+        if not np.any(layer.gamma.numpy()):
+            layer.gamma.assign(rng.uniform(0.005, 0.02, layer.gamma.shape))
+    model(normalize(tf.constant(images)), training=True)
+
+
+def macs(name: str) -> float | None:
+    """The paper's accounting, of the networks in our grammar."""
+    if name in presets.names():
+        spec = presets.load(name)
+    elif name.endswith("_without"):
+        spec = without_light_nl(presets.load(name.removesuffix("_without")))
+    elif name == "mnasnet_a1":
+        spec = presets.load(str(HERE / "mnasnet_a1.arch.txt"))
+    else:
+        return None
+    return network_cost(spec, image_size=SIZE, num_classes=CLASSES).total.macs

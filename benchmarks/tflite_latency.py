@@ -1,0 +1,198 @@
+"""Milliseconds of AutoNL and of its neighbours as TFLite files on this machine's CPU, all interleaved in one run.
+
+AutoNL-S and -L as they are, without LightNL, and with conventional non-local blocks in its places, beside MobileNetV2,
+MobileNetV3, EfficientNet-B0 and MnasNet-A1, each in float32 and int8 (uint8 pixels), at 1 and 2 threads. Weights are
+random; accuracies in the picture are the papers'.
+
+    python benchmarks/tflite_latency.py --only=build                            # the files, about 5 minutes
+    python benchmarks/tflite_latency.py --only=measure                          # alone on the machine, 4 minutes
+    python benchmarks/tflite_latency.py                                         # both
+
+Ends in one line of JSON; also writes latency.json and latency.png into --work. Median, and the 10th and 90th percentile
+over rounds; a round runs every file once to warm up and --repeats times to measure, in a random order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import json
+import pathlib
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+from support import latency_networks as networks
+
+from autonl_tf.engine.rundir import git_commit, versions
+from autonl_tf.export import int8, rewrite, tflite
+
+
+def photographs(pattern: str, count: int = 48) -> np.ndarray:
+    """Prepared images for statistics and int8 ranges: float32 [N, 224, 224, 3]."""
+    import tensorflow as tf
+
+    from autonl_tf.data.datasets import open_dataset
+    from autonl_tf.data.images import preprocess_for_eval
+
+    if pattern:
+        files = sorted(glob.glob(pattern, recursive=True))[:count]
+        if not files:
+            raise SystemExit(f"--photos={pattern}: no files")
+        encoded = [tf.io.read_file(file) for file in files]
+    else:
+        examples = open_dataset("demo", data_dir="runs/data").examples("train").take(count)
+        encoded = [example["image"] for example in examples]
+    return np.stack([preprocess_for_eval(data, networks.SIZE).numpy() for data in encoded])
+
+
+def build(name: str, work: pathlib.Path, photos: str) -> None:
+    """Writes NAME_fp32.tflite, NAME_fp16.tflite, NAME_int8.tflite and what they are into `work`."""
+    images = photographs(photos)
+    model = networks.build(name, images[:32])
+    paths = {kind: work / f"{name}_{kind}.tflite" for kind in ("fp32", "fp16", "int8")}
+    tflite.convert_fp32(model, paths["fp32"], image_size=networks.SIZE)
+    tflite.convert_fp16(model, paths["fp16"], image_size=networks.SIZE)
+    int8.quantize_int8(paths["fp32"], paths["int8"], images)
+    rewrite.take_uint8(paths["int8"])
+    facts = {}
+    for kind, path in paths.items():
+        found = tflite.graph_facts(path)
+        facts[kind] = {
+            "bytes": path.stat().st_size,
+            "partitions": found.xnnpack_partitions,
+            "whole": found.xnnpack_whole,
+            "input": found.input_type,
+        }
+    (work / f"{name}.json").write_text(json.dumps(facts))
+
+
+def measure(work: pathlib.Path, names: list[str], rounds: int, repeats: int, seconds: float) -> dict[str, dict]:
+    """name -> `fp32_1` and so on -> median and percentiles in ms, one entry a round."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    runs = {}
+    for name in names:
+        for kind in ("fp32", "int8"):
+            for threads in (1, 2):
+                interpreter = Interpreter(model_path=str(work / f"{name}_{kind}.tflite"), num_threads=threads)
+                interpreter.allocate_tensors()
+                runs[name, f"{kind}_{threads}"] = interpreter
+    times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
+    order, began = list(runs), time.monotonic()
+    for done in range(rounds):
+        random.Random(done).shuffle(order)
+        for key in order:
+            runs[key].invoke()
+            start = time.perf_counter()
+            for _ in range(repeats):
+                runs[key].invoke()
+            times[key].append(1e3 * (time.perf_counter() - start) / repeats)
+        if time.monotonic() - began > seconds:
+            break
+    found: dict[str, dict[str, dict]] = {}
+    for (name, kind), values in times.items():
+        tenths = statistics.quantiles(values, n=10)
+        found.setdefault(name, {})[kind] = {
+            "median_ms": round(statistics.median(values), 3),
+            "p10_ms": round(tenths[0], 3),
+            "p90_ms": round(tenths[-1], 3),
+            "rounds": len(values),
+        }
+    return found
+
+
+def table(result: dict) -> str:
+    lines = [
+        "| network | MACs | fp32, 1 thread | fp32, 2 | int8, 1 | int8, 2 | fp32 MB | int8 MB | parts | top-1, papers |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in result["networks"].items():
+        cells = [f"{row[k]['median_ms']:.2f} ({row[k]['p10_ms']:.2f}-{row[k]['p90_ms']:.2f})" for k in _COLUMNS]
+        macs = f"{row['macs'] / 1e6:.0f}M" if row["macs"] else "-"
+        parts = "/".join(str(row["files"][kind]["partitions"]) for kind in ("fp32", "fp16", "int8"))
+        sizes = [f"{row['files'][kind]['bytes'] / 1e6:.1f}" for kind in ("fp32", "int8")]
+        lines.append(f"| {name} | {macs} | {' | '.join(cells + sizes)} | {parts} | {row['published_top1'] or '-'} |")
+    return "\n".join(lines)
+
+
+_COLUMNS = ("fp32_1", "fp32_2", "int8_1", "int8_2")
+
+
+def draw(result: dict, path: pathlib.Path) -> None:
+    """Published top-1 against milliseconds measured here, one thread."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.5))
+    for kind, marker in (("fp32_1", "o"), ("int8_1", "s")):
+        rows = [(n, row) for n, row in result["networks"].items() if row["published_top1"]]
+        axes.scatter(
+            [row[kind]["median_ms"] for _, row in rows],
+            [row["published_top1"] for _, row in rows],
+            marker=marker,
+            label="float32" if kind == "fp32_1" else "int8 (accuracy is the float network's)",
+        )
+        for name, row in rows:
+            axes.annotate(
+                name, (row[kind]["median_ms"], row["published_top1"]), (4, 3), textcoords="offset points", size=7
+            )
+    axes.set_xlabel("milliseconds measured here, one thread")
+    axes.set_ylabel("ImageNet top-1 (%), as published")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", default="runs/tflite_latency")
+    parser.add_argument(
+        "--photos", default="", help="glob of photographs for int8 ranges; default: the built-in images"
+    )
+    parser.add_argument("--only", choices=("all", "build", "measure", "one"), default="all")
+    parser.add_argument("--network", choices=networks.NAMES, help="with --only=one: build this one, in this process")
+    parser.add_argument("--networks", default=",".join(networks.NAMES), help="which, of these")
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=220.0, help="no further round after this long")
+    options = parser.parse_args()
+    work = pathlib.Path(options.work)
+    work.mkdir(parents=True, exist_ok=True)
+    names = options.networks.split(",")
+    if options.only == "one":
+        build(options.network, work, options.photos)
+        return
+    if options.only in ("all", "build"):
+        for name in names:  # a process each: converters keep memory, and the names of layers
+            if not (work / f"{name}.json").exists():
+                command = [sys.executable, __file__, "--only=one", f"--network={name}", f"--work={work}"]
+                subprocess.run([*command, f"--photos={options.photos}"], check=True, stdout=sys.stderr)
+                print(f"built {name}", file=sys.stderr, flush=True)
+        if options.only == "build":
+            return
+    found = measure(work, names, options.rounds, options.repeats, options.seconds)
+    for name, row in found.items():
+        row["files"] = json.loads((work / f"{name}.json").read_text())
+        row["macs"], row["published_top1"] = networks.macs(name), networks.PUBLISHED_TOP1.get(name)
+    result = {
+        "command": "python benchmarks/tflite_latency.py",
+        "commit": git_commit(),
+        "versions": versions(),
+        "processor": platform.processor() or platform.machine(),
+        "networks": found,
+    }
+    print(table(result))
+    draw(result, work / "latency.png")
+    (work / "latency.json").write_text(json.dumps(result, indent=1))
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""docs/android.md says of the files what they are: every name, type and shape in it, against an export of that size."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from export_cases import lively
+
+from autonl_tf.arch import blockstring
+from autonl_tf.data import images
+from autonl_tf.export import bundle, card, int8, rewrite, tflite
+from autonl_tf.networks.network import build_network
+
+GUIDE = (pathlib.Path(__file__).parents[2] / "docs" / "android.md").read_text(encoding="utf-8")
+CONSTANTS = {
+    name: int(value) if value.isdigit() else value.strip('"')
+    for name, value in re.findall(r"const val (\w+) = (\S+)", GUIDE)
+}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A float and an int8 file of a small network with the guide's size and classes."""
+    spec = blockstring.parse("r1_k3_s22_e1_i32_o16_noskip\nr1_k3_s44_e1_i16_o16_nonlocal0.25-2_se0.5\n")
+    model = lively(build_network(spec, image_size=CONSTANTS["SIZE"], num_classes=CONSTANTS["CLASSES"]))
+    folder = tmp_path_factory.mktemp("android")
+    float_path, int8_path = (folder / bundle.TFLITE[name] for name in ("tflite_fp32", "tflite_int8"))
+    tflite.convert_fp32(model, float_path, image_size=CONSTANTS["SIZE"])
+    shape = [2, CONSTANTS["SIZE"], CONSTANTS["SIZE"], 3]
+    int8.quantize_int8(float_path, int8_path, np.random.default_rng(0).uniform(0, 255, shape))
+    rewrite.take_uint8(int8_path)
+    return {path.name: Interpreter(model_path=str(path)) for path in (float_path, int8_path)}
+
+
+def rows() -> dict[str, list[str]]:
+    """The guide's table: first column -> the other two."""
+    lines = [line for line in GUIDE.splitlines() if line.startswith("| ") and line.count("|") == 4]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {first: others for first, *others in cells}
+
+
+def test_the_files_named_are_those_an_export_writes():
+    assert CONSTANTS["MODEL"] == bundle.TFLITE["tflite_int8"] and CONSTANTS["LABELS"] == card.LABELS
+    header = rows()[""]
+    named = [name for cell in header for name in re.findall(r"`([\w.]+)`", cell)]
+    assert sorted(named) == sorted(bundle.TFLITE.values())
+    for word in re.findall(r"runs/export/([\w.]+)", GUIDE):
+        assert word in (CONSTANTS["MODEL"], CONSTANTS["LABELS"])
+
+
+def test_the_table_is_true_of_the_files(files):
+    table = rows()
+    for column, name in enumerate(("model_int8.tflite", "model_fp32.tflite")):
+        interpreter = files[name]
+        signature = table["signature"][column].strip("`")
+        (key,) = [first for first in table if first.startswith("input")]
+        (out,) = [first for first in table if first.startswith("output")]
+        names = {"inputs": [key.split("`")[1]], "outputs": [out.split("`")[1]]}
+        assert interpreter.get_signature_list() == {signature: names}
+        for details, cell in (
+            (interpreter.get_input_details()[0], table[key][column]),
+            (interpreter.get_output_details()[0], table[out][column]),
+        ):
+            kind, shape = re.match(r"(\w+) `\[(.*?)\]`", cell).groups()
+            assert details["dtype"].__name__ == kind
+            assert details["shape"].tolist() == [int(side) for side in shape.split(",")]
+
+
+def test_the_codes_constants_are_true_of_the_file(files):
+    interpreter = files[CONSTANTS["MODEL"]]
+    (entry,), (out,) = interpreter.get_input_details(), interpreter.get_output_details()
+    size, channels = CONSTANTS["SIZE"], CONSTANTS["CHANNELS"]
+    assert entry["shape"].tolist() == [1, size, size, channels] and entry["dtype"] == np.uint8
+    assert entry["quantization"] == (1.0, 0), "plain bytes"
+    assert out["shape"].tolist() == [1, CONSTANTS["CLASSES"]] and out["dtype"] == np.float32
+    assert CONSTANTS["CROP_PADDING"] == images.CROP_PADDING
+
+
+@pytest.mark.parametrize("side", [33, 224, 256, 500, 1023, 4000])
+def test_the_codes_crop_is_the_evaluations(side):
+    size, padding = CONSTANTS["SIZE"], CONSTANTS["CROP_PADDING"]
+    assert "side * SIZE / (SIZE + CROP_PADDING)" in GUIDE and "(picture.width - crop + 1) / 2" in GUIDE
+    top, left, height, width = images._centre_crop(size, padding)(side, side + 7).numpy().tolist()
+    crop = max(1, side * size // (size + padding))
+    assert (height, width) == (crop, crop)
+    assert (top, left) == ((side - crop + 1) // 2, (side + 7 - crop + 1) // 2)

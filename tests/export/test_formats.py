@@ -1,0 +1,200 @@
+"""Every TFLite format: what it takes, how far it is from the network, how the CPU delegate takes it, and its size."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert.compiled_model import CompiledModel
+from ai_edge_litert.interpreter import Interpreter
+from export_cases import SIZE, make_model, smooth_picture, snapshot
+
+from autonl_tf.data.images import normalize
+from autonl_tf.errors import UserError
+from autonl_tf.export import bundle, int8, rewrite, score, tflite
+from autonl_tf.networks.quantized import copy_float_weights, quantized_network
+
+# Squeeze-excite and LightNL in both product orders, no grouped convolutions (they are not folded into batch norm).
+MOBILE = """\
+r1_k3_s22_e1_i32_o16_noskip
+r1_k3_s11_e3_i16_o16_nonlocal0.25-1_se0.5
+r1_k5_s22_e3_i16_o24_nonlocal0.25-2_se0.25
+"""
+NAMES = ("a", "b", "c", "d")
+FORMATS = ("tflite_fp32", "tflite_fp16", "tflite_int8", "tflite_qat")
+
+
+def pictures(count: int, first: int = 0) -> np.ndarray:
+    return np.stack([smooth_picture(seed, SIZE, SIZE) for seed in range(first, first + count)]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def mobile():
+    return make_model(MOBILE, len(NAMES))
+
+
+@pytest.fixture(scope="module")
+def quantized(mobile):
+    """Its quantized form, ranges known, weights not trained."""
+    model = quantized_network(mobile)
+    for layer in model.submodules:
+        if hasattr(layer, "momentum"):
+            layer.momentum = 1.0
+    for _ in range(3):
+        model(normalize(pictures(32)), training=True)
+    return model
+
+
+@pytest.fixture(scope="module")
+def held_out(mobile):
+    """Images with the network's own answers as labels, so that a drop is what a file gets wrong."""
+    images = pictures(60, first=100)
+    labels = mobile(normalize(images), training=False).numpy().argmax(axis=1)
+    return [(images[:32], labels[:32]), (images[32:], labels[32:])]
+
+
+def export(mobile, quantized, held_out, directory, **changed) -> dict:
+    request = {"formats": FORMATS, "quantized": quantized, "held_out": held_out, "max_accuracy_drop": 30.0}
+    request |= {"calibration_images": pictures(32)} | changed
+    return bundle.export_all(
+        mobile,
+        MOBILE,
+        directory,
+        image_size=SIZE,
+        class_names=NAMES,
+        sample_float_images=pictures(2),
+        sample_encoded_images=[tf.io.encode_jpeg(smooth_picture(1, 40, 40)).numpy()],
+        accuracy=None,
+        cost={"macs": 1.0, "macs_exact": 1, "params": 1},
+        request=bundle.Request(**request),
+    )
+
+
+@pytest.fixture(scope="module")
+def formats(mobile, quantized, held_out, tmp_path_factory):
+    """(directory, report) of an export of all four."""
+    directory = tmp_path_factory.mktemp("formats") / "export"
+    return directory, export(mobile, quantized, held_out, directory)
+
+
+def files(formats) -> dict[str, str]:
+    return {name: str(formats[0] / bundle.TFLITE[name]) for name in FORMATS}
+
+
+def test_every_file_is_one_partition_of_built_in_ops(formats):
+    for name, path in files(formats).items():
+        facts = tflite.graph_facts(path)
+        assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole, name
+        assert CompiledModel.from_file(path).is_fully_accelerated(), name
+
+
+def test_signature_types_and_shapes(formats):
+    for name, path in files(formats).items():
+        interpreter = Interpreter(model_path=path)
+        assert interpreter.get_signature_list() == {"classify": {"inputs": ["images"], "outputs": ["probabilities"]}}
+        (entry,), (out,) = interpreter.get_input_details(), interpreter.get_output_details()
+        wanted = np.uint8 if name in ("tflite_int8", "tflite_qat") else np.float32
+        assert entry["dtype"] == wanted and entry["shape"].tolist() == [1, SIZE, SIZE, 3]
+        assert out["dtype"] == np.float32 and out["shape"].tolist() == [1, len(NAMES)]
+        if wanted == np.uint8:
+            assert entry["quantization"] == (1.0, 0)  # plain pixels
+
+
+def test_probabilities_are_float_and_finer_than_an_int8_softmax(formats):
+    for name, path in files(formats).items():
+        answers = score.TFLiteRunner(path)(pictures(20, first=200))
+        np.testing.assert_allclose(answers.sum(axis=1), 1.0, atol=1e-5, err_msg=name)
+        steps = answers * 256
+        assert np.abs(steps - np.rint(steps)).max() > 0.05, name
+
+
+def test_float16_is_the_network_but_for_its_weights_rounding(mobile, formats):
+    images = pictures(20, first=200)
+    expected = tf.nn.softmax(mobile(normalize(images), training=False)).numpy()
+    got = score.TFLiteRunner(files(formats)["tflite_fp16"])(images)
+    np.testing.assert_allclose(got, expected, atol=0.05)
+
+
+def test_the_quantization_aware_file_answers_as_the_network_trained_did(quantized, formats):
+    images = pictures(40, first=200)
+    expected = tf.nn.softmax(quantized(normalize(images), training=False)).numpy()
+    got = score.TFLiteRunner(files(formats)["tflite_qat"])(images)
+    assert np.mean(got.argmax(axis=1) == expected.argmax(axis=1)) >= 0.9
+    assert np.abs(got - expected).mean() < 0.05
+
+
+def test_the_card_has_a_table_of_every_file(formats):
+    directory, report = formats
+    rows = {row["artifact"]: row for row in report["scores"]["files"]}
+    assert set(rows) == {bundle.TFLITE[name] for name in FORMATS}
+    for row in rows.values():
+        assert row["images"] == 60 and row["reference_top1"] == 1.0 and row["not_finite"] == 0
+        assert row["drop_points"] == pytest.approx(100 * (1 - row["top1"]))
+        assert row["top1_agreement"] == row["top1"]  # the labels are the network's answers
+    assert rows["model_fp32.tflite"]["top1"] == 1.0
+    assert rows["model_fp32.tflite"]["worst_logit_error"] < 1e-2 < rows["model_int8.tflite"]["worst_logit_error"]
+    text = (directory / "card.md").read_text(encoding="utf-8")
+    assert "| model_int8.tflite | 60 |" in text and "uint8 [1, 32, 32, 3]" in text
+    assert json.loads((directory / "card.json").read_text())["scores"]["max_accuracy_drop"] == 30.0
+
+
+def test_a_file_that_loses_too_much_fails_the_export_and_leaves_nothing(mobile, quantized, held_out, tmp_path):
+    wrong = [(images, (labels + 1) % len(NAMES)) for images, labels in held_out]
+    half = [held_out[0], wrong[1]]  # the network itself: 32 of 60 right
+    export(mobile, quantized, half, tmp_path / "fine", formats=("tflite_fp32",), max_accuracy_drop=0.0)
+    before = snapshot(tmp_path)
+    with pytest.raises(UserError, match=r"model_int8\.tflite: top-1 .* on 60 held-out images, .* points below .*30"):
+        bad = np.zeros_like(pictures(1))  # ranges of a black image fit nothing
+        export(mobile, quantized, held_out, tmp_path / "bad", formats=("tflite_int8",), calibration_images=bad)
+    assert snapshot(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["fine"]
+
+
+def test_images_on_which_the_network_overflows_set_no_ranges(mobile, tmp_path):
+    path = tmp_path / "m.tflite"
+    tflite.convert_fp32(mobile, path, image_size=SIZE)
+    good, bad = pictures(39), np.full([1, SIZE, SIZE, 3], 1e30, np.float32)
+    plain, mixed = int8.ranges(path, good), int8.ranges(path, np.concatenate([good, bad]))
+    assert plain == mixed and np.isfinite(list(plain.values())).all()
+    with pytest.raises(UserError, match="on 3 of 42 calibration images"):
+        int8.quantize_int8(path, tmp_path / "q.tflite", np.concatenate([good, bad, bad, bad]))
+    with pytest.raises(ValueError, match="at least one"):
+        int8.quantize_int8(path, tmp_path / "q.tflite", [])
+
+
+def test_a_range_covers_95_of_100_images(mobile, tmp_path):
+    path = tmp_path / "m.tflite"
+    tflite.convert_fp32(mobile, path, image_size=SIZE)
+    tops = np.arange(1.0, 101.0)
+    images = np.zeros([100, SIZE, SIZE, 3], np.float32) + tops[:, None, None, None].astype(np.float32)
+    (name,) = [tensor["name"] for tensor in Interpreter(str(path)).get_input_details()]
+    assert int8.ranges(path, images)[name] == pytest.approx((np.quantile(tops, 0.05), np.quantile(tops, 0.95)))
+
+
+def test_pixels_as_bytes_give_the_float_files_answers(mobile, tmp_path):
+    path = tmp_path / "m.tflite"
+    tflite.convert_fp32(mobile, path, image_size=SIZE)
+    images = pictures(10)
+    expected = score.TFLiteRunner(path)(images)
+    rewrite.take_uint8(path)
+    assert tflite.graph_facts(path).input_type == "uint8" and tflite.graph_facts(path).xnnpack_whole
+    np.testing.assert_array_equal(score.TFLiteRunner(path)(images), expected)
+    with pytest.raises(ValueError, match="not float32"):
+        rewrite.take_uint8(path)
+
+
+def test_weights_come_back_out_of_the_quantized_network(mobile, quantized):
+    other = make_model(MOBILE, len(NAMES), seed=3)
+    copy_float_weights(quantized, other)
+    images = normalize(pictures(4))
+    np.testing.assert_array_equal(other(images, training=False), mobile(images, training=False))
+
+
+def test_a_layer_without_a_configuration_is_refused():
+    import tf_keras as keras
+
+    inputs = keras.Input([4])
+    with pytest.raises(ValueError, match=r"layer odd \(LeakyReLU\): no quantization"):
+        quantized_network(keras.Model(inputs, keras.layers.LeakyReLU(name="odd")(inputs)))

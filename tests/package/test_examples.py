@@ -1,0 +1,44 @@
+"""The examples run, small, and say what they claim."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def folder(root: pathlib.Path) -> pathlib.Path:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 6)):
+        for label, name in enumerate(("dark", "light")):
+            (root / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 100, [32, 32, 3]) + 150 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(root / split / name / f"{number}.png")
+    return root
+
+
+def test_light_nl_in_mobilenet_v2_trains_and_converts_to_whole_files(tmp_path):
+    words = ["--size=32", "--steps=2", "--images=8", f"--dataset=folder:{folder(tmp_path / 'data')}"]
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "mobilenet_v2_light_nl.py", *words, f"--out={tmp_path}/out"],
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert set(result) == {"float32", "int8"}
+    for row in result.values():
+        assert row["whole"] and row["partitions"] == 1
+    assert result["int8"]["input"] == "uint8" and result["int8"]["bytes"] < result["float32"]["bytes"] / 2
