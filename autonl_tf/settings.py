@@ -1,7 +1,8 @@
 """Every flag, defined once: the fields of frozen dataclasses, each with its help, bounds and the modes that read it.
 
 Names are those of the official code and its ancestors where it has one. Renamed on purpose: `--cost_lambda` (was
-runtime_lambda_val), `--steps_per_loop` (was iterations_per_loop).
+runtime_lambda_val), `--steps_per_loop` (was iterations_per_loop), `--augment`, `--randaugment_layers` and
+`--randaugment_magnitude` (were augment_name, randaug_num_layers and randaug_magnitude).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from autonl_tf.settings_export import ExportConfig
 MODES = ("search", "train", "eval", "predict", "export", "convert", "describe")
 PRECISIONS = ("float32", "bfloat16", "float16")
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
+AUGMENTATIONS = ("none", "autoaugment", "randaugment")
 
 
 _ALL = MODES
@@ -198,6 +200,29 @@ class DataConfig:
         modes=_FIT,
         lower_bound=0.01,
         upper_bound=1.0,
+    )
+    augment: str = _flag(
+        flags.DEFINE_enum,
+        "none",
+        "After crop and flip of a training image: AutoAugment's ImageNet policy, or RandAugment.",
+        modes=_FIT,
+        enum_values=AUGMENTATIONS,
+    )
+    randaugment_layers: int = _flag(
+        flags.DEFINE_integer,
+        2,
+        "Operations that RandAugment applies to an image.",
+        modes=_FIT,
+        lower_bound=1,
+        upper_bound=16,
+    )
+    randaugment_magnitude: int = _flag(
+        flags.DEFINE_integer,
+        9,
+        "Level of RandAugment's operations; 10 is the strongest of AutoAugment's.",
+        modes=_FIT,
+        lower_bound=0,
+        upper_bound=30,
     )
 
 

@@ -15,6 +15,7 @@ import tf_keras as keras
 
 from autonl_tf.config import DEFAULT_EPOCHS, Config, DataConfig
 from autonl_tf.data import images
+from autonl_tf.data.augment import policies as augmentations
 from autonl_tf.data.batches import eval_batches, train_batches
 from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.engine import rundir
@@ -69,13 +70,16 @@ def data_words(config: Config) -> str:
 
 
 def image_words(config: Config) -> str:
-    """As `data_words`, and at the same size and crops: for a command that has no checkpoint to take those from."""
+    """As `data_words`, with size, crops and augmentation: for a command that has no checkpoint to take sizes from."""
     words = [*_data_flags(config), f"--input_image_size={config.network.input_image_size}"]
     data, defaults = config.data, DataConfig()
     if data.crop_padding != images.CROP_PADDING:
         words.append(f"--crop_padding={data.crop_padding}")
     if data.min_crop_area != defaults.min_crop_area:
         words.append(f"--min_crop_area={data.min_crop_area}")
+    for name in ("augment", "randaugment_layers", "randaugment_magnitude"):
+        if getattr(data, name) != getattr(defaults, name):
+            words.append(f"--{name}={getattr(data, name)}")
     return shlex.join(words)
 
 
@@ -181,6 +185,7 @@ def training_input(config: Config, strategy: tf.distribute.Strategy, dataset: Im
     """`make_batches(start_step)` for the loop: an iterator over distributed training batches."""
     data = config.data
     per_replica_batch_size(strategy, data.train_batch_size, "train_batch_size")
+    augment = augmentations.by_name(data.augment, data.randaugment_layers, data.randaugment_magnitude)
 
     def make_batches(start_step: int):
         def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
@@ -192,6 +197,7 @@ def training_input(config: Config, strategy: tf.distribute.Strategy, dataset: Im
                 start_step=start_step,
                 min_crop_area=data.min_crop_area,
                 crop_padding=data.crop_padding,
+                augment=augment,
                 shard=shard,
                 num_shards=num_shards,
             )

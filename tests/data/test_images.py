@@ -102,6 +102,27 @@ def test_normalize_subtracts_the_mean_and_divides_by_the_deviation():
     np.testing.assert_allclose(out[0, 1], [2.2489083, 2.4285715, 2.64], rtol=1e-6)
 
 
+def test_normalizing_one_image_gives_the_same_bits():
+    image = tf.constant(np.random.default_rng(0).uniform(-20, 280, [24, 24, 3]).astype(np.float32))
+    np.testing.assert_array_equal(images.normalizer(24)(image), images.normalize(image))
+
+
+def test_an_augmentation_gets_the_cropped_and_flipped_image_as_uint8(encode):
+    data, seed = tf.constant(encode(4, 60, 90)), tf.constant([3, 4])
+    plain = images.preprocess_for_train(data, 32, seed).numpy()
+    seeds = []
+
+    def invert(image, seed):
+        assert image.dtype == tf.uint8 and image.shape == (32, 32, 3)
+        seeds.append(tuple(seed.numpy()))
+        return 255 - image
+
+    changed = images.preprocess_for_train(data, 32, seed, augment=invert).numpy()
+    np.testing.assert_array_equal(changed, 255 - np.trunc(np.clip(plain, 0, 255)))
+    images.preprocess_for_train(data, 32, tf.constant([3, 5]), augment=invert)
+    assert len(set(seeds)) == 2
+
+
 def _ramp_jpeg() -> bytes:
     """A picture whose red grows with the column and green with the row, so that a crop can be read off it."""
     columns, rows = np.meshgrid(np.arange(200), np.arange(160))
