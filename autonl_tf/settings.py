@@ -167,7 +167,7 @@ class DataConfig:
     skip_corrupt: bool = _flag(
         flags.DEFINE_bool,
         False,
-        "Leave out images that cannot be decoded, and count them, instead of stopping.",
+        "Leave out images that cannot be used, and count them by fault, instead of stopping.",
         modes=(*_DATA, "export"),
     )
     train_batch_size: int = _flag(

@@ -58,9 +58,8 @@ def bound_of(dataset: ImageDataset, count: int, size: int) -> tf.data.Dataset:
         choose = images.random_crop(crop_seed, size, MIN_CROP_AREA, images.CROP_PADDING)
         return example["image"], choose(shape[0], shape[1])
 
-    known = tf.nest.map_structure(
-        tf.stack, tuple(zip(*stream.elements.take(count).map(window, tf.data.AUTOTUNE), strict=True))
-    )
+    data, crops = zip(*stream.elements.take(count).map(window, tf.data.AUTOTUNE), strict=True)
+    known = (tf.stack(data), tf.stack(crops))
 
     def decode_and_resize(data, crop):
         image = tf.image.decode_and_crop_jpeg(data, crop, channels=3)

@@ -102,7 +102,8 @@ def predict_batches(
         if not os.path.isfile(path):
             raise UserError(f"{path}: no such image file")
     named = LabelledFiles(tuple(files), (0,) * len(files)).split()
-    for bad in find_corrupt(named.once(), named.size, first_only=True):
+    least = images.least_side(image_size, crop_padding)
+    for bad in find_corrupt(named.once(), named.size, first_only=True, least_side=least):
         raise UserError(f"corrupt image {bad.name}: {bad.reason}")
 
     normalize = images.normalizer(image_size)

@@ -8,10 +8,11 @@ aligned, pixel centres at integers), which `tf.image.resize` no longer offers, a
 [0, 255]. A JPEG is decoded inside its crop only; that is part of the definition, for libjpeg upsamples chroma
 a little differently at the border of a crop than in the middle of an image.
 
+A centre crop of no pixel is an error, as in the source: see `least_side`.
+
 Deviations:
-1. A crop is at least one pixel, so a 1x1 image works (the release fails on it).
-2. Images that are not JPEG (PNG, GIF, BMP, WebP, whatever the file is called) are decoded whole, then cut.
-3. Where a training crop is the whole image, the source compares the channels too and so misses grayscale and CMYK
+1. Images that are not JPEG (PNG, GIF, BMP, WebP, whatever the file is called) are decoded whole, then cut.
+2. Where a training crop is the whole image, the source compares the channels too and so misses grayscale and CMYK
    files, which it then squeezes to a square; here they get the centre crop like all others.
 An orientation in a file's EXIF data is not applied, as in the source.
 """
@@ -103,6 +104,14 @@ def random_crop(seed: tf.Tensor, image_size: int, min_crop_area: float, crop_pad
     return choose
 
 
+def least_side(image_size: int, crop_padding: int = CROP_PADDING) -> int:
+    """The length in pixels of the shortest side that leaves the centre crop one pixel: 2 for the release's sizes."""
+    ratio, side = np.float32(image_size / (image_size + crop_padding)), 1
+    while int(ratio * np.float32(side)) < 1:
+        side += 1
+    return side
+
+
 def normalize(images: tf.Tensor) -> tf.Tensor:
     """`(images - MEAN_RGB) / STDDEV_RGB` on the last axis, of float32 [..., 3] in the scale of 0 to 255."""
     return (images - tf.constant(MEAN_RGB, tf.float32)) / tf.constant(STDDEV_RGB, tf.float32)
@@ -124,7 +133,6 @@ def _centre_crop(image_size: int, crop_padding: int) -> _ChooseCrop:
     def choose(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         ratio = tf.constant(image_size / (image_size + crop_padding), tf.float32)
         crop = tf.cast(ratio * tf.cast(tf.minimum(height, width), tf.float32), tf.int32)
-        crop = tf.maximum(crop, 1)
         return tf.stack([(height - crop + 1) // 2, (width - crop + 1) // 2, crop, crop])
 
     return choose
