@@ -153,7 +153,7 @@ class DataConfig:
     label_file: str = _flag(
         flags.DEFINE_string,
         None,
-        "Class names in label order: the first word of each line.",
+        "Class names in label order: the first word of each line, or all of it where the data's own names are lines.",
         modes=(*_DATA, "predict", "export", "convert"),
     )
     validation_fraction: float = _flag(
