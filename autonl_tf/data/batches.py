@@ -123,6 +123,8 @@ def predict_batches(
 def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
+    # Where a batch follows a map, each image is written into its place in the batch by the thread that made it.
+    options.experimental_optimization.map_and_batch_fusion = True
     # The shards are made here; tf.distribute must not divide them once more.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
