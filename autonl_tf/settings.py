@@ -154,7 +154,7 @@ class DataConfig:
     label_file: str = _flag(
         flags.DEFINE_string,
         None,
-        "Class names in label order: the first word of each line, or all of it where the data's own names are lines.",
+        "Class names in label order: the first word of each line, or all of it where the data's names hold blanks.",
         modes=(*_DATA, "predict", "export", "convert"),
     )
     validation_fraction: float = _flag(

@@ -18,11 +18,11 @@ class LabelFile:
     def names(self, own_names: Sequence[str] = ()) -> tuple[str, ...]:
         """The class names: the first word of each line, as in `n01440764 tench`.
 
-        Where `own_names`, those of the data's classes, are all among the whole lines, a line is one name: names may
-        hold blanks, and the labels.txt of a run or an export can serve as label file. Raises `UserError` for a name
-        given twice.
+        Where one of `own_names`, those of the data's classes, holds blanks and all of them are whole lines, a line is
+        one name: the labels.txt of a run or an export can serve as label file. Raises `UserError` for a name given
+        twice.
         """
-        whole = set(own_names) <= set(self.lines) and len(own_names) > 0
+        whole = any(len(name.split()) > 1 for name in own_names) and set(own_names) <= set(self.lines)
         first_line: dict[str, int] = {}
         for number, line in enumerate(self.lines, start=1):
             name = line if whole else line.split(maxsplit=1)[0]

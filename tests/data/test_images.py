@@ -76,7 +76,7 @@ def test_images_that_leave_a_crop_of_one_pixel_work(encode, height, width, file_
     image = images.preprocess_for_eval(data, 224).numpy()
     assert np.ptp(image, axis=(0, 1)).max() < 1e-3  # one colour all over
     for seed in range(5):
-        assert images.preprocess_for_train(data, 24, tf.constant([seed, 0])).shape == (24, 24, 3)
+        assert images.preprocess_for_train(data, 224, tf.constant([seed, 0])).shape == (224, 224, 3)
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])

@@ -82,7 +82,11 @@ def test_imagenet_is_the_same_as_synset_folders_tpu_records_and_tfds_archive(
         ("n03710637", "n03710637_3.JPEG"): encode(4, 2, 3),
         ("n15075141", "n15075141_1.JPEG"): encode(5, 300, 20, progressive=True),
     }
-    root = make_folder({f"train/{synset}/{name}": data for (synset, name), data in files.items()})
+    # TFDS gives the validation images, in the order of their names, the labels of ImageNet's first ones.
+    held_out = {"n01751748": encode(6, mode="L"), "n09193705": encode(7, 70, 30)}
+    folder_files = {f"train/{synset}/{name}": data for (synset, name), data in files.items()}
+    root = make_folder(folder_files | {f"val/{synset}/1.JPEG": data for synset, data in held_out.items()})
+    held_out_records = [(data, synsets.index(synset) + 1) for synset, data in held_out.items()]
     records = [(data, synsets.index(synset) + 1) for (synset, _), data in files.items()]
     manual = tmp_path / "tfds" / "downloads" / "manual"
     manual.mkdir(parents=True)
@@ -91,23 +95,30 @@ def test_imagenet_is_the_same_as_synset_folders_tpu_records_and_tfds_archive(
         for synset in sorted({synset for synset, _ in files})
     }
     (manual / "ILSVRC2012_img_train.tar").write_bytes(tar_of(archives))
+    names = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in (1, 2)]
+    (manual / "ILSVRC2012_img_val.tar").write_bytes(tar_of(dict(zip(names, held_out.values(), strict=True))))
     labels = write_labels(tmp_path, "".join(f"{synset} some name\n" for synset in synsets))
     found = []
     for name, label_file in (
         (f"folder:{root}", labels),
-        ("imagenet_tfrecord:" + make_imagenet({"train": [records[:2], records[2:]]}), labels),
+        (
+            "imagenet_tfrecord:"
+            + make_imagenet({"train": [records[:2], records[2:]], "validation": [held_out_records]}),
+            labels,
+        ),
         ("tfds:imagenet2012", None),
     ):
         options = {"data_dir": str(tmp_path / "tfds"), "label_file": label_file, "validation_fraction": 0}
         dataset = open_dataset(name, **options)
         assert dataset.class_names == tuple(synsets)
-        dataset.check("train", least_side=images.least_side(64))
+        dataset.check("train", "validation", least_side=images.least_side(64))
         rows = []
-        for example in dataset.examples("train"):
+        for example in dataset.examples("train").concatenate(dataset.examples("validation")):
             evaluated = images.preprocess_for_eval(example["image"], 64).numpy()
             trained = images.preprocess_for_train(example["image"], 64, tf.constant([4, 2])).numpy()
             rows.append((int(example["label"]), evaluated.tobytes(), trained.tobytes()))
         found.append(sorted(rows))
     assert found[0] == found[1] == found[2]
-    assert [label for label, *_ in found[0]] == sorted(synsets.index(synset) for synset, _ in files)
+    everything = [*held_out, *(synset for synset, _ in files)]
+    assert [label for label, *_ in found[0]] == sorted(synsets.index(synset) for synset in everything)
     assert found[0][0][0] == 0 and found[0][-1][0] == 999
