@@ -6,20 +6,20 @@ import dataclasses
 
 from absl import flags
 
-from autonl_tf.setting import flag as _flag
+from autonl_tf.setting import flag
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
     """What the search may choose, and how its gates move."""
 
-    search_space: str = _flag(
+    search_space: str = flag(
         flags.DEFINE_string, "paper", "paper, demo, cifar10, or the path of a space file.", modes=("search",)
     )
-    cost_lambda: float = _flag(
+    cost_lambda: float = flag(
         flags.DEFINE_float, 0.3, "Weight of log(MACs) in the search's loss.", modes=("search",), lower_bound=0.0
     )
-    search_warmup_share: float = _flag(
+    search_warmup_share: float = flag(
         flags.DEFINE_float,
         0.625,
         "Share of the search in which gates are dropped out and the cost does not count.",
@@ -27,7 +27,7 @@ class SearchConfig:
         lower_bound=0.0,
         upper_bound=0.99,
     )
-    search_settle_share: float = _flag(
+    search_settle_share: float = flag(
         flags.DEFINE_float,
         0.1,
         "Share of the search, at its end, in which decisions are held.",
@@ -35,10 +35,10 @@ class SearchConfig:
         lower_bound=0.0,
         upper_bound=0.99,
     )
-    gate_keep_probability: float = _flag(
+    gate_keep_probability: float = flag(
         flags.DEFINE_float, 0.6, "Of each gate in the warm-up.", modes=("search",), lower_bound=0.01, upper_bound=1.0
     )
-    gate_explore_probability: float = _flag(
+    gate_explore_probability: float = flag(
         flags.DEFINE_float,
         0.1,
         "Of flipping each gate in the decision phase, to learn what the flip costs; 0: never.",
@@ -46,7 +46,7 @@ class SearchConfig:
         lower_bound=0.0,
         upper_bound=0.5,
     )
-    threshold_travel: float = _flag(
+    threshold_travel: float = flag(
         flags.DEFINE_float,
         3.0,
         "How far a threshold moves if every step agrees; a gate's value is about 1.",
