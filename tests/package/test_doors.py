@@ -22,8 +22,7 @@ ALLOWED = {
     "arch": {"errors"},
     "setting": set(),
     "settings_export": {"setting"},
-    "settings_search": {"setting"},
-    "settings": {"setting", "settings_export", "settings_search"},
+    "settings": {"setting", "settings_export"},
     "config": {"settings", "settings_export", "errors"},
     "layers": {"errors"},
     "data": {"errors"},
@@ -39,17 +38,7 @@ ALLOWED = {
     "main": {"config", "modes", "errors", "package"},
     "demo": {"main", "config", "modes", "data", "arch", "errors", "package"},
 }
-WITHOUT_TENSORFLOW = (
-    "errors",
-    "arch",
-    "setting",
-    "settings_export",
-    "settings_search",
-    "settings",
-    "config",
-    "main",
-    "pictures",
-)
+WITHOUT_TENSORFLOW = ("errors", "arch", "setting", "settings_export", "settings", "config", "main", "pictures")
 
 
 def room_of(path: pathlib.Path) -> str:

@@ -1,1 +1,0 @@
-"""AutoAugment and RandAugment: their operations on images, and their policies."""
