@@ -171,6 +171,10 @@ def _check(config: Config) -> None:
         _check_export(config)
     if run.mode == "train" and fit.qat:
         _check_qat(config)
+    if config.data.augment != "randaugment":
+        for name in ("randaugment_layers", "randaugment_magnitude"):
+            if getattr(config.data, name) != getattr(DataConfig(), name):
+                raise UserError(f"--{name} needs --augment=randaugment")
     if run.tpu is None and (run.tpu_zone or run.gcp_project):
         raise UserError("--tpu_zone and --gcp_project need --tpu")
     if run.tpu is not None and run.strategy not in ("auto", "tpu"):

@@ -1,7 +1,8 @@
 """Every flag, defined once: the fields of frozen dataclasses, each with its help, bounds and the modes that read it.
 
 Names are those of the official code and its ancestors where it has one. Renamed on purpose: `--cost_lambda` (was
-runtime_lambda_val), `--steps_per_loop` (was iterations_per_loop).
+runtime_lambda_val), `--steps_per_loop` (was iterations_per_loop), `--augment`, `--randaugment_layers` and
+`--randaugment_magnitude` (were augment_name, randaug_num_layers and randaug_magnitude).
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from absl import flags
 
 from autonl_tf.setting import flag as _flag
 from autonl_tf.settings_export import ExportConfig
+from autonl_tf.settings_search import SearchConfig
 
 MODES = ("search", "train", "eval", "predict", "export", "convert", "describe")
 PRECISIONS = ("float32", "bfloat16", "float16")
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
+AUGMENTATIONS = ("none", "autoaugment", "randaugment")
 
 
 _ALL = MODES
@@ -151,7 +154,7 @@ class DataConfig:
     label_file: str = _flag(
         flags.DEFINE_string,
         None,
-        "Class names in label order: the first word of each line.",
+        "Class names in label order: the first word of each line, or all of it where the data's names hold blanks.",
         modes=(*_DATA, "predict", "export", "convert"),
     )
     validation_fraction: float = _flag(
@@ -165,7 +168,7 @@ class DataConfig:
     skip_corrupt: bool = _flag(
         flags.DEFINE_bool,
         False,
-        "Leave out images that cannot be decoded, and count them, instead of stopping.",
+        "Leave out images that cannot be used, and count them by fault, instead of stopping.",
         modes=(*_DATA, "export"),
     )
     train_batch_size: int = _flag(
@@ -198,6 +201,29 @@ class DataConfig:
         modes=_FIT,
         lower_bound=0.01,
         upper_bound=1.0,
+    )
+    augment: str = _flag(
+        flags.DEFINE_enum,
+        "none",
+        "After crop and flip of a training image: AutoAugment's ImageNet policy, or RandAugment.",
+        modes=_FIT,
+        enum_values=AUGMENTATIONS,
+    )
+    randaugment_layers: int = _flag(
+        flags.DEFINE_integer,
+        2,
+        "Operations that RandAugment applies to an image.",
+        modes=_FIT,
+        lower_bound=1,
+        upper_bound=16,
+    )
+    randaugment_magnitude: int = _flag(
+        flags.DEFINE_integer,
+        9,
+        "Level of RandAugment's operations; 10 is the strongest of AutoAugment's.",
+        modes=_FIT,
+        lower_bound=0,
+        upper_bound=30,
     )
 
 
@@ -329,53 +355,6 @@ class FitConfig:
     )
     save_every_steps: int = _flag(
         flags.DEFINE_integer, 500, "How often a checkpoint is saved.", modes=_FIT, lower_bound=1
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchConfig:
-    """What the search may choose, and how its gates move."""
-
-    search_space: str = _flag(
-        flags.DEFINE_string, "paper", "paper, demo, cifar10, or the path of a space file.", modes=("search",)
-    )
-    cost_lambda: float = _flag(
-        flags.DEFINE_float, 0.3, "Weight of log(MACs) in the search's loss.", modes=("search",), lower_bound=0.0
-    )
-    search_warmup_share: float = _flag(
-        flags.DEFINE_float,
-        0.625,
-        "Share of the search in which gates are dropped out and the cost does not count.",
-        modes=("search",),
-        lower_bound=0.0,
-        upper_bound=0.99,
-    )
-    search_settle_share: float = _flag(
-        flags.DEFINE_float,
-        0.1,
-        "Share of the search, at its end, in which decisions are held.",
-        modes=("search",),
-        lower_bound=0.0,
-        upper_bound=0.99,
-    )
-    gate_keep_probability: float = _flag(
-        flags.DEFINE_float, 0.6, "Of each gate in the warm-up.", modes=("search",), lower_bound=0.01, upper_bound=1.0
-    )
-    gate_explore_probability: float = _flag(
-        flags.DEFINE_float,
-        0.1,
-        "Of flipping each gate in the decision phase, to learn what the flip costs; 0: never.",
-        modes=("search",),
-        lower_bound=0.0,
-        upper_bound=0.5,
-    )
-    threshold_travel: float = _flag(
-        flags.DEFINE_float,
-        3.0,
-        "How far a threshold moves if every step agrees; a gate's value is about 1.",
-        modes=("search",),
-        lower_bound=0.0,
-        upper_bound=100.0,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from autonl_tf.data import images
+from autonl_tf.data.augment.policies import Augmentation
 from autonl_tf.data.corrupt import find_corrupt
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.folder import LabelledFiles
@@ -24,6 +25,7 @@ def train_batches(
     start_step: int = 0,
     min_crop_area: float = 0.08,
     crop_padding: int = images.CROP_PADDING,
+    augment: Augmentation | None = None,
     shard: int = 0,
     num_shards: int = 1,
 ) -> tf.data.Dataset:
@@ -32,20 +34,22 @@ def train_batches(
     Images are normalised. The images of all epochs follow each other, each epoch in the order of
     (seed, epoch), and batches run across its end: every image once an epoch, none dropped. Batch t of all
     shards together holds positions t * num_shards * batch_size and on, so their union does not depend on
-    `num_shards`. The crop and flip of an image follow from (seed, position). `start_step` is the number of
+    `num_shards`. Crop, flip and `augment` of an image follow from (seed, position). `start_step` is the number of
     batches (of this dataset) already seen: from there on the batches are those of an uninterrupted run.
     """
     stream = dataset.split("train").endless(seed, start_step, batch_size, shard, num_shards)
+    normalize = images.normalizer(image_size)
 
     def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         position, example = stream.load(*element)
         image_seed = tf.stack([tf.constant(seed, tf.int64), position])
-        image = images.preprocess_for_train(example["image"], image_size, image_seed, min_crop_area, crop_padding)
-        return image, example["label"]
+        image = images.preprocess_for_train(
+            example["image"], image_size, image_seed, min_crop_area, crop_padding, augment
+        )
+        return normalize(image), example["label"]
 
     batches = stream.elements.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = batches.batch(batch_size, drop_remainder=True)
-    return _finish(batches.map(lambda image, label: (images.normalize(image), label)))
+    return _finish(batches.batch(batch_size, drop_remainder=True))
 
 
 def eval_batches(
@@ -68,11 +72,12 @@ def eval_batches(
     examples = dataset.split(split)
     size = examples.size
     stream = examples.once(None, 0, batch_size, shard, num_shards)
+    normalize = images.normalizer(image_size)
 
     def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         _, example = stream.load(*element)
         image = images.preprocess_for_eval(example["image"], image_size, crop_padding)
-        return images.normalize(image), example["label"], tf.constant(1.0)
+        return normalize(image), example["label"], tf.constant(1.0)
 
     real = stream.elements.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     rounds = -(-size // (batch_size * num_shards * multiple_of)) * multiple_of
@@ -97,12 +102,15 @@ def predict_batches(
         if not os.path.isfile(path):
             raise UserError(f"{path}: no such image file")
     named = LabelledFiles(tuple(files), (0,) * len(files)).split()
-    for bad in find_corrupt(named.once(), named.size, first_only=True):
+    least = images.least_side(image_size, crop_padding)
+    for bad in find_corrupt(named.once(), named.size, first_only=True, least_side=least):
         raise UserError(f"corrupt image {bad.name}: {bad.reason}")
+
+    normalize = images.normalizer(image_size)
 
     def prepare(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = images.preprocess_for_eval(tf.io.read_file(path), image_size, crop_padding)
-        return images.normalize(image), tf.constant(1.0)
+        return normalize(image), tf.constant(1.0)
 
     paths = tf.constant([os.fsencode(path) for path in files])
     real = tf.data.Dataset.from_tensor_slices(paths).map(prepare, tf.data.AUTOTUNE, deterministic=True)
@@ -115,6 +123,8 @@ def predict_batches(
 def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
+    # Where a batch follows a map, each image is written into its place in the batch by the thread that made it.
+    options.experimental_optimization.map_and_batch_fusion = True
     # The shards are made here; tf.distribute must not divide them once more.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

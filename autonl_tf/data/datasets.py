@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
 from autonl_tf.data import demo, folder, tfds_source, tfrecord
-from autonl_tf.data.corrupt import CorruptExample, find_corrupt
-from autonl_tf.data.labels import new_labels, numbered, read_label_file
+from autonl_tf.data.corrupt import CorruptExample, count_kinds, find_corrupt
+from autonl_tf.data.labels import LabelFile, new_labels, numbered, read_label_file
 from autonl_tf.data.splits import IndexedSplit, RecordSplit
 from autonl_tf.errors import UserError
 
@@ -22,8 +23,14 @@ DEFAULT_IMAGE_SIZE = 224
 # Record files up to this size are held in memory, which makes every order and every starting place cheap.
 _IN_MEMORY_BYTES = 256 << 20
 
-# What reading a record file raises: a checksum that does not hold, fewer or more records than were counted.
-_RECORD_ERRORS = (tf.errors.DataLossError, tf.errors.FailedPreconditionError)
+_NAMED = 20  # of the images left out, so many are told one by one
+
+# Checking fewer images than this is not worth a word.
+_MANY_IMAGES = 5000
+
+# What reading a record file raises: a checksum that does not hold, fewer or more records than were counted, a file that
+# has gone.
+_RECORD_ERRORS = (tf.errors.DataLossError, tf.errors.FailedPreconditionError, tf.errors.NotFoundError)
 
 _log = logging.getLogger(__name__)
 
@@ -46,8 +53,9 @@ class ImageDataset:
 
     A split is opened and its images are checked when it is first used (`check` does it at once): those of a
     folder and of record sets held in memory all are decoded once in parallel. The first image that cannot be
-    decoded raises `UserError` with its name; with `skip_corrupt` all such are left out and listed in
+    used raises `UserError` with its name; with `skip_corrupt` all such are left out and listed in
     `corrupt`. Larger record sets are checked so with `skip_corrupt` only, since that reads all of them.
+    A record that is no example or has a label out of range, and a record file that cannot be read, always raise.
     """
 
     def __init__(
@@ -64,6 +72,7 @@ class ImageDataset:
         self.corrupt: dict[str, list[CorruptExample]] = {}
         self._openers = openers
         self._skip_corrupt = skip_corrupt
+        self._least_side = 1
         self._splits: dict[str, IndexedSplit | RecordSplit] = {}
 
     @property
@@ -75,17 +84,25 @@ class ImageDataset:
         """How many corrupt images of the splits used so far have been left out."""
         return sum(len(examples) for examples in self.corrupt.values())
 
+    def kinds_skipped(self) -> dict[str, dict[str, int]]:
+        """How many images of each kind of fault have been left out of each split."""
+        return {split: count_kinds(examples) for split, examples in self.corrupt.items()}
+
     def size(self, split: str) -> int:
         """The number of (good) examples of 'train' or 'validation'; 0 where the data has no such split."""
         if split not in SPLITS:
             raise ValueError(f"split {split!r}; expected one of {SPLITS}")
         return self.split(split).size if split in self._openers else 0
 
-    def check(self, *splits: str) -> None:
-        """Opens splits and checks their images now.
+    def check(self, *splits: str, least_side: int = 1) -> None:
+        """Opens splits and checks their images now; one with a side below `least_side` pixels counts as corrupt.
 
         Raises `UserError` when one is absent or empty, or has a corrupt image (unless those are skipped).
         """
+        opened = [split for split in splits if split in self._splits]
+        if least_side != self._least_side and opened:
+            raise ValueError(f"{opened} were checked before, for a least side of {self._least_side}")
+        self._least_side = least_side
         for split in splits:
             self.split(split)
 
@@ -117,13 +134,17 @@ class ImageDataset:
             raise UserError(f"{self.name}: it has no {split} images")
         if not (opened.check or self._skip_corrupt):
             return examples
+        if examples.size >= _MANY_IMAGES:
+            _log.info("%s: decoding its %d %s images once, to find corrupt ones", self.name, examples.size, split)
         found = self._decode_all(examples, first_only=not self._skip_corrupt)
         if not found:
             return examples
         if not self._skip_corrupt:
             raise UserError(f"corrupt image {found[0].name}: {found[0].reason} (--skip_corrupt leaves it out)")
-        for example in found:
+        for example in found[:_NAMED]:
             _log.warning("left out %s: %s", example.name, example.reason)
+        if len(found) > _NAMED:
+            _log.warning("left out %d more", len(found) - _NAMED)
         self.corrupt[split] = found
         if len(found) == examples.size:
             first = found[0].name
@@ -132,9 +153,11 @@ class ImageDataset:
 
     def _decode_all(self, examples: IndexedSplit | RecordSplit, first_only: bool) -> list[CorruptExample]:
         try:
-            return find_corrupt(examples.once(), examples.size, first_only)
+            return find_corrupt(examples.once(), examples.size, first_only, self._least_side)
         except _RECORD_ERRORS as error:
             raise _record_error(self.name, examples, error) from error
+        except tf.errors.InvalidArgumentError as error:
+            raise _bad_record(self.name, error) from error
 
 
 def open_dataset(
@@ -157,25 +180,25 @@ def open_dataset(
     """
     if not 0 <= validation_fraction <= 1:
         raise UserError(f"validation_fraction {validation_fraction}: expected a number from 0 to 1")
-    label_names = read_label_file(label_file) if label_file else None
+    labels = read_label_file(label_file) if label_file else None
     kind, colon, rest = name.partition(":")
     if name in ("demo", "demo:texture"):
         builder = demo.demo_builder(rest or "far", data_dir, seed)
-        return _open_builder(name, builder, label_names, label_file or "", validation_fraction, skip_corrupt)
+        return _open_builder(name, builder, labels, validation_fraction, skip_corrupt)
     if not (colon and rest) or kind not in ("folder", "tfds", "imagenet_tfrecord"):
         raise UserError(f"unknown data set {name!r}; expected one of {ACCEPTED}")
     if kind == "folder":
-        return _open_folder(name, rest, label_names, label_file or "", validation_fraction, skip_corrupt)
+        return _open_folder(name, rest, labels, validation_fraction, skip_corrupt)
     if kind == "tfds":
         builder = tfds_source.load_builder(rest, data_dir)
-        return _open_builder(name, builder, label_names, label_file or "", validation_fraction, skip_corrupt)
-    return _open_imagenet(name, rest, label_names, skip_corrupt)
+        return _open_builder(name, builder, labels, validation_fraction, skip_corrupt)
+    return _open_imagenet(name, rest, labels, skip_corrupt)
 
 
 def _open_folder(
-    name: str, root: str, label_names, label_file: str, validation_fraction: float, skip_corrupt: bool
+    name: str, root: str, label_file: LabelFile | None, validation_fraction: float, skip_corrupt: bool
 ) -> ImageDataset:
-    class_names, splits = folder.list_folder(root, label_names, label_file, validation_fraction)
+    class_names, splits = folder.list_folder(root, label_file, validation_fraction)
 
     def opener(files: folder.LabelledFiles) -> OpenedSplit:
         return OpenedSplit(
@@ -187,11 +210,11 @@ def _open_folder(
 
 
 def _open_builder(
-    name: str, builder, label_names, label_file: str, validation_fraction: float, skip_corrupt: bool
+    name: str, builder, label_file: LabelFile | None, validation_fraction: float, skip_corrupt: bool
 ) -> ImageDataset:
     image_key, label_key = tfds_source.image_and_label(builder, name)
     own_names = builder.info.features[label_key].names
-    class_names = label_names if label_names is not None else tuple(own_names)
+    class_names = label_file.names(own_names) if label_file else tuple(own_names)
     if len(own_names) < 2:
         raise UserError(f"{name}: only one class, {own_names[0]!r}; at least two are needed")
     labels = new_labels(own_names, class_names, name, label_file)
@@ -210,10 +233,10 @@ def _open_builder(
     return ImageDataset(name, class_names, side, openers, skip_corrupt)
 
 
-def _open_imagenet(name: str, directory: str, label_names, skip_corrupt: bool) -> ImageDataset:
+def _open_imagenet(name: str, directory: str, label_file: LabelFile | None, skip_corrupt: bool) -> ImageDataset:
     shards = tfrecord.list_imagenet_shards(directory)
     # The records hold numbers only; without a label file a class is called by its label.
-    class_names = label_names or numbered(tfrecord.IMAGENET_CLASSES)
+    class_names = label_file.names() if label_file else numbered(tfrecord.IMAGENET_CLASSES)
 
     def opener(split: str) -> OpenedSplit:
         return _open_records(name, tfrecord.imagenet_split(shards[split], split, len(class_names)))
@@ -236,7 +259,15 @@ def _open_records(name: str, records: RecordSplit) -> OpenedSplit:
     except _RECORD_ERRORS as error:
         raise _record_error(name, records, error) from error
     except tf.errors.InvalidArgumentError as error:  # a record without the features, or a label out of range
-        raise UserError(f"{name}: bad record: {' '.join(error.message.split())}") from error
+        raise _bad_record(name, error) from error
+
+
+def _bad_record(name: str, error: tf.errors.OpError) -> UserError:
+    told = " ".join(error.message.split())
+    # Of a failed assertion, what it says: "... assertion failed: [words] [record] [label] [[node]]".
+    if found := re.search(r"assertion failed: ((?:\[[^\[\]]*\] ?)+)", told):
+        told = " ".join(re.findall(r"\[([^\[\]]*)\]", found[1]))
+    return UserError(f"{name}: bad record: {told}")
 
 
 def _record_error(name: str, examples: IndexedSplit | RecordSplit, error: Exception) -> UserError:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from autonl_tf.data.labels import new_labels
+from autonl_tf.data.labels import LabelFile, new_labels
 from autonl_tf.data.splits import Example, IndexedSplit
 from autonl_tf.errors import UserError
 
@@ -42,13 +42,12 @@ class LabelledFiles:
             path = tf.gather(paths, index)
             return {"image": tf.io.read_file(path), "label": tf.gather(labels, index), "name": path}
 
-        return IndexedSplit(len(self.paths), fetch)
+        return IndexedSplit(len(self.paths), fetch, lambda index: tf.gather(paths, index))
 
 
 def list_folder(
     root: str,
-    label_names: tuple[str, ...] | None = None,
-    label_file: str = "",
+    label_file: LabelFile | None = None,
     validation_fraction: float = 0.1,
 ) -> tuple[tuple[str, ...], dict[str, LabelledFiles]]:
     """Lists an image folder: class names and the files of 'train' and 'validation'.
@@ -56,7 +55,7 @@ def list_folder(
     With train/ and one of val/, validation/, test/ these are the splits; with only the latter, 'train' is
     empty. Otherwise a file belongs to the validation split when the hash of its name (relative to the class
     folders) is below `validation_fraction`: adding files never moves others. Labels follow the sorted class
-    folder names, or `label_names`.
+    folder names, or the label file.
 
     Raises `UserError` for a missing directory, one without images, with a single class, with a class folder
     the label file does not name, a class to validate on that has no training folder, or images that are in no
@@ -70,10 +69,10 @@ def list_folder(
     found = {split: _class_files(path) for split, path in split_folders.items()}
     own_names = sorted({name for classes in found.values() for name in classes})
     _check_classes(root, own_names, found)
-    if label_names is None and "train" in found:
+    if label_file is None and "train" in found:
         for name in sorted(set(found.get("validation", ())) - set(found["train"])):
             raise UserError(f"{split_folders['validation']}: no training folder for class {name!r}")
-    class_names = label_names if label_names is not None else tuple(own_names)
+    class_names = label_file.names(own_names) if label_file else tuple(own_names)
     labels = new_labels(own_names, class_names, f"folder:{root}", label_file)
     label_of = dict(zip(own_names, labels, strict=True))
 
@@ -126,16 +125,35 @@ def _class_files(base: str) -> dict[str, list[str]]:
 
 def _images_below(base: str, class_name: str) -> list[str]:
     files, others = [], 0
-    for directory, folders, names in os.walk(os.path.join(base, class_name)):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if _is_image(name):
-                files.append(os.path.relpath(os.path.join(directory, name), base))
-            elif not name.startswith("."):
-                others += 1
+    directories = [os.path.join(base, class_name)]
+    seen = {os.path.realpath(directories[0])}
+    while directories:
+        with os.scandir(directories.pop()) as entries:
+            for entry in sorted(entries, key=lambda entry: (entry.is_symlink(), entry.name)):
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    # A link may lead back to a directory that holds it.
+                    if (real := os.path.realpath(entry.path)) not in seen:
+                        seen.add(real)
+                        directories.append(entry.path)
+                elif _is_image(entry.name):
+                    _refuse_special(entry)
+                    files.append(os.path.relpath(entry.path, base))
+                else:
+                    others += 1
     if others:
         _log.warning("%s: %d files left out, not named as images", os.path.join(base, class_name), others)
     return sorted(files)
+
+
+def _refuse_special(entry: os.DirEntry) -> None:
+    """Raises `UserError` for a pipe, socket or device, which could be waited on for ever.
+
+    A link to nothing passes: it is found among the files that cannot be read.
+    """
+    if not entry.is_file() and os.path.exists(entry.path):
+        raise UserError(f"{entry.path}: named as an image but not a regular file")
 
 
 def _check_classes(root: str, names: list[str], found: dict[str, dict[str, list[str]]]) -> None:

@@ -2,38 +2,56 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from autonl_tf.errors import UserError
 
 
-def read_label_file(path: str) -> tuple[str, ...]:
-    """Reads class names: the first word of each line, in label order (line 1 is label 0).
+@dataclass(frozen=True)
+class LabelFile:
+    """The lines of a label file in label order (line 1 is label 0), without leading and trailing blanks."""
 
-    Raises `UserError` for a file that is missing, not UTF-8 or empty, a blank line before the last name, or a
-    name given twice.
+    path: str
+    lines: tuple[str, ...]
+
+    def names(self, own_names: Sequence[str] = ()) -> tuple[str, ...]:
+        """The class names: the first word of each line, as in `n01440764 tench`.
+
+        Where one of `own_names`, those of the data's classes, holds blanks and all of them are whole lines, a line is
+        one name: the labels.txt of a run or an export can serve as label file. Raises `UserError` for a name given
+        twice.
+        """
+        whole = any(len(name.split()) > 1 for name in own_names) and set(own_names) <= set(self.lines)
+        first_line: dict[str, int] = {}
+        for number, line in enumerate(self.lines, start=1):
+            name = line if whole else line.split(maxsplit=1)[0]
+            if name in first_line:
+                raise UserError(
+                    f"label file {self.path}, line {number}: {name!r} was already on line {first_line[name]}"
+                )
+            first_line[name] = number
+        return tuple(first_line)
+
+
+def read_label_file(path: str) -> LabelFile:
+    """Reads a label file.
+
+    Raises `UserError` for a file that is missing, not UTF-8 or empty, and a blank line before the last name.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
-            lines = file.read().rstrip().splitlines()
+            lines = tuple(line.strip() for line in file.read().rstrip().split("\n"))
     except OSError as error:
         raise UserError(f"label file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"label file {path}: not UTF-8 text") from error
-    if not lines:
+    if not any(lines):
         raise UserError(f"label file {path}: empty; expected one class name a line")
-    first_line: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
-        words = line.split(maxsplit=1)
-        if not words:
+        if not line:
             raise UserError(f"label file {path}, line {number}: blank; expected a class name")
-        if words[0] in first_line:
-            raise UserError(
-                f"label file {path}, line {number}: {words[0]!r} was already on line {first_line[words[0]]}"
-            )
-        first_line[words[0]] = number
-    return tuple(first_line)
+    return LabelFile(path, lines)
 
 
 def numbered(count: int) -> tuple[str, ...]:
@@ -41,15 +59,13 @@ def numbered(count: int) -> tuple[str, ...]:
     return tuple(str(label) for label in range(count))
 
 
-def new_labels(own_names: Sequence[str], wanted: Sequence[str], source: str, label_file: str) -> list[int]:
-    """For each class of a data set, its label in the order `wanted`.
+def new_labels(own_names: Sequence[str], wanted: Sequence[str], source: str, label_file: LabelFile | None) -> list[int]:
+    """For each class of a data set, its label in the order `wanted`, which is `label_file`'s if there is one.
 
     Raises `UserError` when the label file does not name one of them.
     """
     label_of = {name: label for label, name in enumerate(wanted)}
     for name in own_names:
         if name not in label_of:
-            raise UserError(
-                f"{source}: class {os.fspath(name)!r} is not in label file {label_file} ({len(wanted)} names)"
-            )
+            raise UserError(f"{source}: class {name!r} is not in label file {label_file.path} ({len(wanted)} names)")
     return [label_of[name] for name in own_names]

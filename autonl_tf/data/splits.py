@@ -35,6 +35,7 @@ class Stream(NamedTuple):
 
     elements: tf.data.Dataset
     load: Callable[..., tuple[tf.Tensor, Example]]  # (*element) -> (position int64, example)
+    name: Callable[..., tf.Tensor]  # (*element) -> the example's name, also where it cannot be loaded
 
 
 def shard_count(size: int, block: int, shard: int, num_shards: int) -> int:
@@ -45,16 +46,17 @@ def shard_count(size: int, block: int, shard: int, num_shards: int) -> int:
 
 @dataclass(frozen=True)
 class IndexedSplit:
-    """Examples 0 .. size-1, fetched by index (`fetch`: int64 scalar -> example, a graph function)."""
+    """Examples 0 .. size-1, by index: `fetch` and `name_of` are graph functions of an int64 scalar."""
 
     size: int
     fetch: Callable[[tf.Tensor], Example]
+    name_of: Callable[[tf.Tensor], tf.Tensor] = tf.strings.as_string
 
     def once(self, seed: int | None = None, epoch: int = 0, block=1, shard=0, num_shards=1) -> Stream:
         """One epoch of this shard: in natural order, or in the order of (seed, epoch)."""
         positions = _own(tf.range(self.size, dtype=tf.int64), block, shard, num_shards)
         indices = positions if seed is None else tf.gather(_permutation(self.size, seed, epoch), positions)
-        return Stream(tf.data.Dataset.from_tensor_slices((positions, indices)), self._load)
+        return Stream(tf.data.Dataset.from_tensor_slices((positions, indices)), self._load, self._name)
 
     def endless(self, seed: int, start_block=0, block=1, shard=0, num_shards=1) -> Stream:
         """This shard of the endless training sequence, from its `start_block`-th block on."""
@@ -68,10 +70,13 @@ class IndexedSplit:
             return tf.data.Dataset.from_tensor_slices((positions, indices))
 
         epochs = tf.data.Dataset.range(start // self.size, _ENDLESS)
-        return Stream(epochs.flat_map(read_epoch), self._load)
+        return Stream(epochs.flat_map(read_epoch), self._load, self._name)
 
     def _load(self, position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, Example]:
         return position, self.fetch(index)
+
+    def _name(self, position: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+        return self.name_of(index)
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class RecordSplit:
     def once(self, seed: int | None = None, epoch: int = 0, block=1, shard=0, num_shards=1) -> Stream:
         """One epoch of this shard: in natural order, or in the order of (seed, epoch)."""
         records = self._natural() if seed is None else self._epoch(seed, epoch)
-        return Stream(_numbered(records, 0, block, shard, num_shards), self._load)
+        return Stream(_numbered(records, 0, block, shard, num_shards), self._load, self._name)
 
     def endless(self, seed: int, start_block=0, block=1, shard=0, num_shards=1) -> Stream:
         """This shard of the endless training sequence, from its `start_block`-th block on."""
@@ -113,13 +118,13 @@ class RecordSplit:
         first_epoch, done = divmod(start, self.size)
         later = tf.data.Dataset.range(first_epoch + 1, _ENDLESS).flat_map(lambda e: self._epoch(seed, e))
         records = self._epoch(seed, first_epoch, done).concatenate(later)
-        return Stream(_numbered(records, start, block, shard, num_shards), self._load)
+        return Stream(_numbered(records, start, block, shard, num_shards), self._load, self._name)
 
     def in_memory(self) -> IndexedSplit:
         """Reads all records (which must fit in memory) and gives access by index."""
 
         def parse(place: tf.Tensor, record: tf.Tensor) -> Example:
-            return self.parse(record, self._name(place))
+            return self.parse(record, self._place_name(place))
 
         parsed = self._natural().map(parse, tf.data.AUTOTUNE, deterministic=True)
         columns = parsed.batch(self.size).get_single_element()
@@ -127,12 +132,15 @@ class RecordSplit:
         def fetch(index: tf.Tensor) -> Example:
             return {key: tf.gather(column, index) for key, column in columns.items()}
 
-        return IndexedSplit(self.size, fetch)
+        return IndexedSplit(self.size, fetch, lambda index: tf.gather(columns["name"], index))
 
     def _load(self, position: tf.Tensor, place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, Example]:
-        return position, self.parse(record, self._name(place))
+        return position, self.parse(record, self._place_name(place))
 
-    def _name(self, place: tf.Tensor) -> tf.Tensor:
+    def _name(self, position: tf.Tensor, place: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
+        return self._place_name(place)
+
+    def _place_name(self, place: tf.Tensor) -> tf.Tensor:
         path = tf.gather(tf.constant([file.path for file in self.files]), place // _PLACES_PER_FILE)
         return tf.strings.join([path, tf.strings.as_string(place % _PLACES_PER_FILE)], separator="#")
 

@@ -63,7 +63,7 @@ class Source:
         """The class names, taken from or checked against `label_file` where one is given. Raises UserError."""
         if not label_file:
             return self.class_names
-        given, count = read_label_file(label_file), len(self.class_names)
+        given, count = read_label_file(label_file).names(self.class_names), len(self.class_names)
         if len(given) != count:
             raise UserError(f"--label_file={label_file}: has {len(given)} names; {self.prefix} has {count} classes")
         return self._agreed(given, label_file)

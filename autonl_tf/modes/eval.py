@@ -13,22 +13,22 @@ from autonl_tf.modes import checkpointed, wiring
 
 def run(config: Config) -> None:
     """Prints the scores, last the line that the release prints last; with `--output=json` one object: checkpoint, step,
-    averages, top1, top5, loss, count."""
+    averages, top1, top5, loss, count, and how many images of which fault were skipped."""
     strategy = wiring.devices(config)
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
     with strategy.scope(), precision_scope(config.run.precision):
         network = checkpointed.load(config)
     dataset = wiring.dataset_of(config)
     network.source.names_for(dataset)
-    dataset.check("validation")
-    wiring.report_skipped(dataset)
+    wiring.check_images(dataset, network.image_size, network.crop_padding, "validation")
     batches = wiring.evaluation_input(config, strategy, dataset, network.image_size, network.crop_padding)
     with wiring.naming_corrupt(dataset, "validation"):
         scores = evaluate(strategy, network.model, batches, dataset.size("validation"))
     if not is_chief(strategy):
         return
     if config.run.output == "json":
-        print(json.dumps({**network.loaded._asdict(), "dataset": dataset.name, **scores}))
+        skipped = dataset.kinds_skipped().get("validation", {})
+        print(json.dumps({**network.loaded._asdict(), "dataset": dataset.name, **scores, "skipped": skipped}))
     else:
         print(
             f"top-1 {scores['top1']:.4%}  top-5 {scores['top5']:.4%}  loss {scores['loss']:.4f}  "

@@ -35,8 +35,7 @@ def run(config: Config) -> None:
     if config.data.dataset:
         dataset = wiring.dataset_of(config)
         class_names = network.source.names_for(dataset)
-        dataset.check("validation")
-        wiring.report_skipped(dataset)
+        wiring.check_images(dataset, size, padding, "validation")
     calibration = _calibration(config, dataset, size, padding)
     if dataset:
         examples = dataset.examples("validation", shuffle_seed=0).take(SAMPLES)

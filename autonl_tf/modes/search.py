@@ -42,9 +42,8 @@ def run(config: Config) -> None:
     config = wiring.resolved(config, dataset)
     image_size = config.network.input_image_size
     space.check(image_size)
-    dataset.check("train")
+    wiring.check_images(dataset, image_size, config.data.crop_padding, "train")
     length = wiring.length_of(config, dataset)
-    wiring.report_skipped(dataset)
     schedule = schedule_of(config, length.steps)
     files = {"searched_space.json": space_text(space)}
     with (

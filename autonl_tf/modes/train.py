@@ -36,13 +36,12 @@ def run(config: Config) -> None:
     per_replica_batch_size(strategy, config.data.train_batch_size, "train_batch_size")
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
     dataset = wiring.dataset_of(config)
-    dataset.check("train", "validation")
-    wiring.report_skipped(dataset)
     start = checkpointed.source_of(config, config.run.init_checkpoint) if config.run.init_checkpoint else None
     if start and start.description.get("qat"):
         raise UserError(f"{start.prefix}: was trained with --qat; training starts from float weights")
     config = wiring.resolved(config, dataset, start.description if start else None)
     image_size, padding = config.network.input_image_size, config.data.crop_padding
+    wiring.check_images(dataset, image_size, padding, "train", "validation")
     length = wiring.length_of(config, dataset)
     learner = _learner(config, strategy, spec, dataset, length, start)
     files = {"arch.txt": blockstring.write(spec)}

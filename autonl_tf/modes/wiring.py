@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import pathlib
 import shlex
 import sys
@@ -15,6 +16,7 @@ import tf_keras as keras
 
 from autonl_tf.config import DEFAULT_EPOCHS, Config, DataConfig
 from autonl_tf.data import images
+from autonl_tf.data.augment import policies as augmentations
 from autonl_tf.data.batches import eval_batches, train_batches
 from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.engine import rundir
@@ -33,6 +35,14 @@ DEFAULT_LR_WARMUP = {"search": 0.0, "train": 5.0}
 # number of devices splits the same batches differently: batch norm and dropout, per replica, then differ.)
 _FREE = {"model_dir", "eval_batch_size", "strategy", "tpu", "tpu_zone", "gcp_project", "save_every_steps", "data_dir"}
 _FREE |= {"on_nan", "max_skipped_updates"}  # a run that has stopped may go on by skipping
+
+# What reading and decoding an image raise that was good, or not looked at, when the run began.
+_READING_ERRORS = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.DataLossError,
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+)
 
 
 def devices(config: Config) -> tf.distribute.Strategy:
@@ -69,13 +79,16 @@ def data_words(config: Config) -> str:
 
 
 def image_words(config: Config) -> str:
-    """As `data_words`, and at the same size and crops: for a command that has no checkpoint to take those from."""
+    """As `data_words`, with size, crops and augmentation: for a command that has no checkpoint to take sizes from."""
     words = [*_data_flags(config), f"--input_image_size={config.network.input_image_size}"]
     data, defaults = config.data, DataConfig()
     if data.crop_padding != images.CROP_PADDING:
         words.append(f"--crop_padding={data.crop_padding}")
     if data.min_crop_area != defaults.min_crop_area:
         words.append(f"--min_crop_area={data.min_crop_area}")
+    for name in ("augment", "randaugment_layers", "randaugment_magnitude"):
+        if getattr(data, name) != getattr(defaults, name):
+            words.append(f"--{name}={getattr(data, name)}")
     return shlex.join(words)
 
 
@@ -90,9 +103,19 @@ def _data_flags(config: Config) -> list[str]:
     return words
 
 
-def report_skipped(dataset: ImageDataset) -> None:
+def check_images(dataset: ImageDataset, image_size: int, crop_padding: int, *splits: str) -> None:
+    """Opens splits and checks their images, and says what has been left out of them.
+
+    Raises UserError for a split that is absent or empty, and without --skip_corrupt for the first bad image.
+    """
+    dataset.check(*splits, least_side=images.least_side(image_size, crop_padding))
     if dataset.skipped:
-        say(f"left out {dataset.skipped} corrupt images of {dataset.name}")
+        counts = "; ".join(f"{split}: {_counted(kinds)}" for split, kinds in dataset.kinds_skipped().items())
+        say(f"left out {dataset.skipped} corrupt images of {dataset.name} ({counts})")
+
+
+def _counted(kinds: dict[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
 
 
 @contextlib.contextmanager
@@ -100,7 +123,7 @@ def naming_corrupt(dataset: ImageDataset, *splits: str) -> Iterator[None]:
     """Turns a decoding error met on the way, in a set too large to be checked before, into one that names the image."""
     try:
         yield
-    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+    except _READING_ERRORS as error:
         say(f"an image of {dataset.name} cannot be read; looking for it")
         for split in splits:
             if culprit := dataset.find_corrupt(split):
@@ -181,6 +204,7 @@ def training_input(config: Config, strategy: tf.distribute.Strategy, dataset: Im
     """`make_batches(start_step)` for the loop: an iterator over distributed training batches."""
     data = config.data
     per_replica_batch_size(strategy, data.train_batch_size, "train_batch_size")
+    augment = augmentations.by_name(data.augment, data.randaugment_layers, data.randaugment_magnitude)
 
     def make_batches(start_step: int):
         def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
@@ -192,6 +216,7 @@ def training_input(config: Config, strategy: tf.distribute.Strategy, dataset: Im
                 start_step=start_step,
                 min_crop_area=data.min_crop_area,
                 crop_padding=data.crop_padding,
+                augment=augment,
                 shard=shard,
                 num_shards=num_shards,
             )
@@ -235,8 +260,9 @@ def open_run(
 ) -> rundir.RunDirectory:
     """The run directory, refused if it was made with other (resolved) settings, or other numbers of images in
     `splits`. Tells what else has changed."""
-    sizes = "".join(f"{split} {dataset.size(split)} images\n" for split in splits)
-    files = {**files, "labels.txt": labels_text(dataset), "data.txt": f"{dataset.name}\n{sizes}"}
+    files = {**files, "labels.txt": labels_text(dataset), "data.txt": data_text(dataset, splits)}
+    if dataset.skipped:
+        files["skipped.json"] = skipped_text(dataset)
     settings = config.read_settings()
     comparable = {name: value for name, value in settings.items() if name not in _FREE}
     directory = rundir.prepare(config.run.model_dir, config.settings(), comparable, files, is_chief=is_chief(strategy))
@@ -258,3 +284,23 @@ def run_log(config: Config, strategy: tf.distribute.Strategy, length: Length) ->
 def labels_text(dataset: ImageDataset) -> str:
     """labels.txt: a class name a line, in label order."""
     return "".join(f"{name}\n" for name in dataset.class_names)
+
+
+def data_text(dataset: ImageDataset, splits: Sequence[str]) -> str:
+    """data.txt: the data's name; how many images each split has, and how many of which fault were left out."""
+    skipped = dataset.kinds_skipped()
+    lines = [dataset.name]
+    for split in splits:
+        left_out = f", left out {_counted(skipped[split])}" if split in skipped else ""
+        lines.append(f"{split} {dataset.size(split)} images{left_out}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def skipped_text(dataset: ImageDataset) -> str:
+    """skipped.json: of each split, how many images of each fault were left out, and which."""
+    counts = dataset.kinds_skipped()
+    report = {
+        split: {"counts": counts[split], "images": {example.name: example.reason for example in examples}}
+        for split, examples in dataset.corrupt.items()
+    }
+    return json.dumps(report, indent=2, ensure_ascii=False) + "\n"

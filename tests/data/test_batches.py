@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autonl_tf.data import datasets, images, splits
+from autonl_tf.data.augment import policies
 from autonl_tf.data.batches import eval_batches, predict_batches, train_batches
 from autonl_tf.data.datasets import ImageDataset, OpenedSplit, open_dataset
 from autonl_tf.data.splits import IndexedSplit, RecordFile, RecordSplit, shard_count
@@ -255,6 +256,24 @@ def test_another_seed_gives_another_order():
     ]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
     assert orders[0].tolist() != orders[1].tolist()
+
+
+@pytest.mark.parametrize("name", ["autoaugment", "randaugment"])
+def test_augmented_batches_follow_the_plain_ones_and_resume_exactly(pictures, name):
+    options = {"image_size": 16, "batch_size": 4, "seed": 7}
+    plain = take(train_batches(pictures, **options), 8)
+    options["augment"] = policies.by_name(name)
+    whole = take(train_batches(pictures, **options), 8)
+    assert_same(take(train_batches(pictures, start_step=3, **options), 5), whole[3:])
+    halves = [take(train_batches(pictures, **options | {"batch_size": 2}, shard=s, num_shards=2), 8) for s in (0, 1)]
+    assert_same([tuple(map(np.concatenate, zip(*step, strict=True))) for step in zip(*halves, strict=True)], whole)
+    changed = 0
+    for (image, label), (before, same_label) in zip(whole, plain, strict=True):
+        np.testing.assert_array_equal(label, same_label)
+        pixels = image * images.STDDEV_RGB + images.MEAN_RGB
+        np.testing.assert_allclose(pixels, np.round(pixels), atol=1e-3)  # augmented as uint8
+        changed += sum(np.abs(a - b).max() > 0.1 for a, b in zip(image, before, strict=True))
+    assert 16 <= changed <= 32
 
 
 # --- evaluation batches

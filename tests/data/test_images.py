@@ -69,14 +69,27 @@ def test_every_format_gives_the_same_picture_in_three_channels(encode, file_form
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 2), (1, 9), (3, 2)])
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (2, 9), (3, 2)])
 def test_images_that_leave_a_crop_of_one_pixel_work(encode, height, width, file_format):
+    assert images.least_side(224) == 2  # int(0.875 * 2) = 1
     data = tf.constant(encode(1, height, width, file_format))
     image = images.preprocess_for_eval(data, 224).numpy()
-    if min(height, width) <= 2:  # int(0.875 * 2) = 1: one colour all over
-        assert np.ptp(image, axis=(0, 1)).max() < 1e-3
+    assert np.ptp(image, axis=(0, 1)).max() < 1e-3  # one colour all over
     for seed in range(5):
-        assert images.preprocess_for_train(data, 24, tf.constant([seed, 0])).shape == (24, 24, 3)
+        assert images.preprocess_for_train(data, 224, tf.constant([seed, 0])).shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize(("size", "padding"), [(224, 32), (24, 32), (32, 0), (64, 300), (8, 4096)])
+def test_the_least_side_is_the_shortest_that_works(encode, size, padding, file_format):
+    least = images.least_side(size, padding)
+    assert images.preprocess_for_eval(tf.constant(encode(1, least, least + 3, file_format)), size, padding) is not None
+    if least == 1:
+        assert padding == 0
+    else:
+        short = tf.constant(encode(1, least - 1, least + 3, file_format))
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            images.preprocess_for_eval(short, size, padding)
 
 
 @pytest.mark.parametrize("data", [b"", b"<html></html>", b"\xff\xd8\xff\xe0 no more"])
@@ -100,6 +113,27 @@ def test_normalize_subtracts_the_mean_and_divides_by_the_deviation():
     out = images.normalize(tf.constant(pixels)).numpy()
     np.testing.assert_allclose(out[0, 0], 0, atol=1e-6)
     np.testing.assert_allclose(out[0, 1], [2.2489083, 2.4285715, 2.64], rtol=1e-6)
+
+
+def test_normalizing_one_image_gives_the_same_bits():
+    image = tf.constant(np.random.default_rng(0).uniform(-20, 280, [24, 24, 3]).astype(np.float32))
+    np.testing.assert_array_equal(images.normalizer(24)(image), images.normalize(image))
+
+
+def test_an_augmentation_gets_the_cropped_and_flipped_image_as_uint8(encode):
+    data, seed = tf.constant(encode(4, 60, 90)), tf.constant([3, 4])
+    plain = images.preprocess_for_train(data, 32, seed).numpy()
+    seeds = []
+
+    def invert(image, seed):
+        assert image.dtype == tf.uint8 and image.shape == (32, 32, 3)
+        seeds.append(tuple(seed.numpy()))
+        return 255 - image
+
+    changed = images.preprocess_for_train(data, 32, seed, augment=invert).numpy()
+    np.testing.assert_array_equal(changed, 255 - np.trunc(np.clip(plain, 0, 255)))
+    images.preprocess_for_train(data, 32, tf.constant([3, 5]), augment=invert)
+    assert len(set(seeds)) == 2
 
 
 def _ramp_jpeg() -> bytes:

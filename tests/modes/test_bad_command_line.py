@@ -43,6 +43,11 @@ WRONG_FLAGS = {
         ],
         "--search_warmup_share",
     ),
+    "unknown augmentation": (["--mode=train", "--augment=mixup"], "mixup"),
+    "RandAugment's flag without it": (
+        [*("--mode=train", "--arch=autonl_s", "--dataset=demo", "--model_dir=run"), "--randaugment_layers=3"],
+        "--augment=randaugment",
+    ),
     "no such flag file": (["--flagfile=nosuch.flags"], "nosuch.flags"),
     "stray word": (["--mode=describe", "--arch=autonl_s", "stray"], "stray"),
     "describe a misspelt preset": (["--mode=describe", "--arch=autonl_x"], "autonl_x"),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from mode_cases import CLASSES, class_folder, given, run
+from PIL import Image
 
 from autonl_tf.errors import UserError
 
@@ -34,10 +35,16 @@ def test_a_corrupt_picture_is_refused_by_name(words, request, spoilt, refused):
 def test_skip_corrupt_counts_what_it_leaves_out_and_goes_on(home, trained, training, spoilt, tmp_path, capsys):
     dataset = f"--dataset=folder:{spoilt}"
     run(*given(training, dataset=f"folder:{spoilt}"), "--skip_corrupt")
-    assert "left out 2 corrupt images" in capsys.readouterr().err
+    assert "left out 2 corrupt images" in (said := capsys.readouterr().err)
+    assert "(train: 1 cut short; validation: 1 cut short)" in said
+    assert "train 5 images, left out 1 cut short\n" in (tmp_path / "run" / "data.txt").read_text()
+    report = json.loads((tmp_path / "run" / "skipped.json").read_text())
+    culprit = {f"{spoilt}/train/bee/1.jpg": "cut short"}
+    assert report["train"] == {"counts": {"cut short": 1}, "images": culprit}
     run("--mode=eval", f"--model_dir={home}/trained", dataset, "--skip_corrupt", "--output=json")
     said = capsys.readouterr()
-    assert json.loads(said.out)["count"] == 5
+    scores = json.loads(said.out)
+    assert (scores["count"], scores["skipped"]) == (5, {"cut short": 1})
     assert "left out 1 corrupt images" in said.err
     run("--mode=export", f"--model_dir={home}/trained", dataset, "--skip_corrupt", f"--export_dir={tmp_path}/export")
     assert json.loads((tmp_path / "export" / "card.json").read_text())["accuracy"]["count"] == 5
@@ -72,7 +79,7 @@ def test_a_corrupt_picture_met_on_the_way_is_named(mode, home, trained, training
     split = "train" if mode == "train" else "validation"
     if mode != "train":
         training = [f"--mode={mode}", f"--model_dir={home}/trained", f"--export_dir={tmp_path}/export"]
-    with pytest.raises(UserError, match=rf"corrupt image .*{split}-00000-of-00001#1: damaged .*--skip_corrupt"):
+    with pytest.raises(UserError, match=rf"corrupt image .*{split}-00000-of-00001#1: cut short .*--skip_corrupt"):
         run(*given(training, **data))
     assert not (tmp_path / "export").exists()
     assert not list((tmp_path / "run").glob("checkpoints/*"))
@@ -89,3 +96,16 @@ def test_a_class_the_label_file_does_not_name_is_refused(words, request, tmp_pat
 @pytest.mark.parametrize("words", FITTING)
 def test_another_number_of_classes_than_the_datas_is_refused(words, request, refused):
     refused(given(request.getfixturevalue(words), num_label_classes=4), r"--num_label_classes=4: .* has 3 classes")
+
+
+@pytest.mark.parametrize("words", FITTING)
+def test_a_picture_that_leaves_no_crop_is_refused_by_name(words, request, tmp_path, refused):
+    root = class_folder(tmp_path / "dots", {"train": 2, "val": 1})
+    Image.new("RGB", (1, 5)).save(root / "train" / "cat" / "0.jpg")
+    refused(given(request.getfixturevalue(words), dataset=f"folder:{root}"), r"/train/cat/0\.jpg: too small")
+
+
+def test_predicting_a_picture_that_leaves_no_crop_names_it(home, trained, tmp_path, refused):
+    Image.new("RGB", (1, 5)).save(tmp_path / "dot.png")
+    words = ["--mode=predict", f"--model_dir={home}/trained", f"--images={tmp_path}/dot.png"]
+    refused(words, r"/dot\.png: too small to leave a crop")

@@ -22,7 +22,8 @@ ALLOWED = {
     "arch": {"errors"},
     "setting": set(),
     "settings_export": {"setting"},
-    "settings": {"setting", "settings_export"},
+    "settings_search": {"setting"},
+    "settings": {"setting", "settings_export", "settings_search"},
     "config": {"settings", "settings_export", "errors"},
     "layers": {"errors"},
     "data": {"errors"},
@@ -38,7 +39,17 @@ ALLOWED = {
     "main": {"config", "modes", "errors", "package"},
     "demo": {"main", "config", "modes", "data", "arch", "errors", "package"},
 }
-WITHOUT_TENSORFLOW = ("errors", "arch", "setting", "settings_export", "settings", "config", "main", "pictures")
+WITHOUT_TENSORFLOW = (
+    "errors",
+    "arch",
+    "setting",
+    "settings_export",
+    "settings_search",
+    "settings",
+    "config",
+    "main",
+    "pictures",
+)
 
 
 def room_of(path: pathlib.Path) -> str:

@@ -1,0 +1,1 @@
+"""AutoAugment and RandAugment: their operations on images, and their policies."""

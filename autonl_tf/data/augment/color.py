@@ -1,0 +1,121 @@
+"""Augmentation operations that change colours and leave every pixel in its place.
+
+All take and give uint8 [height, width, 3], eagerly and inside `tf.data`; the second argument is a scalar (a number or a
+tensor). Fractions are cut off, not rounded, wherever a result becomes uint8.
+
+Source: the augmentation code of TPU EfficientNet and MnasNet, which follows PIL's `ImageOps` and `ImageEnhance` but for
+what `contrast` says.
+
+Deviations:
+1. `posterize` to no bits keeps one, and to more than eight keeps all. (TensorFlow clamps a shift of uint8 to 7, so the
+   source keeps one bit at 0 as well; its counts beyond 8 become huge unsigned shifts there.)
+2. `solarize` with a threshold above 255 changes nothing, as in PIL. (The source hands 256 to a comparison of uint8; by
+   the NumPy rules of TensorFlow 1's day that is 0, which inverts the whole image.)
+3. `sharpness` divides an exact sum by 13; the source multiplies by a float 1/13 first and may come out one less.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+_Scalar = tf.Tensor | float
+
+_LEVELS = 256
+_SMOOTH_CENTRE, _SMOOTH_SUM = 5.0, 13.0  # a 3x3 kernel of ones but for its centre, and what it adds up to
+
+
+def autocontrast(image: tf.Tensor) -> tf.Tensor:
+    """Stretches each channel so that its darkest value becomes 0 and its brightest 255; constant ones stay."""
+    low = tf.cast(tf.reduce_min(image, axis=[0, 1]), tf.float32)
+    high = tf.cast(tf.reduce_max(image, axis=[0, 1]), tf.float32)
+    scale = 255.0 / tf.maximum(high - low, 1.0)
+    stretched = tf.cast(image, tf.float32) * scale + -low * scale
+    return tf.where(high > low, _to_uint8(stretched), image)
+
+
+def equalize(image: tf.Tensor) -> tf.Tensor:
+    """Spreads each channel's values so that their histogram comes out flat.
+
+    With n(v) the number of pixels of value v, and step = (pixels - n(brightest)) // 255, value v becomes
+    `min((n(0) + ... + n(v-1) + step // 2) // step, 255)`; a channel whose step is 0 stays.
+    """
+    channel_start = tf.range(3) * _LEVELS
+    indices = tf.cast(image, tf.int32) + channel_start
+    counts = tf.reshape(tf.math.bincount(indices, minlength=3 * _LEVELS, maxlength=3 * _LEVELS), [3, _LEVELS])
+    brightest = _LEVELS - 1 - tf.argmax(tf.reverse(counts, [1]) > 0, axis=1, output_type=tf.int32)
+    step = (tf.reduce_sum(counts, axis=1) - tf.gather(counts, brightest, batch_dims=1)) // 255
+    step = step[:, tf.newaxis]
+    divisor = tf.maximum(step, 1)
+    table = tf.minimum((tf.cumsum(counts, axis=1, exclusive=True) + step // 2) // divisor, 255)
+    table = tf.where(step > 0, table, tf.range(_LEVELS))
+    return tf.gather(tf.reshape(tf.cast(table, tf.uint8), [-1]), indices)
+
+
+def invert(image: tf.Tensor) -> tf.Tensor:
+    """255 - v."""
+    return 255 - image
+
+
+def solarize(image: tf.Tensor, threshold: _Scalar) -> tf.Tensor:
+    """Inverts the values that are not below `threshold`, 0 to 256."""
+    return tf.where(_below(image, threshold), image, 255 - image)
+
+
+def solarize_add(image: tf.Tensor, addition: _Scalar) -> tf.Tensor:
+    """Adds `addition` (a whole number) to the values below 128, up to 255."""
+    brighter = tf.cast(image, tf.int32) + tf.cast(addition, tf.int32)
+    brighter = tf.cast(tf.clip_by_value(brighter, 0, 255), tf.uint8)
+    return tf.where(image < 128, brighter, image)
+
+
+def posterize(image: tf.Tensor, bits: _Scalar) -> tf.Tensor:
+    """Keeps the upper `bits` of the eight of each value."""
+    shift = 8 - tf.clip_by_value(tf.cast(bits, tf.int32), 1, 8)
+    mask = tf.cast(tf.bitwise.left_shift(tf.bitwise.right_shift(255, shift), shift), tf.uint8)
+    return tf.bitwise.bitwise_and(image, mask)
+
+
+def color(image: tf.Tensor, factor: _Scalar) -> tf.Tensor:
+    """From the grey image (0) over the image (1) to stronger colours."""
+    return _blend(tf.image.rgb_to_grayscale(image), image, factor)
+
+
+def contrast(image: tf.Tensor, factor: _Scalar) -> tf.Tensor:
+    """From a grey plane (0) over the image (1) to stronger contrast.
+
+    The plane's value is `height * width / 256`, at most 255 (196 at 224 px): the source sums the histogram of the grey
+    image where PIL takes its mean. Kept, since networks have been trained with it.
+    """
+    shape = tf.shape(image)
+    plane = tf.minimum(tf.cast(shape[0] * shape[1], tf.float32) / 256.0, 255.0)
+    return _blend(tf.floor(plane), image, factor)
+
+
+def brightness(image: tf.Tensor, factor: _Scalar) -> tf.Tensor:
+    """From black (0) over the image (1) to brighter ones."""
+    return _blend(0.0, image, factor)
+
+
+def sharpness(image: tf.Tensor, factor: _Scalar) -> tf.Tensor:
+    """From the image smoothed by 3x3 (0) over the image (1) to sharper ones; the outermost pixels stay."""
+    pixels = tf.cast(image, tf.float32)
+    rows = pixels[:-2] + pixels[1:-1] + pixels[2:]
+    total = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + (_SMOOTH_CENTRE - 1.0) * pixels[1:-1, 1:-1]
+    smooth = tf.floor(total / _SMOOTH_SUM)
+    inner = _blend(smooth, image[1:-1, 1:-1], factor)
+    middle = tf.concat([image[1:-1, :1], inner, image[1:-1, -1:]], axis=1)
+    return tf.concat([image[:1], middle, image[-1:]], axis=0)
+
+
+def _blend(start: tf.Tensor | float, image: tf.Tensor, factor: _Scalar) -> tf.Tensor:
+    """`start + factor * (image - start)`, kept to 0 .. 255."""
+    start = tf.cast(start, tf.float32)
+    return _to_uint8(start + tf.cast(factor, tf.float32) * (tf.cast(image, tf.float32) - start))
+
+
+def _below(image: tf.Tensor, threshold: _Scalar) -> tf.Tensor:
+    return tf.cast(image, tf.int32) < tf.cast(threshold, tf.int32)
+
+
+def _to_uint8(values: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.clip_by_value(values, 0.0, 255.0), tf.uint8)

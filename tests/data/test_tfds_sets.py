@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+from dataset_cases import write_labels
+
+from autonl_tf.data.datasets import open_dataset
+from autonl_tf.errors import UserError
+
+
+def test_tfds_gives_the_encoded_bytes_and_the_test_split_to_validate_on(tiny_pictures, encode):
+    contents = {
+        "train": [(encode(i, 30 + i, 40), "bee") for i in range(3)],
+        "test": [(encode(9, file_format="PNG"), "cat")],
+    }
+    dataset = open_dataset("tfds:tiny_pictures", data_dir=tiny_pictures(contents))
+    assert dataset.class_names == ("ant", "bee", "cat") and dataset.image_size == 224
+    read = sorted(e["image"].numpy() for e in dataset.examples("train"))
+    assert read == sorted(image for image, _ in contents["train"])
+    assert [int(e["label"]) for e in dataset.examples("validation")] == [2]
+
+
+def test_tfds_without_a_second_split_is_divided(tiny_pictures, encode):
+    contents = {"train": [(encode(i), "bee") for i in range(20)]}
+    dataset = open_dataset("tfds:tiny_pictures", data_dir=tiny_pictures(contents), validation_fraction=0.25)
+    train, validation = ([e["image"].numpy() for e in dataset.examples(s)] for s in ("train", "validation"))
+    assert len(train) == 15 and len(validation) == 5 and len(set(train + validation)) == 20
+
+
+def test_a_label_file_reorders_tfds_labels(tiny_pictures, encode, tmp_path):
+    data_dir = tiny_pictures({"train": [(encode(0), "cat")], "test": [(encode(1), "ant")]})
+    labels = write_labels(tmp_path, "cat\ndog\nbee\nant\n")
+    dataset = open_dataset("tfds:tiny_pictures", data_dir=data_dir, label_file=labels)
+    assert dataset.class_names == ("cat", "dog", "bee", "ant")
+    assert [int(e["label"]) for s in ("train", "validation") for e in dataset.examples(s)] == [0, 3]
+    with pytest.raises(UserError, match="'bee' is not in label file"):
+        open_dataset("tfds:tiny_pictures", data_dir=data_dir, label_file=write_labels(tmp_path, "ant\ncat\n"))
+
+
+def test_an_unknown_tfds_name_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="tfds:no_such_set") as error:
+        open_dataset("tfds:no_such_set", data_dir=str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_tfds_set_that_cannot_be_prepared_is_an_error(tiny_pictures, tmp_path):
+    tiny_pictures.builder.contents = {"train": [(b"", "nope")]}
+    with pytest.raises(UserError, match=r"tfds:tiny_pictures: not prepared in .*: .*nope"):
+        open_dataset("tfds:tiny_pictures", data_dir=str(tmp_path / "elsewhere"))
