@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from golden_data import TESTDATA, TINY, VALUES, relative_l2
 from mode_cases import CLASSES, class_folder, configure, run, tree
 from numpy_forward import Forward, Weights
@@ -21,6 +22,7 @@ from official_checkpoints import TINY_CLASSES, TINY_SIZE, TINY_STEP, statistics_
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.engine.name_based import AVERAGE_SUFFIX
+from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed
 from autonl_tf.networks.official_names import official_names
@@ -57,13 +59,19 @@ def predicted(tmp_path, *words):
 
 
 @pytest.mark.parametrize(("use_averages", "key"), [(True, "logits_ema"), (False, "logits_raw")])
-def test_the_checkpoint_of_tensorflow_1_gives_the_releases_logits(use_averages, key, tiny, converted):
+def test_the_checkpoint_of_tensorflow_1_gives_every_weight_and_the_releases_logits(use_averages, key, tiny, converted):
     golden = np.load(TESTDATA / "forward" / "tiny.npz")[key]
     flag = f"--use_averages={str(use_averages).lower()}"
+    stored, names = tf.train.load_checkpoint(str(tiny)), dict(official_names(presets.load(f"{tiny.parent}/arch.txt")))
+    suffix = AVERAGE_SUFFIX if use_averages else ""
     for path in (tiny, converted):
         network = checkpointed.load(configure("--mode=predict", f"--init_checkpoint={path}", SMALL, flag, "--images=-"))
         assert relative_l2(network.model(VALUES.inputs(7, 4, TINY_SIZE)), golden) < 1e-4
         assert (network.loaded.step, network.loaded.averages) == (TINY_STEP, use_averages)
+        weights = by_name(network.model.variables)
+        assert set(weights) == set(names)
+        for ours, official in names.items():
+            np.testing.assert_array_equal(weights[ours], stored.get_tensor(official + suffix), ours)
 
 
 @pytest.mark.parametrize("name", ["autonl_s", "autonl_l"])
