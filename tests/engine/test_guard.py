@@ -211,3 +211,13 @@ def test_loss_scale_and_skipped_updates_are_resumed(tmp_path):
     # doubled by the first step, halved by the third
     assert again.learner.guard.scale.numpy() == run.learner.guard.scale.numpy() == guard.FIRST_LOSS_SCALE
     assert (again.learner.guard.good_steps.numpy(), again.learner.skipped_updates) == (1, 1)
+
+
+def test_guarded_steps_compile_with_xla_to_the_same_numbers():
+    guarded = {"skip": True, "clip_norm": 0.1, "scale_loss": True}
+    plain, compiled = Run(**guarded), Run(jit_compile=True, **guarded)
+    first, second = (run.train(run.batches(bad_steps=[3]), 5) for run in (plain, compiled))
+    assert first["non_finite_loss"] == second["non_finite_loss"] == (3.0, 1.0)
+    assert first["loss"] == pytest.approx(second["loss"], rel=1e-5)
+    assert plain.learner.skipped_updates == compiled.learner.skipped_updates == 1
+    assert_same(plain.everything(), compiled.everything(), rtol=1e-3, atol=1e-5)
