@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import pathlib
+import re
 from typing import Any
 
 from absl import flags
 
 from autonl_tf.errors import UserError
-from autonl_tf.settings import GROUPS, MODES, DataConfig, FitConfig, NetworkConfig, RunConfig, SearchConfig, fields
+from autonl_tf.settings import GROUPS, MODES, DataConfig, FitConfig, NetworkConfig, RunConfig, fields
 from autonl_tf.settings_export import FORMATS, ExportConfig
+from autonl_tf.settings_search import SearchConfig
 
 # Published training lengths, used where neither --train_epochs nor --train_steps is given.
 DEFAULT_EPOCHS = {"search": 8.0, "train": 350.0}
@@ -167,6 +169,16 @@ def _check(config: Config) -> None:
         raise UserError(
             "--train_steps and --train_epochs are both given (a --flagfile may hold one); accepted: one of them"
         )
+    if fit.micro_batches > 1 and fit.sync_batch_norm:
+        raise UserError(
+            f"--micro_batches={fit.micro_batches} does not go with --sync_batch_norm: micro-batches come one after the "
+            "other, each with statistics of its own; accepted: one of the two"
+        )
+    if fit.qat and (fit.micro_batches > 1 or fit.sync_batch_norm):
+        raise UserError("--qat does not go with --micro_batches or --sync_batch_norm")
+    service = config.data.data_service
+    if service is not None and not re.fullmatch(r"grpc://[^/:\s]+:\d+", service):
+        raise UserError(f"--data_service={service}: accepted: grpc://HOST:PORT, the address of a dispatcher")
     if run.mode == "export":
         _check_export(config)
     if run.mode == "train" and fit.qat:

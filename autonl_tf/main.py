@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
 import os
@@ -16,6 +17,9 @@ from autonl_tf.errors import UserError
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
+
+# What writing to a full disk, or beyond a quota or a limit, fails with.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _fail(message: object) -> None:
@@ -50,6 +54,10 @@ def _main(argv: list[str]) -> None:
     except BrokenPipeError:
         # The reader of our output left: nothing more to say, and nothing to flush to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _fail(f"{error.filename or 'a file'}: {error.strerror}; make room and run the same command again")
     except KeyboardInterrupt:
         goes_on = flags.FLAGS.mode in ("search", "train")
         print("interrupted" + "; the same command goes on from the last checkpoint" * goes_on, file=sys.stderr)

@@ -65,6 +65,9 @@ class RunConfig:
         modes=_DATA,
         enum_values=STRATEGIES,
     )
+    jit_compile: bool = _flag(
+        flags.DEFINE_bool, False, "Compile the step with XLA; for one device (a TPU always does).", modes=_DATA
+    )
     tpu: str = _flag(flags.DEFINE_string, None, "TPU name or grpc:// address; 'local' on a TPU VM.", modes=_DATA)
     tpu_zone: str = _flag(flags.DEFINE_string, None, "Zone of --tpu.", modes=_DATA)
     gcp_project: str = _flag(flags.DEFINE_string, None, "Cloud project of --tpu.", modes=_DATA)
@@ -170,6 +173,12 @@ class DataConfig:
         False,
         "Leave out images that cannot be used, and count them by fault, instead of stopping.",
         modes=(*_DATA, "export"),
+    )
+    shard_by_file: bool = _flag(
+        flags.DEFINE_bool, False, "Each process of a cluster reads record files of its own, if it can.", modes=_FIT
+    )
+    data_service: str = _flag(
+        flags.DEFINE_string, None, "tf.data service that prepares training images: grpc://HOST:PORT.", modes=_FIT
     )
     train_batch_size: int = _flag(
         flags.DEFINE_integer,
@@ -342,6 +351,12 @@ class FitConfig:
         False,
         "Train with int8 simulated, from the float weights in --init_checkpoint; export as tflite_qat.",
         modes=("train",),
+    )
+    micro_batches: int = _flag(
+        flags.DEFINE_integer, 1, "Parts of a replica's batch, one by one, to save memory.", modes=_FIT, lower_bound=1
+    )
+    sync_batch_norm: bool = _flag(
+        flags.DEFINE_bool, False, "Batch norm takes its statistics over all replicas.", modes=_FIT
     )
     steps_per_loop: int = _flag(
         flags.DEFINE_integer, 100, "Steps on the device between two returns to the host.", modes=_FIT, lower_bound=1

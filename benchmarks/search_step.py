@@ -45,7 +45,7 @@ def main() -> None:
     space, strategy = space_lib.load(options.space), tf.distribute.get_strategy()
     recipe = {
         "global_batch_size": options.batch,
-        "num_replicas": 1,
+        "num_parts": 1,
         "label_smoothing": 0.1,
         "weight_decay_rate": 1e-5,
     }

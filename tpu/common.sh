@@ -1,11 +1,9 @@
 # shellcheck shell=bash
-# What the scripts of this folder share: the options that name a TPU VM, and commands that can be shown instead of run.
+# What the scripts of this folder share: reading options, recipes, and commands that can be shown instead of run.
 # Sourced, not run.
 
-TPU_NAME=${TPU_NAME:-}
-TPU_ZONE=${TPU_ZONE:-}
-TPU_PROJECT=${TPU_PROJECT:-}
 DRY_RUN=false
+MORE=() # the words after --
 
 fail() {
   echo "error: $*" >&2
@@ -17,50 +15,37 @@ show_help() {
   sed -n '2,/^[^#]/{ /^#/{ s/^# \{0,1\}//; p; }; }' "$0"
 }
 
-# take_common_option OPTION...: reads one option every script has. SHIFTED is how many words it took; 0: not one of them.
-# Read by the scripts that source this file.
-# shellcheck disable=SC2034
-take_common_option() {
-  SHIFTED=1
-  case $1 in
-    --help | -h)
-      show_help
-      exit 0
-      ;;
-    --dry-run) DRY_RUN=true ;;
-    --name=*) TPU_NAME=${1#*=} ;;
-    --zone=*) TPU_ZONE=${1#*=} ;;
-    --project=*) TPU_PROJECT=${1#*=} ;;
-    --name | --zone | --project)
-      [[ $# -ge 2 ]] || fail "$1 needs a value, as in $1=VALUE"
-      case $1 in
-        --name) TPU_NAME=$2 ;;
-        --zone) TPU_ZONE=$2 ;;
-        --project) TPU_PROJECT=$2 ;;
-      esac
-      SHIFTED=2
-      ;;
-    *) SHIFTED=0 ;;
-  esac
+# parse_options WORD...: reads every option. --help and --dry-run are here; the rest is the script's: its function
+# take_option gets the words left, returns 1 for a word it does not know, and sets SHIFTED=2 where it took two.
+# What follows -- is kept in MORE.
+parse_options() {
+  while [[ $# -gt 0 ]]; do
+    SHIFTED=1
+    case $1 in
+      --help | -h)
+        show_help
+        exit 0
+        ;;
+      --dry-run) DRY_RUN=true ;;
+      --)
+        shift
+        # shellcheck disable=SC2034 # read by the scripts
+        MORE=("$@")
+        return
+        ;;
+      *) take_option "$@" || fail "unknown option '$1'; see --help" ;;
+    esac
+    shift "$SHIFTED"
+  done
 }
 
-require_common() {
-  [[ -n $TPU_NAME ]] || fail "no TPU name: give --name=NAME or set TPU_NAME"
-  [[ -n $TPU_ZONE ]] || fail "no zone: give --zone=ZONE or set TPU_ZONE (as in us-central1-a)"
-  [[ -n $TPU_PROJECT ]] || fail "no project: give --project=PROJECT or set TPU_PROJECT"
-  [[ $TPU_NAME =~ ^[a-z]([-a-z0-9]*[a-z0-9])?$ ]] ||
-    fail "the TPU name '$TPU_NAME' is not made of lower-case letters, digits and hyphens, a letter first"
-  if ! $DRY_RUN; then
-    command -v gcloud > /dev/null || fail "gcloud is not on PATH: install the Google Cloud CLI, or use --dry-run"
-  fi
+# require_program NAME HINT: that it is on PATH, unless nothing is to be run.
+require_program() {
+  $DRY_RUN || command -v "$1" > /dev/null || fail "$1 is not on PATH: $2, or use --dry-run"
 }
 
-# run WORD...: runs a command; with --dry-run prints it, quoted so that it can be pasted.
-run() {
-  if ! $DRY_RUN; then
-    "$@"
-    return
-  fi
+# quoted WORD...: the words in one line that a shell reads back as they are.
+quoted() {
   local word line=
   for word in "$@"; do
     [[ $word =~ ^[-a-zA-Z0-9_./:=@%+,]+$ ]] || word=${word@Q}
@@ -69,14 +54,32 @@ run() {
   echo "$line"
 }
 
-# tpu VERB WORD...: `gcloud compute tpus tpu-vm VERB` on the TPU VM the options name.
-tpu() {
-  local verb=$1
-  shift
-  run gcloud compute tpus tpu-vm "$verb" "$TPU_NAME" --zone="$TPU_ZONE" --project="$TPU_PROJECT" "$@"
+# run WORD...: runs a command; with --dry-run prints it, quoted so that it can be pasted.
+run() {
+  if $DRY_RUN; then quoted "$@"; else "$@"; fi
 }
 
-# tpu_copy LOCAL REMOTE: copies a file to every worker.
-tpu_copy() {
-  run gcloud compute tpus tpu-vm scp "$1" "$TPU_NAME:$2" --zone="$TPU_ZONE" --project="$TPU_PROJECT" --worker=all
+# take_recipe WORD: the one word that is no option. Sets RECIPE.
+take_recipe() {
+  [[ $1 != -* ]] || return 1
+  [[ -z ${RECIPE:-} ]] || fail "two recipes, '$RECIPE' and '$1'; give one"
+  RECIPE=$1
+}
+
+# require_recipe: that RECIPE is a file of flags/, in the clone's root.
+require_recipe() {
+  local known='' file
+  for file in flags/*.flags; do
+    [[ -e $file ]] || continue
+    file=${file#flags/}
+    known+="${known:+, }${file%.flags}"
+  done
+  [[ -n ${RECIPE:-} ]] || fail "no recipe; accepted: ${known:-none}"
+  [[ $RECIPE =~ ^[a-z0-9_-]+$ && -f flags/$RECIPE.flags ]] || fail "no recipe '$RECIPE'; accepted: ${known:-none}"
+}
+
+# tf_config HOST:PORT,HOST:PORT,... INDEX: the TF_CONFIG of one worker of a cluster.
+tf_config() {
+  local json=\"${1//,/\",\"}\"
+  printf '{"cluster":{"worker":[%s]},"task":{"type":"worker","index":%d}}' "$json" "$2"
 }

@@ -11,27 +11,22 @@
 #   --help                    this text
 set -euo pipefail
 
-# shellcheck source=tpu/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=tpu/tpu_vm.sh
+source "$(dirname "${BASH_SOURCE[0]}")/tpu_vm.sh"
 
 accelerator=v3-8
 version=tpu-ubuntu2204-base
 extra=()
-while [[ $# -gt 0 ]]; do
-  take_common_option "$@"
-  if [[ $SHIFTED -gt 0 ]]; then
-    shift "$SHIFTED"
-    continue
-  fi
+take_option() {
   case $1 in
     --accelerator=?*) accelerator=${1#*=} ;;
     --version=?*) version=${1#*=} ;;
     --spot) extra+=(--spot) ;;
-    *) fail "unknown option '$1'; see --help" ;;
+    *) take_tpu_option "$@" ;;
   esac
-  shift
-done
-require_common
+}
+parse_options "$@"
+require_tpu
 
 if ! $DRY_RUN && tpu describe '--format=value(state)' 2> /dev/null; then
   echo "$TPU_NAME is there already (its state is above)"

@@ -9,22 +9,17 @@
 #   --help                    this text
 set -euo pipefail
 
-# shellcheck source=tpu/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=tpu/tpu_vm.sh
+source "$(dirname "${BASH_SOURCE[0]}")/tpu_vm.sh"
 
 extra=()
-while [[ $# -gt 0 ]]; do
-  take_common_option "$@"
-  if [[ $SHIFTED -gt 0 ]]; then
-    shift "$SHIFTED"
-    continue
-  fi
+take_option() {
   case $1 in
     --yes) extra+=(--quiet) ;;
-    *) fail "unknown option '$1'; see --help" ;;
+    *) take_tpu_option "$@" ;;
   esac
-  shift
-done
-require_common
+}
+parse_options "$@"
+require_tpu
 
 tpu delete ${extra[@]+"${extra[@]}"}

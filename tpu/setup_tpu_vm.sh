@@ -9,15 +9,12 @@
 #   --help                    this text
 set -euo pipefail
 
-# shellcheck source=tpu/common.sh
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# shellcheck source=tpu/tpu_vm.sh
+source "$(dirname "${BASH_SOURCE[0]}")/tpu_vm.sh"
 
-while [[ $# -gt 0 ]]; do
-  take_common_option "$@"
-  [[ $SHIFTED -gt 0 ]] || fail "unknown option '$1'; see --help"
-  shift "$SHIFTED"
-done
-require_common
+take_option() { take_tpu_option "$@"; }
+parse_options "$@"
+require_tpu
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 archive=autonl-tf.tar.gz

@@ -173,7 +173,7 @@ def load(name_or_path: str) -> Space:
         raise UserError(
             f"--search_space={name_or_path}: {error.strerror}; accepted: {', '.join(names())}, or a space file's path"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{name_or_path}: not JSON: {error}") from None
     return parse(data, name_or_path)
 

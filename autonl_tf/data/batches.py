@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from autonl_tf.data import images
+from autonl_tf.data import images, rounds
 from autonl_tf.data.augment.policies import Augmentation
 from autonl_tf.data.corrupt import find_corrupt
 from autonl_tf.data.datasets import ImageDataset
@@ -28,6 +28,8 @@ def train_batches(
     augment: Augmentation | None = None,
     shard: int = 0,
     num_shards: int = 1,
+    by_file: bool = False,
+    data_service: str | None = None,
 ) -> tf.data.Dataset:
     """The endless training sequence: (images float32 [batch, side, side, 3], labels int32 [batch]).
 
@@ -36,8 +38,19 @@ def train_batches(
     shards together holds positions t * num_shards * batch_size and on, so their union does not depend on
     `num_shards`. Crop, flip and `augment` of an image follow from (seed, position). `start_step` is the number of
     batches (of this dataset) already seen: from there on the batches are those of an uninterrupted run.
+
+    With `by_file` each shard reads record files of its own (see `rounds`), where that can be; elsewhere every shard
+    goes through all records and takes its own.
+
+    `data_service` is a tf.data service's dispatcher (grpc://HOST:PORT): its workers make whole rounds, each once, and
+    what they have ready comes first. Batches are then not in a given order, and a resumed run may miss or repeat images
+    of the rounds that were being made.
     """
-    stream = dataset.split("train").endless(seed, start_step, batch_size, shard, num_shards)
+    split = dataset.split("train")
+    if data_service or (by_file and rounds.has_own_files(split, num_shards)):
+        stream = rounds.endless(split, seed, start_step, batch_size, shard, num_shards)
+    else:
+        stream = split.endless(seed, start_step, batch_size, shard, num_shards)
     normalize = images.normalizer(image_size)
 
     def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -49,7 +62,11 @@ def train_batches(
         return normalize(image), example["label"]
 
     batches = stream.elements.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return _finish(batches.batch(batch_size, drop_remainder=True))
+    batches = batches.batch(batch_size, drop_remainder=True)
+    if data_service:
+        service = tf.data.experimental.service
+        batches = batches.apply(service.distribute(service.ShardingPolicy.DYNAMIC, data_service))
+    return _finish(batches)
 
 
 def eval_batches(
@@ -61,13 +78,11 @@ def eval_batches(
     split: str = "validation",
     shard: int = 0,
     num_shards: int = 1,
-    multiple_of: int = 1,
 ) -> tf.data.Dataset:
     """Every image of a split once: (images float32 [batch, side, side, 3], labels, weights [batch]).
 
-    Images are normalised, labels int32, weights float32. All shards give the same number of batches, a
-    multiple of `multiple_of` (the replicas a shard feeds), all of one shape; what is missing is filled with
-    examples of weight 0 (zero images, label 0).
+    Images are normalised, labels int32, weights float32. All shards give the same number of batches, all of
+    one shape; what is missing is filled with examples of weight 0 (zero images, label 0).
     """
     examples = dataset.split(split)
     size = examples.size
@@ -80,7 +95,7 @@ def eval_batches(
         return normalize(image), example["label"], tf.constant(1.0)
 
     real = stream.elements.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    rounds = -(-size // (batch_size * num_shards * multiple_of)) * multiple_of
+    rounds = -(-size // (batch_size * num_shards))
     padding = rounds * batch_size - shard_count(size, batch_size, shard, num_shards)
     nothing = (tf.zeros([image_size, image_size, 3]), tf.constant(0), tf.constant(0.0))
     padded = real.concatenate(tf.data.Dataset.from_tensors(nothing).repeat(padding))

@@ -167,14 +167,13 @@ def open_dataset(
     label_file: str | None = None,
     validation_fraction: float = 0.1,
     skip_corrupt: bool = False,
-    seed: int = 0,
 ) -> ImageDataset:
     """Opens a data set by name.
 
     `demo`, `demo:texture` (built in; made in `data_dir` when first used), `folder:PATH`, `tfds:NAME`
     (prepared in `data_dir`), `imagenet_tfrecord:PATH`. Class names are the data's own, or those of
     `label_file` in its order (then each of the data's must be among them). `validation_fraction` applies
-    where the data has a single split. `seed` makes another built-in set; no other name looks at it.
+    where the data has a single split.
 
     Raises `UserError` for a name, directory, label file or set that cannot be used.
     """
@@ -183,7 +182,7 @@ def open_dataset(
     labels = read_label_file(label_file) if label_file else None
     kind, colon, rest = name.partition(":")
     if name in ("demo", "demo:texture"):
-        builder = demo.demo_builder(rest or "far", data_dir, seed)
+        builder = demo.demo_builder(rest or "far", data_dir)
         return _open_builder(name, builder, labels, validation_fraction, skip_corrupt)
     if not (colon and rest) or kind not in ("folder", "tfds", "imagenet_tfrecord"):
         raise UserError(f"unknown data set {name!r}; expected one of {ACCEPTED}")

@@ -13,6 +13,7 @@ are.
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,12 +23,12 @@ import tensorflow as tf
 
 Example = dict[str, tf.Tensor]
 
-_FILES_AT_ONCE = 16
+FILES_AT_ONCE = 16
 _RECORDS_IN_A_ROW = 16
 _WINDOW = 4096  # records; ImageNet's are about 110 KB each
-_PLACES_PER_FILE = 1 << 32  # a record's place: file number * this + record number
+PLACES_PER_FILE = 1 << 32  # a record's place: file number * this + record number
 _EPOCH_STRIDE = 1 << 32  # keeps the seeds of the windows of different epochs apart
-_ENDLESS = np.iinfo(np.int64).max
+ENDLESS = np.iinfo(np.int64).max
 
 
 class Stream(NamedTuple):
@@ -55,8 +56,8 @@ class IndexedSplit:
     def once(self, seed: int | None = None, epoch: int = 0, block=1, shard=0, num_shards=1) -> Stream:
         """One epoch of this shard: in natural order, or in the order of (seed, epoch)."""
         positions = _own(tf.range(self.size, dtype=tf.int64), block, shard, num_shards)
-        indices = positions if seed is None else tf.gather(_permutation(self.size, seed, epoch), positions)
-        return Stream(tf.data.Dataset.from_tensor_slices((positions, indices)), self._load, self._name)
+        indices = positions if seed is None else tf.gather(permutation(self.size, seed, epoch), positions)
+        return Stream(tf.data.Dataset.from_tensor_slices((positions, indices)), self.load, self.name)
 
     def endless(self, seed: int, start_block=0, block=1, shard=0, num_shards=1) -> Stream:
         """This shard of the endless training sequence, from its `start_block`-th block on."""
@@ -66,16 +67,16 @@ class IndexedSplit:
             first = epoch * self.size
             left = tf.range(tf.maximum(first, start), first + self.size)
             positions = _own(left, block, shard, num_shards)
-            indices = tf.gather(_permutation(self.size, seed, epoch), positions - first)
+            indices = tf.gather(permutation(self.size, seed, epoch), positions - first)
             return tf.data.Dataset.from_tensor_slices((positions, indices))
 
-        epochs = tf.data.Dataset.range(start // self.size, _ENDLESS)
-        return Stream(epochs.flat_map(read_epoch), self._load, self._name)
+        epochs = tf.data.Dataset.range(start // self.size, ENDLESS)
+        return Stream(epochs.flat_map(read_epoch), self.load, self.name)
 
-    def _load(self, position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, Example]:
+    def load(self, position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, Example]:
         return position, self.fetch(index)
 
-    def _name(self, position: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    def name(self, position: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
         return self.name_of(index)
 
 
@@ -110,15 +111,15 @@ class RecordSplit:
     def once(self, seed: int | None = None, epoch: int = 0, block=1, shard=0, num_shards=1) -> Stream:
         """One epoch of this shard: in natural order, or in the order of (seed, epoch)."""
         records = self._natural() if seed is None else self._epoch(seed, epoch)
-        return Stream(_numbered(records, 0, block, shard, num_shards), self._load, self._name)
+        return Stream(_numbered(records, 0, block, shard, num_shards), self.load, self.name)
 
     def endless(self, seed: int, start_block=0, block=1, shard=0, num_shards=1) -> Stream:
         """This shard of the endless training sequence, from its `start_block`-th block on."""
         start = start_block * block * num_shards
         first_epoch, done = divmod(start, self.size)
-        later = tf.data.Dataset.range(first_epoch + 1, _ENDLESS).flat_map(lambda e: self._epoch(seed, e))
+        later = tf.data.Dataset.range(first_epoch + 1, ENDLESS).flat_map(lambda e: self._epoch(seed, e))
         records = self._epoch(seed, first_epoch, done).concatenate(later)
-        return Stream(_numbered(records, start, block, shard, num_shards), self._load, self._name)
+        return Stream(_numbered(records, start, block, shard, num_shards), self.load, self.name)
 
     def in_memory(self) -> IndexedSplit:
         """Reads all records (which must fit in memory) and gives access by index."""
@@ -134,20 +135,20 @@ class RecordSplit:
 
         return IndexedSplit(self.size, fetch, lambda index: tf.gather(columns["name"], index))
 
-    def _load(self, position: tf.Tensor, place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, Example]:
+    def load(self, position: tf.Tensor, place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, Example]:
         return position, self.parse(record, self._place_name(place))
 
-    def _name(self, position: tf.Tensor, place: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
+    def name(self, position: tf.Tensor, place: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
         return self._place_name(place)
 
     def _place_name(self, place: tf.Tensor) -> tf.Tensor:
-        path = tf.gather(tf.constant([file.path for file in self.files]), place // _PLACES_PER_FILE)
-        return tf.strings.join([path, tf.strings.as_string(place % _PLACES_PER_FILE)], separator="#")
+        path = tf.gather(tf.constant([file.path for file in self.files]), place // PLACES_PER_FILE)
+        return tf.strings.join([path, tf.strings.as_string(place % PLACES_PER_FILE)], separator="#")
 
     def _bad_places(self) -> tf.Tensor:
         number_of = {file.path: i for i, file in enumerate(self.files)}
         parts = [name.rpartition("#") for name in self.bad]
-        places = [number_of[path] * _PLACES_PER_FILE + int(record) for path, _, record in parts]
+        places = [number_of[path] * PLACES_PER_FILE + int(record) for path, _, record in parts]
         return tf.constant(places, tf.int64)
 
     def _natural(self) -> tf.data.Dataset:
@@ -161,33 +162,43 @@ class RecordSplit:
 
         def read_file(i: tf.Tensor) -> tf.data.Dataset:
             records = tf.data.TFRecordDataset(paths[i], buffer_size=1 << 20).skip(skips[i]).take(takes[i])
-            return records.enumerate(i * _PLACES_PER_FILE + skips[i])
+            return records.enumerate(i * PLACES_PER_FILE + skips[i])
 
         records = tf.data.Dataset.from_tensor_slices(file_order).interleave(
             read_file,
-            cycle_length=min(_FILES_AT_ONCE, len(self.files)),
+            cycle_length=min(FILES_AT_ONCE, len(self.files)),
             block_length=_RECORDS_IN_A_ROW,
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
         # Fails, instead of going on with a shifted sequence, when the files do not hold what was counted.
         records = records.apply(tf.data.experimental.assert_cardinality(self.total))
-        if self.bad:
-            bad = self._bad_places()
-            records = records.filter(lambda place, record: tf.reduce_all(place != bad))
-        return records
+        return self.without_bad(records)
+
+    def without_bad(self, records: tf.data.Dataset) -> tf.data.Dataset:
+        """(..., place, serialized) without the records that are left out."""
+        if not self.bad:
+            return records
+        bad = self._bad_places()
+        return records.filter(lambda *element: tf.reduce_all(element[-2] != bad))
+
+    def file_sizes(self) -> list[int]:
+        """How many records of each file are used; the mean where that is not known."""
+        left_out = collections.Counter(name.rpartition("#")[0] for name in self.bad)
+        mean = self.total // len(self.files)
+        return [(file.take if file.take >= 0 else mean) - left_out[file.path] for file in self.files]
 
     def _epoch(self, seed: int, epoch: tf.Tensor | int, done: int = 0) -> tf.data.Dataset:
         """One epoch's records in the order of (seed, epoch), without its first `done`."""
         epoch = tf.cast(epoch, tf.int64)
-        files = _permutation(len(self.files), seed, -1 - epoch)
+        files = permutation(len(self.files), seed, -1 - epoch)
         skipped_windows, rest = divmod(done, self.window)
         windows = self._read(files).skip(skipped_windows * self.window).batch(self.window).prefetch(1)
 
         def shuffled(number: tf.Tensor, block: tuple[tf.Tensor, tf.Tensor]) -> tf.data.Dataset:
             places, records = block
             count = tf.size(places, out_type=tf.int64)
-            order = _permutation(count, seed, epoch * _EPOCH_STRIDE + number)
+            order = permutation(count, seed, epoch * _EPOCH_STRIDE + number)
             return tf.data.Dataset.from_tensor_slices((tf.gather(places, order), tf.gather(records, order)))
 
         return windows.enumerate(skipped_windows).flat_map(lambda n, block: shuffled(n, block)).skip(rest)
@@ -198,7 +209,7 @@ def _own(positions: tf.Tensor, block: int, shard: int, num_shards: int) -> tf.Te
     return tf.boolean_mask(positions, positions // block % num_shards == shard)
 
 
-def _permutation(size: tf.Tensor | int, seed: int, stream: tf.Tensor | int) -> tf.Tensor:
+def permutation(size: tf.Tensor | int, seed: int, stream: tf.Tensor | int) -> tf.Tensor:
     """The permutation of 0 .. size-1 that belongs to (seed, stream), int64 [size].
 
     `tf.random.experimental.index_shuffle` would need no memory, but for fewer than 65,536 elements it looks

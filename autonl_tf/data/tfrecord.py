@@ -63,12 +63,14 @@ def imagenet_split(files: tuple[str, ...], split: str, num_classes: int) -> Reco
     Raises `UserError` for a truncated or empty file set and for records of other features.
     """
     published = _PUBLISHED_SIZE.get((split, len(files)))
-    total = published if published and "://" in files[0] else sum(count_records(files))
+    known = not (published and "://" in files[0])
+    sizes = count_records(files) if known else [-1] * len(files)
+    total = sum(sizes) if known else published
     if not total:
         raise UserError(f"{os.path.dirname(files[0])}: the {split} files hold no records")
     parse = _imagenet_parser(num_classes)
     _check_first_record(files, parse)
-    return RecordSplit(tuple(RecordFile(path) for path in files), parse, total)
+    return RecordSplit(tuple(RecordFile(path, 0, size) for path, size in zip(files, sizes, strict=True)), parse, total)
 
 
 def count_records(files: tuple[str, ...]) -> list[int]:

@@ -71,9 +71,6 @@ class Checkpoints:
             "variables": by_name(learner.model.variables),
             "optimizers": learner.optimizers,
             "state": learner.state,
-            # Random generators of layers live outside model.variables. What is stored by name above is
-            # reached there first and so stored once, under its name.
-            "model": learner.model,
         }
         if learner.averages is not None:
             parts["averages"] = learner.averages
@@ -176,8 +173,13 @@ class Checkpoints:
             target.mkdir(parents=True, exist_ok=True)
             self._checkpoint.write(str(prefix))
         except (OSError, tf.errors.OpError) as error:
+            if self._chief:
+                self._clear_leftovers()  # where the disk is full, the part written takes room
             reason = str(error).strip().splitlines()[0]
-            raise UserError(f"cannot save {prefix}: {reason}; the newest checkpoint is {self.latest}") from error
+            raise UserError(
+                f"cannot save {prefix}: {reason}; the newest checkpoint is {self.latest or 'none'}: make room, and the "
+                "same command goes on from there"
+            ) from error
         finally:
             if not self._chief:
                 shutil.rmtree(self._worker_dir, ignore_errors=True)

@@ -10,9 +10,9 @@ from autonl_tf.engine.objectives import cross_entropy, hits
 
 
 class Evaluator:
-    """Evaluates `model` again and again with one compiled step."""
+    """Evaluates `model` again and again with one traced step; `jit_compile` compiles it with XLA, for one replica."""
 
-    def __init__(self, strategy: tf.distribute.Strategy, model):
+    def __init__(self, strategy: tf.distribute.Strategy, model, *, jit_compile: bool = False):
         self._strategy = strategy
 
         def replica_step(images, labels, weights):
@@ -23,9 +23,11 @@ class Evaluator:
             counts = tf.stack([tf.reduce_sum(tf.cast(mark, tf.int32)) for mark in marks])
             return tf.reduce_sum(entropies), counts
 
+        compiled = tf.function(replica_step, jit_compile=True) if jit_compile else replica_step
+
         @tf.function
         def step(images, labels, weights):
-            sums = strategy.run(replica_step, args=(images, labels, weights))
+            sums = strategy.run(compiled, args=(images, labels, weights))
             return [strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None) for part in sums]
 
         self._step = step

@@ -36,7 +36,7 @@ def read_json(path: str | Path) -> dict:
     """
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {str(error).splitlines()[0]}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: must hold one JSON object, holds a {type(value).__name__}")

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.guard import Guard, Verdict
+from autonl_tf.engine.micro_batches import Gradient
 from autonl_tf.engine.names import by_name, name_of
 
 Metrics = dict[str, tuple[float, float]]
@@ -115,18 +116,6 @@ class Learner(tf.Module):
         return [name for name, flags in bad.items() if any(bool(flag) for flag in flags)]
 
 
-def update_variable(variable: tf.Variable, function: Callable[[tf.Tensor], tf.Tensor]) -> None:
-    """`variable <- function(variable)` in replica context, each replica's copy from its own value.
-
-    A mirrored variable may not simply be assigned there; `function` must not depend on the replica.
-    """
-
-    def apply(strategy):
-        strategy.extended.update(variable, lambda copy: copy.assign(function(copy.read_value())), group=False)
-
-    tf.distribute.get_replica_context().merge_call(apply)
-
-
 class TrainFunction:
     """`(iterator, num_steps) -> metrics`; built by `make_train_function`."""
 
@@ -181,16 +170,20 @@ def make_train_function(
     objective: Callable,
     after_update: Callable | None = None,
     *,
+    seed: int = 0,
+    micro_batches: int = 1,
     jit_compile: bool = False,
 ) -> TrainFunction:
     """The train function: many steps on the device for one call from the host.
 
     Args:
       objective: `(images, labels, step) -> (loss, {name: (sum, weight)})` in replica context. The SUM of the
-        loss over replicas is what is minimized; `step` is the number of updates made so far.
+        loss over replicas and micro-batches is what is minimized; `step` is the number of updates made so far.
       after_update: called with the step after the update, in replica context, behind the optimizers and
-        before the moving averages (see `update_variable`).
-      jit_compile: compiles a replica's step with XLA; one device (or TPU, where it is so anyway).
+        before the moving averages.
+      seed: of what layers draw in training (see `layers.draws`).
+      micro_batches: parts into which a replica's batch is cut, one after the other (see `Gradient`).
+      jit_compile: compiles the step with XLA; for one replica (a TPU does so anyway).
 
     Metrics of the objective are joined by `loss`, the `learning_rate` of each group (`learning_rate_1`, ...), the
     `gradient_norm` before clipping and, where the loss is scaled, `loss_scale`. Where updates may be skipped, values
@@ -199,20 +192,14 @@ def make_train_function(
     Raises:
       ValueError: while tracing, when the loss does not depend on a variable some optimizer moves.
     """
-    variables, guard = learner.moved_variables, learner.guard
+    guard = learner.guard
+    gradient = Gradient(learner, objective, micro_batches=micro_batches, seed=seed, scaled=guard.scaled)
     names: list[str] = []
 
     def replica_step(images, labels):
         step = learner.step.read_value()
         kept = guard.keep(learner.model)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(variables)
-            loss, metrics = objective(images, labels, step)
-            scaled = guard.scaled(loss)
-        gradients = tape.gradient(scaled, variables)
-        unmoved = [name_of(v) for v, g in zip(variables, gradients, strict=True) if g is None]
-        if unmoved:
-            raise ValueError(f"the objective does not depend on these trainable variables: {unmoved}")
+        loss, metrics, gradients = gradient(images, labels, step)
         verdict = guard.update(loss, gradients, learner.apply, learner.pass_over, kept)
         after = learner.step.assign_add(1, read_value=True)
         if after_update is not None:

@@ -68,7 +68,6 @@ def run_training(
     evaluate_every: int | None = None,
     save_every: int,
     max_skipped: int = 0,
-    on_loop: Callable[[int, dict[str, float]], dict[str, float] | None] | None = None,
 ) -> TrainingResult:
     """Trains up to `total_steps`, from the newest checkpoint if there is one.
 
@@ -81,8 +80,6 @@ def run_training(
         `evaluate_every` steps and at the end. Its `top1` decides on the best copy.
       save_every: steps between checkpoints; one is saved at the end too.
       max_skipped: where the learner's guard skips updates: how many it may before the run stops.
-      on_loop: `(step, mean values of the loop)`, after every loop, before its line is logged and before any
-        save; may assign to the learner's state, and returns further values to log, or None.
 
     Raises:
       UserError: a loss or gradient that is not finite (more than `max_skipped` of them), a checkpoint that cannot
@@ -104,7 +101,7 @@ def run_training(
             iterator = make_batches(start) if start < total_steps else None
             while step < total_steps:
                 stop = rhythm.next_stop(step)
-                _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped, on_loop)
+                _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped)
                 step = stop
                 if rhythm.due(rhythm.evaluate, step):
                     validation = _evaluate(evaluate, step, log, checkpoints)
@@ -119,7 +116,7 @@ def run_training(
     return TrainingResult(step, start, validation, checkpoints.best)
 
 
-def _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped, on_loop) -> None:
+def _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped) -> None:
     began = time.monotonic()
     metrics = train_function(iterator, stop - step)
     seconds = time.monotonic() - began
@@ -127,8 +124,6 @@ def _train(learner, train_function, iterator, step, stop, log, checkpoints, max_
     if learner.current_step != stop:
         raise RuntimeError(f"the train function went to step {learner.current_step}, not {stop}")
     values = {name: total / weight if weight else math.nan for name, (total, weight) in metrics.items()}
-    if on_loop is not None:
-        values.update(on_loop(stop, dict(values)) or {})
     log.write("train", stop, values)
     shown = {name: values[name] for name in ("cross_entropy", "top1", "macs") if name in values}
     log.progress(stop, seconds, stop - step, shown)

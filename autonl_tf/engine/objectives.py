@@ -57,16 +57,16 @@ def classification_objective(
     model,
     *,
     global_batch_size: int,
-    num_replicas: int,
+    num_parts: int,
     label_smoothing: float = 0.0,
     weight_decay_rate: float = 0.0,
 ) -> Callable:
     """The objective `(images [B, S, S, 3], labels [B], step) -> (loss, metrics)` of plain training.
 
-    The SUM of the loss over replicas is: cross-entropy averaged over the `global_batch_size` examples of all
-    replicas, plus weight decay over every trainable variable that is not batch norm. Metrics are pairs
-    (sum, weight) whose sums over replicas and steps divide to the mean: cross_entropy, weight_decay, top1,
-    top5.
+    The SUM of the loss over the `num_parts` into which replicas and micro-batches cut the batch is: cross-entropy
+    averaged over all `global_batch_size` examples, plus weight decay over every trainable variable that is not batch
+    norm. Metrics are pairs (sum, weight) whose sums over parts and steps divide to the mean: cross_entropy,
+    weight_decay, top1, top5.
     """
     decayed = decayed_variables(model)
 
@@ -76,6 +76,6 @@ def classification_objective(
         entropy, metrics = classification_terms(logits, labels, label_smoothing)
         decay = weight_decay(decayed, weight_decay_rate)
         metrics["weight_decay"] = (decay, tf.constant(1.0))
-        return entropy / global_batch_size + decay / num_replicas, metrics
+        return entropy / global_batch_size + decay / num_parts, metrics
 
     return objective

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -77,6 +78,9 @@ class RunLog:
         """One record to metrics.jsonl and TensorBoard (`phase/name`), on disk when this returns.
 
         Values that are not finite are written as null, JSON having no such number.
+
+        Raises:
+          UserError: the file cannot be written (a full disk).
         """
         if not self._chief:
             return
@@ -89,8 +93,11 @@ class RunLog:
             "phase": phase,
             "values": {name: value if math.isfinite(value) else None for name, value in numbers.items()},
         }
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._unwritable(error) from error
         self._scalars(phase, step, numbers)
 
     def progress(self, step: int, seconds: float, steps: int, values: dict[str, float]) -> None:
@@ -130,19 +137,32 @@ class RunLog:
             self._stream.write("\n")
             self._stream.flush()
             self._line_open = False
+        # What could not be written has been told by `write`; here it would hide that.
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):
+                self._file.close()
             self._file = None
         if self._writer is not None:
-            self._writer.close()
+            with contextlib.suppress(tf.errors.OpError):
+                self._writer.close()
             self._writer = None
 
     def _scalars(self, phase: str, step: int, values: dict[str, float]) -> None:
         if self._writer is None:
             return
-        with self._writer.as_default():
-            for name, value in values.items():
-                tf.summary.scalar(f"{phase}/{name}", value, step=step)
+        try:
+            with self._writer.as_default():
+                for name, value in values.items():
+                    tf.summary.scalar(f"{phase}/{name}", value, step=step)
+        except tf.errors.OpError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: Exception) -> UserError:
+        reason = str(error).strip().splitlines()[0]
+        return UserError(
+            f"{self.directory}: the log cannot be written: {reason}; make room, and the same command goes on from the "
+            "last checkpoint"
+        )
 
 
 def _kept_lines(path: Path, step: int) -> list[str]:

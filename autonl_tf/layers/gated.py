@@ -23,13 +23,20 @@ class GatedBatchNormalization(keras.layers.Layer):
 
     Epsilon 1e-3. Parameters and statistics are float32 whatever the compute type. `is_batch_norm` tells weight decay
     to leave it alone.
+
+    Args:
+      gamma_initializer: of gamma.
+      synchronized: statistics are those of all replicas' batches. As with Keras' synchronized batch norm, the moving
+        variance is then the population's, without the factor n / (n - 1) of the fused one.
     """
 
     is_batch_norm = True
 
-    def __init__(self, gamma_initializer: str = "ones", momentum: float = BN_MOMENTUM, **kwargs):
+    def __init__(
+        self, gamma_initializer: str = "ones", momentum: float = BN_MOMENTUM, synchronized: bool = False, **kwargs
+    ):
         super().__init__(**kwargs)
-        self.gamma_initializer, self.momentum = gamma_initializer, momentum
+        self.gamma_initializer, self.momentum, self.synchronized = gamma_initializer, momentum, synchronized
 
     def build(self, input_shape):
         wide = {"shape": [input_shape[-1]], "dtype": wide_dtype(self.dtype_policy), "experimental_autocast": False}
@@ -51,13 +58,33 @@ class GatedBatchNormalization(keras.layers.Layer):
             return tf.compat.v1.nn.fused_batch_norm(
                 inputs, scale, offset, self.moving_mean, self.moving_variance, BN_EPSILON, is_training=False
             )[0]
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, scale, offset, epsilon=BN_EPSILON)
+        if self.synchronized:
+            x = tf.cast(inputs, tf.float32)
+            mean, variance = _moments_of_all_replicas(x)
+            outputs = tf.cast(tf.nn.batch_normalization(x, mean, variance, offset, scale, BN_EPSILON), inputs.dtype)
+        else:
+            outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, scale, offset, epsilon=BN_EPSILON)
         self.moving_mean.assign_sub((self.moving_mean - mean) * (1 - self.momentum))
         self.moving_variance.assign_sub((self.moving_variance - variance) * (1 - self.momentum))
         return outputs
 
     def get_config(self):
-        return {**super().get_config(), "gamma_initializer": self.gamma_initializer, "momentum": self.momentum}
+        return {
+            **super().get_config(),
+            "gamma_initializer": self.gamma_initializer,
+            "momentum": self.momentum,
+            "synchronized": self.synchronized,
+        }
+
+
+def _moments_of_all_replicas(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and variance [C] of [B, H, W, C] over the batches of all replicas, which are of one size."""
+    moments = tf.stack([tf.reduce_mean(x, [0, 1, 2]), tf.reduce_mean(tf.square(x), [0, 1, 2])])
+    context = tf.distribute.get_replica_context()
+    if context is not None and context.num_replicas_in_sync > 1:
+        moments = context.all_reduce(tf.distribute.ReduceOp.MEAN, moments)
+    mean, square = tf.unstack(moments)
+    return mean, tf.maximum(square - tf.square(mean), 0.0)
 
 
 @keras.saving.register_keras_serializable("autonl")
@@ -126,6 +153,7 @@ class GatedLightNL(keras.layers.Layer):
     Args:
       filters: candidates for theta's channels, ascending.
       strides: candidates, descending to 1.
+      sync_batch_norm: see `GatedBatchNormalization`.
 
     Call arguments:
       inputs: [B, H, W, C], H and W static.
@@ -136,9 +164,10 @@ class GatedLightNL(keras.layers.Layer):
       outputs, and in training the distances of every candidate but the last: [ratios - 1], [strides - 1].
     """
 
-    def __init__(self, filters: tuple[int, ...], strides: tuple[int, ...], **kwargs):
+    def __init__(self, filters: tuple[int, ...], strides: tuple[int, ...], sync_batch_norm: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.filters, self.strides = tuple(filters), tuple(strides)
+        self.sync_batch_norm = sync_batch_norm
         self.parts = [after - before for before, after in zip((0, *filters), filters, strict=False)]
 
     def build(self, input_shape):
@@ -151,7 +180,7 @@ class GatedLightNL(keras.layers.Layer):
             dtype=wide,
             experimental_autocast=False,
         )
-        self.bn = GatedBatchNormalization("zeros", name="bn", dtype=wide)
+        self.bn = GatedBatchNormalization("zeros", synchronized=self.sync_batch_norm, name="bn", dtype=wide)
         with tf.name_scope(self.bn.name):
             self.bn.build(input_shape)
         self.built = True
@@ -189,7 +218,12 @@ class GatedLightNL(keras.layers.Layer):
         return tf.reduce_mean(tf.square(self.depthwise_kernel)) * (9 * channels + 9) / 2
 
     def get_config(self):
-        return {**super().get_config(), "filters": self.filters, "strides": self.strides}
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "strides": self.strides,
+            "sync_batch_norm": self.sync_batch_norm,
+        }
 
 
 def _norm(matrices: tf.Tensor) -> tf.Tensor:

@@ -102,7 +102,11 @@ class LightNLProduct(keras.layers.Layer):
 
 
 def light_nl_layers(
-    ratio: float, stride: int, prefix: str = "", policy: keras.mixed_precision.Policy | None = None
+    ratio: float,
+    stride: int,
+    prefix: str = "",
+    policy: keras.mixed_precision.Policy | None = None,
+    sync_batch_norm: bool = False,
 ) -> list[keras.layers.Layer]:
     """The chain of layers whose output LightNL adds to its input: product, 3x3 depthwise, batch norm with gamma zero.
 
@@ -121,7 +125,12 @@ def light_nl_layers(
             dtype=dtype,
         ),
         keras.layers.BatchNormalization(
-            momentum=BN_MOMENTUM, epsilon=BN_EPSILON, gamma_initializer="zeros", name=f"{prefix}bn", dtype=dtype
+            momentum=BN_MOMENTUM,
+            epsilon=BN_EPSILON,
+            gamma_initializer="zeros",
+            synchronized=sync_batch_norm,
+            name=f"{prefix}bn",
+            dtype=dtype,
         ),
     ]
 
@@ -135,15 +144,18 @@ class LightNL(keras.layers.Layer):
     Args:
       ratio: channels of theta and phi as a share of C; above 0, at most 1.
       stride: spatial stride of g and phi.
+      sync_batch_norm: the batch norm's statistics are those of all replicas' batches.
 
     Raises:
       ValueError: as `LightNLProduct`.
     """
 
-    def __init__(self, ratio: float = 0.25, stride: int = 1, **kwargs):
+    def __init__(self, ratio: float = 0.25, stride: int = 1, sync_batch_norm: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self.ratio, self.stride = ratio, stride
-        self.product, self.depthwise, self.bn = light_nl_layers(ratio, stride, policy=self.dtype_policy)
+        self.ratio, self.stride, self.sync_batch_norm = ratio, stride, sync_batch_norm
+        self.product, self.depthwise, self.bn = light_nl_layers(
+            ratio, stride, policy=self.dtype_policy, sync_batch_norm=sync_batch_norm
+        )
 
     def call(self, inputs, training=None):
         return inputs + tf.cast(self.bn(self.depthwise(self.product(inputs)), training=training), inputs.dtype)
@@ -152,4 +164,9 @@ class LightNL(keras.layers.Layer):
         return input_shape
 
     def get_config(self):
-        return {**super().get_config(), "ratio": self.ratio, "stride": self.stride}
+        return {
+            **super().get_config(),
+            "ratio": self.ratio,
+            "stride": self.stride,
+            "sync_batch_norm": self.sync_batch_norm,
+        }

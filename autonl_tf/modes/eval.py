@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from autonl_tf.config import Config
-from autonl_tf.engine.evaluate import evaluate
+from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, wiring
@@ -23,7 +23,8 @@ def run(config: Config) -> None:
     wiring.check_images(dataset, network.image_size, network.crop_padding, "validation")
     batches = wiring.evaluation_input(config, strategy, dataset, network.image_size, network.crop_padding)
     with wiring.naming_corrupt(dataset, "validation"):
-        scores = evaluate(strategy, network.model, batches, dataset.size("validation"))
+        evaluator = Evaluator(strategy, network.model, jit_compile=wiring.jit_compile(config, strategy))
+        scores = evaluator(batches, dataset.size("validation"))
     if not is_chief(strategy):
         return
     if config.run.output == "json":

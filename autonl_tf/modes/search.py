@@ -19,10 +19,10 @@ from autonl_tf.engine import rundir
 from autonl_tf.engine.batch_norm import set_momentum
 from autonl_tf.engine.checkpoints import Checkpoints
 from autonl_tf.engine.files import write_json, write_text
-from autonl_tf.engine.learner import Learner, make_train_function
+from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.loop import run_training
 from autonl_tf.engine.runlog import read_records
-from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
+from autonl_tf.engine.strategy import is_chief
 from autonl_tf.errors import UserError
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import wiring
@@ -37,7 +37,7 @@ def run(config: Config) -> None:
     """Searches, then writes arch.txt, search.json and the pictures into `--model_dir`."""
     space = space_lib.load(config.search.search_space)
     strategy = wiring.devices(config)
-    per_replica_batch_size(strategy, config.data.train_batch_size, "train_batch_size")
+    wiring.check_batches(config, strategy)
     dataset = wiring.dataset_of(config)
     config = wiring.resolved(config, dataset)
     image_size = config.network.input_image_size
@@ -58,7 +58,7 @@ def run(config: Config) -> None:
             cost,
             schedule,
             global_batch_size=config.data.train_batch_size,
-            num_replicas=strategy.num_replicas_in_sync,
+            num_parts=wiring.parts_of_batch(config, strategy),
             label_smoothing=config.fit.label_smoothing,
             weight_decay_rate=config.fit.weight_decay,
             seed=config.run.seed,
@@ -67,7 +67,7 @@ def run(config: Config) -> None:
         run_training(
             strategy,
             learner,
-            make_train_function(strategy, learner, objective, track),
+            wiring.train_function(config, strategy, learner, objective, track),
             wiring.training_input(config, strategy, dataset),
             total_steps=length.steps,
             steps_per_loop=config.fit.steps_per_loop,
@@ -124,6 +124,7 @@ def _learner(
             image_size=image_size,
             num_classes=dataset.num_classes,
             dropout_rate=config.network.dropout_rate,
+            sync_batch_norm=config.fit.sync_batch_norm,
             name="supernet",
         )
         set_momentum(supernet, config.fit.batch_norm_momentum)

@@ -15,7 +15,7 @@ from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables, set_momentum
 from autonl_tf.engine.checkpoints import Checkpoints, steps_saved
 from autonl_tf.engine.evaluate import Evaluator
-from autonl_tf.engine.learner import Learner, make_train_function
+from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.loop import TrainingResult, run_training
 from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.recalibrate import Recalibration
@@ -33,7 +33,7 @@ def run(config: Config) -> None:
     """Trains, from the newest checkpoint of `--model_dir` if it has one, and says what to run next."""
     spec = presets.load(config.network.arch)
     strategy = wiring.devices(config)
-    per_replica_batch_size(strategy, config.data.train_batch_size, "train_batch_size")
+    wiring.check_batches(config, strategy)
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
     dataset = wiring.dataset_of(config)
     start = checkpointed.source_of(config, config.run.init_checkpoint) if config.run.init_checkpoint else None
@@ -65,11 +65,11 @@ def run(config: Config) -> None:
         objective = classification_objective(
             learner.model,
             global_batch_size=config.data.train_batch_size,
-            num_replicas=strategy.num_replicas_in_sync,
+            num_parts=wiring.parts_of_batch(config, strategy),
             label_smoothing=config.fit.label_smoothing,
             weight_decay_rate=config.fit.weight_decay,
         )
-        evaluator = Evaluator(strategy, learner.model)
+        evaluator = Evaluator(strategy, learner.model, jit_compile=wiring.jit_compile(config, strategy))
         batches = wiring.evaluation_input(config, strategy, dataset, image_size, padding)
 
         make_batches = wiring.training_input(config, strategy, dataset)
@@ -87,7 +87,7 @@ def run(config: Config) -> None:
         outcome = run_training(
             strategy,
             learner,
-            make_train_function(strategy, learner, objective),
+            wiring.train_function(config, strategy, learner, objective),
             make_batches,
             total_steps=length.steps,
             steps_per_loop=config.fit.steps_per_loop,
@@ -117,6 +117,7 @@ def _learner(
             num_classes=dataset.num_classes,
             depth_multiplier=config.network.depth_multiplier,
             dropout_rate=config.network.dropout_rate,
+            sync_batch_norm=config.fit.sync_batch_norm,
         )
         set_momentum(model, config.fit.batch_norm_momentum)
         # A run that has a checkpoint of its own goes on from that.

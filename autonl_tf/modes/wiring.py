@@ -7,8 +7,9 @@ import dataclasses
 import json
 import pathlib
 import shlex
+import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -22,6 +23,7 @@ from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.engine import rundir
 from autonl_tf.engine.guard import Guard
 from autonl_tf.engine.inputs import distribute
+from autonl_tf.engine.learner import Learner, TrainFunction, make_train_function
 from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.engine.runlog import RunLog
 from autonl_tf.engine.schedules import WarmupStaircase, scale_learning_rate
@@ -32,9 +34,13 @@ from autonl_tf.errors import UserError
 DEFAULT_LR_WARMUP = {"search": 0.0, "train": 5.0}
 
 # What may change between two starts of one run: where and on what devices it runs, and how often it saves. (Another
-# number of devices splits the same batches differently: batch norm and dropout, per replica, then differ.)
-_FREE = {"model_dir", "eval_batch_size", "strategy", "tpu", "tpu_zone", "gcp_project", "save_every_steps", "data_dir"}
-_FREE |= {"on_nan", "max_skipped_updates"}  # a run that has stopped may go on by skipping
+# number of devices splits the same batches differently, and batch norm, unless synchronized, takes the statistics of
+# each part.)
+_FREE = {
+    *("model_dir", "eval_batch_size", "strategy", "tpu", "tpu_zone", "gcp_project", "save_every_steps", "data_dir"),
+    *("jit_compile", "data_service"),
+    *("on_nan", "max_skipped_updates"),  # a run that has stopped may go on by skipping
+}
 
 # What reading and decoding an image raise that was good, or not looked at, when the run began.
 _READING_ERRORS = (
@@ -50,6 +56,45 @@ def devices(config: Config) -> tf.distribute.Strategy:
     run = config.run
     keras.utils.set_random_seed(run.seed)
     return make_strategy(run.strategy, tpu=run.tpu, tpu_zone=run.tpu_zone, gcp_project=run.gcp_project)
+
+
+def jit_compile(config: Config, strategy: tf.distribute.Strategy) -> bool:
+    """`--jit_compile`, refused where the step talks to other replicas in its midst, which XLA cannot compile."""
+    if config.run.jit_compile and strategy.num_replicas_in_sync > 1:
+        raise UserError(
+            f"--jit_compile: for one device, this run has {strategy.num_replicas_in_sync} replicas; leave it out"
+        )
+    return config.run.jit_compile
+
+
+def train_function(
+    config: Config, strategy: tf.distribute.Strategy, learner: Learner, objective: Callable, after_update=None
+) -> TrainFunction:
+    """The train function with the flags that say how a step is made."""
+    return make_train_function(
+        strategy,
+        learner,
+        objective,
+        after_update,
+        seed=config.run.seed,
+        micro_batches=config.fit.micro_batches,
+        jit_compile=jit_compile(config, strategy),
+    )
+
+
+def check_batches(config: Config, strategy: tf.distribute.Strategy) -> None:
+    """Raises UserError where the training batch cannot be split over the replicas and their micro-batches."""
+    size = per_replica_batch_size(strategy, config.data.train_batch_size, "train_batch_size")
+    if size % config.fit.micro_batches:
+        raise UserError(
+            f"--micro_batches={config.fit.micro_batches}: does not divide the {size} images of a replica "
+            f"(--train_batch_size={config.data.train_batch_size} over {strategy.num_replicas_in_sync})"
+        )
+
+
+def parts_of_batch(config: Config, strategy: tf.distribute.Strategy) -> int:
+    """Into how many parts, each with a loss of its own, the global batch is cut."""
+    return strategy.num_replicas_in_sync * config.fit.micro_batches
 
 
 def say(text: str) -> None:
@@ -203,8 +248,9 @@ def guard(config: Config) -> Guard:
 def training_input(config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset):
     """`make_batches(start_step)` for the loop: an iterator over distributed training batches."""
     data = config.data
-    per_replica_batch_size(strategy, data.train_batch_size, "train_batch_size")
     augment = augmentations.by_name(data.augment, data.randaugment_layers, data.randaugment_magnitude)
+    if data.data_service:
+        reach(data.data_service)
 
     def make_batches(start_step: int):
         def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
@@ -219,11 +265,22 @@ def training_input(config: Config, strategy: tf.distribute.Strategy, dataset: Im
                 augment=augment,
                 shard=shard,
                 num_shards=num_shards,
+                by_file=data.shard_by_file,
+                data_service=data.data_service,
             )
 
         return iter(distribute(strategy, pipeline))
 
     return make_batches
+
+
+def reach(data_service: str) -> None:
+    """Raises UserError where nothing listens at grpc://HOST:PORT: TensorFlow itself would wait for an hour."""
+    host, _, port = data_service.removeprefix("grpc://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--data_service={data_service}: no dispatcher to be reached there: {error}") from error
 
 
 def crop_padding_of(config: Config, described: int = images.CROP_PADDING) -> int:

@@ -34,6 +34,7 @@ def build_network(
     num_classes: int,
     depth_multiplier: float = 1.0,
     dropout_rate: float = 0.0,
+    sync_batch_norm: bool = False,
 ) -> keras.Model:
     """Builds the network of an architecture.
 
@@ -43,6 +44,7 @@ def build_network(
       num_classes: number of logits.
       depth_multiplier: scales every block's filters and the stem's; the head keeps its 1280.
       dropout_rate: share of the pooled features dropped in training.
+      sync_batch_norm: every batch norm takes its statistics over the batches of all replicas.
 
     Returns:
       A model from normalised images, float32 [B, S, S, 3], to logits, float32 [B, num_classes].
@@ -53,11 +55,11 @@ def build_network(
     check_fits(spec, image_size, depth_multiplier)
     inputs = keras.Input([image_size, image_size, 3], name="image")
     x = convolution(scale_filters(STEM_FILTERS, depth_multiplier), 3, 2, name="stem_conv")(inputs)
-    x = _swish(batch_norm("stem_bn")(x), "stem_swish")
+    x = _swish(batch_norm("stem_bn", sync_batch_norm)(x), "stem_swish")
     for index, block in enumerate(spec.singles(depth_multiplier)):
-        x = _block(x, block, f"block{index}")
+        x = _block(x, block, f"block{index}", sync_batch_norm)
     x = convolution(HEAD_FILTERS, 1, name="head_conv")(x)
-    x = _swish(batch_norm("head_bn")(x), "head_swish")
+    x = _swish(batch_norm("head_bn", sync_batch_norm)(x), "head_swish")
     x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
     x = Dropout(dropout_rate, name="head_dropout")(x)
     return keras.Model(inputs, classifier(num_classes)(x), name="autonl")
@@ -78,8 +80,10 @@ def convolution(
     )
 
 
-def batch_norm(name: str) -> keras.layers.BatchNormalization:
-    return keras.layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=name)
+def batch_norm(name: str, synchronized: bool = False) -> keras.layers.BatchNormalization:
+    return keras.layers.BatchNormalization(
+        momentum=BN_MOMENTUM, epsilon=BN_EPSILON, synchronized=synchronized, name=name
+    )
 
 
 def classifier(num_classes: int) -> keras.layers.Dense:
@@ -125,7 +129,7 @@ def _grouped(x, kernels: tuple[int, ...], filters: int, name: str, make):
     return keras.layers.Concatenate(name=f"{name}_concat")(parts)
 
 
-def _block(inputs, block: BlockSpec, name: str):
+def _block(inputs, block: BlockSpec, name: str, sync_batch_norm: bool):
     """One inverted bottleneck, [B, H, W, in_filters] to [B, ceil(H / s), ceil(W / s), out_filters]."""
 
     def pointwise(kernel: int, filters: int, layer: str):
@@ -134,7 +138,7 @@ def _block(inputs, block: BlockSpec, name: str):
     x, expanded = inputs, block.expanded_filters
     if block.expansion != 1:
         x = _grouped(x, block.expand_kernels, expanded, f"{name}_expand_conv", pointwise)
-        x = _swish(batch_norm(f"{name}_expand_bn")(x), f"{name}_expand_swish")
+        x = _swish(batch_norm(f"{name}_expand_bn", sync_batch_norm)(x), f"{name}_expand_swish")
     x = _grouped(
         x,
         block.kernels,
@@ -142,14 +146,14 @@ def _block(inputs, block: BlockSpec, name: str):
         f"{name}_depthwise",
         lambda k, _, layer: _depthwise(k, block.stride, layer),
     )
-    x = _swish(batch_norm(f"{name}_depthwise_bn")(x), f"{name}_depthwise_swish")
+    x = _swish(batch_norm(f"{name}_depthwise_bn", sync_batch_norm)(x), f"{name}_depthwise_swish")
     if block.se_ratio is not None:
         x = _squeeze_excite(x, block.se_filters, f"{name}_se")
     x = _grouped(x, block.project_kernels, block.out_filters, f"{name}_project_conv", pointwise)
-    x = batch_norm(f"{name}_project_bn")(x)
+    x = batch_norm(f"{name}_project_bn", sync_batch_norm)(x)
     if block.nonlocal_ is not None:
         y = x
-        for layer in light_nl_layers(block.nonlocal_.ratio, block.nonlocal_.stride, f"{name}_nl_"):
+        for layer in light_nl_layers(block.nonlocal_.ratio, block.nonlocal_.stride, f"{name}_nl_", sync_batch_norm):
             y = layer(y)
         x = keras.layers.Add(name=f"{name}_nl_add")([x, y])
     if block.has_shortcut:
@@ -157,10 +161,10 @@ def _block(inputs, block: BlockSpec, name: str):
     return x
 
 
-def fixed_block(block: BlockSpec, in_size: int, name: str) -> keras.Model:
+def fixed_block(block: BlockSpec, in_size: int, name: str, sync_batch_norm: bool) -> keras.Model:
     """One block as a model of its own, [B, in_size, in_size, in_filters] in, for a supernet's fixed blocks."""
     inputs = keras.Input([in_size, in_size, block.in_filters])
-    return keras.Model(inputs, _block(inputs, block, name), name=name)
+    return keras.Model(inputs, _block(inputs, block, name, sync_batch_norm), name=name)
 
 
 def _squeeze_excite(x, filters: int, name: str):

@@ -36,25 +36,25 @@ class SuperBlock(keras.layers.Layer):
     Its layers carry the names that they have in the decoded network, without the block's prefix.
     """
 
-    def __init__(self, block: SpaceBlock, **kwargs):
+    def __init__(self, block: SpaceBlock, sync_batch_norm: bool, **kwargs):
         super().__init__(**kwargs)
         base, options = block.base, block.options
         self.block = block
         widths = [base.in_filters * ratio for ratio in options["expand"] if ratio]
         self.width_parts = [after - before for before, after in zip([0, *widths], widths, strict=False)]
         self.expand_conv = convolution(widths[-1], 1, name="expand_conv")
-        self.expand_bn = batch_norm("expand_bn")
+        self.expand_bn = batch_norm("expand_bn", sync_batch_norm)
         self.depthwise = SuperkernelDepthwiseConv2D(options["kernel"], base.stride, name="depthwise")
-        self.depthwise_bn = GatedBatchNormalization(name="depthwise_bn")
+        self.depthwise_bn = GatedBatchNormalization(synchronized=sync_batch_norm, name="depthwise_bn")
         self.project_conv = convolution(base.out_filters, 1, name="project_conv")
-        self.project_bn = batch_norm("project_bn")
+        self.project_bn = batch_norm("project_bn", sync_batch_norm)
         self.se = self.nl = None
         if len(options["se"]) > 1:
             filters = tuple(squeeze_filters(base.in_filters, ratio) for ratio in options["se"][1:])
             self.se = GatedSqueezeExcite(filters, name="se")
         if len(options["nl"]) > 1:
             filters = tuple(int(base.out_filters * ratio) for ratio in options["nl_ratio"])
-            self.nl = GatedLightNL(filters, options["nl_stride"], name="nl")
+            self.nl = GatedLightNL(filters, options["nl_stride"], sync_batch_norm, name="nl")
 
     def call(self, inputs, gates, training=None):
         """gates: lists of scalars by kind. Returns the outputs and LightNL's distances by kind (empty in inference)."""
@@ -100,32 +100,46 @@ class Supernet(keras.Model):
       table: the gates' order.
       thresholds: [G], trained; from 0. A gate is open where its value is at least its threshold.
       margins: [G], moving average (0.9) of value - threshold, written by `track`; they decide in inference.
-      distances: [G], moving average (0.95) of LightNL's distances over training batches, the same on every replica;
-        it starts at 1, so that nothing counts as close enough before it was measured. Only their own gates read it.
+      distances: [G], moving average (0.95) of LightNL's distances over training batches, taken over all replicas by
+        `track`; it starts at 1, so that nothing counts as close enough before it was measured. Only their own gates
+        read it.
+      measured: [G], the distances in a replica's last training batch.
 
     Args:
       space: what may be chosen.
       image_size: S.
       num_classes: number of logits.
       dropout_rate: share of the pooled features dropped in training.
+      sync_batch_norm: every batch norm takes its statistics over the batches of all replicas.
 
     Raises:
       UserError: a LightNL candidate that does not fit its feature map.
     """
 
-    def __init__(self, space: Space, *, image_size: int, num_classes: int, dropout_rate: float = 0.0, **kwargs):
+    def __init__(
+        self,
+        space: Space,
+        *,
+        image_size: int,
+        num_classes: int,
+        dropout_rate: float = 0.0,
+        sync_batch_norm: bool = False,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         space.check(image_size)
         self.table = GateTable(space)
         self.stem_conv = convolution(STEM_FILTERS, 3, 2, name="stem_conv")
-        self.stem_bn = batch_norm("stem_bn")
+        self.stem_bn = batch_norm("stem_bn", sync_batch_norm)
         sizes = space.map_sizes(image_size)
         self.blocks = [
-            SuperBlock(block, name=f"block{i}") if block.searchable else fixed_block(block.base, sizes[i], f"block{i}")
+            SuperBlock(block, sync_batch_norm, name=f"block{i}")
+            if block.searchable
+            else fixed_block(block.base, sizes[i], f"block{i}", sync_batch_norm)
             for i, block in enumerate(space.blocks)
         ]
         self.head_conv = convolution(HEAD_FILTERS, 1, name="head_conv")
-        self.head_bn = batch_norm("head_bn")
+        self.head_bn = batch_norm("head_bn", sync_batch_norm)
         self.head_dropout = Dropout(dropout_rate, name="head_dropout")
         self.logits = classifier(num_classes)
         state = {
@@ -144,6 +158,8 @@ class Supernet(keras.Model):
         )
         self.margins = self.add_weight(name="margins", initializer="ones", **state)
         self.distances = self.add_weight(name="distances", initializer="ones", **state)
+        own = {"synchronization": tf.VariableSynchronization.ON_READ, "aggregation": tf.VariableAggregation.MEAN}
+        self.measured = self.add_weight(name="measured", initializer="ones", **(state | own))
         self(keras.Input([image_size, image_size, 3], name="image"))
 
     def call(self, inputs, training=None, gates=None):
@@ -161,7 +177,7 @@ class Supernet(keras.Model):
                 x = block(x, training=training)
                 measured.append({})
         if training:
-            self._average_distances(measured)
+            self._keep(measured)
         x = tf.nn.silu(self.head_bn(self.head_conv(x), training=training))
         x = tf.reduce_mean(x, [1, 2])
         return self.logits(self.head_dropout(x, training=training))
@@ -184,7 +200,7 @@ class Supernet(keras.Model):
         return tf.stack(margins)
 
     def track(self, hold: tf.Tensor) -> None:
-        """After an update: keeps thresholds in reach of their values, and averages the margins.
+        """After an update: averages distances and margins, and keeps thresholds in reach of their values.
 
         A closed gate's threshold would run away from its value and take as long to come back: margins are held within
         [-0.5, 1], where the surrogate gradient is at least sigmoid'(1) = 0.197.
@@ -192,24 +208,27 @@ class Supernet(keras.Model):
         Args:
           hold: scalar bool; where true the margins, and so the decisions, stay as they are.
         """
+        self._average_distances()
         values = self.live_margins() + self.thresholds
         thresholds = tf.clip_by_value(self.thresholds, 0.0, values - MARGIN_RANGE[0])
         self.thresholds.assign(thresholds)
         step = tf.where(hold, 0.0, 1 - MARGIN_MOMENTUM)
         self.margins.assign(self.margins + step * (values - thresholds - self.margins))
 
-    def _average_distances(self, measured) -> None:
+    def _keep(self, measured) -> None:
+        """Writes down this batch's distances; a gate without one keeps its 1."""
         places, values = [], []
         for by_kind, slices in zip(measured, self.table.slices, strict=True):
             for kind, distances in by_kind.items():
-                places += range(slices[kind].start, slices[kind].stop)
+                places += [[place] for place in range(slices[kind].start, slices[kind].stop)]
                 values += distances
-        if not values:
-            return
-        current = tf.stack(values)
+        if values:
+            self.measured.assign(tf.tensor_scatter_nd_update(tf.ones([len(self.table)]), places, tf.stack(values)))
+
+    def _average_distances(self) -> None:
+        current = tf.convert_to_tensor(self.measured.read_value())
         context = tf.distribute.get_replica_context()
         if context is not None and context.num_replicas_in_sync > 1:
             current = context.all_reduce(tf.distribute.ReduceOp.MEAN, current)
-        before = tf.gather(self.distances, places)
-        averaged = before + (1 - DISTANCE_MOMENTUM) * (current - before)
-        self.distances.assign(tf.tensor_scatter_nd_update(self.distances, [[p] for p in places], averaged))
+        before = tf.convert_to_tensor(self.distances)
+        self.distances.assign(before + (1 - DISTANCE_MOMENTUM) * (current - before))

@@ -9,6 +9,7 @@ import tf_keras as keras
 
 from autonl_tf.engine.batch_norm import decayed_variables
 from autonl_tf.engine.objectives import classification_terms, weight_decay
+from autonl_tf.layers.draws import stateless_uniform
 from autonl_tf.layers.gates import explored_gate, indicator
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
@@ -34,7 +35,7 @@ def draw_gates(margins: tf.Tensor, probability: tf.Tensor, seed: tf.Tensor) -> t
     A gradient is weighted by 1 / (2 (1 - p)) where the gate was drawn as it stands and by 1 / (2 p) where it was
     flipped, which makes the mean gradient the trapezoid rule between the two; by 1 where p is 0.
     """
-    flip = tf.cast(tf.random.stateless_uniform(tf.shape(margins), seed) < probability, margins.dtype)
+    flip = tf.cast(stateless_uniform(tf.shape(margins), seed) < probability, margins.dtype)
     flipped = tf.math.divide_no_nan(0.5, probability)
     plain = tf.where(probability > 0, 0.5 / (1 - probability), 1.0)
     return explored_gate(margins, flip, flip * flipped + (1 - flip) * plain)
@@ -46,14 +47,15 @@ def search_objective(
     schedule: SearchSchedule,
     *,
     global_batch_size: int,
-    num_replicas: int,
+    num_parts: int,
     label_smoothing: float,
     weight_decay_rate: float,
     seed: int,
 ) -> Callable:
     """The objective `(images [B, S, S, 3], labels [B], step) -> (loss, metrics)` of the search.
 
-    The SUM of the loss over replicas is the cross-entropy averaged over the global batch, plus weight decay of every
+    The SUM of the loss over the `num_parts` into which replicas and micro-batches cut the batch is the cross-entropy
+    averaged over the global batch, plus weight decay of every
     trainable variable but batch norm's and the thresholds, plus lambda * log(MACs). The gates of the forward pass are
     drawn; the cost is that of the gates as they stand.
 
@@ -75,6 +77,6 @@ def search_objective(
         one = tf.constant(1.0)
         metrics |= {"weight_decay": (decay, one), "macs": (macs, one), "cost_lambda": (multiplier, one)}
         metrics |= {f"gate/{name}": (margin, one) for name, margin in zip(names, tf.unstack(margins), strict=True)}
-        return entropy / global_batch_size + shared / num_replicas, metrics
+        return entropy / global_batch_size + shared / num_parts, metrics
 
     return objective

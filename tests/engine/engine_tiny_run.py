@@ -106,7 +106,7 @@ class Run:
         objective = objectives.classification_objective(
             self.model,
             global_batch_size=BATCH,
-            num_replicas=self.strategy.num_replicas_in_sync,
+            num_parts=self.strategy.num_replicas_in_sync,
             label_smoothing=0.1,
             weight_decay_rate=1e-3,
         )
@@ -124,7 +124,15 @@ class Run:
         with self.averages.swapped_in():
             return self.evaluator(batches, EXAMPLES - 3)
 
-    def go(self, directory, total_steps=20, **options) -> loop.TrainingResult:
+    def go(self, directory, total_steps=20, *, after_loop=None, **options) -> loop.TrainingResult:
+        """The training loop; `after_loop(step)` is called when the device returns to the host."""
+
+        def train(iterator, num_steps):
+            metrics = self.train(iterator, num_steps)
+            if after_loop is not None:
+                after_loop(self.learner.current_step)
+            return metrics
+
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         log = runlog.RunLog(
@@ -145,7 +153,7 @@ class Run:
         return loop.run_training(
             self.strategy,
             self.learner,
-            self.train,
+            train,
             settings.pop("make_batches"),
             total_steps=total_steps,
             log=log,
@@ -217,7 +225,7 @@ def main() -> None:
         compare_devices(arguments.directory)
     else:
         run = Run(strategies.make_strategy("auto" if "TF_CONFIG" in os.environ else "cpu"))
-        run.go(arguments.directory, on_loop=lambda step, values: time.sleep(arguments.pause))
+        run.go(arguments.directory, after_loop=lambda step: time.sleep(arguments.pause))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_objective_sums_up_to_mean_cross_entropy_plus_decay():
     model = make_model()
     images, labels = tf.random.stateless_normal([6, 4, 4, 3], [1, 2]), tf.constant([0, 1, 2, 0, 1, 2])
     objective = objectives.classification_objective(
-        model, global_batch_size=12, num_replicas=2, label_smoothing=0.1, weight_decay_rate=0.5
+        model, global_batch_size=12, num_parts=2, label_smoothing=0.1, weight_decay_rate=0.5
     )
     loss, metrics = objective(images, labels, tf.constant(0))
     squares = sum(float((v.numpy() ** 2).sum()) for v in batch_norm.decayed_variables(model))

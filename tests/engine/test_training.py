@@ -20,11 +20,11 @@ class Killed(Exception):
 
 
 def killer(at_step):
-    def on_loop(step, values):
+    def after_loop(step):
         if step >= at_step:
             raise Killed
 
-    return on_loop
+    return after_loop
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def same(first, second) -> bool:
 def test_killed_twice_and_resumed_ends_bit_for_bit_as_uninterrupted(whole, tmp_path):
     for kill_at in (10, 14):
         with pytest.raises(Killed):
-            Run().go(tmp_path, on_loop=killer(kill_at))
+            Run().go(tmp_path, after_loop=killer(kill_at))
     run = Run()
     result = run.go(tmp_path)
     assert result.start_step == 12
@@ -130,7 +130,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path):
 @pytest.mark.parametrize("fault", ["short data", "short index", "lost data"])
 def test_a_broken_newest_checkpoint_gives_way_to_the_one_before(fault, tmp_path):
     with pytest.raises(Killed):
-        Run().go(tmp_path, on_loop=killer(10), evaluate=None)
+        Run().go(tmp_path, after_loop=killer(10), evaluate=None)
     newest = tmp_path / "checkpoints" / "ckpt-8"
     data, index = f"{newest}.data-00000-of-00001", f"{newest}.index"
     if fault == "lost data":
@@ -243,7 +243,7 @@ def test_two_groups_state_and_after_update_work_together(tmp_path):
         return loss, {"multiplier": (multiplier.read_value(), 1.0), "step": (tf.cast(step, tf.float32), 1.0)}
 
     def clip(step):
-        learner.update_variable(fast[0], lambda value: tf.clip_by_value(value, -0.25, 0.25))
+        fast[0].assign(tf.clip_by_value(fast[0], -0.25, 0.25))
 
     train = learner.make_train_function(run.strategy, both, objective, clip)
     multiplier.assign(3.0)

@@ -1,46 +1,69 @@
+"""Dropout: its share, and that what it drops follows from seed, step and the example's place alone."""
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.layers.draws import drawing
 from autonl_tf.layers.dropout import Dropout
 
-
-def model(rate=0.3):
-    inputs = keras.Input([1000])
-    return keras.Model(inputs, Dropout(rate)(inputs))
+WIDTH = 200
 
 
-def test_dropout_keeps_the_mean_and_drops_its_share():
-    keras.utils.set_random_seed(0)
-    y = model()(tf.ones([50, 1000]), training=True).numpy()
+def model(rate=0.3, name="dropout"):
+    inputs = keras.Input([WIDTH])
+    return keras.Model(inputs, Dropout(rate, name=name)(inputs))
+
+
+def dropped(net, batch=8, *, seed=0, step=5, part=0, parts=1):
+    with drawing(seed, tf.constant(step), tf.constant(part), parts):
+        return net(tf.ones([batch, WIDTH]), training=True).numpy()
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_dropout_keeps_the_mean_and_drops_its_share(placed):
+    net, x = model(), tf.ones([250, WIDTH])
+    y = dropped(net, 250) if placed else net(x, training=True).numpy()
     assert (y == 0).mean() == pytest.approx(0.3, abs=0.01)
     assert set(np.unique(y)) == {np.float32(0), np.float32(1 / 0.7)}
 
 
 def test_dropout_is_the_identity_in_inference():
-    x = tf.random.stateless_normal([3, 1000], [1, 2])
+    x = tf.random.stateless_normal([3, WIDTH], [1, 2])
     np.testing.assert_array_equal(model()(x), x)
 
 
-def test_a_restored_model_draws_on_where_the_saved_one_was(tmp_path):
-    first, x = model(), tf.ones([2, 1000])
-    first(x, training=True)
-    path = tf.train.Checkpoint(model=first).save(str(tmp_path / "ckpt"))
-    expected = [first(x, training=True) for _ in range(3)]
-    second = model()
-    tf.train.Checkpoint(model=second).restore(path).assert_existing_objects_matched()
-    np.testing.assert_array_equal([second(x, training=True) for _ in range(3)], expected)
+@pytest.mark.parametrize("parts", [2, 4, 8])
+def test_parts_of_a_batch_drop_what_the_whole_batch_drops(parts):
+    net = model()
+    pieces = [dropped(net, 8 // parts, part=part, parts=parts) for part in range(parts)]
+    np.testing.assert_array_equal(np.concatenate(pieces), dropped(net))
 
 
-def test_draws_follow_the_global_seed_and_differ_from_step_to_step():
-    draws = []
-    for _ in range(2):
-        keras.utils.set_random_seed(4)
-        net = model()
-        draws.append([net(tf.ones([1, 1000]), training=True).numpy() for _ in range(2)])
-    np.testing.assert_array_equal(draws[0], draws[1])
-    assert (draws[0][0] != draws[0][1]).any()
+def test_equal_places_drop_alike_and_others_differ():
+    first = dropped(model())
+    np.testing.assert_array_equal(dropped(model()), first)
+    for other in (dropped(model(), seed=1), dropped(model(), step=6), dropped(model(name="another"))):
+        assert (other != first).mean() > 0.3
+    assert (first[0] != first[1]).any()  # examples of one batch
+
+
+def test_outside_of_a_run_every_call_draws_anew():
+    net, x = model(), tf.ones([8, WIDTH])
+    assert (net(x, training=True).numpy() != net(x, training=True).numpy()).any()
+
+
+def test_a_traced_step_draws_as_an_eager_one_does():
+    net = model()
+    traced = tf.function(lambda step: _in_graph(net, step))
+    np.testing.assert_array_equal(traced(tf.constant(3)), dropped(net, step=3))
+    np.testing.assert_array_equal(traced(tf.constant(4)), dropped(net, step=4))
+
+
+def _in_graph(net, step):
+    with drawing(0, step, tf.constant(0), 1):
+        return net(tf.ones([8, WIDTH]), training=True)
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])

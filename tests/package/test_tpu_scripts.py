@@ -185,3 +185,9 @@ def test_help_names_every_option_and_exits_0(clone, script):
     for option in ("--name", "--zone", "--project", "--dry-run", "--help"):
         assert option in done.stdout
     assert "set -euo" not in done.stdout
+
+
+def test_a_pod_slice_is_driven_from_worker_0_by_name(clone):
+    lines = run(clone, "run.sh", "search", *WHERE, "--pod", "--detach", "--dry-run").stdout.splitlines()
+    assert len(lines) == 1 and "--worker=0" in lines[0]
+    assert "TPU_LOAD_LIBRARY=0" in lines[0] and "--tpu=tiny-tpu" in lines[0] and "--tpu=local" not in lines[0]

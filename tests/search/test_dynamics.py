@@ -16,7 +16,7 @@ from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search.objective import optimizer_groups, search_objective
 from autonl_tf.search.result import summary
 from autonl_tf.search.schedule import SearchSchedule
-from autonl_tf.settings import SearchConfig
+from autonl_tf.settings_search import SearchConfig
 
 SIZE, CLASSES, BATCH, STEPS = 16, 4, 32, 160
 DEFAULTS = SearchConfig()
@@ -68,10 +68,10 @@ def search(cost_lambda):
         cost,
         schedule,
         global_batch_size=BATCH,
-        num_replicas=1,
+        num_parts=1,
         label_smoothing=0.1,
         weight_decay_rate=1e-5,
-        seed=0,
+        seed=1,
     )
     train = make_train_function(strategy, learner, objective, lambda step: supernet.track(schedule.settled(step)))
     iterator = batches()

@@ -1,0 +1,90 @@
+"""A replica's gradient, in one go or over micro-batches one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from autonl_tf.engine.names import name_of
+from autonl_tf.layers.draws import drawing
+
+
+class Gradient:
+    """`(images [B, S, S, 3], labels [B], step) -> (loss, metrics, gradients)` of one replica, in replica context.
+
+    With M micro-batches the objective is called on M equal parts of the batch and losses, metrics and gradients are
+    summed: only B / M images are held at a time. The result is that of M times as many replicas, each with batch-norm
+    statistics of its own: what the forward pass writes (variables that every replica keeps for itself: moving
+    statistics, measured distances) starts from the same value for every micro-batch, and ends as the mean of what
+    they made of it, which is the mean over such replicas, since all these updates are linear in what was measured.
+
+    Args:
+      learner: gives the model and the variables to differentiate by.
+      objective: see `learner.make_train_function`; called M times, so its loss is to be a share of 1 / (R * M).
+      micro_batches: M.
+      seed: of what layers draw.
+      scaled: the loss -> what is differentiated in its place.
+
+    Raises:
+      ValueError: while tracing, when M does not divide the batch or the loss does not depend on a variable.
+    """
+
+    def __init__(self, learner, objective: Callable, *, micro_batches: int, seed: int, scaled: Callable):
+        self._learner, self._objective, self._scaled = learner, objective, scaled
+        self._count, self._seed = micro_batches, seed
+        self._names: list[str] = []
+
+    def __call__(self, images, labels, step):
+        if self._count == 1:
+            loss, pairs, gradients = self._of_part(images, labels, step, 0)
+        else:
+            loss, pairs, gradients = self._of_all(images, labels, step)
+        return loss, dict(zip(self._names, pairs, strict=True)), gradients
+
+    def _of_part(self, images, labels, step, index):
+        variables = self._learner.moved_variables
+        context = tf.distribute.get_replica_context()
+        part = tf.cast(context.replica_id_in_sync_group, tf.int32) * self._count + index
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            with drawing(self._seed, step, part, context.num_replicas_in_sync * self._count):
+                loss, metrics = self._objective(images, labels, step)
+            scaled = self._scaled(loss)
+        gradients = tape.gradient(scaled, variables)
+        unmoved = [name_of(v) for v, g in zip(variables, gradients, strict=True) if g is None]
+        if unmoved:
+            raise ValueError(f"the objective does not depend on these trainable variables: {unmoved}")
+        self._names = list(metrics)
+        pairs = [tuple(tf.cast(value, tf.float32) for value in pair) for pair in metrics.values()]
+        return tf.cast(loss, tf.float32), pairs, gradients
+
+    def _of_all(self, images, labels, step):
+        size, rest = divmod(images.shape[0], self._count)
+        if rest:
+            raise ValueError(f"{images.shape[0]} images a replica cannot be split into {self._count} micro-batches")
+        written = [
+            variable
+            for variable in self._learner.model.non_trainable_variables
+            if variable.synchronization == tf.VariableSynchronization.ON_READ and variable.dtype.is_floating
+        ]
+        before = [tf.identity(variable.read_value()) for variable in written]
+
+        def one(index):
+            for variable, value in zip(written, before, strict=True):
+                variable.assign(value)
+            start = index * size
+            result = self._of_part(images[start : start + size], labels[start : start + size], step, index)
+            return result, [tf.identity(variable.read_value()) for variable in written]
+
+        def add(index, total):
+            return index + 1, tf.nest.map_structure(tf.add, total, one(index))
+
+        # The first one outside of the loop shows what there is to be summed.
+        first = tf.nest.map_structure(tf.convert_to_tensor, one(0))
+        _, (result, values) = tf.while_loop(
+            lambda index, _: index < self._count, add, (tf.constant(1), first), parallel_iterations=1
+        )
+        for variable, value in zip(written, values, strict=True):
+            variable.assign(value / self._count)
+        return result

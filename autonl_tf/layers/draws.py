@@ -1,0 +1,72 @@
+"""Random numbers of training that follow from (seed, step, place in the global batch) alone.
+
+A draw for example i of a step is the same on one device and on many, and no random state needs to be saved: a resumed
+run draws what an uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class _Place(NamedTuple):
+    seed: int
+    step: tf.Tensor  # int64 scalar
+    part: tf.Tensor  # int32 scalar: which of the global batch's equal parts, in its order
+    parts: int
+
+
+_here = threading.local()  # replicas are traced in threads of their own
+
+
+@contextlib.contextmanager
+def drawing(seed: int, step: tf.Tensor, part: tf.Tensor, parts: int) -> Iterator[None]:
+    """While layers are called within: their batch is part `part` of the `parts` that make up the global batch.
+
+    Args:
+      seed: the run's.
+      step: integer scalar.
+      part: integer scalar, from 0; replica r's m-th of M micro-batches is `r * M + m`.
+      parts: how many, all of one size.
+    """
+    before = getattr(_here, "place", None)
+    _here.place = _Place(seed, tf.cast(step, tf.int64), tf.cast(part, tf.int32), parts)
+    try:
+        yield
+    finally:
+        _here.place = before
+
+
+def uniform(name: str, shape: tf.Tensor) -> tf.Tensor:
+    """float32 in [0, 1) of `shape`, whose first axis is the batch.
+
+    The whole global batch is drawn and this part's rows are taken: what a row gets then depends neither on the number
+    of parts nor on how a device orders its draws. Outside `drawing` it comes from TensorFlow's global generator.
+
+    Args:
+      name: of the layer; others draw otherwise.
+      shape: int32 vector.
+    """
+    place = getattr(_here, "place", None)
+    if place is None:
+        return tf.random.uniform(shape)
+    key = tf.stack([tf.constant(place.seed ^ zlib.crc32(name.encode()), tf.int64), place.step])
+    shape = tf.convert_to_tensor(shape)
+    whole = stateless_uniform(tf.concat([shape[:1] * place.parts, shape[1:]], 0), key)
+    begin = tf.concat([[place.part * shape[0]], tf.zeros_like(shape[1:])], 0)
+    return tf.slice(whole, begin, shape)
+
+
+def stateless_uniform(shape: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    """float32 in [0, 1) of `shape` that follow from `key` (integers [2]) alone, under XLA as well.
+
+    `tf.random.stateless_uniform` draws the same bits under XLA, but makes other floats of them.
+    """
+    bits = tf.random.stateless_uniform(shape, key, None, None, tf.uint32, alg="philox")
+    return tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24

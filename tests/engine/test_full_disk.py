@@ -1,0 +1,83 @@
+"""A disk that is full: the run stops with one line, and the same command goes on from the last checkpoint.
+
+RLIMIT_FSIZE stands in for it: writing beyond it fails as writing to a full disk does.
+"""
+
+import contextlib
+import errno
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from engine_tiny_run import Run
+
+from autonl_tf.engine import checkpoints
+from autonl_tf.engine.runlog import RunLog
+from autonl_tf.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextlib.contextmanager
+def room_for(size):
+    """No file may grow beyond `size` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_a_checkpoint_without_room_leaves_the_one_before_and_nothing_else(tmp_path, best):
+    run = Run()
+    saver = checkpoints.Checkpoints(tmp_path, run.learner)
+    for step in (1, 2):
+        run.learner.step.assign(step)
+        if step == 1:
+            saver.save(1)
+            saver.save_best(1, 0.1)
+            before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with (
+        room_for(500),
+        pytest.raises(UserError, match=r"cannot save .*ckpt-2.*newest checkpoint is .*ckpt-1: make room"),
+    ):
+        saver.save_best(2, 0.2) if best else saver.save(2)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert checkpoints.Checkpoints(tmp_path, run.learner).restore_latest() == 1
+
+
+def test_a_log_without_room_says_so_and_goes_on_whole(tmp_path):
+    log = RunLog(tmp_path, 100, images_per_step=1)
+    log.resume(0)
+    with room_for(300), pytest.raises(UserError, match=r"log cannot be written.*make room"):
+        for step in range(1, 20):
+            log.write("train", step, {"loss": 1.0})
+    log.close()
+    written = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    again = RunLog(tmp_path, 100, images_per_step=1)
+    again.resume(3)
+    again.write("train", 4, {"loss": 1.0})
+    again.close()
+    assert (tmp_path / "metrics.jsonl").read_text().splitlines() == written[:4]
+
+
+def test_any_other_file_without_room_is_one_line_and_exit_code_2(tmp_path):
+    code = (
+        "import sys; from autonl_tf import main; import autonl_tf.modes.describe as mode;"
+        f"mode.run = lambda config: (_ for _ in ()).throw(OSError({errno.ENOSPC}, 'No space left on device', 'x/y'));"
+        "main.run()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--mode=describe", "--arch=autonl_s"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: x/y: No space left on device; make room and run the same command again\n"
