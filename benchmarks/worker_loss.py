@@ -25,7 +25,7 @@ import time
 from kill_resume import ARCH, ROOT, SPACE, differences, make_data, run_flags
 
 LIMIT_SECONDS = 240  # of any wait
-EXIT_PREEMPTED = 42
+EXIT_PREEMPTED, EXIT_WORKER_LOST = 42, 43
 
 
 def free_ports(count: int) -> list[int]:
@@ -101,17 +101,23 @@ def try_workers(count: int, mode: str, work: pathlib.Path) -> dict:
         began = time.monotonic()
         cluster.processes[victim].send_signal(number)
         codes = cluster.codes()
-        told = cluster.logs[1 if victim == 0 else 0].read_text().strip().splitlines()[-1]
+        told = [
+            line
+            for line in cluster.logs[1 if victim == 0 else 0].read_text().splitlines()
+            if line.startswith(("a worker of the cluster is lost", "stopped by SIGTERM"))
+        ]
         faults.append({"fault": name, "exit_codes": codes, "seconds": round(time.monotonic() - began, 1), "told": told})
         print(f"  {faults[-1]}", flush=True)
     codes = Cluster(count, mode, work, lost).codes()
     compared, different = differences(reference, lost)
     for what in different[:20]:
         print(f"  DIFFERENT: {what}")
-    others = all(0 not in fault["exit_codes"] for fault in faults)
+    lost_codes = all(
+        sorted(fault["exit_codes"]) == [-signal.SIGKILL] + [EXIT_WORKER_LOST] * (count - 1) for fault in faults[:2]
+    )
     saved = faults[-1]["exit_codes"] == [EXIT_PREEMPTED] * count
     return {"faults": faults, "tensors_compared": compared, "differences": len(different),
-            "identical": not any(codes) and not different and others and saved}  # fmt: skip
+            "identical": not any(codes) and not different and lost_codes and saved}  # fmt: skip
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from autonl_tf.engine.runlog import RunLog
 from autonl_tf.errors import UserError
 
 EXIT_PREEMPTED = 42  # also what tf.distribute's PreemptionCheckpointHandler exits with
+EXIT_WORKER_LOST = 43
 
 
 class Preempted(SystemExit):
@@ -25,6 +27,18 @@ class Preempted(SystemExit):
     def __init__(self, step: int):
         super().__init__(EXIT_PREEMPTED)
         self.step = step
+
+
+class WorkerLost(SystemExit):
+    """Another process of the cluster is gone, and TensorFlow takes none back: this one ends too, with code 43. All
+    started again by the same commands go on from the last checkpoint."""
+
+    def __init__(self):
+        super().__init__(EXIT_WORKER_LOST)
+
+
+# What a collective operation fails with when a process that takes part has died or cannot be reached.
+_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,7 @@ def run_training(
       UserError: a loss or gradient that is not finite (more than `max_skipped` of them), a checkpoint that cannot
         be saved, periods out of range, or a run directory that is further than `total_steps`.
       Preempted: SIGTERM came (to any process of a cluster); saved, exit code 42.
+      WorkerLost: a process of the cluster is gone; exit code 43.
     """
     if min(total_steps, steps_per_loop, save_every) < 1 or (evaluate is not None and not (evaluate_every or 0) > 0):
         raise UserError("steps in all, per loop, between checkpoints and between evaluations must be at least 1")
@@ -111,6 +126,17 @@ def run_training(
                 if stopping and step < total_steps:
                     log.message(f"stopped by SIGTERM at step {step}, saved as {saved}: the same command goes on")
                     raise Preempted(step)
+    except _LOST as error:
+        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            raise
+        reason = str(error).strip().splitlines()[0][:200]
+        print(
+            f"a worker of the cluster is lost, after step {step}; the last checkpoint is "
+            f"{checkpoints.latest or 'none'}: start all workers again with the same commands ({reason})",
+            file=sys.stderr,
+            flush=True,
+        )
+        raise WorkerLost from error
     finally:
         log.close()
     return TrainingResult(step, start, validation, checkpoints.best)

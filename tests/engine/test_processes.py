@@ -129,3 +129,29 @@ def test_sigterm_to_one_of_two_workers_saves_both_at_the_same_step(tmp_path):
     assert "stopped by" not in errors  # the chief alone reports
     assert max(steps_saved(tmp_path / "run" / "checkpoints")) == saved
     assert not list((tmp_path / "run").glob(".saving-*"))
+
+
+@pytest.mark.slow
+def test_a_lost_worker_ends_the_other_with_43_and_both_started_again_go_on(tmp_path):
+    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+
+    def start_both(*options):
+        tasks = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(2)]
+        return [start(tmp_path / "run", *options, tf_config=task) for task in tasks]
+
+    workers = start_both("--pause=0.3")
+    try:
+        wait_for_metrics(tmp_path / "run", workers[0])
+        while not steps_saved(tmp_path / "run" / "checkpoints"):
+            time.sleep(0.05)
+        workers[1].kill()
+        code, errors = finish(workers[0])
+        assert code == loop.EXIT_WORKER_LOST == 43, errors
+        assert "a worker of the cluster is lost" in errors and "ckpt-" in errors
+        workers = start_both()
+        assert [finish(worker)[0] for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+    steps = [record["step"] for record in records(tmp_path / "run") if record["phase"] == "train"]
+    assert steps == list(range(2, 21, 2))
