@@ -102,6 +102,23 @@ class Learner(tf.Module):
     def _first(self, variable: tf.Variable) -> int:
         return int(self.strategy.experimental_local_results(variable)[0].numpy())
 
+    def merge_replicas(self) -> None:
+        """Gives every replica the mean of what replicas keep for themselves: batch-norm statistics, their averages.
+
+        A checkpoint holds that mean. Done whenever the host looks in, it makes a resumed run go on with what an
+        uninterrupted one has, and all replicas evaluate with the same statistics. Every process of a cluster calls it.
+        """
+        if self.strategy.num_replicas_in_sync > 1:
+            self._merge()
+
+    @tf.function
+    def _merge(self):
+        averages = self.averages.shadows.values() if self.averages is not None else ()
+        for variable in (*self.model.variables, *averages):
+            own = variable.synchronization == tf.VariableSynchronization.ON_READ
+            if own and variable.aggregation == tf.VariableAggregation.MEAN:
+                variable.assign(variable.read_value())
+
     def names_not_finite(self) -> list[str]:
         """The names of model variables, averages and state that hold an inf or a NaN in this process."""
         named = {**by_name(self.model.variables), **{f"state {name}": v for name, v in self.state.items()}}

@@ -145,6 +145,7 @@ def run_training(
 def _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped) -> None:
     began = time.monotonic()
     metrics = train_function(iterator, stop - step)
+    learner.merge_replicas()
     seconds = time.monotonic() - began
     _check_finite(learner, metrics, checkpoints, log, max_skipped)
     if learner.current_step != stop:

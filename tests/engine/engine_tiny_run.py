@@ -196,10 +196,13 @@ def compare_devices(root: Path) -> None:
 
 
 def check_average_of_statistics(run: Run) -> None:
-    """One step more: replicas' statistics differ, and the shadow of their mean moves as the mean says."""
+    """After a loop replicas' statistics are alike, and after one step more they differ, and the shadow of their mean
+    moves as the mean says."""
     statistics = run.model.get_layer("bn").moving_mean
     shadow = run.averages.shadows["bn/moving_mean"]
     copies = run.strategy.experimental_local_results
+    for variable in (statistics, shadow):
+        assert len({copy.numpy().tobytes() for copy in copies(variable)}) == 1
     before = shadow.numpy()
     run.train(run.batches(20), 1)
     first, second = (copy.numpy() for copy in copies(statistics))
