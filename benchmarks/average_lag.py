@@ -110,7 +110,7 @@ def main() -> None:
     averages = MovingAverages(averaged_variables(model), 0.9999)
     guard = Guard(scale_loss=options.precision == "float16")
     learner = Learner(model, [(TF1RMSprop(rate), model.trainable_variables)], averages, guard=guard)
-    recipe = {"global_batch_size": BATCH, "num_replicas": 1, "label_smoothing": 0.1, "weight_decay_rate": 1e-5}
+    recipe = {"global_batch_size": BATCH, "num_parts": 1, "label_smoothing": 0.1, "weight_decay_rate": 1e-5}
     strategy = tf.distribute.get_strategy()
     train = make_train_function(strategy, learner, classification_objective(model, **recipe))
     crops = {"image_size": SIZE, "crop_padding": 0}

@@ -66,7 +66,8 @@ def uniform(name: str, shape: tf.Tensor) -> tf.Tensor:
 def stateless_uniform(shape: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """float32 in [0, 1) of `shape` that follow from `key` (integers [2]) alone, under XLA as well.
 
-    `tf.random.stateless_uniform` draws the same bits under XLA, but makes other floats of them.
+    The floats are those of `tf.random.stateless_uniform` on a processor, the low 23 bits as the fraction; under XLA it
+    draws the same bits, but makes other floats of them.
     """
     bits = tf.random.stateless_uniform(shape, key, None, None, tf.uint32, alg="philox")
-    return tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
+    return tf.cast(tf.bitwise.bitwise_and(bits, tf.constant(0x7FFFFF, tf.uint32)), tf.float32) * 2.0**-23

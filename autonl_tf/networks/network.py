@@ -153,7 +153,9 @@ def _block(inputs, block: BlockSpec, name: str, sync_batch_norm: bool):
     x = batch_norm(f"{name}_project_bn", sync_batch_norm)(x)
     if block.nonlocal_ is not None:
         y = x
-        for layer in light_nl_layers(block.nonlocal_.ratio, block.nonlocal_.stride, f"{name}_nl_", sync_batch_norm):
+        for layer in light_nl_layers(
+            block.nonlocal_.ratio, block.nonlocal_.stride, f"{name}_nl_", sync_batch_norm=sync_batch_norm
+        ):
             y = layer(y)
         x = keras.layers.Add(name=f"{name}_nl_add")([x, y])
     if block.has_shortcut:

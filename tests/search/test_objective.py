@@ -26,7 +26,7 @@ SPACE = {
     },
     "blocks": [{"block": "r2_k5_s22_e6_i32_o32"}],
 }
-RECIPE = {"global_batch_size": 2, "num_replicas": 1, "label_smoothing": 0.1, "weight_decay_rate": 0.5}
+RECIPE = {"global_batch_size": 2, "num_parts": 1, "label_smoothing": 0.1, "weight_decay_rate": 0.5}
 
 
 def searched():
