@@ -246,11 +246,15 @@ def _of_update(learner: Learner, verdict: Verdict) -> Metrics:
 
 
 def _counted(metrics: Metrics, verdict: Verdict) -> Metrics:
-    """`metrics` without those that are not finite: one step that was skipped would spoil the loop's means."""
-    whole = {"loss": ~verdict.bad_loss}  # every replica's share of it counts, or none
+    """`metrics` without those that are not finite on some replica: a step that was skipped would spoil the loop's
+    means, and a part of its replicas is no mean of the batch."""
+    bad = tf.stack([~tf.math.is_finite(tf.cast(total, tf.float32)) for total, _ in metrics.values()])
+    context = tf.distribute.get_replica_context()
+    bad = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(bad, tf.float32)) > 0
+    whole = {"loss": ~verdict.bad_loss} | {
+        name: ~flag for name, flag in zip(metrics, tf.unstack(bad), strict=True) if name != "loss"
+    }
     return {
-        name: tuple(
-            tf.where(whole.get(name, tf.math.is_finite(pair[0])), tf.cast(part, tf.float32), 0.0) for part in pair
-        )
+        name: tuple(tf.where(whole[name], tf.cast(part, tf.float32), 0.0) for part in pair)
         for name, pair in metrics.items()
     }
