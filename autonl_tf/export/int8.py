@@ -6,7 +6,7 @@ whose int8 form has steps of 1/256. The normalisation of the input stays float32
 
 The range of a tensor is from the 5th percentile over images of an image's least value to the 95th of its greatest. A
 network with LightNL has a few images with far larger values than all others; to cover those (the full range) would cost
-the others their precision, and the usual moving average clips every second image. benchmarks/results/ has both.
+the others their precision, and the usual moving average clips every second image (`benchmarks/int8_ranges.py`).
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ FLOAT_SCOPES = (".*nl_product.*", ".*light_nl[^/]*/product/.*", f".*{tflite.NORM
 COVERED = 0.95  # of the images, by every range
 
 
-def quantize_int8(float_path: str | Path, path: str | Path, calibration_images: Iterable[np.ndarray]) -> None:
+def quantize_int8(
+    float_path: str | Path, path: str | Path, calibration_images: Iterable[np.ndarray], covered: float = COVERED
+) -> None:
     """Quantizes a file of `tflite.convert_fp32` and writes it to `path`; its input stays float32.
 
     Args:
       float_path: the float32 file.
       calibration_images: float32 [S, S, 3] each, scale of 0 to 255.
+      covered: share of them that every range is to cover.
 
     Raises:
       UserError: ai-edge-quantizer is not installed, or on too many images a value is not finite.
@@ -54,7 +57,7 @@ def quantize_int8(float_path: str | Path, path: str | Path, calibration_images: 
         work.update_quantization_recipe(".*", operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     found = {
         name: {"min": np.reshape(low, [1]), "max": np.reshape(high, [1])}
-        for name, (low, high) in ranges(float_path, calibration_images).items()
+        for name, (low, high) in ranges(float_path, calibration_images, covered).items()
     }
     # The library draws progress bars and prints sizes, which nothing turns off.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
