@@ -11,9 +11,11 @@ from typing import Any
 from absl import flags
 
 from autonl_tf.errors import UserError
-from autonl_tf.settings import GROUPS, MODES, DataConfig, FitConfig, NetworkConfig, RunConfig, fields
+from autonl_tf.settings import GROUPS, MODES, DataConfig, NetworkConfig, RunConfig, fields, flag_name
 from autonl_tf.settings_export import FORMATS, ExportConfig
+from autonl_tf.settings_fit import FitConfig
 from autonl_tf.settings_search import SearchConfig
+from autonl_tf.settings_tuning import TuningConfig
 
 # Published training lengths, used where neither --train_epochs nor --train_steps is given.
 DEFAULT_EPOCHS = {"search": 8.0, "train": 350.0}
@@ -27,16 +29,17 @@ class Config:
     network: NetworkConfig
     data: DataConfig
     fit: FitConfig
+    tuning: TuningConfig
     search: SearchConfig
     export: ExportConfig
 
     def settings(self) -> dict[str, Any]:
         """Every flag's value by name."""
-        return {name: value for group in _groups(self) for name, value in dataclasses.asdict(group).items()}
+        return {flag_name(name): value for group in _groups(self) for name, value in dataclasses.asdict(group).items()}
 
     def read_settings(self) -> dict[str, Any]:
         """Those that this run's mode reads."""
-        readers = {field.name: field.metadata["modes"] for field in fields()}
+        readers = {flag_name(field): field.metadata["modes"] for field in fields()}
         return {name: value for name, value in self.settings().items() if self.run.mode in readers[name]}
 
 
@@ -48,7 +51,7 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines every flag on `flag_values`."""
     for field in fields():
         meta = field.metadata
-        meta["define"](field.name, field.default, help=meta["help"], flag_values=flag_values, **meta["bounds"])
+        meta["define"](flag_name(field), field.default, help=meta["help"], flag_values=flag_values, **meta["bounds"])
 
 
 def usage() -> str:
@@ -56,7 +59,8 @@ def usage() -> str:
     lines = [
         "AutoNL: search, train, evaluate and export lightweight non-local networks.",
         "",
-        "  autonl --mode=search|train|eval|predict|export|convert|describe [--flagfile=FILE] [--FLAG=VALUE ...]",
+        f"  autonl --mode={'|'.join(MODES)}",
+        "         [--flagfile=FILE] [--FLAG=VALUE ...]",
         "",
         "Settings after --flagfile override it.",
     ]
@@ -66,7 +70,7 @@ def usage() -> str:
             default = "" if field.default is None else f" [{field.default}]"
             values = field.metadata["bounds"].get("enum_values")
             accepted = f" ({'|'.join(values)})" if values else ""
-            lines.append(f"  --{field.name}{accepted}: {field.metadata['help']}{default}")
+            lines.append(f"  --{flag_name(field)}{accepted}: {field.metadata['help']}{default}")
     return "\n".join(lines) + "\n"
 
 
@@ -78,7 +82,9 @@ def from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
     """
     config = Config(
         **{
-            name: group(**{field.name: _value(flag_values[field.name].value) for field in dataclasses.fields(group)})
+            name: group(
+                **{field.name: _value(flag_values[flag_name(field)].value) for field in dataclasses.fields(group)}
+            )
             for name, group in GROUPS.items()
         }
     )
@@ -92,7 +98,11 @@ def _value(given: Any) -> Any:
 
 def unread_flags(config: Config, flag_values: flags.FlagValues = flags.FLAGS) -> list[str]:
     """Flags that were given but that the mode does not read, to be told to the user."""
-    return [f.name for f in fields() if flag_values[f.name].present and config.run.mode not in f.metadata["modes"]]
+    return [
+        flag_name(f)
+        for f in fields()
+        if flag_values[flag_name(f)].present and config.run.mode not in f.metadata["modes"]
+    ]
 
 
 def _check_qat(config: Config) -> None:
@@ -137,7 +147,7 @@ def _require(config: Config, *names: str) -> None:
     settings = config.settings()
     for name in names:
         if not settings[name]:
-            text = next(field.metadata["help"] for field in fields() if field.name == name)
+            text = next(field.metadata["help"] for field in fields() if flag_name(field) == name)
             raise UserError(f"--mode={config.run.mode} needs --{name}: {text}")
 
 
@@ -155,14 +165,24 @@ def _check(config: Config) -> None:
         "predict": ("images",),
         "export": ("export_dir",),
         "convert": ("init_checkpoint", "model_dir"),
+        "explain": ("images", "explain_dir"),
         "describe": ("arch",),
+        "compare": ("arch",),
     }
     _require(config, *required[run.mode])
-    if run.mode in ("eval", "predict", "export") and not (run.init_checkpoint or run.model_dir):
+    if run.mode in ("eval", "predict", "export", "explain") and not (run.init_checkpoint or run.model_dir):
         raise UserError(f"--mode={run.mode} needs weights: give --init_checkpoint or --model_dir")
-    if run.mode in ("eval", "predict", "export") and run.init_checkpoint and run.model_dir:
+    if run.mode in ("eval", "predict", "export", "explain") and run.init_checkpoint and run.model_dir:
         raise UserError(f"--mode={run.mode} takes weights from --init_checkpoint or --model_dir; both are given")
-    for name in ("model_dir", "init_checkpoint", "export_dir", "predictions_out"):
+    for name in (
+        "model_dir",
+        "init_checkpoint",
+        "export_dir",
+        "predictions_out",
+        "picture",
+        "explain_dir",
+        "report_dir",
+    ):
         if "://" in (getattr(run, name) or ""):
             raise UserError(f"--{name}={getattr(run, name)}: not a local path; copy to or from a bucket yourself")
     if fit.train_steps is not None and fit.train_epochs is not None:
@@ -197,5 +217,11 @@ def _check(config: Config) -> None:
         raise UserError("--max_skipped_updates needs --on_nan=skip")
     if search.search_warmup_share + search.search_settle_share >= 1:
         raise UserError("--search_warmup_share and --search_settle_share must leave a share below 1 for decisions")
-    if run.predictions_out and pathlib.Path(run.predictions_out).suffix != ".npz":
-        raise UserError(f"--predictions_out={run.predictions_out}: must end in .npz")
+    if config.network.nonlocal_ and not config.network.arch:
+        raise UserError(
+            f"--nonlocal={config.network.nonlocal_} needs --arch; a checkpoint's own blocks stay as they are"
+        )
+    if run.picture and pathlib.Path(run.picture).suffix != ".png":
+        raise UserError(f"--picture={run.picture}: must end in .png")
+    if run.predictions_out and pathlib.Path(run.predictions_out).suffix not in (".npz", ".csv"):
+        raise UserError(f"--predictions_out={run.predictions_out}: must end in .npz or .csv")

@@ -36,6 +36,9 @@ def _parse(argv: list[str]) -> list[str]:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
         _fail(error)
+    if len(rest) > 1 and flags.FLAGS.mode == "compare" and flags.FLAGS.arch is None:
+        flags.FLAGS.arch = ",".join(rest[1:])
+        return rest[:1]
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}; settings are given as --flag=value, see --help")
     return rest

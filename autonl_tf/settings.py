@@ -13,9 +13,11 @@ from absl import flags
 
 from autonl_tf.setting import flag as _flag
 from autonl_tf.settings_export import ExportConfig
+from autonl_tf.settings_fit import FitConfig
 from autonl_tf.settings_search import SearchConfig
+from autonl_tf.settings_tuning import TuningConfig
 
-MODES = ("search", "train", "eval", "predict", "export", "convert", "describe")
+MODES = ("search", "train", "eval", "predict", "export", "convert", "describe", "compare", "explain")
 PRECISIONS = ("float32", "bfloat16", "float16")
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 AUGMENTATIONS = ("none", "autoaugment", "randaugment")
@@ -24,8 +26,8 @@ AUGMENTATIONS = ("none", "autoaugment", "randaugment")
 _ALL = MODES
 _FIT = ("search", "train")
 _DATA = ("search", "train", "eval")
-_MODEL = ("train", "eval", "predict", "export", "convert")
-_SIZE = (*_DATA, "predict", "export", "convert", "describe")
+_MODEL = ("train", "eval", "predict", "export", "convert", "explain")
+_SIZE = (*_DATA, "predict", "export", "convert", "explain", "describe", "compare")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +81,32 @@ class RunConfig:
         modes=_DATA,
         enum_values=PRECISIONS,
     )
-    images: str = _flag(flags.DEFINE_string, None, "Image files to classify: a path or a glob.", modes=("predict",))
+    images: str = _flag(
+        flags.DEFINE_string, None, "Image files: a path, a directory or a glob.", modes=("predict", "explain")
+    )
     predictions_out: str = _flag(
-        flags.DEFINE_string, None, "NumPy archive to write: `files` and `logits` [N, classes].", modes=("predict",)
+        flags.DEFINE_string,
+        None,
+        "A .npz to write, `files` and `logits` [N, classes], or a .csv of the best.",
+        modes=("predict",),
+    )
+    explain_dir: str = _flag(
+        flags.DEFINE_string, None, "Where explain writes its pictures, one an image.", modes=("explain",)
+    )
+    query_points: str = _flag(
+        flags.DEFINE_string,
+        "0.25:0.25,0.5:0.5,0.75:0.75",
+        "Points whose affinities explain shows: X:Y as shares of width and height, with commas between.",
+        modes=("explain",),
+    )
+    report_dir: str = _flag(
+        flags.DEFINE_string,
+        None,
+        "Where eval writes per-class accuracy, the confusion matrix and the surest mistakes.",
+        modes=("eval",),
+    )
+    picture: str = _flag(
+        flags.DEFINE_string, None, "PNG file in which to draw the network or networks.", modes=("describe", "compare")
     )
     export_dir: str = _flag(
         flags.DEFINE_string, None, "Where export writes the SavedModel and the TFLite files.", modes=("export",)
@@ -90,7 +115,7 @@ class RunConfig:
         flags.DEFINE_enum,
         "text",
         "Text for people, or JSON on standard output: one object (predict: one a line).",
-        modes=("describe", "eval", "predict"),
+        modes=("describe", "compare", "eval", "predict"),
         enum_values=("text", "json"),
     )
 
@@ -102,9 +127,17 @@ class NetworkConfig:
     arch: str = _flag(
         flags.DEFINE_string,
         None,
-        "autonl_s, autonl_l, an architecture file or a search's directory. Default, but to train: the checkpoint's "
-        "(an official one's: the arch.txt beside it).",
-        modes=(*_MODEL, "describe"),
+        "autonl_s or another name of docs/zoo.md, an architecture file or a search's directory. Default, but to train: "
+        "the checkpoint's (an official one's: the arch.txt beside it). describe takes all; compare takes several, with "
+        "commas or as words of their own.",
+        modes=(*_MODEL, "describe", "compare"),
+    )
+    nonlocal_: str = _flag(
+        flags.DEFINE_string,
+        None,
+        "Non-local blocks placed by hand in --arch, instead of its own: none, all:0.25-1 (LightNL, channel ratio 0.25, "
+        "stride 1, in every block), 3,7:0.25-2, all:embedded0.5-2 (the conventional block).",
+        modes=(*_MODEL, "describe", "compare"),
     )
     input_image_size: int = _flag(
         flags.DEFINE_integer,
@@ -127,7 +160,7 @@ class NetworkConfig:
         flags.DEFINE_float,
         None,
         "Scales every block's filters, rounded to multiples of 8. Default: the checkpoint's, else 1.",
-        modes=(*_MODEL, "describe"),
+        modes=(*_MODEL, "describe", "compare"),
         lower_bound=0.05,
         upper_bound=20.0,
     )
@@ -158,7 +191,7 @@ class DataConfig:
         flags.DEFINE_string,
         None,
         "Class names in label order: the first word of each line, or all of it where the data's names hold blanks.",
-        modes=(*_DATA, "predict", "export", "convert"),
+        modes=(*_DATA, "predict", "export", "convert", "explain"),
     )
     validation_fraction: float = _flag(
         flags.DEFINE_float,
@@ -191,7 +224,7 @@ class DataConfig:
         flags.DEFINE_integer,
         128,
         "Images at a time in evaluation, over all replicas.",
-        modes=("train", "eval", "predict", "export"),
+        modes=("train", "eval", "predict", "export", "explain"),
         lower_bound=1,
     )
     crop_padding: int = _flag(
@@ -199,7 +232,7 @@ class DataConfig:
         None,
         "Evaluation takes the centre size/(size+this) of the shorter side; 0: all of it, for small images. "
         "Default: the checkpoint's, else the release's 32.",
-        modes=(*_FIT, "eval", "predict", "export", "convert"),
+        modes=(*_FIT, "eval", "predict", "export", "convert", "explain"),
         lower_bound=0,
         upper_bound=4096,
     )
@@ -236,151 +269,20 @@ class DataConfig:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class FitConfig:
-    """How search and training update weights, and for how long."""
-
-    train_steps: int = _flag(
-        flags.DEFINE_integer, None, "Length in steps. Give this or --train_epochs.", modes=_FIT, lower_bound=1
-    )
-    train_epochs: float = _flag(
-        flags.DEFINE_float,
-        None,
-        "Length in epochs. Default: 350 to train, 8 to search.",
-        modes=_FIT,
-        lower_bound=0.001,
-    )
-    base_learning_rate: float = _flag(
-        flags.DEFINE_float,
-        0.016,
-        "Learning rate for 256 images a step; scaled with the batch.",
-        modes=_FIT,
-        lower_bound=0.0,
-    )
-    scale_learning_rate: bool = _flag(
-        flags.DEFINE_bool,
-        True,
-        "Peak rate is base_learning_rate * train_batch_size / 256; otherwise base_learning_rate whatever the batch.",
-        modes=_FIT,
-    )
-    lr_warmup_epochs: float = _flag(
-        flags.DEFINE_float,
-        None,
-        "Linear warm-up of the learning rate. Default: 5 to train, 0 to search.",
-        modes=_FIT,
-        lower_bound=0.0,
-    )
-    lr_decay_epochs: float = _flag(
-        flags.DEFINE_float, 2.4, "Epochs between two decays of the learning rate.", modes=_FIT, lower_bound=0.001
-    )
-    lr_decay_rate: float = _flag(
-        flags.DEFINE_float, 0.97, "Factor of each decay.", modes=_FIT, lower_bound=0.0, upper_bound=1.0
-    )
-    momentum: float = _flag(
-        flags.DEFINE_float, 0.9, "RMSProp's momentum.", modes=_FIT, lower_bound=0.0, upper_bound=0.9999
-    )
-    rmsprop_decay: float = _flag(
-        flags.DEFINE_float,
-        0.9,
-        "Decay of RMSProp's mean square, which starts at 1.",
-        modes=_FIT,
-        lower_bound=0.0,
-        upper_bound=0.9999,
-    )
-    rmsprop_epsilon: float = _flag(
-        flags.DEFINE_float, 1e-3, "RMSProp's epsilon, inside the square root.", modes=_FIT, lower_bound=1e-12
-    )
-    batch_norm_momentum: float = _flag(
-        flags.DEFINE_float,
-        0.99,
-        "Of batch norm's moving statistics.",
-        modes=_FIT,
-        lower_bound=0.0,
-        upper_bound=0.9999,
-    )
-    recalibrate_batches: int = _flag(
-        flags.DEFINE_integer,
-        0,
-        "Training batches on which batch norm's statistics are measured anew for the averaged weights before every "
-        "evaluation; 0, as published: none. For short runs, see docs/training.md.",
-        modes=("train",),
-        lower_bound=0,
-    )
-    clip_gradient_norm: float = _flag(
-        flags.DEFINE_float,
-        None,
-        "Scales the gradient of all variables, summed over replicas, down to this norm where it is longer.",
-        modes=_FIT,
-        lower_bound=1e-6,
-    )
-    on_nan: str = _flag(
-        flags.DEFINE_enum,
-        "stop",
-        "At a loss or gradient that is not finite: stop, or skip that update and count it.",
-        modes=_FIT,
-        enum_values=("stop", "skip"),
-    )
-    max_skipped_updates: int = _flag(
-        flags.DEFINE_integer, 10, "With --on_nan=skip: stop when a run has skipped more.", modes=_FIT, lower_bound=0
-    )
-    moving_average_decay: float = _flag(
-        flags.DEFINE_float,
-        0.9999,
-        "Of the averages that are evaluated; min(this, (1+n)/(10+n)) at step n.",
-        modes=("train",),
-        lower_bound=0.0,
-        upper_bound=0.999999,
-    )
-    weight_decay: float = _flag(
-        flags.DEFINE_float,
-        1e-5,
-        "Times sum(v^2)/2 over every trainable variable but batch norm's.",
-        modes=_FIT,
-        lower_bound=0.0,
-    )
-    label_smoothing: float = _flag(
-        flags.DEFINE_float,
-        0.1,
-        "Share of the target spread over all classes.",
-        modes=_FIT,
-        lower_bound=0.0,
-        upper_bound=0.99,
-    )
-    qat: bool = _flag(
-        flags.DEFINE_bool,
-        False,
-        "Train with int8 simulated, from the float weights in --init_checkpoint; export as tflite_qat.",
-        modes=("train",),
-    )
-    micro_batches: int = _flag(
-        flags.DEFINE_integer, 1, "Parts of a replica's batch, one by one, to save memory.", modes=_FIT, lower_bound=1
-    )
-    sync_batch_norm: bool = _flag(
-        flags.DEFINE_bool, False, "Batch norm takes its statistics over all replicas.", modes=_FIT
-    )
-    steps_per_loop: int = _flag(
-        flags.DEFINE_integer, 100, "Steps on the device between two returns to the host.", modes=_FIT, lower_bound=1
-    )
-    eval_every_epochs: float = _flag(
-        flags.DEFINE_float,
-        1.0,
-        "How often training evaluates and keeps the best checkpoint.",
-        modes=("train",),
-        lower_bound=0.001,
-    )
-    save_every_steps: int = _flag(
-        flags.DEFINE_integer, 500, "How often a checkpoint is saved.", modes=_FIT, lower_bound=1
-    )
-
-
 GROUPS = {
     "run": RunConfig,
     "network": NetworkConfig,
     "data": DataConfig,
     "fit": FitConfig,
+    "tuning": TuningConfig,
     "search": SearchConfig,
     "export": ExportConfig,
 }
+
+
+def flag_name(field: dataclasses.Field | str) -> str:
+    """The flag of a field: its name, without the underscore behind a Python keyword."""
+    return (field if isinstance(field, str) else field.name).removesuffix("_")
 
 
 def fields() -> list[dataclasses.Field]:

@@ -3,15 +3,30 @@
 `r1_k5_s22_e6_i96_o192_nonlocal0.25-1_se0.5_noskip`: tokens in any order, each at most once, `r k s e i o` required.
 Unlike the release's reader, which turns a misspelt `nonlocl0.5-1` into a block without LightNL, an unknown, missing,
 repeated or out-of-range token is an error that names file, line and token.
+
+Two additions, which official files lack and which leave them read as before:
+
+- a first line `network activation=relu6 stem=32 head=1280 shuffle=on`, every part optional, for networks of other
+  families. With it `sw` means what it means in MixNet: this block is swish, whatever the rest;
+- the token `embeddedC[-S]`, a conventional non-local block after the projection, where LightNL would be.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from typing import Any
 
-from autonl_tf.arch.spec import STEM_FILTERS, BlockSpec, LightNLSpec, NetworkSpec
+from autonl_tf.arch.spec import (
+    ACTIVATIONS,
+    HEAD_FILTERS,
+    STEM_FILTERS,
+    BlockSpec,
+    EmbeddedNLSpec,
+    LightNLSpec,
+    NetworkSpec,
+)
 from autonl_tf.errors import UserError
 
 MAX_FILTERS = 65536
@@ -25,7 +40,7 @@ _REQUIRED = {
     "i": "input filters",
     "o": "output filters",
 }
-_ACCEPTED = "rN kA[.B] sHW eN iN oN aA[.B] pA[.B] seR nonlocal[C[-S]] noskip sw"
+_ACCEPTED = "rN kA[.B] sHW eN iN oN aA[.B] pA[.B] seR nonlocal[C[-S]] embeddedC[-S] noskip sw"
 _INTEGER = r"\d{1,9}"
 _REAL = r"\d+(?:\.\d+)?"
 
@@ -62,11 +77,16 @@ def _light_nl(text: str) -> LightNLSpec:
     return LightNLSpec(_ratio(ratio) if ratio else 1.0, _bounded(stride, 1, 1024) if stride else 1)
 
 
+def _embedded(text: str) -> EmbeddedNLSpec:
+    return EmbeddedNLSpec(*dataclasses.astuple(_light_nl(text)))
+
+
 # key: (pattern of what follows it, field of BlockSpec, reader of what follows)
 _TOKENS: dict[str, tuple[re.Pattern[str], str, Callable[[str], Any]]] = {
     key: (re.compile(pattern), field, read)
     for key, pattern, field, read in (
         ("nonlocal", rf"(?:{_REAL}(?:-{_INTEGER})?)?", "nonlocal_", _light_nl),
+        ("embedded", rf"{_REAL}(?:-{_INTEGER})?", "embedded", _embedded),
         ("noskip", "", "skip", lambda _: False),
         ("se", _REAL, "se_ratio", _ratio),
         ("sw", "", "swish_token", lambda _: True),
@@ -123,8 +143,48 @@ def _check_groups(block: BlockSpec, where: str) -> None:
         raise UserError(f"{where}: token 'a' has no effect at expansion 1, which has no expansion convolution")
 
 
+def _one_of(*accepted: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in accepted:
+            raise ValueError(", ".join(accepted))
+        return text
+
+    return read
+
+
+def _filters(text: str) -> int:
+    return _bounded(text if re.fullmatch(_INTEGER, text) else "0", 1, MAX_FILTERS)
+
+
+# key: (field of NetworkSpec, reader of what follows the equals sign)
+_HEADER: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "activation": ("activation", _one_of(*ACTIVATIONS)),
+    "stem": ("stem_filters", _filters),
+    "head": ("head_filters", _filters),
+    "shuffle": ("shuffle", lambda text: _one_of("on", "off")(text) == "on"),
+}
+
+
+def parse_header(line: str, where: str = "header") -> dict[str, Any]:
+    """The fields of `NetworkSpec` that `network KEY=VALUE ...` sets. Raises UserError naming `where` and the part."""
+    values: dict[str, Any] = {}
+    for part in line.split()[1:]:
+        key, equals, text = part.partition("=")
+        if key not in _HEADER or not equals:
+            accepted = " ".join(f"{name}=..." for name in _HEADER)
+            raise UserError(f"{where}: unknown {part!r} in {line!r}; accepted: {accepted}")
+        field, read = _HEADER[key]
+        if field in values:
+            raise UserError(f"{where}: {part!r} repeats {key!r} in {line!r}; each is given once")
+        try:
+            values[field] = read(text)
+        except ValueError as error:
+            raise UserError(f"{where}: {part!r} is out of range; accepted: {error}") from None
+    return values
+
+
 def parse(text: str, source: str = "architecture") -> NetworkSpec:
-    """Reads an architecture, one block a line; blank lines are passed over.
+    """Reads an architecture, one block a line after the header if there is one; blank lines are passed over.
 
     Args:
       text: the lines.
@@ -134,22 +194,34 @@ def parse(text: str, source: str = "architecture") -> NetworkSpec:
       UserError: no block at all, a bad token, or filters that do not chain from the stem (32) and block to block.
     """
     blocks: list[BlockSpec] = []
+    header: dict[str, Any] | None = None
     for number, raw in enumerate(text.splitlines(), start=1):
         line = raw.strip()
         if not line:
             continue
         where = f"{source}, line {number}"
-        block = parse_block(line, where)
-        before, filters = ("block before", blocks[-1].out_filters) if blocks else ("stem", STEM_FILTERS)
-        if block.in_filters != filters:
+        if line.split()[0] == "network":
+            if blocks or header is not None:
+                raise UserError(f"{where}: {line!r}: the header is the first line, and there is one")
+            header = parse_header(line, where)
+            continue
+        blocks.append(_in_family(parse_block(line, where), header or {}))
+        stem = (header or {}).get("stem_filters", STEM_FILTERS)
+        before, filters = ("block before", blocks[-2].out_filters) if len(blocks) > 1 else ("stem", stem)
+        if blocks[-1].in_filters != filters:
             raise UserError(
-                f"{where}: token 'i{block.in_filters}' does not follow the {filters} output filters "
+                f"{where}: token 'i{blocks[-1].in_filters}' does not follow the {filters} output filters "
                 f"of the {before}; accepted: 'i{filters}'"
             )
-        blocks.append(block)
     if not blocks:
         raise UserError(f"{source}: no block in it; accepted: one block string a line, such as r1_k3_s11_e1_i32_o16")
-    return NetworkSpec(tuple(blocks), source)
+    return NetworkSpec(tuple(blocks), source, **(header or {}))
+
+
+def _in_family(block: BlockSpec, header: dict[str, Any]) -> BlockSpec:
+    """The block with what the header says of all blocks."""
+    activation = "swish" if block.swish_token else header.get("activation", "swish")
+    return dataclasses.replace(block, activation=activation, shuffle=header.get("shuffle", False))
 
 
 def write_block(block: BlockSpec) -> str:
@@ -166,6 +238,8 @@ def write_block(block: BlockSpec) -> str:
     tokens += [f"e{block.expansion}", f"i{block.in_filters}", f"o{block.out_filters}"]
     if block.nonlocal_ is not None:
         tokens.append(f"nonlocal{_plain(block.nonlocal_.ratio)}-{block.nonlocal_.stride}")
+    if block.embedded is not None:
+        tokens.append(f"embedded{_plain(block.embedded.ratio)}-{block.embedded.stride}")
     if block.se_ratio is not None:
         tokens.append(f"se{_plain(block.se_ratio)}")
     if not block.skip:
@@ -184,6 +258,21 @@ def _plain(value: float) -> str:
     return text
 
 
+def write_header(spec: NetworkSpec) -> str:
+    """The header that `parse` reads back; empty for the AutoNL family, which needs none."""
+    parts = []
+    if spec.activation != "swish":
+        parts.append(f"activation={spec.activation}")
+    if spec.stem_filters != STEM_FILTERS:
+        parts.append(f"stem={spec.stem_filters}")
+    if spec.head_filters != HEAD_FILTERS:
+        parts.append(f"head={spec.head_filters}")
+    if spec.shuffle:
+        parts.append("shuffle=on")
+    return " ".join(["network", *parts]) if parts else ""
+
+
 def write(spec: NetworkSpec) -> str:
     """The text that `parse` reads back as `spec`."""
-    return "".join(write_block(block) + "\n" for block in spec.blocks)
+    lines = [write_header(spec), *map(write_block, spec.blocks)]
+    return "".join(line + "\n" for line in lines if line)

@@ -3,7 +3,8 @@
 The paper's accounting, which its 267M and 353M count: a convolution is kh*kw*(in/groups)*out*H_out*W_out, a pooling
 (squeeze-excite's too) H*W*C, a dense layer in*out; biases, additions, batch norms, activations and the squeeze-excite
 multiply count nothing. LightNL on [B, H, W, C] with ratio r and stride s is the cheaper association of its product,
-with a real-valued C*r and n' = (H // s) * (W // s), plus its depthwise convolution, 9*C*H*W.
+with a real-valued C*r and n' = (H // s) * (W // s), plus its depthwise convolution, 9*C*H*W. A conventional non-local
+block is its four 1x1 convolutions, its two products and, where s > 1, its two max-poolings; softmax counts nothing.
 
 `macs_exact` differs in LightNL alone: int(C*r) channels and ceil(H / s) * ceil(W / s) positions, as computed.
 """
@@ -18,6 +19,7 @@ from autonl_tf.arch.spec import (
     STEM_FILTERS,
     STEM_KERNEL,
     BlockSpec,
+    EmbeddedNLSpec,
     LightNLSpec,
     NetworkSpec,
     check_fits,
@@ -92,6 +94,15 @@ def _light_nl(size: int, channels: int, light: LightNLSpec) -> Cost:
     return Cost(product + depthwise, exact + depthwise, params)
 
 
+def _embedded(size: int, channels: int, embedded: EmbeddedNLSpec) -> Cost:
+    """theta, phi, g: C to c with bias; the products over n' = ceil(H / s)^2 positions; out: c to C, batch norm."""
+    inner, positions = int(channels * embedded.ratio), output_size(size, embedded.stride) ** 2
+    macs = 4 * channels * inner * size * size + 2 * size * size * positions * inner
+    if embedded.stride > 1:
+        macs += 2 * size * size * inner
+    return _work(macs, 3 * (channels * inner + inner) + inner * channels + 2 * channels)
+
+
 def _work(macs: int, params: int) -> Cost:
     return Cost(macs, macs, params)
 
@@ -122,19 +133,21 @@ def block_cost(block: BlockSpec, in_size: int) -> Cost:
     cost += _convolution(block.project_kernels, expanded, block.out_filters, out_size)
     if block.nonlocal_ is not None:
         cost += _light_nl(out_size, block.out_filters, block.nonlocal_)
+    if block.embedded is not None:
+        cost += _embedded(out_size, block.out_filters, block.embedded)
     return cost
 
 
-def stem_cost(image_size: int, depth_multiplier: float = 1.0) -> Cost:
-    filters = scale_filters(STEM_FILTERS, depth_multiplier)
+def stem_cost(image_size: int, depth_multiplier: float = 1.0, filters: int = STEM_FILTERS) -> Cost:
+    filters = scale_filters(filters, depth_multiplier)
     return _convolution((STEM_KERNEL,), 3, filters, output_size(image_size, 2))
 
 
-def head_cost(in_filters: int, size: int, num_classes: int) -> Cost:
-    """1x1 convolution to 1280, global average pool, dense with bias."""
-    convolution = _convolution((1,), in_filters, HEAD_FILTERS, size)
-    pool = _work(size * size * HEAD_FILTERS, 0)
-    dense = _work(HEAD_FILTERS * num_classes, (HEAD_FILTERS + 1) * num_classes)
+def head_cost(in_filters: int, size: int, num_classes: int, filters: int = HEAD_FILTERS) -> Cost:
+    """1x1 convolution to `filters`, global average pool, dense with bias."""
+    convolution = _convolution((1,), in_filters, filters, size)
+    pool = _work(size * size * filters, 0)
+    dense = _work(filters * num_classes, (filters + 1) * num_classes)
     return convolution + pool + dense
 
 
@@ -142,12 +155,12 @@ def network_cost(spec: NetworkSpec, *, image_size: int, num_classes: int, depth_
     """Cost of a whole network, row by row.
 
     Raises:
-      UserError: a LightNL that does not fit its feature map at this size.
+      UserError: a non-local block that does not fit its feature map at this size.
     """
     check_fits(spec, image_size, depth_multiplier)
     blocks = spec.singles(depth_multiplier)
     sizes = feature_map_sizes(blocks, image_size)
-    stem = scale_filters(STEM_FILTERS, depth_multiplier)
+    stem = scale_filters(spec.stem_filters, depth_multiplier)
     rows = [
         LayerCost(
             "stem",
@@ -156,7 +169,7 @@ def network_cost(spec: NetworkSpec, *, image_size: int, num_classes: int, depth_
             sizes[0],
             3,
             stem,
-            stem_cost(image_size, depth_multiplier),
+            stem_cost(image_size, depth_multiplier, spec.stem_filters),
         )
     ]
     for index, block in enumerate(blocks):
@@ -175,12 +188,12 @@ def network_cost(spec: NetworkSpec, *, image_size: int, num_classes: int, depth_
     rows.append(
         LayerCost(
             "head",
-            f"conv 1x1 to {HEAD_FILTERS}, pool, dense",
+            f"conv 1x1 to {spec.head_filters}, pool, dense",
             sizes[-1],
             1,
             last,
             num_classes,
-            head_cost(last, sizes[-1], num_classes),
+            head_cost(last, sizes[-1], num_classes, spec.head_filters),
         )
     )
     return NetworkCost(tuple(rows))

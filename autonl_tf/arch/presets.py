@@ -1,17 +1,36 @@
-"""Architectures by name or by file."""
+"""Architectures by name or by file, and what was published of those with a name."""
 
 from __future__ import annotations
 
+import functools
+import json
 import pathlib
+from typing import Any
 
 from autonl_tf.arch import blockstring
+from autonl_tf.arch.placement import place_nonlocal
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.errors import UserError
 
 _FOLDER = pathlib.Path(__file__).parent / "presets"
 
-# Source: the paper's Table 1 and the release; ImageNet top-1 and top-5 in percent, as published.
-PUBLISHED_ACCURACY = {"autonl_s": (76.5, 93.1), "autonl_l": (77.7, 93.7)}
+ZOO = "all"
+
+
+@functools.cache
+def published() -> dict[str, dict[str, Any]]:
+    """What was published of each shipped network, by name, in the order in which the zoo lists them.
+
+    `macs` and `params` in millions and `top1`, `top5` in percent (null where not published) by `source`;
+    `reference_params`, the exact trainable parameters of the `reference` implementation.
+    """
+    return json.loads((pathlib.Path(__file__).parent / "zoo.json").read_text(encoding="utf-8"))
+
+
+def published_accuracy(name: str) -> tuple[float, float | None] | None:
+    """ImageNet top-1 and top-5 in percent as published; None for what is not shipped."""
+    entry = published().get(name)
+    return (entry["top1"], entry["top5"]) if entry else None
 
 
 def names() -> tuple[str, ...]:
@@ -19,11 +38,15 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.name.removesuffix(".arch.txt") for path in _FOLDER.glob("*.arch.txt")))
 
 
-def load(name_or_path: str) -> NetworkSpec:
+def load(name_or_path: str, nonlocal_: str | None = None) -> NetworkSpec:
     """A shipped network by name, or an architecture file by path.
 
+    Args:
+      name_or_path: `names()`, a file, or a directory with an `arch.txt`.
+      nonlocal_: where to place non-local blocks, see `placement.place_nonlocal`; None leaves those it has.
+
     Raises:
-      UserError: neither a name nor a readable file, or the file is wrong.
+      UserError: neither a name nor a readable file, the file is wrong, or the placement is.
     """
     path = _FOLDER / f"{name_or_path}.arch.txt"
     source = name_or_path
@@ -39,4 +62,5 @@ def load(name_or_path: str) -> NetworkSpec:
         raise UserError(
             f"--arch={name_or_path}: {reason}; accepted: {', '.join(names())}, or the path of an architecture file"
         ) from None
-    return blockstring.parse(text, source)
+    spec = blockstring.parse(text, source)
+    return place_nonlocal(spec, nonlocal_) if nonlocal_ else spec

@@ -1,6 +1,8 @@
 """What an architecture is: blocks as written in `arch.txt`, and the single blocks they stand for.
 
-Source: the block notation of the AutoNL release (an extension of MnasNet's and MixNet's).
+Source: the block notation of the AutoNL release (an extension of MnasNet's and MixNet's). Two things are this
+project's own: the header (`activation`, `stem`, `head`, `shuffle`), for other families, and the conventional
+non-local block (`embedded`), for comparison.
 """
 
 from __future__ import annotations
@@ -14,11 +16,20 @@ STEM_FILTERS = 32
 HEAD_FILTERS = 1280
 STEM_KERNEL = 3
 STEM_STRIDE = 2
+ACTIVATIONS = ("swish", "relu", "relu6", "hswish")
 
 
 @dataclasses.dataclass(frozen=True)
 class LightNLSpec:
     """How compact a LightNL is: `ratio` of the channels in theta and phi, spatial `stride` of g and phi."""
+
+    ratio: float
+    stride: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddedNLSpec:
+    """The conventional non-local block: `ratio` of the channels inside, `stride` of its pooled keys and values."""
 
     ratio: float
     stride: int = 1
@@ -36,8 +47,11 @@ class BlockSpec:
       expand_kernels, project_kernels: kernel sizes of the grouped pointwise convolutions, one group each.
       se_ratio: squeeze-excite filters as a share of `in_filters`; None without squeeze-excite.
       nonlocal_: LightNL after the projection; None without.
+      embedded: a conventional non-local block there; None without.
       skip: whether an identity shortcut is allowed (it is there only at stride 1 and equal filters).
-      swish_token: whether the line carries `sw`, which changes nothing: every activation is swish.
+      activation: of the block, squeeze-excite included. The header's, or swish where the line carries `sw`.
+      shuffle: whether the header has a projection in several groups shuffle the channels before its depthwise.
+      swish_token: whether the line carries `sw`, which changes nothing without a header: everything is swish.
     """
 
     kernels: tuple[int, ...]
@@ -50,13 +64,21 @@ class BlockSpec:
     project_kernels: tuple[int, ...] = (1,)
     se_ratio: float | None = None
     nonlocal_: LightNLSpec | None = None
+    embedded: EmbeddedNLSpec | None = None
     skip: bool = True
+    activation: str = "swish"
+    shuffle: bool = False
     swish_token: bool = dataclasses.field(default=False, compare=False)
 
     @property
     def has_shortcut(self) -> bool:
         """Whether a single block (repeats 1) adds its input to its output."""
         return self.skip and self.stride == 1 and self.in_filters == self.out_filters
+
+    @property
+    def shuffle_groups(self) -> int:
+        """Groups among which the channels are shuffled before the depthwise convolution; 1: they are not."""
+        return len(self.project_kernels) if self.shuffle else 1
 
     @property
     def expanded_filters(self) -> int:
@@ -77,10 +99,23 @@ class BlockSpec:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkSpec:
-    """An architecture: its lines, in order. `source` names where it was read, for error messages."""
+    """An architecture: its lines, in order. `source` names where it was read, for error messages.
+
+    `activation` (of stem and head, and of the blocks but those marked `sw`), `stem_filters`, `head_filters` and
+    `shuffle` are the header's; their defaults are the AutoNL family's, which has no header.
+    """
 
     blocks: tuple[BlockSpec, ...]
     source: str = dataclasses.field(default="architecture", compare=False)
+    activation: str = "swish"
+    stem_filters: int = STEM_FILTERS
+    head_filters: int = HEAD_FILTERS
+    shuffle: bool = False
+
+    @property
+    def has_header(self) -> bool:
+        """Whether it is of another family than AutoNL's."""
+        return self != NetworkSpec(self.blocks)
 
     def singles(self, depth_multiplier: float = 1.0) -> tuple[BlockSpec, ...]:
         """Every block by itself (repeats 1), its filters scaled by `depth_multiplier`."""
@@ -102,7 +137,7 @@ class NetworkSpec:
             else dataclasses.replace(block, skip=True)
             for block in self.singles()
         )
-        return NetworkSpec(blocks, self.source)
+        return dataclasses.replace(self, blocks=blocks)
 
 
 def scale_filters(filters: int, depth_multiplier: float = 1.0) -> int:
@@ -138,7 +173,7 @@ def feature_map_sizes(blocks: tuple[BlockSpec, ...], image_size: int) -> tuple[i
 
 
 def check_fits(spec: NetworkSpec, image_size: int, depth_multiplier: float = 1.0) -> None:
-    """Raises UserError where LightNL or a group of a convolution has no position or no channel left at this size."""
+    """Raises UserError where a non-local block, or a group of a convolution, has nothing to work on at this size."""
     blocks = spec.singles(depth_multiplier)
     sizes = feature_map_sizes(blocks, image_size)
     for index, block in enumerate(blocks):
@@ -150,17 +185,24 @@ def check_fits(spec: NetworkSpec, image_size: int, depth_multiplier: float = 1.0
             if len(kernels) > channels:
                 raise UserError(f"{spec.source}: block {index}: {len(kernels)} groups for {channels} channels")
     for index, (block, size) in enumerate(zip(blocks, sizes[1:], strict=True)):
-        light = block.nonlocal_
-        if light is None:
-            continue
-        where = f"{spec.source}: block {index} at {image_size} px"
-        if light.stride > size:
+        for name, placed in (("LightNL", block.nonlocal_), ("embedded non-local", block.embedded)):
+            if placed is not None:
+                where = f"{spec.source}: block {index} at {image_size} px: {name}"
+                _check_non_local(placed, block.out_filters, size, where)
+        if block.shuffle_groups > 1 and block.expanded_filters % block.shuffle_groups:
             raise UserError(
-                f"{where}: LightNL stride {light.stride} is larger than its {size}x{size} feature map; "
-                f"accepted: 1 to {size}"
+                f"{spec.source}: block {index}: {block.expanded_filters} channels cannot be shuffled among "
+                f"{block.shuffle_groups} groups"
             )
-        if int(block.out_filters * light.ratio) < 1:
-            raise UserError(
-                f"{where}: LightNL ratio {light.ratio:g} of {block.out_filters} channels leaves no channel; "
-                f"accepted: at least {1 / block.out_filters:g}"
-            )
+
+
+def _check_non_local(placed: LightNLSpec | EmbeddedNLSpec, filters: int, size: int, where: str) -> None:
+    if placed.stride > size:
+        raise UserError(
+            f"{where} stride {placed.stride} is larger than its {size}x{size} feature map; accepted: 1 to {size}"
+        )
+    if int(filters * placed.ratio) < 1:
+        raise UserError(
+            f"{where} ratio {placed.ratio:g} of {filters} channels leaves no channel; "
+            f"accepted: at least {1 / filters:g}"
+        )

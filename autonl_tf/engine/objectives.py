@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
 
 from autonl_tf.engine.batch_norm import decayed_variables
+from autonl_tf.engine.mixing import Mixing
 
 
 def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: float = 0.0) -> tf.Tensor:
@@ -53,6 +54,10 @@ def classification_terms(logits: tf.Tensor, labels: tf.Tensor, label_smoothing: 
     return entropy, metrics
 
 
+def _weighted(values: tf.Tensor, labels: tf.Tensor, class_weights: Sequence[float] | None) -> tf.Tensor:
+    return values if class_weights is None else values * tf.gather(tf.constant(class_weights, tf.float32), labels)
+
+
 def classification_objective(
     model,
     *,
@@ -60,20 +65,34 @@ def classification_objective(
     num_parts: int,
     label_smoothing: float = 0.0,
     weight_decay_rate: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+    mixing: Mixing | None = None,
 ) -> Callable:
     """The objective `(images [B, S, S, 3], labels [B], step) -> (loss, metrics)` of plain training.
 
     The SUM of the loss over the `num_parts` into which replicas and micro-batches cut the batch is: cross-entropy
     averaged over all `global_batch_size` examples, plus weight decay over every trainable variable that is not batch
     norm. Metrics are pairs (sum, weight) whose sums over parts and steps divide to the mean: cross_entropy,
-    weight_decay, top1, top5.
+    weight_decay, top1, top5. With mixed images, top1 and top5 count the label of which there is more.
+
+    Args:
+      class_weights: [K], what an example's cross-entropy counts by its label; None: 1.
+      mixing: what is done to a part of the batch; None: nothing.
     """
     decayed = decayed_variables(model)
 
     def objective(images, labels, step):
-        del step  # nothing here depends on it; the search's objective does
+        main, parts = labels, [(labels, tf.constant(1.0))]
+        if mixing is not None:
+            images, others, share = mixing(images, labels, step)
+            if mixing.mixes:
+                main, parts = tf.where(share >= 0.5, labels, others), [(labels, share), (others, 1 - share)]
         logits = model(images, training=True)
-        entropy, metrics = classification_terms(logits, labels, label_smoothing)
+        entropy, metrics = classification_terms(logits, main, label_smoothing)
+        if len(parts) > 1 or class_weights is not None:
+            terms = [part * _weighted(cross_entropy(logits, k, label_smoothing), k, class_weights) for k, part in parts]
+            entropy = tf.reduce_sum(tf.add_n(terms))
+            metrics["cross_entropy"] = (entropy, metrics["cross_entropy"][1])
         decay = weight_decay(decayed, weight_decay_rate)
         metrics["weight_decay"] = (decay, tf.constant(1.0))
         return entropy / global_batch_size + decay / num_parts, metrics

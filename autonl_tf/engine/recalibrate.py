@@ -25,7 +25,8 @@ class Recalibration:
     their place, and later updates go on from it.
 
     Args:
-      model: a functional model; all its batch norms in training mode at once, nothing else of it changes.
+      model: a functional model; all its batch norms in training mode at once, nothing else of it changes. Those that
+        are not trainable keep their statistics.
       make_batches: -> batches of (images, labels), distributed, at least `count` of them.
       count: batches to measure on; at least 1.
     """
@@ -34,8 +35,10 @@ class Recalibration:
         if count < 1:
             raise ValueError(f"statistics need at least one batch, got {count}")
         self._make_batches, self._count = make_batches, count
-        self._layers = batch_norms(model)
+        self._layers = [layer for layer in batch_norms(model) if layer.trainable]
         self._statistics = [v for layer in self._layers for v in (layer.moving_mean, layer.moving_variance)]
+        if not self._layers:
+            return
         # Without what follows the last batch norm: dropout draws nothing.
         normalized = keras.Model(model.inputs, [layer.output for layer in self._layers])
 
@@ -51,6 +54,8 @@ class Recalibration:
         self._step = step
 
     def __call__(self) -> None:
+        if not self._layers:
+            return
         # With momentum 0, which holds for the trace of the first call, moving statistics are the last batch's.
         momenta = [layer.momentum for layer in self._layers]
         for layer in self._layers:

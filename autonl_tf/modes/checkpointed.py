@@ -123,7 +123,8 @@ def load(config: Config) -> Checkpointed:
     except KeyError as error:
         raise UserError(f"{path}: its model.json lacks {error}") from None
     network = config.network
-    if network.arch and presets.load(network.arch) != spec:
+    wanted = (network.arch, network.nonlocal_)
+    if network.arch and presets.load(*wanted) != spec:
         raise UserError(f"--arch={network.arch}: {path} holds another architecture; leave --arch out to use its own")
     if network.depth_multiplier not in (None, multiplier):
         raise UserError(f"--depth_multiplier={network.depth_multiplier}: {path} was trained with {multiplier}")

@@ -1,66 +1,145 @@
-"""`--mode=describe`: an architecture's MACs and parameters, block by block. Needs no TensorFlow."""
+"""`--mode=describe`: an architecture's MACs and parameters, block by block; or the zoo. Needs no TensorFlow."""
 
 from __future__ import annotations
 
 import json
+import pathlib
+from collections.abc import Sequence
 from typing import Any
 
-from autonl_tf.arch import cost, presets
+from autonl_tf.arch import cost, latency, presets
 from autonl_tf.config import Config
+from autonl_tf.errors import UserError
 
 DEFAULT_IMAGE_SIZE = 224
 DEFAULT_CLASSES = 1000
 
 
 def run(config: Config) -> None:
-    """Prints a table, or with `--output=json` one object; see `description` for its keys."""
+    """Prints a table, or with `--output=json` one object; see `description` and `zoo` for their keys."""
     network = config.network
-    result = description(
-        network.arch,
-        image_size=network.input_image_size or DEFAULT_IMAGE_SIZE,
-        num_classes=network.num_label_classes or DEFAULT_CLASSES,
-        depth_multiplier=network.depth_multiplier or 1.0,
-    )
+    if network.arch == presets.ZOO:
+        if config.run.picture:
+            raise UserError("--picture draws one network; for several give --mode=compare their names")
+        result = zoo(network.nonlocal_, **settings(config))
+        print(json.dumps(result) if config.run.output == "json" else zoo_table(result))
+        return
+    result = description(network.arch, network.nonlocal_, **settings(config))
+    if config.run.picture:
+        _draw(config)
     print(json.dumps(result) if config.run.output == "json" else table(result))
 
 
-def description(arch: str, *, image_size: int, num_classes: int, depth_multiplier: float) -> dict[str, Any]:
+def settings(config: Config) -> dict[str, Any]:
+    """What the counts depend on, with the defaults of this mode."""
+    network = config.network
+    return {
+        "image_size": network.input_image_size or DEFAULT_IMAGE_SIZE,
+        "num_classes": network.num_label_classes or DEFAULT_CLASSES,
+        "depth_multiplier": network.depth_multiplier or 1.0,
+    }
+
+
+def description(
+    arch: str, nonlocal_: str | None = None, *, image_size: int, num_classes: int, depth_multiplier: float
+) -> dict[str, Any]:
     """What describe says of a network.
 
     Returns:
       `macs` (the paper's accounting), `macs_exact` (LightNL with the positions and channels it really has), `params`
-      (trainable), the settings, the published top-1 and top-5 of a shipped network, and `blocks`: one row each for
-      the stem, every block with repeats unrolled, and the head.
+      (trainable), the settings (`nonlocal` where given), the published top-1 and top-5 of a shipped network, and
+      `blocks`: one row each for the stem, every block with repeats unrolled, and the head.
 
     Raises:
       UserError: the architecture cannot be read or does not fit the image size.
     """
-    spec = presets.load(arch)
+    spec = presets.load(arch, nonlocal_)
     costs = cost.network_cost(spec, image_size=image_size, num_classes=num_classes, depth_multiplier=depth_multiplier)
-    as_published = (image_size, num_classes, depth_multiplier) == (DEFAULT_IMAGE_SIZE, DEFAULT_CLASSES, 1.0)
+    as_published = (image_size, num_classes, depth_multiplier, nonlocal_) == (224, 1000, 1.0, None)
     return {
         "arch": arch,
+        **({"nonlocal": nonlocal_} if nonlocal_ else {}),
         "input_image_size": image_size,
         "num_label_classes": num_classes,
         "depth_multiplier": depth_multiplier,
-        **_counts(costs.total),
-        "published_top1_top5": presets.PUBLISHED_ACCURACY.get(arch) if as_published else None,
+        **counts(costs.total),
+        "published_top1_top5": presets.published_accuracy(arch) if as_published else None,
         "blocks": [
             {
                 "name": row.name,
                 "block": row.block,
                 "input": [row.in_size, row.in_size, row.in_filters],
                 "output": [row.out_size, row.out_size, row.out_filters],
-                **_counts(row.cost),
+                **counts(row.cost),
             }
             for row in costs.rows
         ],
     }
 
 
-def _counts(total: cost.Cost) -> dict[str, Any]:
+def counts(total: cost.Cost) -> dict[str, Any]:
+    """macs, macs_exact and params; MACs whole where they are."""
     macs = int(total.macs) if total.macs == int(total.macs) else total.macs
     return {"macs": macs, "macs_exact": total.macs_exact, "params": total.params}
+
+
+def zoo(nonlocal_: str | None = None, **settings: Any) -> dict[str, Any]:
+    """Every shipped network: the counts here, what was published, and the latency measured (224 px, as shipped)."""
+    timed = latency.measured()
+    as_measured = nonlocal_ is None and settings == {"image_size": 224, "num_classes": 1000, "depth_multiplier": 1.0}
+    networks = []
+    for name, entry in presets.published().items():
+        counted = description(name, nonlocal_, **settings)
+        networks.append(
+            {
+                "arch": name,
+                **{key: counted[key] for key in ("macs", "macs_exact", "params")},
+                "published": {key: entry[key] for key in ("macs", "params", "top1", "top5", "source")},
+                "latency_ms": timed["milliseconds"].get(name) if as_measured else None,
+            }
+        )
+    return {**({"nonlocal": nonlocal_} if nonlocal_ else {}), **settings, "latency": timed["how"], "networks": networks}
+
+
+def zoo_table(result: dict[str, Any]) -> str:
+    """The zoo as text."""
+    header = ("network", "MACs (M)", "params", "published: MACs (M)", "params (M)", "top-1 %", "top-5 %", "latency ms")
+    rows = []
+    for network in result["networks"]:
+        published, milliseconds = network["published"], network["latency_ms"]
+        rows.append(
+            (
+                network["arch"],
+                f"{network['macs'] / 1e6:.1f}",
+                f"{network['params']:,}",
+                f"{published['macs']:g}",
+                f"{published['params']:.1f}",
+                f"{published['top1']:.1f}",
+                "-" if published["top5"] is None else f"{published['top5']:.1f}",
+                "-" if milliseconds is None else f"{milliseconds:.1f}",
+            )
+        )
+    notes = [
+        "",
+        f"Counted at {result['image_size']} px, {result['num_classes']} classes; published figures are the papers', "
+        "for their own networks on ImageNet.",
+        f"Latency: {result['latency']}.",
+    ]
+    if result.get("nonlocal"):
+        notes[1] = f"With --nonlocal={result['nonlocal']}. {notes[1]}"
+    return "\n".join([*aligned([header, *rows], left=1), *notes])
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Lines of cells in columns: the first `left` flush left, the others right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column >= left else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def table(result: dict[str, Any]) -> str:
@@ -77,21 +156,36 @@ def table(result: dict[str, Any]) -> str:
         )
         for row in result["blocks"]
     ]
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    placed = f" with --nonlocal={result['nonlocal']}" if result.get("nonlocal") else ""
     lines = [
-        "  ".join(
-            cell.rjust(width) if column > 3 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in [header, *rows]
-    ]
-    published = result["published_top1_top5"]
-    lines += [
+        *aligned([header, *rows], left=4),
         "",
-        f"{result['arch']} at {result['input_image_size']} px, {result['num_label_classes']} classes: "
+        f"{result['arch']}{placed} at {result['input_image_size']} px, {result['num_label_classes']} classes: "
         f"{result['macs'] / 1e6:.6f}M MACs ({result['macs_exact'] / 1e6:.6f}M exact), "
         f"{result['params']:,} trainable parameters",
     ]
-    if published:
-        lines.append(f"ImageNet top-1 {published[0]}%, top-5 {published[1]}% (the paper's figures)")
+    if published := result["published_top1_top5"]:
+        top5 = f", top-5 {published[1]}%" if published[1] is not None else ""
+        lines.append(f"ImageNet top-1 {published[0]}%{top5} (the paper's figures)")
     return "\n".join(lines)
+
+
+def _draw(config: Config) -> None:
+    from autonl_tf.pictures.network import draw_network
+
+    network, sizes = config.network, settings(config)
+    spec = presets.load(network.arch, network.nonlocal_)
+    write_picture(
+        config.run.picture,
+        lambda path: draw_network(spec, path, image_size=sizes["image_size"], cost=cost.network_cost(spec, **sizes)),
+    )
+
+
+def write_picture(path: str, draw) -> None:
+    """`draw(path)`. Raises UserError where the file cannot be written."""
+    if not pathlib.Path(path).parent.is_dir():
+        raise UserError(f"--picture={path}: its directory does not exist")
+    try:
+        draw(path)
+    except OSError as error:
+        raise UserError(f"--picture={path}: cannot be written: {error.strerror}") from error

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 
 from autonl_tf.config import Config
+from autonl_tf.data.batches import eval_batches
 from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, wiring
+from autonl_tf.modes.report import FILES as REPORT_FILES
+from autonl_tf.modes.report import check_report_dir, write_report
 
 
 def run(config: Config) -> None:
-    """Prints the scores, last the line that the release prints last; with `--output=json` one object: checkpoint, step,
-    averages, top1, top5, loss, count, and how many images of which fault were skipped."""
+    """Prints the scores, last the line that the release prints last, and writes the report of `--report_dir`.
+
+    With `--output=json` one object: checkpoint, step, averages, top1, top5, loss, count, and how many images of which
+    fault were skipped.
+    """
+    if config.run.report_dir:
+        check_report_dir(config.run.report_dir)
     strategy = wiring.devices(config)
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
     with strategy.scope(), precision_scope(config.run.precision):
@@ -27,6 +35,15 @@ def run(config: Config) -> None:
         scores = evaluator(batches, dataset.size("validation"))
     if not is_chief(strategy):
         return
+    if directory := config.run.report_dir:
+        again = eval_batches(
+            dataset,
+            image_size=network.image_size,
+            batch_size=config.data.eval_batch_size,
+            crop_padding=network.crop_padding,
+        )
+        write_report(directory, network.model, again, network.class_names)
+        wiring.say(f"written: {directory}/{{{','.join(REPORT_FILES)}}}")
     if config.run.output == "json":
         skipped = dataset.kinds_skipped().get("validation", {})
         print(json.dumps({**network.loaded._asdict(), "dataset": dataset.name, **scores, "skipped": skipped}))

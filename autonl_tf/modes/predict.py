@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import glob
 import json
 import os
@@ -12,6 +13,7 @@ import numpy as np
 
 from autonl_tf.config import Config
 from autonl_tf.data.batches import predict_batches
+from autonl_tf.data.folder import EXTENSIONS
 from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed, wiring
 
@@ -38,7 +40,7 @@ def run(config: Config) -> None:
         logits.append(network.model(images, training=False).numpy()[weights.numpy() > 0])
     logits = np.concatenate(logits)
     if out:
-        save(out, files, logits)
+        save(out, files, logits, network.class_names)
     for file, scores in zip(files, logits, strict=True):
         if not np.isfinite(scores).all():
             wiring.say(f"warning: the logits of {file} are not finite")
@@ -53,7 +55,7 @@ def run(config: Config) -> None:
 
 
 def check_output(path: str) -> None:
-    """Raises UserError, before any work is done, where no archive can be written."""
+    """Raises UserError, before any work is done, where no file can be written."""
     folder = pathlib.Path(path).parent
     if not folder.is_dir():
         raise UserError(f"--predictions_out={path}: its directory does not exist")
@@ -64,11 +66,19 @@ def check_output(path: str) -> None:
 
 
 def matching(pattern: str) -> list[str]:
-    """The files of a path or glob (`**` descends), sorted. Raises UserError where there is none."""
-    found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
+    """The files of a path or glob (`**` descends), or the images below a directory, sorted.
+
+    Raises:
+      UserError: there is none.
+    """
+    if os.path.isdir(pattern):
+        found = glob.glob(os.path.join(glob.escape(pattern), "**"), recursive=True)
+        found = [path for path in found if path.lower().endswith(EXTENSIONS)]
+    else:
+        found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
     files = sorted(path for path in found if os.path.isfile(path))
     if not files:
-        raise UserError(f"--images={pattern}: no such file; accepted: the path of an image or a glob")
+        raise UserError(f"--images={pattern}: no such file; accepted: the path of an image, a directory or a glob")
     return files
 
 
@@ -78,14 +88,34 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
-def save(path: str, files: Sequence[str], logits: np.ndarray) -> None:
-    """Writes `files` [N] and `logits` float32 [N, K] aside, then renames."""
+def save(path: str, files: Sequence[str], logits: np.ndarray, class_names: Sequence[str]) -> None:
+    """Writes aside, then renames: an archive of `files` [N] and `logits` float32 [N, K]; or a table, a row an image:
+    file, the best classes with their probabilities."""
     aside = pathlib.Path(path).with_name(f".{pathlib.Path(path).name}.{os.getpid()}.part")
     try:
-        with open(aside, "wb") as file:
-            np.savez(file, files=np.array(files), logits=logits.astype(np.float32))
+        if path.endswith(".csv"):
+            with open(aside, "w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows(rows(files, logits, class_names))
+        else:
+            with open(aside, "wb") as file:
+                np.savez(file, files=np.array(files), logits=logits.astype(np.float32))
         os.replace(aside, path)
     except OSError as error:
         raise UserError(f"--predictions_out={path}: cannot be written: {error.strerror}") from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def rows(files: Sequence[str], logits: np.ndarray, class_names: Sequence[str]) -> list[list]:
+    """A heading, and for each image its file and the best classes, each followed by its probability."""
+    best = min(BEST, len(class_names))
+    heading = ["file"]
+    for place in range(1, best + 1):
+        heading += [f"class {place}", f"probability {place}"]
+    table = [heading]
+    for file, scores in zip(files, probabilities(logits), strict=True):
+        row = [file]
+        for label in np.argsort(-scores, kind="stable")[:best]:
+            row += [class_names[label], f"{scores[label]:.6f}"]
+        table.append(row)
+    return table

@@ -17,6 +17,7 @@ from autonl_tf.engine.checkpoints import Checkpoints, steps_saved
 from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.loop import TrainingResult, run_training
+from autonl_tf.engine.mixing import Mixing
 from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.recalibrate import Recalibration
 from autonl_tf.engine.runlog import read_records
@@ -24,14 +25,14 @@ from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.engine.weights import write_model_json
 from autonl_tf.errors import UserError
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import checkpointed, wiring
+from autonl_tf.modes import checkpointed, finetune, wiring
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import quantized_network
 
 
 def run(config: Config) -> None:
     """Trains, from the newest checkpoint of `--model_dir` if it has one, and says what to run next."""
-    spec = presets.load(config.network.arch)
+    spec = presets.load(config.network.arch, config.network.nonlocal_)
     strategy = wiring.devices(config)
     wiring.check_batches(config, strategy)
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
@@ -43,6 +44,7 @@ def run(config: Config) -> None:
     image_size, padding = config.network.input_image_size, config.data.crop_padding
     wiring.check_images(dataset, image_size, padding, "train", "validation")
     length = wiring.length_of(config, dataset)
+    weights = finetune.class_weights(config.tuning.class_weights, dataset)
     learner = _learner(config, strategy, spec, dataset, length, start)
     files = {"arch.txt": blockstring.write(spec)}
     with (
@@ -68,6 +70,8 @@ def run(config: Config) -> None:
             num_parts=wiring.parts_of_batch(config, strategy),
             label_smoothing=config.fit.label_smoothing,
             weight_decay_rate=config.fit.weight_decay,
+            class_weights=weights,
+            mixing=_mixing(config),
         )
         evaluator = Evaluator(strategy, learner.model, jit_compile=wiring.jit_compile(config, strategy))
         batches = wiring.evaluation_input(config, strategy, dataset, image_size, padding)
@@ -122,13 +126,22 @@ def _learner(
         set_momentum(model, config.fit.batch_norm_momentum)
         # A run that has a checkpoint of its own goes on from that.
         if start and not steps_saved(pathlib.Path(config.run.model_dir) / "checkpoints"):
-            start.names_for(dataset)
-            start.load_into(model, config.run.use_averages)
+            finetune.start_from(start, model, spec, dataset, config)
         if config.fit.qat:
             model = quantized_network(model)
+        for line in finetune.freeze(model, config.tuning.freeze):
+            wiring.say(line)
         averages = MovingAverages(averaged_variables(model), config.fit.moving_average_decay)
-        groups = [(wiring.weights_optimizer(config, length), model.trainable_variables)]
+        groups = finetune.groups(
+            model, config.tuning.lr_multipliers, lambda factor: wiring.weights_optimizer(config, length, factor)
+        )
         return Learner(model, groups, averages, guard=wiring.guard(config))
+
+
+def _mixing(config: Config) -> Mixing | None:
+    tuning = config.tuning
+    mixing = Mixing(tuning.mixup_alpha, tuning.cutmix_alpha, tuning.random_erasing, config.run.seed)
+    return mixing if mixing.mixes or mixing.random_erasing else None
 
 
 def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> None:

@@ -223,9 +223,10 @@ def length_of(config: Config, dataset: ImageDataset) -> Length:
     return Length(max(1, round(fit.train_epochs * steps_per_epoch)), steps_per_epoch)
 
 
-def weights_optimizer(config: Config, length: Length) -> TF1RMSprop:
-    """The recipe's RMSProp with its schedule, the peak rate scaled with the batch unless told otherwise."""
-    fit, peak = config.fit, config.fit.base_learning_rate
+def weights_optimizer(config: Config, length: Length, factor: float = 1.0) -> TF1RMSprop:
+    """The recipe's RMSProp with its schedule, the peak rate scaled with the batch unless told otherwise, and by
+    `factor`."""
+    fit, peak = config.fit, factor * config.fit.base_learning_rate
     if fit.scale_learning_rate:
         peak = scale_learning_rate(peak, config.data.train_batch_size)
     rate = WarmupStaircase(

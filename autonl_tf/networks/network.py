@@ -2,7 +2,9 @@
 
 Stem 3x3 stride 2, blocks, head 1x1 to 1280, global average pool, dropout, dense. Block: [expand 1x1, BN, swish] -
 depthwise, BN, swish - [squeeze-excite] - project 1x1, BN - [LightNL] - [+ shortcut]. SAME padding as TensorFlow
-defines it; batch norm momentum 0.99, epsilon 1e-3. Source: the AutoNL release (TF 1.14).
+defines it; batch norm momentum 0.99, epsilon 1e-3. Source: the AutoNL release (TF 1.14). An architecture's header may
+give other widths of stem and head, another activation, or a channel shuffle before depthwise convolutions whose
+projection is in groups; a block may have a conventional non-local block in LightNL's place.
 
 Layer names: `stem_conv`, `block3_expand_conv`, `block3_depthwise`, `block3_se_reduce`, `block3_project_bn`,
 `block3_nl_product`, `block3_add`, `head_conv`, `logits`; blocks are counted from 0 with repeats unrolled, and a
@@ -14,15 +16,15 @@ from __future__ import annotations
 import tf_keras as keras
 
 from autonl_tf.arch.spec import (
-    HEAD_FILTERS,
-    STEM_FILTERS,
     BlockSpec,
     NetworkSpec,
     check_fits,
     scale_filters,
     split_channels,
 )
+from autonl_tf.layers.activations import ChannelShuffle, activation
 from autonl_tf.layers.dropout import Dropout
+from autonl_tf.layers.embedded_nl import apply_embedded
 from autonl_tf.layers.initializers import DenseUniform, FanOutNormal
 from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, light_nl_layers
 
@@ -30,7 +32,7 @@ from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, light_nl_layers
 def build_network(
     spec: NetworkSpec,
     *,
-    image_size: int,
+    image_size: int | tuple[int, int],
     num_classes: int,
     depth_multiplier: float = 1.0,
     dropout_rate: float = 0.0,
@@ -40,9 +42,9 @@ def build_network(
 
     Args:
       spec: the architecture.
-      image_size: S, height and width of the images; static, since LightNL picks its product order by it.
+      image_size: S, side of the images, or their height and width; static, since LightNL picks its product order by it.
       num_classes: number of logits.
-      depth_multiplier: scales every block's filters and the stem's; the head keeps its 1280.
+      depth_multiplier: scales every block's filters and the stem's; the head keeps its own.
       dropout_rate: share of the pooled features dropped in training.
       sync_batch_norm: every batch norm takes its statistics over the batches of all replicas.
 
@@ -50,16 +52,17 @@ def build_network(
       A model from normalised images, float32 [B, S, S, 3], to logits, float32 [B, num_classes].
 
     Raises:
-      UserError: a LightNL that does not fit its feature map.
+      UserError: a non-local block that does not fit its feature map.
     """
-    check_fits(spec, image_size, depth_multiplier)
-    inputs = keras.Input([image_size, image_size, 3], name="image")
-    x = convolution(scale_filters(STEM_FILTERS, depth_multiplier), 3, 2, name="stem_conv")(inputs)
-    x = _swish(batch_norm("stem_bn", sync_batch_norm)(x), "stem_swish")
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    check_fits(spec, min(height, width), depth_multiplier)
+    inputs = keras.Input([height, width, 3], name="image")
+    x = convolution(scale_filters(spec.stem_filters, depth_multiplier), 3, 2, name="stem_conv")(inputs)
+    x = activation(spec.activation, "stem")(batch_norm("stem_bn", sync_batch_norm)(x))
     for index, block in enumerate(spec.singles(depth_multiplier)):
         x = _block(x, block, f"block{index}", sync_batch_norm)
-    x = convolution(HEAD_FILTERS, 1, name="head_conv")(x)
-    x = _swish(batch_norm("head_bn", sync_batch_norm)(x), "head_swish")
+    x = convolution(spec.head_filters, 1, name="head_conv")(x)
+    x = activation(spec.activation, "head")(batch_norm("head_bn", sync_batch_norm)(x))
     x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
     x = Dropout(dropout_rate, name="head_dropout")(x)
     return keras.Model(inputs, classifier(num_classes)(x), name="autonl")
@@ -89,10 +92,6 @@ def batch_norm(name: str, synchronized: bool = False) -> keras.layers.BatchNorma
 def classifier(num_classes: int) -> keras.layers.Dense:
     """The logits, in float32 whatever the compute type."""
     return keras.layers.Dense(num_classes, kernel_initializer=DenseUniform(), dtype="float32", name="logits")
-
-
-def _swish(x, name: str):
-    return keras.layers.Activation("swish", name=name)(x)
 
 
 def _depthwise(kernel: int, stride: int, name: str) -> keras.layers.DepthwiseConv2D:
@@ -138,7 +137,9 @@ def _block(inputs, block: BlockSpec, name: str, sync_batch_norm: bool):
     x, expanded = inputs, block.expanded_filters
     if block.expansion != 1:
         x = _grouped(x, block.expand_kernels, expanded, f"{name}_expand_conv", pointwise)
-        x = _swish(batch_norm(f"{name}_expand_bn", sync_batch_norm)(x), f"{name}_expand_swish")
+        x = activation(block.activation, f"{name}_expand")(batch_norm(f"{name}_expand_bn", sync_batch_norm)(x))
+    if block.shuffle_groups > 1:
+        x = ChannelShuffle(block.shuffle_groups, name=f"{name}_shuffle")(x)
     x = _grouped(
         x,
         block.kernels,
@@ -146,9 +147,9 @@ def _block(inputs, block: BlockSpec, name: str, sync_batch_norm: bool):
         f"{name}_depthwise",
         lambda k, _, layer: _depthwise(k, block.stride, layer),
     )
-    x = _swish(batch_norm(f"{name}_depthwise_bn", sync_batch_norm)(x), f"{name}_depthwise_swish")
+    x = activation(block.activation, f"{name}_depthwise")(batch_norm(f"{name}_depthwise_bn", sync_batch_norm)(x))
     if block.se_ratio is not None:
-        x = _squeeze_excite(x, block.se_filters, f"{name}_se")
+        x = _squeeze_excite(x, block.se_filters, block.activation, f"{name}_se")
     x = _grouped(x, block.project_kernels, block.out_filters, f"{name}_project_conv", pointwise)
     x = batch_norm(f"{name}_project_bn", sync_batch_norm)(x)
     if block.nonlocal_ is not None:
@@ -158,6 +159,9 @@ def _block(inputs, block: BlockSpec, name: str, sync_batch_norm: bool):
         ):
             y = layer(y)
         x = keras.layers.Add(name=f"{name}_nl_add")([x, y])
+    if block.embedded is not None:
+        y = apply_embedded(x, block.embedded.ratio, block.embedded.stride, f"{name}_embedded_", sync_batch_norm)
+        x = keras.layers.Add(name=f"{name}_embedded_add")([x, y])
     if block.has_shortcut:
         x = keras.layers.Add(name=f"{name}_add")([x, inputs])
     return x
@@ -169,11 +173,11 @@ def fixed_block(block: BlockSpec, in_size: int, name: str, sync_batch_norm: bool
     return keras.Model(inputs, _block(inputs, block, name, sync_batch_norm), name=name)
 
 
-def _squeeze_excite(x, filters: int, name: str):
-    """x * sigmoid(W2 swish(W1 mean(x) + b1) + b2), the mean over height and width."""
+def _squeeze_excite(x, filters: int, kind: str, name: str):
+    """x * sigmoid(W2 f(W1 mean(x) + b1) + b2), f the activation, the mean over height and width."""
     channels = x.shape[-1]
     s = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
-    s = _swish(convolution(filters, 1, name=f"{name}_reduce", use_bias=True)(s), f"{name}_swish")
+    s = activation(kind, name)(convolution(filters, 1, name=f"{name}_reduce", use_bias=True)(s))
     s = convolution(channels, 1, name=f"{name}_expand", use_bias=True)(s)
     s = keras.layers.Activation("sigmoid", name=f"{name}_sigmoid")(s)
     return keras.layers.Multiply(name=f"{name}_scale")([x, s])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec
+from autonl_tf.errors import UserError
 
 SCOPE = "single-path"  # every official variable of a network is below it
 _CONVOLUTIONS = f"{SCOPE}/mnas_net_model"
@@ -17,7 +18,14 @@ def official_names(spec: NetworkSpec) -> list[tuple[str, str]]:
     counted each over the whole network, blocks first, then stem, then head, in the order in which the release creates
     them (expand per group, depthwise per group, squeeze-excite reduce and expand, project per group, LightNL); batch
     norms are counted in each scope; the first of a kind carries no number. Source: the AutoNL release's checkpoints.
+
+    Raises:
+      UserError: the architecture is of another family (it has a header, or conventional non-local blocks).
     """
+    if spec.has_header or any(block.embedded for block in spec.blocks):
+        raise UserError(
+            f"{spec.source}: official checkpoints hold networks of the AutoNL family, without a header line"
+        )
     counter = _Counter()
     blocks = [
         pair

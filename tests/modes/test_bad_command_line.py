@@ -27,8 +27,8 @@ WRONG_FLAGS = {
     "no model_dir": (["--mode=train", "--arch=autonl_s", "--dataset=demo"], "--model_dir"),
     "no weights": (["--mode=predict", "--images=a.jpg"], "--init_checkpoint"),
     "archive of another kind": (
-        ["--mode=predict", "--images=a.jpg", "--model_dir=run", "--predictions_out=out.csv"],
-        "out.csv",
+        ["--mode=predict", "--images=a.jpg", "--model_dir=run", "--predictions_out=out.txt"],
+        "out.txt",
     ),
     "zone without a TPU": (["--mode=eval", "--dataset=demo", "--model_dir=run", "--tpu_zone=z"], "--tpu"),
     "float16 on a TPU": (["--mode=eval", "--dataset=demo", "--model_dir=run", "--tpu=t", "--precision=float16"], "TPU"),

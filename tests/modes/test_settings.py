@@ -80,10 +80,12 @@ def looked_at(tmp_path_factory):
     trained = f"--model_dir={root}/train"
     words = {
         "describe": [f"--arch={root}/arch.txt", "--input_image_size=32"],
+        "compare": [f"--arch={root}/arch.txt,{root}/arch.txt", "--input_image_size=32"],
         "search": [f"--search_space={root}/space.json", f"--model_dir={root}/search", *fit],
         "train": [f"--arch={root}/arch.txt", trained, *fit],
         "eval": [trained, *data],
         "predict": [trained, f"--images={root}/pictures/val/*/*.jpg", f"--predictions_out={root}/out.npz"],
+        "explain": [trained, f"--images={root}/pictures/val/*/*.jpg", f"--explain_dir={root}/explain"],
         "export": [
             *(trained, *data, f"--export_dir={root}/export", "--max_accuracy_drop=100"),
             *("--formats=tflite_fp32,tflite_int8", "--calibration_images=2"),

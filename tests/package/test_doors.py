@@ -15,16 +15,19 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted([ROOT / "main.py", ROOT / "setup.py", *ROOT.glob("benchmarks/**/*.py"), *ROOT.glob("examples/*.py")])
 MAX_LINES = 400
 
-# A room may import itself and these. `package` is autonl_tf/__init__.py, which holds the version alone.
+# A room may import itself and these. `package` is autonl_tf/__init__.py, which holds the version, and names that it
+# loads when they are used.
 ALLOWED = {
     "errors": set(),
     "package": set(),
     "arch": {"errors"},
     "setting": set(),
     "settings_export": {"setting"},
+    "settings_fit": {"setting"},
     "settings_search": {"setting"},
-    "settings": {"setting", "settings_export", "settings_search"},
-    "config": {"settings", "settings_export", "settings_search", "errors"},
+    "settings_tuning": {"setting"},
+    "settings": {"setting", "settings_export", "settings_fit", "settings_search", "settings_tuning"},
+    "config": {"settings", "settings_export", "settings_fit", "settings_search", "settings_tuning", "errors"},
     "layers": {"errors"},
     "data": {"errors"},
     "engine": {"layers", "errors", "package"},
@@ -32,6 +35,7 @@ ALLOWED = {
     "search": {"engine", "networks", "layers", "arch", "errors"},
     "export": {"data", "networks", "arch", "errors", "package"},
     "pictures": {"arch", "errors"},
+    "api": {"data", "engine", "networks", "layers", "arch", "errors"},
     "modes": {
         *("config", "data", "engine", "export", "networks", "pictures", "search"),
         *("layers", "arch", "errors", "package"),
@@ -44,7 +48,9 @@ WITHOUT_TENSORFLOW = (
     "arch",
     "setting",
     "settings_export",
+    "settings_fit",
     "settings_search",
+    "settings_tuning",
     "settings",
     "config",
     "main",

@@ -1,0 +1,81 @@
+"""What a network gets wrong: the confusion matrix and the worst mistakes of an evaluation."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import itertools
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+KEPT = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+    """An image [H, W, 3], as the network took it, its label, the class it was taken for, and both probabilities."""
+
+    image: np.ndarray
+    label: int
+    predicted: int
+    probability: float
+    label_probability: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassReport:
+    """`confusion` int64 [K, K], rows the labels and columns the predictions; `mistakes`, the surest first."""
+
+    confusion: np.ndarray
+    mistakes: list[Mistake]
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Images of each class, [K]."""
+        return self.confusion.sum(axis=1)
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """Share of each class's images that were recognised (recall), [K]; not-a-number without images."""
+        return _share(np.diag(self.confusion), self.counts)
+
+    @property
+    def precision(self) -> np.ndarray:
+        """Share of the images taken for each class that were of it, [K]; not-a-number where none was."""
+        return _share(np.diag(self.confusion), self.confusion.sum(axis=0))
+
+    def taken_for(self, label: int) -> tuple[int, int] | None:
+        """The wrong class that a class is most often taken for, and how often; None without a mistake."""
+        wrong = self.confusion[label].copy()
+        wrong[label] = 0
+        return (int(wrong.argmax()), int(wrong.max())) if wrong.any() else None
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+
+
+def class_report(model: keras.Model, batches: Iterable, num_classes: int, kept: int = KEPT) -> ClassReport:
+    """Runs a model over evaluation batches (images, labels, weights; weight 0: not an example).
+
+    Ties go to the lower class number. Of the mistakes, the `kept` whose wrong class had the highest probability.
+    """
+    predict = tf.function(lambda images: tf.nn.softmax(tf.cast(model(images, training=False), tf.float32)))
+    confusion = np.zeros([num_classes, num_classes], np.int64)
+    worst: list[tuple[float, int, Mistake]] = []
+    order = itertools.count()
+    for images, labels, weights in batches:
+        probabilities = predict(images).numpy()
+        for index in np.flatnonzero(weights.numpy() > 0):
+            label, row = int(labels[index]), probabilities[index]
+            guess = int(row.argmax())
+            confusion[label, guess] += 1
+            if guess == label or (len(worst) == kept and row[guess] <= worst[0][0]):
+                continue
+            mistake = Mistake(images[index].numpy(), label, guess, float(row[guess]), float(row[label]))
+            push = heapq.heappushpop if len(worst) == kept else heapq.heappush
+            push(worst, (mistake.probability, -next(order), mistake))
+    return ClassReport(confusion, [mistake for *_, mistake in sorted(worst, reverse=True, key=lambda entry: entry[:2])])

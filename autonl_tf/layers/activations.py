@@ -1,0 +1,55 @@
+"""Activations by name, and the channel shuffle of grouped convolutions."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tf_keras as keras
+
+
+def activation(kind: str, prefix: str) -> keras.layers.Layer:
+    """swish, relu, relu6 or hswish as a layer named `prefix`_`kind`."""
+    name = f"{prefix}_{kind}"
+    if kind == "relu6":
+        return keras.layers.ReLU(6.0, name=name)
+    if kind == "hswish":
+        return HardSwish(name=name)
+    return keras.layers.Activation(kind, name=name)
+
+
+@keras.saving.register_keras_serializable("autonl")
+class HardSwish(keras.layers.Layer):
+    """x * relu6(x + 3) / 6, any shape. Source: Howard et al., Searching for MobileNetV3, section 5.2."""
+
+    def call(self, inputs):
+        return inputs * tf.nn.relu6(inputs + 3.0) * (1.0 / 6.0)
+
+
+@keras.saving.register_keras_serializable("autonl")
+class ChannelShuffle(keras.layers.Layer):
+    """Deals the channels of [B, H, W, C] out among groups: output channel j * groups + i is input i * C / groups + j.
+
+    Source: Zhang et al., ShuffleNet, section 3.1; FBNet uses it around its grouped convolutions.
+
+    Args:
+      groups: divides C.
+
+    Raises:
+      ValueError: C is not a multiple of `groups`.
+    """
+
+    def __init__(self, groups: int, **kwargs):
+        super().__init__(**kwargs)
+        self.groups = groups
+
+    def build(self, input_shape):
+        if input_shape[-1] % self.groups:
+            raise ValueError(f"{input_shape[-1]} channels cannot be shuffled among {self.groups} groups")
+        super().build(input_shape)
+
+    def call(self, inputs):
+        _, height, width, channels = inputs.shape
+        x = tf.reshape(inputs, [-1, height, width, self.groups, channels // self.groups])
+        return tf.reshape(tf.transpose(x, [0, 1, 2, 4, 3]), [-1, height, width, channels])
+
+    def get_config(self):
+        return {**super().get_config(), "groups": self.groups}

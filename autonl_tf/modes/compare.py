@@ -1,0 +1,79 @@
+"""`--mode=compare A B ...`: networks side by side, block by block, as a table and a picture. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+from autonl_tf.arch import cost, presets
+from autonl_tf.config import Config
+from autonl_tf.errors import UserError
+from autonl_tf.modes import describe
+
+
+def run(config: Config) -> None:
+    """Prints the comparison; with `--picture` draws it; with `--output=json` one object, `describe`'s for each."""
+    network, names = config.network, config.network.arch.split(",")
+    if len(names) < 2:
+        raise UserError(f"--arch={network.arch}: --mode=compare takes two networks or more")
+    sizes = describe.settings(config)
+    results = [describe.description(name, network.nonlocal_, **sizes) for name in names]
+    if config.run.picture:
+        from autonl_tf.pictures.comparison import draw_comparison
+
+        specs = [presets.load(name, network.nonlocal_) for name in names]
+        costs = [cost.network_cost(spec, **sizes) for spec in specs]
+        describe.write_picture(config.run.picture, lambda path: draw_comparison(names, costs, path))
+    print(json.dumps({"networks": results}) if config.run.output == "json" else table(results, sizes))
+
+
+def table(results: list[dict[str, Any]], sizes: dict[str, Any]) -> str:
+    """One column a network; a block stands in the rows of its map size, so that like stands beside like."""
+    stages = [_stages(result) for result in results]
+    order = sorted({side for staged in stages for side in staged}, reverse=True)
+    rows = [("map", *(result["arch"] for result in results))]
+    for side in order:
+        columns = [staged.get(side, []) for staged in stages]
+        for number, cells in enumerate(itertools.zip_longest(*columns, fillvalue="")):
+            rows.append((f"{side}x{side}" if number == 0 else "", *cells))
+    totals = [
+        ("blocks", *(str(len(result["blocks"]) - 2) for result in results)),
+        ("MACs", *(f"{result['macs'] / 1e6:.1f}M" for result in results)),
+        ("params", *(f"{result['params']:,}" for result in results)),
+        ("of the first's MACs", *(f"{result['macs'] / results[0]['macs']:.2f}" for result in results)),
+    ]
+    notes = f"{sizes['image_size']} px, {sizes['num_classes']} classes; each cell: the block, its MACs"
+    if placed := results[0].get("nonlocal"):
+        notes += f"; all with --nonlocal={placed}"
+    return "\n".join([*describe.aligned([*rows, *totals], left=len(results) + 1), "", notes])
+
+
+def _stages(result: dict[str, Any]) -> dict[int, list[str]]:
+    """Side of the map that comes out (of the head: goes in) to the cells of its blocks."""
+    stages: dict[int, list[str]] = {}
+    for row in result["blocks"]:
+        side = row["input"][0] if row["name"] == "head" else row["output"][0]
+        stages.setdefault(side, []).append(_cell(row))
+    return stages
+
+
+def _cell(row: dict[str, Any]) -> str:
+    macs = f"{row['macs'] / 1e6:.1f}M"
+    if row["name"] in ("stem", "head"):
+        return f"{row['name']} {row['input'][2]}-{row['output'][2]} {macs}"
+    tokens = dict(_tokens(row["block"]))
+    parts = [f"k{tokens.pop('k')}", f"e{tokens.pop('e')}", f"{tokens.pop('i')}-{tokens.pop('o')}"]
+    if tokens.pop("s") != "11":
+        parts.append("/" + str(row["input"][0] // row["output"][0]))
+    tokens.pop("r")
+    parts += [key + value for key, value in tokens.items()]
+    return " ".join([*parts, macs])
+
+
+def _tokens(block: str) -> list[tuple[str, str]]:
+    found = []
+    for token in block.split("_"):
+        key = token.rstrip("0123456789.-")
+        found.append((key, token[len(key) :]))
+    return found

@@ -1,0 +1,77 @@
+"""`--mode=explain`: where a network's non-local blocks look, as one picture an image."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import numpy as np
+
+from autonl_tf.config import Config
+from autonl_tf.data.batches import predict_batches
+from autonl_tf.data.images import MEAN_RGB, STDDEV_RGB
+from autonl_tf.errors import UserError
+from autonl_tf.modes import checkpointed, wiring
+from autonl_tf.modes.predict import matching
+from autonl_tf.networks.affinity import affinities
+from autonl_tf.pictures.affinity import draw_affinities
+
+
+def run(config: Config) -> None:
+    """Writes `--explain_dir`/NAME.png for every image of `--images`, and prints their paths."""
+    points, files = query_points(config.run.query_points), matching(config.run.images)
+    targets = _targets(config.run.explain_dir, files)
+    network = checkpointed.load(config)
+    if not affinities(network.model, np.zeros([1, *network.model.input_shape[1:]], np.float32), points):
+        raise UserError(f"{network.loaded.prefix}: a network without a non-local block: there is nothing to explain")
+    pathlib.Path(config.run.explain_dir).mkdir(parents=True, exist_ok=True)
+    done = 0
+    for images, weights in predict_batches(
+        files,
+        image_size=network.image_size,
+        batch_size=min(config.data.eval_batch_size, len(files)),
+        crop_padding=network.crop_padding,
+    ):
+        blocks = affinities(network.model, images, points)
+        for index in range(int(weights.numpy().sum())):
+            pixels = np.clip((images[index].numpy() * STDDEV_RGB + MEAN_RGB) / 255, 0, 1)
+            maps = [(block.name, block.maps[index]) for block in blocks]
+            name = pathlib.Path(files[done]).name
+            draw_affinities(pixels, points, maps, targets[done], title=f"{name}: affinity with the point +")
+            print(targets[done])
+            done += 1
+    wiring.say(f"{done} pictures, {len(blocks)} blocks at {len(points)} points each")
+
+
+def query_points(text: str) -> list[tuple[float, float]]:
+    """`0.5:0.5,0.25:0.75` to [(x, y), ...]. Raises UserError where it is not that."""
+    points = []
+    for part in text.split(","):
+        x, _, y = part.partition(":")
+        try:
+            point = float(x), float(y)
+        except ValueError:
+            point = None
+        if point is None or not all(0 <= value <= 1 for value in point):
+            raise UserError(f"--query_points={text}: {part!r} is not X:Y; accepted: shares of width and height, 0 to 1")
+        points.append(point)
+    return points
+
+
+def _targets(directory: str, files: list[str]) -> list[pathlib.Path]:
+    """Where each picture goes: images of one name in several folders get their folders' names too.
+
+    Raises:
+      UserError: the directory cannot be written, or is a file.
+    """
+    place = pathlib.Path(directory)
+    if place.exists() and not place.is_dir():
+        raise UserError(f"--explain_dir={directory}: is a file")
+    writable = place if place.is_dir() else place.absolute().parent
+    if not writable.is_dir() or not os.access(writable, os.W_OK):
+        raise UserError(f"--explain_dir={directory}: cannot be made: {writable} is not a directory that can be written")
+    names = [pathlib.Path(file).stem for file in files]
+    if len(set(names)) < len(names):
+        common = os.path.commonpath([pathlib.Path(file).absolute().parent for file in files])
+        names = [os.path.relpath(pathlib.Path(file).absolute(), common).replace(os.sep, "_") for file in files]
+    return [place / f"{name}.png" for name in names]

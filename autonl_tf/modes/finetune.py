@@ -1,0 +1,165 @@
+"""Fine-tuning: a checkpoint into a network of perhaps other classes, what of it moves, and how fast."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.config import Config
+from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.engine.batch_norm import unique
+from autonl_tf.errors import UserError
+from autonl_tf.modes import checkpointed, wiring
+from autonl_tf.networks.network import build_network
+from autonl_tf.networks.parts import layers_of
+
+HEAD = "logits"
+
+
+def start_from(
+    source: checkpointed.Source, model: keras.Model, spec: NetworkSpec, dataset: ImageDataset, config: Config
+) -> None:
+    """Loads a checkpoint into the network to train; with other classes than the data's, all but the classifier.
+
+    Says what was loaded and what was not.
+
+    Raises:
+      UserError: the checkpoint's weights cannot be read, or its network is another.
+    """
+    if source.spec.canonical() != spec.canonical():
+        raise UserError(f"--arch={config.network.arch}: {source.prefix} holds another architecture")
+    try:
+        source.names_for(dataset)
+    except UserError as difference:
+        whole = build_network(
+            spec,
+            image_size=config.network.input_image_size,
+            num_classes=len(source.class_names),
+            depth_multiplier=config.network.depth_multiplier,
+        )
+        source.load_into(whole, config.run.use_averages)
+        copied = copy_all_but_classifier(whole, model)
+        wiring.say(f"loaded: {copied:,} numbers of {source.prefix}, every layer but the classifier")
+        wiring.say(f"new classifier: {_why_new(source, dataset)}; its weights are random ({difference})")
+    else:
+        source.load_into(model, config.run.use_averages)
+
+
+def _why_new(source: checkpointed.Source, dataset: ImageDataset) -> str:
+    here, there = dataset.num_classes, len(source.class_names)
+    if here != there:
+        return f"{here} classes here, {there} in {source.prefix}"
+    return f"{here} other classes, or another order of them, than in {source.prefix}"
+
+
+def copy_all_but_classifier(source: keras.Model, target: keras.Model) -> int:
+    """Copies every layer's weights but the classifier's between networks of one architecture; counts the numbers."""
+    copied = 0
+    for layer in target.layers:
+        if layer.name != HEAD and layer.weights:
+            values = source.get_layer(layer.name).get_weights()
+            layer.set_weights(values)
+            copied += sum(value.size for value in values)
+    return copied
+
+
+def freeze(model: keras.Model, text: str | None) -> list[str]:
+    """Freezes the parts of `--freeze`; gives the lines to tell. Call it before optimizers see the model.
+
+    Raises:
+      UserError: an unknown part, or nothing left to train.
+    """
+    if not text:
+        return []
+    for part in text.split(","):
+        for layer in layers_of(model, part, f"--freeze={text}"):
+            layer.trainable = False
+    if not model.trainable_variables:
+        raise UserError(f"--freeze={text}: leaves nothing to train")
+    counts = [sum(int(np.prod(v.shape)) for v in model.trainable_variables), model.count_params()]
+    return [f"frozen: {text}; {counts[0]:,} of {counts[1]:,} numbers are trained"]
+
+
+def groups(model: keras.Model, text: str | None, make_optimizer: Callable[[float], object]) -> list[tuple]:
+    """The pairs (optimizer, variables) of `--lr_multipliers`, one a factor; factor 1 for what it does not name.
+
+    Raises:
+      UserError: not PART:FACTOR, an unknown part, or a part that is frozen as a whole.
+    """
+    if not text:
+        return [(make_optimizer(1.0), model.trainable_variables)]
+    factors: dict[str, float] = {}
+    for entry in text.split(","):
+        part, _, number = entry.partition(":")
+        try:
+            factor = float(number)
+        except ValueError:
+            factor = math.nan
+        if not (0 < factor <= 1000):
+            raise UserError(f"--lr_multipliers={text}: {entry!r} is not PART:FACTOR; accepted: above 0, at most 1000")
+        layers = layers_of(model, part, f"--lr_multipliers={text}")
+        if not any(layer.trainable_variables for layer in layers):
+            raise UserError(f"--lr_multipliers={text}: {part!r} is frozen by --freeze")
+        factors |= {layer.name: factor for layer in layers}
+    by_factor: dict[float, list[tf.Variable]] = {}
+    for layer in model.layers:
+        if layer.trainable_variables:
+            by_factor.setdefault(factors.get(layer.name, 1.0), []).extend(layer.trainable_variables)
+    return [(make_optimizer(factor), unique(variables)) for factor, variables in sorted(by_factor.items())]
+
+
+def class_weights(text: str | None, dataset: ImageDataset) -> np.ndarray | None:
+    """The weights of `--class_weights`, [K] float32 with mean 1 over the training images; None without.
+
+    Raises:
+      UserError: the file cannot be read, lacks a class, names one twice or another, or holds no positive number; a
+        class without training images, for `balanced`.
+    """
+    if not text:
+        return None
+    counts = np.zeros(dataset.num_classes)
+    for example in dataset.examples("train").map(lambda example: example["label"]).batch(1024):
+        counts += np.bincount(example.numpy(), minlength=dataset.num_classes)
+    if text == "balanced":
+        if not counts.all():
+            empty = dataset.class_names[int(np.argmin(counts))]
+            raise UserError(f"--class_weights=balanced: class {empty!r} has no training image")
+        weights = 1 / counts
+    else:
+        weights = _read(text, dataset.class_names)
+    return (weights * counts.sum() / (weights @ counts)).astype(np.float32)
+
+
+def _read(path: str, names: tuple[str, ...]) -> np.ndarray:
+    try:
+        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise UserError(
+            f"--class_weights={path}: {reason}; accepted: balanced, or a file of lines CLASS WEIGHT"
+        ) from None
+    found: dict[str, float] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        name, _, text = line.strip().rpartition(" ")
+        where = f"--class_weights={path}, line {number}"
+        try:
+            weight = float(text)
+        except ValueError:
+            weight = math.nan
+        if not (0 < weight < math.inf) or not name.strip():
+            raise UserError(f"{where}: {line!r} is not CLASS WEIGHT, a positive number")
+        if name.strip() not in names or name.strip() in found:
+            fault = "is given twice" if name.strip() in found else "is no class of the data"
+            raise UserError(f"{where}: {name.strip()!r} {fault}")
+        found[name.strip()] = weight
+    if missing := [name for name in names if name not in found]:
+        raise UserError(f"--class_weights={path}: lacks {len(missing)} classes, {missing[0]!r} first")
+    return np.array([found[name] for name in names])

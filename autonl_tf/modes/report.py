@@ -1,0 +1,81 @@
+"""`--report_dir` of `--mode=eval`: what the network gets wrong, as tables and pictures."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from autonl_tf.data.images import MEAN_RGB, STDDEV_RGB
+from autonl_tf.engine.class_report import ClassReport, class_report
+from autonl_tf.errors import UserError
+from autonl_tf.pictures.mistakes import draw_confusion, draw_mistakes
+
+FILES = ("classes.csv", "confusion.csv", "confusion.png", "mistakes.png")
+
+
+def check_report_dir(directory: str) -> None:
+    """Raises UserError, before any work is done, where no report can be written."""
+    place = pathlib.Path(directory)
+    if place.exists() and not place.is_dir():
+        raise UserError(f"--report_dir={directory}: is a file")
+    above = place if place.is_dir() else place.absolute().parent
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"--report_dir={directory}: cannot be made: {above} is not a directory that can be written")
+
+
+def write_report(directory: str, model, batches: Iterable, names: Sequence[str]) -> ClassReport:
+    """Evaluates once more, on one device, and writes classes.csv (a row a class, the worst first), confusion.csv and
+    .png, and mistakes.png (where there is one)."""
+    report = class_report(model, batches, len(names))
+    place = pathlib.Path(directory)
+    place.mkdir(parents=True, exist_ok=True)
+    header = ("class", "images", "accuracy", "precision", "most often taken for", "times")
+    order = np.argsort(np.nan_to_num(report.accuracy, nan=2.0), kind="stable")
+    _write(place / "classes.csv", [header, *(_row(report, int(label), names) for label in order)])
+    _write(place / "confusion.csv", [("label \\ prediction", *names), *_labelled(report.confusion, names)])
+    draw_confusion(report.confusion, names, place / "confusion.png")
+    shown = [
+        (
+            (mistake.image * STDDEV_RGB + MEAN_RGB) / 255,
+            names[mistake.label],
+            names[mistake.predicted],
+            mistake.probability,
+        )
+        for mistake in report.mistakes
+    ]
+    if shown:
+        draw_mistakes(shown, place / "mistakes.png", title="The surest mistakes")
+    else:
+        (place / "mistakes.png").unlink(missing_ok=True)
+    return report
+
+
+def _row(report: ClassReport, label: int, names: Sequence[str]) -> tuple:
+    taken = report.taken_for(label)
+    return (
+        names[label],
+        int(report.counts[label]),
+        _number(report.accuracy[label]),
+        _number(report.precision[label]),
+        names[taken[0]] if taken else "",
+        taken[1] if taken else 0,
+    )
+
+
+def _number(share: float) -> str:
+    return "" if np.isnan(share) else f"{share:.6f}"
+
+
+def _labelled(confusion: np.ndarray, names: Sequence[str]) -> list[tuple]:
+    return [(name, *row.tolist()) for name, row in zip(names, confusion, strict=True)]
+
+
+def _write(path: pathlib.Path, rows: Iterable[Sequence]) -> None:
+    aside = path.with_name(f".{path.name}.part")
+    with open(aside, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    os.replace(aside, path)

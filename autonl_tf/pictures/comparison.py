@@ -1,0 +1,89 @@
+"""Networks side by side: a column each, its blocks as boxes as wide as their MACs, by map size."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from autonl_tf.arch import blockstring
+from autonl_tf.arch.cost import LayerCost, NetworkCost
+from autonl_tf.pictures.canvas import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, SHADE, SKY, VERMILION, new_figure, save
+
+_ROW, _LEFT, _COLUMN, _TOP, _BOTTOM = 0.24, 0.85, 2.9, 1.0, 0.15  # inches
+_BAR = 1.45
+_COLORS = {3: SKY, 5: BLUE, 7: GREEN}
+
+
+def draw_comparison(names: Sequence[str], costs: Sequence[NetworkCost], path: str | pathlib.Path) -> None:
+    """Draws a PNG: rows are blocks, gathered by the side of the map that comes out of them.
+
+    A box's length is the block's MACs, on one scale for all; its colour the kernel (several kernels: purple). A red
+    end is a non-local block, an orange tick a squeeze-excite.
+
+    Args:
+      names: headings, one a network.
+      costs: `network_cost` of each.
+      path: the file to write.
+
+    Raises:
+      ValueError: another number of names than of networks, or none.
+    """
+    if len(names) != len(costs) or not names:
+        raise ValueError(f"{len(names)} names for {len(costs)} networks")
+    stages = [_stages(cost) for cost in costs]
+    sides = sorted({side for staged in stages for side in staged}, reverse=True)
+    heights = [max(len(staged.get(side, ())) for staged in stages) for side in sides]
+    width, height = _LEFT + _COLUMN * len(names), _TOP + _ROW * sum(heights) + _BOTTOM
+    figure = new_figure(width, height, "MACs, block by block")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    axes.axis("off")
+    for column, (name, cost) in enumerate(zip(names, costs, strict=True)):
+        left = _LEFT + column * _COLUMN
+        axes.text(left, 0.55, name, size=10, weight="bold", color=INK, va="center")
+        total = cost.total
+        axes.text(
+            left, 0.78, f"{total.macs / 1e6:.1f}M MACs, {total.params / 1e6:.2f}M parameters", size=8, color=QUIET
+        )
+    scale = _BAR / max(row.cost.macs for cost in costs for row in cost.rows)
+    top = _TOP
+    for number, (side, rows) in enumerate(zip(sides, heights, strict=True)):
+        if number % 2 == 0:
+            axes.add_patch(Rectangle((0.05, top), width - 0.1, rows * _ROW, color=SHADE, linewidth=0, zorder=0))
+        axes.text(0.12, top + _ROW / 2, f"{side} x {side}", size=8.5, weight="bold", color=INK, va="center")
+        for (column, staged), index in itertools.product(enumerate(stages), range(rows)):
+            blocks = staged.get(side, [])
+            if index < len(blocks):
+                _draw(axes, _LEFT + column * _COLUMN, top + (index + 0.5) * _ROW, blocks[index], scale)
+        top += rows * _ROW
+    save(figure, path)
+
+
+def _stages(cost: NetworkCost) -> dict[int, list[LayerCost]]:
+    stages: dict[int, list[LayerCost]] = {}
+    for row in cost.rows:
+        stages.setdefault(row.in_size if row.name == "head" else row.out_size, []).append(row)
+    return stages
+
+
+def _draw(axes: Axes, left: float, middle: float, row: LayerCost, scale: float) -> None:
+    length = max(row.cost.macs * scale, 0.02)
+    if row.name in ("stem", "head"):
+        color, text, placed, squeeze = QUIET, row.name, False, False
+    else:
+        block = blockstring.parse_block(row.block)
+        color = _COLORS.get(block.kernels[0], ORANGE) if len(block.kernels) == 1 else PURPLE
+        text = f"k{'.'.join(map(str, block.kernels))} e{block.expansion} {block.out_filters}"
+        placed, squeeze = block.nonlocal_ or block.embedded, block.se_ratio is not None
+    axes.add_patch(Rectangle((left, middle - 0.08), length, 0.16, color=color, linewidth=0))
+    end = left + length
+    for shown, fill in ((squeeze, ORANGE), (placed, VERMILION)):
+        if shown:
+            axes.add_patch(Rectangle((end, middle - 0.08), 0.06, 0.16, color=fill, linewidth=0))
+            end += 0.06
+    axes.text(end + 0.06, middle, f"{text}  {row.cost.macs / 1e6:.1f}M", size=7, color=INK, va="center")

@@ -1,0 +1,148 @@
+"""The settings of the recipe: how search and training update weights, and for how long."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from absl import flags
+
+from autonl_tf.setting import flag as _flag
+
+_FIT = ("search", "train")
+
+
+@dataclasses.dataclass(frozen=True)
+class FitConfig:
+    """How search and training update weights, and for how long."""
+
+    train_steps: int = _flag(
+        flags.DEFINE_integer, None, "Length in steps. Give this or --train_epochs.", modes=_FIT, lower_bound=1
+    )
+    train_epochs: float = _flag(
+        flags.DEFINE_float,
+        None,
+        "Length in epochs. Default: 350 to train, 8 to search.",
+        modes=_FIT,
+        lower_bound=0.001,
+    )
+    base_learning_rate: float = _flag(
+        flags.DEFINE_float,
+        0.016,
+        "Learning rate for 256 images a step; scaled with the batch.",
+        modes=_FIT,
+        lower_bound=0.0,
+    )
+    scale_learning_rate: bool = _flag(
+        flags.DEFINE_bool,
+        True,
+        "Peak rate is base_learning_rate * train_batch_size / 256; otherwise base_learning_rate whatever the batch.",
+        modes=_FIT,
+    )
+    lr_warmup_epochs: float = _flag(
+        flags.DEFINE_float,
+        None,
+        "Linear warm-up of the learning rate. Default: 5 to train, 0 to search.",
+        modes=_FIT,
+        lower_bound=0.0,
+    )
+    lr_decay_epochs: float = _flag(
+        flags.DEFINE_float, 2.4, "Epochs between two decays of the learning rate.", modes=_FIT, lower_bound=0.001
+    )
+    lr_decay_rate: float = _flag(
+        flags.DEFINE_float, 0.97, "Factor of each decay.", modes=_FIT, lower_bound=0.0, upper_bound=1.0
+    )
+    momentum: float = _flag(
+        flags.DEFINE_float, 0.9, "RMSProp's momentum.", modes=_FIT, lower_bound=0.0, upper_bound=0.9999
+    )
+    rmsprop_decay: float = _flag(
+        flags.DEFINE_float,
+        0.9,
+        "Decay of RMSProp's mean square, which starts at 1.",
+        modes=_FIT,
+        lower_bound=0.0,
+        upper_bound=0.9999,
+    )
+    rmsprop_epsilon: float = _flag(
+        flags.DEFINE_float, 1e-3, "RMSProp's epsilon, inside the square root.", modes=_FIT, lower_bound=1e-12
+    )
+    batch_norm_momentum: float = _flag(
+        flags.DEFINE_float,
+        0.99,
+        "Of batch norm's moving statistics.",
+        modes=_FIT,
+        lower_bound=0.0,
+        upper_bound=0.9999,
+    )
+    recalibrate_batches: int = _flag(
+        flags.DEFINE_integer,
+        0,
+        "Training batches on which batch norm's statistics are measured anew for the averaged weights before every "
+        "evaluation; 0, as published: none. For short runs, see docs/training.md.",
+        modes=("train",),
+        lower_bound=0,
+    )
+    clip_gradient_norm: float = _flag(
+        flags.DEFINE_float,
+        None,
+        "Scales the gradient of all variables, summed over replicas, down to this norm where it is longer.",
+        modes=_FIT,
+        lower_bound=1e-6,
+    )
+    on_nan: str = _flag(
+        flags.DEFINE_enum,
+        "stop",
+        "At a loss or gradient that is not finite: stop, or skip that update and count it.",
+        modes=_FIT,
+        enum_values=("stop", "skip"),
+    )
+    max_skipped_updates: int = _flag(
+        flags.DEFINE_integer, 10, "With --on_nan=skip: stop when a run has skipped more.", modes=_FIT, lower_bound=0
+    )
+    moving_average_decay: float = _flag(
+        flags.DEFINE_float,
+        0.9999,
+        "Of the averages that are evaluated; min(this, (1+n)/(10+n)) at step n.",
+        modes=("train",),
+        lower_bound=0.0,
+        upper_bound=0.999999,
+    )
+    weight_decay: float = _flag(
+        flags.DEFINE_float,
+        1e-5,
+        "Times sum(v^2)/2 over every trainable variable but batch norm's.",
+        modes=_FIT,
+        lower_bound=0.0,
+    )
+    label_smoothing: float = _flag(
+        flags.DEFINE_float,
+        0.1,
+        "Share of the target spread over all classes.",
+        modes=_FIT,
+        lower_bound=0.0,
+        upper_bound=0.99,
+    )
+    qat: bool = _flag(
+        flags.DEFINE_bool,
+        False,
+        "Train with int8 simulated, from the float weights in --init_checkpoint; export as tflite_qat.",
+        modes=("train",),
+    )
+    micro_batches: int = _flag(
+        flags.DEFINE_integer, 1, "Parts of a replica's batch, one by one, to save memory.", modes=_FIT, lower_bound=1
+    )
+    sync_batch_norm: bool = _flag(
+        flags.DEFINE_bool, False, "Batch norm takes its statistics over all replicas.", modes=_FIT
+    )
+    steps_per_loop: int = _flag(
+        flags.DEFINE_integer, 100, "Steps on the device between two returns to the host.", modes=_FIT, lower_bound=1
+    )
+    eval_every_epochs: float = _flag(
+        flags.DEFINE_float,
+        1.0,
+        "How often training evaluates and keeps the best checkpoint.",
+        modes=("train",),
+        lower_bound=0.001,
+    )
+    save_every_steps: int = _flag(
+        flags.DEFINE_integer, 500, "How often a checkpoint is saved.", modes=_FIT, lower_bound=1
+    )

@@ -1,0 +1,62 @@
+"""The settings of fine-tuning on data of one's own."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from absl import flags
+
+from autonl_tf.setting import flag as _flag
+
+_PARTS = "stem, blockN, blockN-M, blocks, head, logits, backbone (all but logits)"
+
+
+@dataclasses.dataclass(frozen=True)
+class TuningConfig:
+    """Fine-tuning: what of a checkpoint moves, how fast, and on what mixture of images."""
+
+    freeze: str = _flag(
+        flags.DEFINE_string,
+        None,
+        f"Parts that stay as they are, batch-norm statistics included: {_PARTS}; with commas between.",
+        modes=("train",),
+    )
+    lr_multipliers: str = _flag(
+        flags.DEFINE_string,
+        None,
+        f"Learning rates by part, as PART:FACTOR with commas between, e.g. backbone:0.1; the last that names a layer "
+        f"counts. Parts: {_PARTS}.",
+        modes=("train",),
+    )
+    class_weights: str = _flag(
+        flags.DEFINE_string,
+        None,
+        "balanced (every class counts alike), or a file with a line CLASS WEIGHT for each class. Default: images count "
+        "alike.",
+        modes=("train",),
+    )
+    mixup_alpha: float = _flag(
+        flags.DEFINE_float,
+        0.0,
+        "Mixup: blends each image with another, the share drawn from Beta(this, this); 0: off.",
+        modes=("train",),
+        lower_bound=0.0,
+        upper_bound=100.0,
+    )
+    cutmix_alpha: float = _flag(
+        flags.DEFINE_float,
+        0.0,
+        "CutMix: pastes a rectangle of another image, its area drawn from Beta(this, this); 0: off. With mixup too, "
+        "each step takes one of them by a coin.",
+        modes=("train",),
+        lower_bound=0.0,
+        upper_bound=100.0,
+    )
+    random_erasing: float = _flag(
+        flags.DEFINE_float,
+        0.0,
+        "Probability that a rectangle of 2% to 33% of an image is erased.",
+        modes=("train",),
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )

@@ -1,0 +1,93 @@
+"""Mixup, CutMix and erasing: what they do to images, and that labels follow by the same share."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from autonl_tf.engine.mixing import Mixing
+from autonl_tf.engine.objectives import classification_objective, cross_entropy
+
+IMAGES = np.random.default_rng(0).uniform(1, 2, [4, 16, 12, 3]).astype(np.float32)
+LABELS = np.arange(4)
+
+
+def mixed(step=0, **settings):
+    images, others, share = Mixing(**settings)(tf.constant(IMAGES), tf.constant(LABELS), tf.constant(step, tf.int64))
+    return images.numpy(), others.numpy(), float(share)
+
+
+def test_mixup_blends_with_the_reversed_batch_by_its_share():
+    shares = []
+    for step in range(50):
+        images, others, share = mixed(step, mixup_alpha=0.5)
+        np.testing.assert_allclose(images, share * IMAGES + (1 - share) * IMAGES[::-1], rtol=1e-5)
+        np.testing.assert_array_equal(others, LABELS[::-1])
+        shares.append(share)
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.15)
+    assert np.var(shares) == pytest.approx(1 / 8, abs=0.05)  # Beta(a, a): 1 / (4 (2 a + 1))
+
+
+def test_cutmix_pastes_one_rectangle_and_its_share_is_the_rest():
+    for step in range(30):
+        images, _, share = mixed(step, cutmix_alpha=1.0)
+        pasted = np.all(images == IMAGES[::-1], axis=-1)
+        kept = np.all(images == IMAGES, axis=-1)
+        assert np.all(pasted ^ kept) and np.all(pasted == pasted[0])
+        rows, columns = np.flatnonzero(pasted[0].any(axis=1)), np.flatnonzero(pasted[0].any(axis=0))
+        assert pasted[0].sum() == len(rows) * len(columns)
+        assert share == pytest.approx(1 - pasted[0].mean(), abs=1e-6)
+
+
+def test_a_coin_takes_one_of_the_two():
+    blended = 0
+    for step in range(40):
+        images, *_ = mixed(step, mixup_alpha=1.0, cutmix_alpha=1.0)
+        blended += not np.all((images == IMAGES) | (images == IMAGES[::-1]))
+    assert 8 < blended < 32
+
+
+def test_erasing_takes_a_rectangle_of_each_image_by_itself():
+    whole, areas = 0, []
+    for step in range(60):
+        images, others, share = mixed(step, random_erasing=0.75)
+        assert share == 1 and np.all(others == LABELS)
+        gone = np.all(images == 0, axis=-1)
+        assert np.all(gone | np.all(images == IMAGES, axis=-1))
+        for one in gone:
+            whole += not one.any()
+            rows, columns = one.any(axis=1).sum(), one.any(axis=0).sum()
+            assert one.sum() == rows * columns
+            areas.append(one.mean())
+    assert whole / 240 == pytest.approx(0.25, abs=0.1)
+    assert max(areas) < 0.45
+
+
+def test_the_same_seed_and_step_mix_alike_and_others_do_not():
+    first, again = (mixed(3, mixup_alpha=1.0, seed=5)[2] for _ in range(2))
+    assert first == again
+    assert len({first, mixed(4, mixup_alpha=1.0, seed=5)[2], mixed(3, mixup_alpha=1.0, seed=6)[2]}) == 3
+
+
+def test_the_loss_follows_the_share_and_the_weights():
+    kernel = tf.Variable(np.random.default_rng(1).normal(size=[3, 4]).astype(np.float32))
+
+    class Linear:
+        trainable_variables = (kernel,)
+        submodules = ()
+
+        def __call__(self, images, training):
+            return tf.reduce_mean(images, [1, 2]) @ kernel
+
+    weights, mixing = [1.0, 2.0, 3.0, 0.5], Mixing(mixup_alpha=1.0, seed=1)
+    objective = classification_objective(
+        Linear(), global_batch_size=4, num_replicas=1, label_smoothing=0.1, class_weights=weights, mixing=mixing
+    )
+    loss, metrics = objective(tf.constant(IMAGES), tf.constant(LABELS), tf.constant(2, tf.int64))
+    images, others, share = mixing(tf.constant(IMAGES), tf.constant(LABELS), tf.constant(2, tf.int64))
+    logits = Linear()(images, training=True)
+    expected = sum(
+        part * np.sum(np.array(weights)[k] * cross_entropy(logits, k, 0.1).numpy())
+        for part, k in ((float(share), LABELS), (1 - float(share), others.numpy()))
+    )
+    assert float(loss) == pytest.approx(expected / 4, rel=1e-5)
+    assert float(metrics["cross_entropy"][0]) == pytest.approx(expected, rel=1e-5)

@@ -1,0 +1,39 @@
+import pytest
+from mode_cases import given
+from PIL import Image
+
+from autonl_tf.errors import UserError
+from autonl_tf.modes import explain
+
+
+@pytest.fixture
+def words(home, trained, tmp_path):
+    return [
+        "--mode=explain",
+        f"--model_dir={home}/trained",
+        f"--images={home}/pictures/val/*/0.jpg",
+        f"--explain_dir={tmp_path}/out",
+    ]
+
+
+def test_every_image_gets_a_picture_of_its_own(words, tmp_path, capsys):
+    from mode_cases import run
+
+    run(*words, "--query_points=0:0,1:1", "--eval_batch_size=2")
+    written = sorted((tmp_path / "out").iterdir())
+    assert capsys.readouterr().out.split() == [str(path) for path in written]
+    assert [path.name for path in written] == ["ant_0.jpg.png", "bee_0.jpg.png", "cat_0.jpg.png"]
+    assert all(Image.open(path).size[0] > 400 for path in written)
+
+
+@pytest.mark.parametrize("text", ["", "0.5", "0.5:x", "0.5:2", "0.5:0.5,", "0.5:nan"])
+def test_points_that_are_none_are_refused(text):
+    with pytest.raises(UserError, match=r"--query_points=.* is not X:Y"):
+        explain.query_points(text)
+
+
+def test_a_wrong_request_is_refused(words, tmp_path, refused):
+    refused(given(words, images=tmp_path / "none.jpg"), "no such file")
+    (tmp_path / "file").write_text("")
+    refused(given(words, explain_dir=tmp_path / "file"), "is a file")
+    refused(given(words, explain_dir=tmp_path / "none" / "out"), "cannot be made")
