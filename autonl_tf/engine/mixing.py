@@ -45,7 +45,7 @@ class Mixing:
         """
         replica = tf.distribute.get_replica_context()
         number = replica.replica_id_in_sync_group if replica is not None else 0
-        seed = tf.stack([tf.cast(step, tf.int32), tf.constant(self.seed, tf.int32) ^ 0x5EED])
+        seed = tf.stack([tf.cast(step, tf.int32), tf.constant(self.seed ^ 0x5EED, tf.int32)])
         seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int32))
         coin, share_seed, box_seed, erase_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
         share, others = tf.constant(1.0), labels

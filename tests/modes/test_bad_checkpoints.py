@@ -25,11 +25,6 @@ def test_other_classes_than_the_checkpoints_are_refused(mode, home, trained, fou
     refused(words, r"class 0 is 'ant' there and 'bee' in ")
 
 
-def test_starting_from_a_checkpoint_of_other_classes_is_refused(home, trained, training, four, refused):
-    words = given(training, dataset=f"folder:{four}", init_checkpoint=home / "trained")
-    refused(words, r"trained/best/ckpt-\d+: has 3 classes, .* has 4")
-
-
 MODES_OF_A_CHECKPOINT = {
     "eval": ["--mode=eval"],
     "predict": ["--mode=predict"],

@@ -1,0 +1,196 @@
+"""Networks as Keras models: AutoNL-S, AutoNL-L, any architecture, and backbones of feature maps.
+
+Conventions of keras.applications. Deviations:
+
+1. `weights` is None or a path: of a run directory or checkpoint of this program, of an official TensorFlow 1
+   checkpoint, or of an exported directory. There is no download: no weights trained by this program on ImageNet exist.
+2. The input size must be known: LightNL picks the order of its product by it. Without `input_shape` it is 224x224.
+3. Normalisation is not in the model: `preprocess_input` does it.
+4. `decode_predictions` knows no ImageNet names: give them, or get class numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tf_keras as keras
+
+from autonl_tf.api.weights import Weights, open_weights
+from autonl_tf.arch import presets
+from autonl_tf.arch.spec import STEM_STRIDE, NetworkSpec
+from autonl_tf.errors import UserError
+from autonl_tf.networks.network import build_network
+
+DEFAULT_SHAPE = (224, 224, 3)
+POOLING = (None, "avg", "max")
+
+
+def AutoNLS(
+    include_top: bool = True,
+    weights: str | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | None = "softmax",
+) -> keras.Model:
+    """AutoNL-S: 267M MACs at 224 px, 4.4M parameters. See `from_arch` for the arguments.
+
+    >>> model = AutoNLS(input_shape=(64, 64, 3), classes=10)
+    >>> model.output_shape
+    (None, 10)
+    """
+    return from_arch("autonl_s", include_top, weights, input_shape, pooling, classes, classifier_activation)
+
+
+def AutoNLL(
+    include_top: bool = True,
+    weights: str | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | None = "softmax",
+) -> keras.Model:
+    """AutoNL-L: 353M MACs at 224 px, 5.6M parameters. See `from_arch` for the arguments.
+
+    >>> AutoNLL(include_top=False, input_shape=(64, 96, 3)).output_shape
+    (None, 2, 3, 1280)
+    """
+    return from_arch("autonl_l", include_top, weights, input_shape, pooling, classes, classifier_activation)
+
+
+def from_arch(
+    path: str,
+    include_top: bool = True,
+    weights: str | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | None = "softmax",
+    nonlocal_blocks: str | None = None,
+) -> keras.Model:
+    """The network of an architecture.
+
+    Args:
+      path: a name of docs/zoo.md such as `autonl_s`, an architecture file, or a search's directory.
+      include_top: whether pooling, dropout and the classifier are there.
+      weights: None for random ones, or a path, see the module. They must be of this architecture; their classifier of
+        `classes` classes if `include_top`.
+      input_shape: (H, W, 3); any size that LightNL's strides allow. Default: (224, 224, 3).
+      pooling: without the top: None for the feature map [B, H / 32, W / 32, filters of the head], "avg" or "max" for
+        its mean or maximum over the map, [B, filters].
+      classes: of the classifier.
+      classifier_activation: "softmax", or None for logits.
+      nonlocal_blocks: as `--nonlocal`, e.g. "all:0.25-1"; None leaves the architecture's own.
+
+    Returns:
+      A functional model of normalised images, float32 [B, H, W, 3].
+
+    Raises:
+      UserError: the architecture, the size or the weights cannot be used; says which and why.
+      ValueError: an argument that is none of those accepted.
+
+    >>> from_arch("mobilenet_v2", include_top=False, input_shape=(32, 32, 3), pooling="avg").output_shape
+    (None, 1280)
+    """
+    if pooling not in POOLING:
+        raise ValueError(f"pooling={pooling!r}: accepted: None, 'avg', 'max'")
+    if include_top and pooling is not None:
+        raise ValueError(f"pooling={pooling!r}: needs include_top=False")
+    if classifier_activation not in ("softmax", None):
+        raise ValueError(f"classifier_activation={classifier_activation!r}: accepted: 'softmax', None")
+    spec = presets.load(path, nonlocal_blocks)
+    model = _whole(spec, weights, input_shape, classes, exactly=include_top)
+    name = path if path in presets.names() else "autonl"
+    if include_top:
+        x = model.output
+        if classifier_activation:
+            x = keras.layers.Activation(classifier_activation, dtype="float32", name="probabilities")(x)
+    else:
+        x = _before(model, "head_pool")
+        if pooling == "avg":
+            x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        elif pooling == "max":
+            x = keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
+    return keras.Model(model.input, x, name=name)
+
+
+def backbone(
+    path: str = "autonl_s",
+    weights: str | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+    levels: Sequence[int] = (3, 4, 5),
+    nonlocal_blocks: str | None = None,
+) -> keras.Model:
+    """Feature maps for detection and segmentation heads.
+
+    Args:
+      path, weights, input_shape, nonlocal_blocks: as for `from_arch`.
+      levels: which maps: `reduction_i` is what the last block at stride 2 ** i gives.
+
+    Returns:
+      A model to a dictionary, "reduction_3": [B, H / 8, W / 8, C] and so on (sizes rounded up).
+
+    Raises:
+      UserError: as `from_arch`; a level that the network has not.
+
+    >>> maps = backbone("autonl_s", input_shape=(64, 96, 3)).output
+    >>> {name: tuple(map.shape) for name, map in maps.items()}
+    {'reduction_3': (None, 8, 12, 40), 'reduction_4': (None, 4, 6, 96), 'reduction_5': (None, 2, 3, 320)}
+    """
+    spec = presets.load(path, nonlocal_blocks)
+    model = _whole(spec, weights, input_shape, classes=2, exactly=False)
+    ends = _reductions(spec)
+    unknown = [level for level in levels if level not in ends]
+    if unknown or not levels:
+        raise UserError(f"levels={tuple(levels)}: {path} has {', '.join(map(str, ends))}")
+    outputs = {f"reduction_{level}": _after_block(model, ends[level]) for level in levels}
+    return keras.Model(model.input, outputs, name=path if path in presets.names() else "autonl")
+
+
+def _reductions(spec: NetworkSpec) -> dict[int, int]:
+    """i -> number of the last block at stride 2 ** i, for strides that are powers of two."""
+    stride, ends = STEM_STRIDE, {}
+    for index, block in enumerate(spec.singles()):
+        stride *= block.stride
+        if stride & (stride - 1) == 0:
+            ends[stride.bit_length() - 1] = index
+    return ends
+
+
+def _whole(
+    spec: NetworkSpec, weights: str | None, input_shape: tuple[int, int, int] | None, classes: int, exactly: bool
+) -> keras.Model:
+    """The network with its top, its weights loaded; of the weights' own number of classes unless `exactly`."""
+    height, width = _size(input_shape)
+    opened: Weights | None = open_weights(weights, spec) if weights is not None else None
+    if opened and exactly and opened.classes != classes:
+        raise UserError(
+            f"weights={weights!r}: has {opened.classes} classes; give classes={opened.classes}, or include_top=False "
+            "and a classifier of your own"
+        )
+    model = build_network(
+        spec,
+        image_size=(height, width),
+        num_classes=opened.classes if opened else classes,
+        depth_multiplier=opened.depth_multiplier if opened else 1.0,
+    )
+    if opened:
+        opened.load_into(model)
+    return model
+
+
+def _size(input_shape: tuple[int, int, int] | None) -> tuple[int, int]:
+    shape = DEFAULT_SHAPE if input_shape is None else tuple(input_shape)
+    if len(shape) != 3 or shape[2] != 3 or not all(isinstance(side, int) and side > 0 for side in shape):
+        raise ValueError(f"input_shape={input_shape}: accepted: (height, width, 3) in pixels")
+    return shape[0], shape[1]
+
+
+def _before(model: keras.Model, name: str):
+    return model.get_layer(name).input
+
+
+def _after_block(model: keras.Model, index: int):
+    """What a block gives: what the next block, or the head, takes."""
+    prefix = f"block{index}_"
+    return [layer.output for layer in model.layers if layer.name.startswith(prefix)][-1]

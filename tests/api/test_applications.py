@@ -1,0 +1,171 @@
+"""The Keras API: shapes, weights from every kind of place, feature maps."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import tf_keras as keras
+from golden_data import TESTDATA, VALUES
+
+import autonl_tf
+from autonl_tf.arch import blockstring, presets
+from autonl_tf.networks.network import build_network
+
+MODES = pathlib.Path(__file__).parents[1] / "modes"
+ARCH = "r1_k3_s22_e1_i32_o8_noskip\nr1_k3_s22_e2_i8_o12_nonlocal0.25-2\nr1_k3_s11_e2_i12_o12_se0.25\n"
+SHAPE = (32, 32, 3)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A run directory of two steps, its export, and its architecture file."""
+    import sys
+
+    sys.path.insert(0, str(MODES))
+    from mode_cases import SHORT, class_folder, run
+
+    root = tmp_path_factory.mktemp("api")
+    class_folder(root / "pictures", {"train": 2, "val": 1})
+    (root / "arch.txt").write_text(ARCH)
+    model = f"--model_dir={root}/run"
+    run("--mode=train", f"--arch={root}/arch.txt", f"--dataset=folder:{root}/pictures", model, *SHORT)
+    run("--mode=export", model, f"--export_dir={root}/export")
+    return root
+
+
+def test_the_signature_is_keras_applications():
+    model = autonl_tf.AutoNLS(input_shape=(32, 32, 3), classes=7)
+    assert (model.name, model.input_shape, model.output_shape) == ("autonl_s", (None, 32, 32, 3), (None, 7))
+    np.testing.assert_allclose(model(VALUES.inputs(0, 2, 32)).numpy().sum(axis=1), 1, rtol=1e-5)
+    logits = autonl_tf.AutoNLL(input_shape=(32, 32, 3), classes=7, classifier_activation=None)
+    assert logits.layers[-1].name == "logits"
+
+
+@pytest.mark.parametrize(
+    ("pooling", "shape"), [(None, (None, 2, 3, 1280)), ("avg", (None, 1280)), ("max", (None, 1280))]
+)
+def test_without_the_top_there_are_features(pooling, shape):
+    model = autonl_tf.AutoNLS(include_top=False, input_shape=(64, 96, 3), pooling=pooling)
+    assert model.output_shape == shape
+    assert "logits" not in {layer.name for layer in model.layers}
+
+
+def test_weights_come_from_a_run_and_from_its_export_alike(home):
+    x = VALUES.inputs(0, 2, 32)
+    path = str(home / "arch.txt")
+    by_run, by_export = (
+        autonl_tf.from_arch(path, weights=str(home / where), input_shape=SHAPE, classes=3)
+        for where in ("run", "export")
+    )
+    np.testing.assert_allclose(by_run(x), by_export(x), rtol=1e-6)
+    random = autonl_tf.from_arch(path, input_shape=SHAPE, classes=3)
+    assert np.abs(by_run(x) - random(x)).max() > 1e-4
+    features = autonl_tf.from_arch(path, include_top=False, weights=str(home / "run"), input_shape=SHAPE, pooling="avg")
+    pooled = keras.Model(by_run.input, by_run.get_layer("head_pool").output)
+    np.testing.assert_allclose(features(x), pooled(x), rtol=1e-6)
+
+
+def test_weights_serve_another_size(home):
+    model = autonl_tf.from_arch(str(home / "arch.txt"), weights=str(home / "run"), input_shape=(48, 64, 3), classes=3)
+    assert model(np.zeros([1, 48, 64, 3], np.float32)).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("changed", "culprit"),
+    [
+        ({"classes": 4}, "has 3 classes; give classes=3"),
+        ({"path": "autonl_s"}, "another architecture than autonl_s"),
+        ({"weights": "nowhere"}, "nowhere: no checkpoint"),
+        ({"path": "nosuch"}, "--arch=nosuch"),
+        ({"input_shape": (8, 8, 3)}, "LightNL stride 2 is larger"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(home, changed, culprit):
+    given = {"path": str(home / "arch.txt"), "weights": str(home / "run"), "input_shape": SHAPE, "classes": 3} | changed
+    with pytest.raises(autonl_tf.UserError, match=culprit):
+        autonl_tf.from_arch(**given)
+
+
+def test_an_export_whose_description_is_broken_is_refused(home, tmp_path):
+    shutil.copytree(home / "export", tmp_path / "export")
+    card = json.loads((tmp_path / "export" / "card.json").read_text())
+    del card["num_classes"]
+    (tmp_path / "export" / "card.json").write_text(json.dumps(card))
+    with pytest.raises(autonl_tf.UserError, match="lacks 'num_classes'"):
+        autonl_tf.from_arch(str(home / "arch.txt"), weights=str(tmp_path / "export"), input_shape=SHAPE, classes=3)
+
+
+def test_an_official_checkpoint_gives_the_releases_logits(tmp_path):
+    from golden_data import TINY
+    from official_checkpoints import tiny_checkpoint
+
+    (tmp_path / "arch.txt").write_text(TINY)
+    model = autonl_tf.from_arch(
+        str(tmp_path / "arch.txt"),
+        weights=str(tiny_checkpoint(tmp_path / "official")),
+        input_shape=(64, 64, 3),
+        classes=10,
+        classifier_activation=None,
+    )
+    golden = np.load(TESTDATA / "forward" / "tiny.npz")
+    error = np.linalg.norm(model(VALUES.inputs(7, 4, 64)) - golden["logits_ema"]) / np.linalg.norm(golden["logits_ema"])
+    assert error < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "culprit"),
+    [
+        ({"pooling": "sum", "include_top": False}, "pooling='sum'"),
+        ({"pooling": "avg"}, "needs include_top=False"),
+        ({"classifier_activation": "sigmoid"}, "classifier_activation='sigmoid'"),
+        ({"input_shape": (None, None, 3)}, r"input_shape=\(None, None, 3\)"),
+        ({"input_shape": (32, 32, 1)}, r"input_shape=\(32, 32, 1\)"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments, culprit):
+    with pytest.raises(ValueError, match=culprit):
+        autonl_tf.AutoNLS(**arguments)
+
+
+def test_a_backbones_maps_are_what_the_next_block_takes():
+    model = autonl_tf.backbone("mobilenet_v2", input_shape=(64, 96, 3), levels=(1, 2, 3, 4, 5))
+    sizes = {name: tuple(feature.shape[1:]) for name, feature in model.output.items()}
+    assert sizes == {
+        "reduction_1": (32, 48, 16),
+        "reduction_2": (16, 24, 24),
+        "reduction_3": (8, 12, 32),
+        "reduction_4": (4, 6, 96),
+        "reduction_5": (2, 3, 320),
+    }
+    whole = build_network(presets.load("mobilenet_v2"), image_size=(64, 96), num_classes=2)
+    for layer in model.layers:
+        layer.set_weights(whole.get_layer(layer.name).get_weights())
+    taken = keras.Model(whole.input, whole.get_layer("head_conv").input)
+    x = np.random.default_rng(0).normal(size=[1, 64, 96, 3]).astype(np.float32)
+    np.testing.assert_allclose(model(x)["reduction_5"], taken(x), rtol=1e-5, atol=1e-6)
+    with pytest.raises(autonl_tf.UserError, match=r"levels=\(6,\): mobilenet_v2 has 1, 2, 3, 4, 5"):
+        autonl_tf.backbone("mobilenet_v2", levels=(6,))
+
+
+def test_a_backbone_trains_inside_another_model():
+    base = autonl_tf.backbone("autonl_s", input_shape=(32, 32, 3), levels=(3, 5), nonlocal_blocks="none")
+    maps = base.output
+    joined = keras.layers.Add()(
+        [
+            keras.layers.Conv2D(4, 1)(maps["reduction_3"]),
+            keras.layers.UpSampling2D(4)(keras.layers.Conv2D(4, 1)(maps["reduction_5"])),
+        ]
+    )
+    model = keras.Model(base.input, joined)
+    model.compile("sgd", "mse")
+    history = model.fit(VALUES.inputs(0, 2, 32), np.zeros([2, 4, 4, 4]), epochs=1, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+
+
+def test_a_spec_of_other_strides_names_the_levels_it_has():
+    spec = blockstring.parse("r1_k3_s33_e1_i32_o8\nr1_k3_s11_e1_i8_o8")
+    from autonl_tf.api.applications import _reductions
+
+    assert _reductions(spec) == {}
