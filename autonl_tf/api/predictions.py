@@ -23,7 +23,7 @@ def preprocess_input(x):
     Raises:
       ValueError: the last axis is not 3.
 
-    >>> preprocess_input(np.full([1, 2, 2, 3], 255)).max().round(2)
+    >>> round(float(preprocess_input(np.full([1, 2, 2, 3], 255)).max()), 2)
     2.64
     """
     if x.shape[-1] != 3:

@@ -43,7 +43,9 @@ def affinities(model: keras.Model, images, points: Sequence[tuple[float, float]]
     layers = [layer for layer in model.layers if isinstance(layer, LightNLProduct | EmbeddedProduct)]
     if not layers:
         return []
-    inputs = keras.Model(model.input, [tf.nest.flatten(layer.input) for layer in layers])(images, training=False)
+    taken = [tf.nest.flatten(layer.input) for layer in layers]
+    found = keras.Model(model.input, [tensor for tensors in taken for tensor in tensors])(images, training=False)
+    inputs = tf.nest.pack_sequence_as(taken, tf.nest.flatten(found))
     return [_of(layer, tensors, points) for layer, tensors in zip(layers, inputs, strict=True)]
 
 

@@ -72,7 +72,7 @@ def test_rates_by_part_are_logged_and_everything_mixes(tuning, tmp_path):
         *given(tuning, lr_multipliers="backbone:0.1,block2:0.5", class_weights=tmp_path / "weights.txt"),
         *("--mixup_alpha=0.2", "--cutmix_alpha=1", "--random_erasing=0.25", "--lr_warmup_epochs=0"),
     )
-    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    records = [json.loads(line)["values"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     rates = next(record for record in records if "learning_rate_2" in record)
     assert rates["learning_rate"] / rates["learning_rate_2"] == pytest.approx(0.1)
     assert rates["learning_rate_1"] / rates["learning_rate_2"] == pytest.approx(0.5)
