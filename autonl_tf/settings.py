@@ -49,6 +49,14 @@ class RunConfig:
         "(DIR/bestmodel.ckpt or its directory). Default: those in --model_dir.",
         modes=_MODEL,
     )
+    from_: str = _flag(
+        flags.DEFINE_enum,
+        "official",
+        "What convert takes: the official release's checkpoint, or a state dictionary of its PyTorch port (.pt, .pth, "
+        ".safetensors; needs --arch, and --input_image_size if it is not 224).",
+        modes=("convert",),
+        enum_values=("official", "pytorch"),
+    )
     use_averages: bool = _flag(
         flags.DEFINE_bool, True, "Use a checkpoint's moving averages rather than its plain variables.", modes=_MODEL
     )

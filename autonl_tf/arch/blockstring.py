@@ -6,8 +6,8 @@ repeated or out-of-range token is an error that names file, line and token.
 
 Two additions, which official files lack and which leave them read as before:
 
-- a first line `network activation=relu6 stem=32 head=1280 shuffle=on`, every part optional, for networks of other
-  families. With it `sw` means what it means in MixNet: this block is swish, whatever the rest;
+- a first line `network activation=relu6 stem=32 head=1280 shuffle=on padding=symmetric`, every part optional, for
+  networks of other families. With it `sw` means what it means in MixNet: this block is swish, whatever the rest;
 - the token `embeddedC[-S]`, a conventional non-local block after the projection, where LightNL would be.
 """
 
@@ -21,6 +21,7 @@ from typing import Any
 from autonl_tf.arch.spec import (
     ACTIVATIONS,
     HEAD_FILTERS,
+    PADDINGS,
     STEM_FILTERS,
     BlockSpec,
     EmbeddedNLSpec,
@@ -162,6 +163,7 @@ _HEADER: dict[str, tuple[str, Callable[[str], Any]]] = {
     "stem": ("stem_filters", _filters),
     "head": ("head_filters", _filters),
     "shuffle": ("shuffle", lambda text: _one_of("on", "off")(text) == "on"),
+    "padding": ("padding", _one_of(*PADDINGS)),
 }
 
 
@@ -221,7 +223,8 @@ def parse(text: str, source: str = "architecture") -> NetworkSpec:
 def _in_family(block: BlockSpec, header: dict[str, Any]) -> BlockSpec:
     """The block with what the header says of all blocks."""
     activation = "swish" if block.swish_token else header.get("activation", "swish")
-    return dataclasses.replace(block, activation=activation, shuffle=header.get("shuffle", False))
+    shuffle, padding = header.get("shuffle", False), header.get("padding", "same")
+    return dataclasses.replace(block, activation=activation, shuffle=shuffle, padding=padding)
 
 
 def write_block(block: BlockSpec) -> str:
@@ -269,6 +272,8 @@ def write_header(spec: NetworkSpec) -> str:
         parts.append(f"head={spec.head_filters}")
     if spec.shuffle:
         parts.append("shuffle=on")
+    if spec.padding != "same":
+        parts.append(f"padding={spec.padding}")
     return " ".join(["network", *parts]) if parts else ""
 
 

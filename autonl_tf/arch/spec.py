@@ -1,7 +1,7 @@
 """What an architecture is: blocks as written in `arch.txt`, and the single blocks they stand for.
 
 Source: the block notation of the AutoNL release (an extension of MnasNet's and MixNet's). Two things are this
-project's own: the header (`activation`, `stem`, `head`, `shuffle`), for other families, and the conventional
+project's own: the header (`activation`, `stem`, `head`, `shuffle`, `padding`), for other families, and the conventional
 non-local block (`embedded`), for comparison.
 """
 
@@ -16,6 +16,7 @@ STEM_FILTERS = 32
 HEAD_FILTERS = 1280
 STEM_KERNEL = 3
 STEM_STRIDE = 2
+PADDINGS = ("same", "symmetric")
 ACTIVATIONS = ("swish", "relu", "relu6", "hswish")
 
 
@@ -50,6 +51,7 @@ class BlockSpec:
       embedded: a conventional non-local block there; None without.
       skip: whether an identity shortcut is allowed (it is there only at stride 1 and equal filters).
       activation: of the block, squeeze-excite included. The header's, or swish where the line carries `sw`.
+      padding: of convolutions with a stride: TensorFlow's "same", or "symmetric", alike on both sides as PyTorch's.
       shuffle: whether the header has a projection in several groups shuffle the channels before its depthwise.
       swish_token: whether the line carries `sw`, which changes nothing without a header: everything is swish.
     """
@@ -68,6 +70,7 @@ class BlockSpec:
     skip: bool = True
     activation: str = "swish"
     shuffle: bool = False
+    padding: str = "same"
     swish_token: bool = dataclasses.field(default=False, compare=False)
 
     @property
@@ -101,8 +104,8 @@ class BlockSpec:
 class NetworkSpec:
     """An architecture: its lines, in order. `source` names where it was read, for error messages.
 
-    `activation` (of stem and head, and of the blocks but those marked `sw`), `stem_filters`, `head_filters` and
-    `shuffle` are the header's; their defaults are the AutoNL family's, which has no header.
+    `activation` (of stem and head, and of the blocks but those marked `sw`), `stem_filters`, `head_filters`,
+    `shuffle` and `padding` are the header's; their defaults are the AutoNL family's, which has no header.
     """
 
     blocks: tuple[BlockSpec, ...]
@@ -111,6 +114,7 @@ class NetworkSpec:
     stem_filters: int = STEM_FILTERS
     head_filters: int = HEAD_FILTERS
     shuffle: bool = False
+    padding: str = "same"
 
     @property
     def has_header(self) -> bool:

@@ -1,4 +1,4 @@
-"""`--mode=convert`: an official checkpoint to a directory that is used like a run directory of training."""
+"""`--mode=convert`: an official checkpoint, or a file of the PyTorch port, to a directory like a training's."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import pathlib
 import shlex
 import shutil
 from collections.abc import Iterator
+from typing import Any
+
+import tf_keras as keras
 
 from autonl_tf.arch import blockstring
+from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.config import Config
 from autonl_tf.engine import rundir
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables
 from autonl_tf.engine.weights import write_model_json, write_weights
 from autonl_tf.errors import UserError
-from autonl_tf.modes import checkpointed, official, wiring
+from autonl_tf.modes import checkpointed, official, pytorch, wiring
 
 
 def run(config: Config) -> None:
@@ -26,13 +30,17 @@ def run(config: Config) -> None:
     plain variables stay plain variables, where the official checkpoint holds them all; else they too are the chosen.
     """
     target = _new_directory(config.run.model_dir)
+    if config.run.from_ == "pytorch":
+        ported = pytorch.load(config)
+        averages = MovingAverages(averaged_variables(ported.model), 0.0)
+        _write(config, target, ported.model, ported.spec, averages, ported.description, step=0)
+        return
     network = checkpointed.load(config)
     source, model = network.source, network.model
     if not source.is_official:
         raise UserError(f"{source.prefix}: is a checkpoint of this program already; convert takes an official one")
     averages = MovingAverages(averaged_variables(model), 0.0)
     _load_plain(network)
-    arch, labels = blockstring.write(network.spec), "".join(f"{name}\n" for name in network.class_names)
     description = {
         **source.description,
         "input_image_size": network.image_size,
@@ -41,13 +49,27 @@ def run(config: Config) -> None:
         "classes_are_numbered": not config.data.label_file,
         "converted_from": {"checkpoint": source.prefix, "averages": network.loaded.averages},
     }
-    files = {"arch.txt": arch, "labels.txt": labels}
+    _write(config, target, model, network.spec, averages, description, step=network.loaded.step or 0)
+
+
+def _write(
+    config: Config,
+    target: pathlib.Path,
+    model: keras.Model,
+    spec: NetworkSpec,
+    averages: MovingAverages,
+    description: dict[str, Any],
+    step: int,
+) -> None:
+    names, arch = description["class_names"], blockstring.write(spec)
+    files = {"arch.txt": arch, "labels.txt": "".join(f"{name}\n" for name in names)}
     with _staged(target) as aside, rundir.prepare(aside, config.settings(), config.read_settings(), files):
-        write_model_json(aside, description)
-        written = write_weights(aside, network.loaded.step or 0, model, averages)
+        write_model_json(aside, {**description, "arch": arch})
+        written = write_weights(aside, step, model, averages)
     words = shlex.join([f"--model_dir={config.run.model_dir}", *_label_words(config)])
     print(
-        f"converted {source.prefix}: {len(network.class_names)} classes, {network.image_size} px\n"
+        f"converted {description['converted_from']['checkpoint']}: {len(names)} classes, "
+        f"{description['input_image_size']} px\n"
         f"written: {target}/checkpoints/{written.name}.*, model.json, arch.txt, labels.txt, config.json\n"
         f"next:\n  python main.py --mode=eval {words} --dataset=DATA"
     )

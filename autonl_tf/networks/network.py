@@ -57,7 +57,8 @@ def build_network(
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     check_fits(spec, min(height, width), depth_multiplier)
     inputs = keras.Input([height, width, 3], name="image")
-    x = convolution(scale_filters(spec.stem_filters, depth_multiplier), 3, 2, name="stem_conv")(inputs)
+    stem = convolution(scale_filters(spec.stem_filters, depth_multiplier), 3, 2, name="stem_conv", padding=spec.padding)
+    x = _padded(stem, spec.padding)(inputs)
     x = activation(spec.activation, "stem")(batch_norm("stem_bn", sync_batch_norm)(x))
     for index, block in enumerate(spec.singles(depth_multiplier)):
         x = _block(x, block, f"block{index}", sync_batch_norm)
@@ -69,14 +70,14 @@ def build_network(
 
 
 def convolution(
-    filters: int, kernel: int, stride: int = 1, *, name: str, use_bias: bool = False
+    filters: int, kernel: int, stride: int = 1, *, name: str, use_bias: bool = False, padding: str = "same"
 ) -> keras.layers.Conv2D:
-    """A SAME convolution with the release's initialiser."""
+    """A convolution with the release's initialiser; with symmetric padding and a stride, see `_padded`."""
     return keras.layers.Conv2D(
         filters,
         kernel,
         stride,
-        padding="same",
+        padding=_own_padding(padding, stride),
         use_bias=use_bias,
         kernel_initializer=FanOutNormal(),
         name=name,
@@ -94,10 +95,29 @@ def classifier(num_classes: int) -> keras.layers.Dense:
     return keras.layers.Dense(num_classes, kernel_initializer=DenseUniform(), dtype="float32", name="logits")
 
 
-def _depthwise(kernel: int, stride: int, name: str) -> keras.layers.DepthwiseConv2D:
-    return keras.layers.DepthwiseConv2D(
-        kernel, stride, padding="same", use_bias=False, depthwise_initializer=FanOutNormal(), name=name
+def _depthwise(kernel: int, stride: int, name: str, padding: str):
+    layer = keras.layers.DepthwiseConv2D(
+        kernel,
+        stride,
+        padding=_own_padding(padding, stride),
+        use_bias=False,
+        depthwise_initializer=FanOutNormal(),
+        name=name,
     )
+    return _padded(layer, padding)
+
+
+def _own_padding(padding: str, stride: int) -> str:
+    """A convolution's own padding: none where `_padded` pads for it. Without a stride both paddings are SAME."""
+    return "valid" if padding == "symmetric" and stride > 1 else "same"
+
+
+def _padded(layer, padding: str):
+    """`layer`, behind a padding of kernel // 2 on every side where the padding is symmetric and it has a stride."""
+    if padding == "same" or layer.strides[0] == 1:
+        return layer
+    pad = keras.layers.ZeroPadding2D(layer.kernel_size[0] // 2, name=f"{layer.name}_pad")
+    return lambda x: layer(pad(x))
 
 
 @keras.saving.register_keras_serializable("autonl")
@@ -145,7 +165,7 @@ def _block(inputs, block: BlockSpec, name: str, sync_batch_norm: bool):
         block.kernels,
         expanded,
         f"{name}_depthwise",
-        lambda k, _, layer: _depthwise(k, block.stride, layer),
+        lambda k, _, layer: _depthwise(k, block.stride, layer, block.padding),
     )
     x = activation(block.activation, f"{name}_depthwise")(batch_norm(f"{name}_depthwise_bn", sync_batch_norm)(x))
     if block.se_ratio is not None:
