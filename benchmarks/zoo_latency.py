@@ -22,7 +22,7 @@ import tensorflow as tf
 import tf_keras as keras
 from ai_edge_litert.interpreter import Interpreter
 
-from autonl_tf.arch import latency, presets
+from autonl_tf.arch import presets, zoo_latency
 from autonl_tf.networks.network import build_network
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -80,7 +80,7 @@ def main() -> None:
         "tensorflow": tf.__version__,
     }
     if options.write:
-        for path in (ROOT / "benchmarks" / "results" / "zoo_latency.json", latency.FILE):
+        for path in (ROOT / "benchmarks" / "results" / "zoo_latency.json", zoo_latency.FILE):
             path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result))
 

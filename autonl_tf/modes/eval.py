@@ -10,8 +10,8 @@ from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, wiring
-from autonl_tf.modes.report import FILES as REPORT_FILES
-from autonl_tf.modes.report import check_report_dir, write_report
+from autonl_tf.modes.mistakes import FILES as REPORT_FILES
+from autonl_tf.modes.mistakes import check_report_dir, write_report
 
 
 def run(config: Config) -> None:
