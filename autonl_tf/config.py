@@ -13,7 +13,7 @@ from absl import flags
 from autonl_tf.errors import UserError
 from autonl_tf.settings import GROUPS, MODES, DataConfig, FitConfig, NetworkConfig, RunConfig, fields
 from autonl_tf.settings_export import FORMATS, ExportConfig
-from autonl_tf.settings_search import SearchConfig
+from autonl_tf.settings_search import ProfileConfig, SearchConfig
 
 # Published training lengths, used where neither --train_epochs nor --train_steps is given.
 DEFAULT_EPOCHS = {"search": 8.0, "train": 350.0}
@@ -29,6 +29,7 @@ class Config:
     fit: FitConfig
     search: SearchConfig
     export: ExportConfig
+    profile: ProfileConfig
 
     def settings(self) -> dict[str, Any]:
         """Every flag's value by name."""
@@ -56,7 +57,7 @@ def usage() -> str:
     lines = [
         "AutoNL: search, train, evaluate and export lightweight non-local networks.",
         "",
-        "  autonl --mode=search|train|eval|predict|export|convert|describe [--flagfile=FILE] [--FLAG=VALUE ...]",
+        f"  autonl --mode={'|'.join(MODES)} [--flagfile=FILE] [--FLAG=VALUE ...]",
         "",
         "Settings after --flagfile override it.",
     ]
@@ -121,6 +122,26 @@ def _check_export(config: Config) -> None:
         _refuse_without_dataset(config)
 
 
+def target_of(search: SearchConfig) -> tuple[str, float] | None:
+    """The budget that was asked for: its flag and value."""
+    given = [(name, getattr(search, name)) for name in ("target_macs", "target_latency_ms")]
+    return next(((name, value) for name, value in given if value is not None), None)
+
+
+def _check_cost(search: SearchConfig) -> None:
+    """What the search charges for, what it reads for that, and its target go together."""
+    if search.target_macs is not None and search.target_latency_ms is not None:
+        raise UserError("--target_macs and --target_latency_ms are both given; accepted: one of them")
+    if search.cost == "latency" and not search.latency_table:
+        raise UserError("--cost=latency needs --latency_table: a table that --mode=profile made on the target")
+    if search.cost == "macs" and search.latency_table:
+        raise UserError("--latency_table needs --cost=latency")
+    target = target_of(search)
+    if target and target[0] != {"macs": "target_macs", "latency": "target_latency_ms"}[search.cost]:
+        other = "latency" if search.cost == "macs" else "macs"
+        raise UserError(f"--{target[0]} does not go with --cost={search.cost}; accepted: --cost={other}")
+
+
 def _refuse_without_dataset(config: Config) -> None:
     """Flags that say which images, in an export that is given none."""
     defaults = DataConfig()
@@ -156,6 +177,8 @@ def _check(config: Config) -> None:
         "export": ("export_dir",),
         "convert": ("init_checkpoint", "model_dir"),
         "describe": ("arch",),
+        "profile": ("model_dir",),
+        "report": ("model_dir",),
     }
     _require(config, *required[run.mode])
     if run.mode in ("eval", "predict", "export") and not (run.init_checkpoint or run.model_dir):
@@ -197,5 +220,9 @@ def _check(config: Config) -> None:
         raise UserError("--max_skipped_updates needs --on_nan=skip")
     if search.search_warmup_share + search.search_settle_share >= 1:
         raise UserError("--search_warmup_share and --search_settle_share must leave a share below 1 for decisions")
+    if run.mode == "search":
+        _check_cost(search)
+        if search.search_split and fit.micro_batches > 1:
+            raise UserError("--search_split does not go with --micro_batches above 1: a step's two batches stay whole")
     if run.predictions_out and pathlib.Path(run.predictions_out).suffix != ".npz":
         raise UserError(f"--predictions_out={run.predictions_out}: must end in .npz")

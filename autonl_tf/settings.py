@@ -13,9 +13,9 @@ from absl import flags
 
 from autonl_tf.setting import flag as _flag
 from autonl_tf.settings_export import ExportConfig
-from autonl_tf.settings_search import SearchConfig
+from autonl_tf.settings_search import ProfileConfig, SearchConfig
 
-MODES = ("search", "train", "eval", "predict", "export", "convert", "describe")
+MODES = ("search", "train", "eval", "predict", "export", "convert", "describe", "profile", "report")
 PRECISIONS = ("float32", "bfloat16", "float16")
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 AUGMENTATIONS = ("none", "autoaugment", "randaugment")
@@ -25,7 +25,7 @@ _ALL = MODES
 _FIT = ("search", "train")
 _DATA = ("search", "train", "eval")
 _MODEL = ("train", "eval", "predict", "export", "convert")
-_SIZE = (*_DATA, "predict", "export", "convert", "describe")
+_SIZE = (*_DATA, "profile", "predict", "export", "convert", "describe")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,12 @@ class RunConfig:
     model_dir: str = _flag(
         flags.DEFINE_string,
         None,
-        "Run directory: written by search and train, resumed by running the same command again; written by convert; "
-        "read by the others.",
-        modes=("search", *_MODEL),
+        "Run directory: of search, train and profile, which the same command resumes; written by convert; read by the "
+        "others.",
+        modes=("search", "profile", "report", *_MODEL),
+    )
+    compare_with: str = _flag(
+        flags.DEFINE_string, None, "A second search's run directory, to be set beside --model_dir.", modes=("report",)
     )
     init_checkpoint: str = _flag(
         flags.DEFINE_string,
@@ -53,8 +56,8 @@ class RunConfig:
     seed: int = _flag(
         flags.DEFINE_integer,
         0,
-        "Seed of initial weights, data order and augmentation, and gates.",
-        modes=_FIT,
+        "Seed of initial weights, data order and augmentation, and gates; of profile's networks.",
+        modes=(*_FIT, "profile"),
         lower_bound=0,
         upper_bound=2**31 - 1,
     )
@@ -118,7 +121,7 @@ class NetworkConfig:
     num_label_classes: int = _flag(
         flags.DEFINE_integer,
         None,
-        "Number of classes. Default: the checkpoint's or the dataset's; 1000 for describe.",
+        "Number of classes. Default: the checkpoint's or the dataset's; 1000 for describe and profile.",
         modes=_SIZE,
         lower_bound=2,
         upper_bound=1_000_000,
@@ -380,6 +383,7 @@ GROUPS = {
     "fit": FitConfig,
     "search": SearchConfig,
     "export": ExportConfig,
+    "profile": ProfileConfig,
 }
 
 

@@ -54,15 +54,23 @@ def build_network(
     """
     check_fits(spec, image_size, depth_multiplier)
     inputs = keras.Input([image_size, image_size, 3], name="image")
-    x = convolution(scale_filters(STEM_FILTERS, depth_multiplier), 3, 2, name="stem_conv")(inputs)
-    x = _swish(batch_norm("stem_bn", sync_batch_norm)(x), "stem_swish")
+    x = _stem(inputs, scale_filters(STEM_FILTERS, depth_multiplier), sync_batch_norm)
     for index, block in enumerate(spec.singles(depth_multiplier)):
         x = _block(x, block, f"block{index}", sync_batch_norm)
+    return keras.Model(inputs, _head(x, num_classes, dropout_rate, sync_batch_norm), name="autonl")
+
+
+def _stem(inputs, filters: int, sync_batch_norm: bool):
+    x = convolution(filters, 3, 2, name="stem_conv")(inputs)
+    return _swish(batch_norm("stem_bn", sync_batch_norm)(x), "stem_swish")
+
+
+def _head(x, num_classes: int, dropout_rate: float, sync_batch_norm: bool):
     x = convolution(HEAD_FILTERS, 1, name="head_conv")(x)
     x = _swish(batch_norm("head_bn", sync_batch_norm)(x), "head_swish")
     x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
     x = Dropout(dropout_rate, name="head_dropout")(x)
-    return keras.Model(inputs, classifier(num_classes)(x), name="autonl")
+    return classifier(num_classes)(x)
 
 
 def convolution(
@@ -164,9 +172,21 @@ def _block(inputs, block: BlockSpec, name: str, sync_batch_norm: bool):
 
 
 def fixed_block(block: BlockSpec, in_size: int, name: str, sync_batch_norm: bool) -> keras.Model:
-    """One block as a model of its own, [B, in_size, in_size, in_filters] in, for a supernet's fixed blocks."""
+    """One block as a model of its own, [B, in_size, in_size, in_filters] in, for supernets, and to be timed."""
     inputs = keras.Input([in_size, in_size, block.in_filters])
     return keras.Model(inputs, _block(inputs, block, name, sync_batch_norm), name=name)
+
+
+def stem_model(image_size: int) -> keras.Model:
+    """The stem as a model of its own: [B, S, S, 3] in."""
+    inputs = keras.Input([image_size, image_size, 3])
+    return keras.Model(inputs, _stem(inputs, STEM_FILTERS, False), name="stem")
+
+
+def head_model(filters: int, size: int, num_classes: int) -> keras.Model:
+    """The head as a model of its own: [B, size, size, filters] to logits [B, num_classes]."""
+    inputs = keras.Input([size, size, filters])
+    return keras.Model(inputs, _head(inputs, num_classes, 0.0, False), name="head")
 
 
 def _squeeze_excite(x, filters: int, name: str):
