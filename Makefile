@@ -51,7 +51,7 @@ test: setup ## run the tests
 lint: setup ## check style: ruff, and shellcheck on every shell script
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
-	@$(VENV)/bin/shellcheck -x tpu/*.sh .ci/run .ci/tf220
+	@$(VENV)/bin/shellcheck -x tpu/*.sh autonl_tf/export/*.sh .ci/run .ci/tf220
 
 bench: demo ## the demo, then every script of benchmarks/ (about an hour on 2 cores)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done

@@ -14,7 +14,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.settings import GROUPS, MODES, DataConfig, NetworkConfig, RunConfig, fields, flag_name
 from autonl_tf.settings_export import FORMATS, ExportConfig
 from autonl_tf.settings_fit import FitConfig
-from autonl_tf.settings_search import SearchConfig
+from autonl_tf.settings_search import ProfileConfig, SearchConfig
 from autonl_tf.settings_tuning import TuningConfig
 
 # Published training lengths, used where neither --train_epochs nor --train_steps is given.
@@ -32,6 +32,7 @@ class Config:
     tuning: TuningConfig
     search: SearchConfig
     export: ExportConfig
+    profile: ProfileConfig
 
     def settings(self) -> dict[str, Any]:
         """Every flag's value by name."""
@@ -131,6 +132,26 @@ def _check_export(config: Config) -> None:
         _refuse_without_dataset(config)
 
 
+def target_of(search: SearchConfig) -> tuple[str, float] | None:
+    """The budget that was asked for: its flag and value."""
+    given = [(name, getattr(search, name)) for name in ("target_macs", "target_latency_ms")]
+    return next(((name, value) for name, value in given if value is not None), None)
+
+
+def _check_cost(search: SearchConfig) -> None:
+    """What the search charges for, what it reads for that, and its target go together."""
+    if search.target_macs is not None and search.target_latency_ms is not None:
+        raise UserError("--target_macs and --target_latency_ms are both given; accepted: one of them")
+    if search.cost == "latency" and not search.latency_table:
+        raise UserError("--cost=latency needs --latency_table: a table that --mode=profile made on the target")
+    if search.cost == "macs" and search.latency_table:
+        raise UserError("--latency_table needs --cost=latency")
+    target = target_of(search)
+    if target and target[0] != {"macs": "target_macs", "latency": "target_latency_ms"}[search.cost]:
+        other = "latency" if search.cost == "macs" else "macs"
+        raise UserError(f"--{target[0]} does not go with --cost={search.cost}; accepted: --cost={other}")
+
+
 def _refuse_without_dataset(config: Config) -> None:
     """Flags that say which images, in an export that is given none."""
     defaults = DataConfig()
@@ -168,6 +189,8 @@ def _check(config: Config) -> None:
         "explain": ("images", "explain_dir"),
         "describe": ("arch",),
         "compare": ("arch",),
+        "profile": ("model_dir",),
+        "report": ("model_dir",),
     }
     _require(config, *required[run.mode])
     if run.mode in ("eval", "predict", "export", "explain") and not (run.init_checkpoint or run.model_dir):
@@ -217,6 +240,10 @@ def _check(config: Config) -> None:
         raise UserError("--max_skipped_updates needs --on_nan=skip")
     if search.search_warmup_share + search.search_settle_share >= 1:
         raise UserError("--search_warmup_share and --search_settle_share must leave a share below 1 for decisions")
+    if run.mode == "search":
+        _check_cost(search)
+        if search.search_split and fit.micro_batches > 1:
+            raise UserError("--search_split does not go with --micro_batches above 1: a step's two batches stay whole")
     if config.network.nonlocal_ and not config.network.arch:
         raise UserError(
             f"--nonlocal={config.network.nonlocal_} needs --arch; a checkpoint's own blocks stay as they are"

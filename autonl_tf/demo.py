@@ -55,6 +55,7 @@ def closing(seconds: float) -> str:
         f"\nThe demo took {seconds / 60:.1f} minutes.\n"
         f"  architecture  {SEARCH}/arch.txt: {len(found['arch'])} blocks, {light} with LightNL, "
         f"{found['macs'] / 1e6:.2f}M MACs of {found['largest_macs'] / 1e6:.2f}M\n"
+        f"  report        {SEARCH}/report.html\n"
         f"  pictures      {SEARCH}/network.png, {SEARCH}/search.png, {TRAIN}/training.png\n"
         f"  top-1         {accuracy['top1']:.2%} on {accuracy['count']} validation images "
         f"(chance {1 / card['num_classes']:.2%})\n"

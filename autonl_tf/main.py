@@ -39,8 +39,18 @@ def _parse(argv: list[str]) -> list[str]:
     if len(rest) > 1 and flags.FLAGS.mode == "compare" and flags.FLAGS.arch is None:
         flags.FLAGS.arch = ",".join(rest[1:])
         return rest[:1]
+    if flags.FLAGS.mode == "report":
+        rest = _take_directories(rest)
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}; settings are given as --flag=value, see --help")
+    return rest
+
+
+def _take_directories(rest: list[str]) -> list[str]:
+    """`--mode=report RUN_A RUN_B`: its directories may be given by themselves."""
+    for name in ("model_dir", "compare_with"):
+        if len(rest) > 1 and not flags.FLAGS[name].present:
+            flags.FLAGS[name].value = rest.pop(1)
     return rest
 
 
@@ -50,6 +60,9 @@ def _main(argv: list[str]) -> None:
         config = config_lib.from_flags()
         for name in config_lib.unread_flags(config):
             print(f"note: --{name} has no effect in --mode={config.run.mode}", file=sys.stderr)
+        target = config_lib.target_of(config.search) if config.run.mode == "search" else None
+        if target and flags.FLAGS["cost_lambda"].present:
+            print(f"note: --cost_lambda has no effect beside --{target[0]}", file=sys.stderr)
         _quiet_logging()
         _import_mode(config.run.mode).run(config)
     except UserError as error:

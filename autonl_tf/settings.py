@@ -14,10 +14,13 @@ from absl import flags
 from autonl_tf.setting import flag as _flag
 from autonl_tf.settings_export import ExportConfig
 from autonl_tf.settings_fit import FitConfig
-from autonl_tf.settings_search import SearchConfig
+from autonl_tf.settings_search import ProfileConfig, SearchConfig
 from autonl_tf.settings_tuning import TuningConfig
 
-MODES = ("search", "train", "eval", "predict", "export", "convert", "describe", "compare", "explain")
+MODES = (
+    *("search", "train", "eval", "predict", "export", "convert"),
+    *("describe", "compare", "explain", "profile", "report"),
+)
 PRECISIONS = ("float32", "bfloat16", "float16")
 STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 AUGMENTATIONS = ("none", "autoaugment", "randaugment")
@@ -27,7 +30,7 @@ _ALL = MODES
 _FIT = ("search", "train")
 _DATA = ("search", "train", "eval")
 _MODEL = ("train", "eval", "predict", "export", "convert", "explain")
-_SIZE = (*_DATA, "predict", "export", "convert", "explain", "describe", "compare")
+_SIZE = (*_DATA, "profile", "predict", "export", "convert", "explain", "describe", "compare")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +41,12 @@ class RunConfig:
     model_dir: str = _flag(
         flags.DEFINE_string,
         None,
-        "Run directory: written by search and train, resumed by running the same command again; written by convert; "
-        "read by the others.",
-        modes=("search", *_MODEL),
+        "Run directory: of search, train and profile, which the same command resumes; written by convert; read by the "
+        "others.",
+        modes=("search", "profile", "report", *_MODEL),
+    )
+    compare_with: str = _flag(
+        flags.DEFINE_string, None, "A second search's run directory, to be set beside --model_dir.", modes=("report",)
     )
     init_checkpoint: str = _flag(
         flags.DEFINE_string,
@@ -63,8 +69,8 @@ class RunConfig:
     seed: int = _flag(
         flags.DEFINE_integer,
         0,
-        "Seed of initial weights, data order and augmentation, and gates.",
-        modes=_FIT,
+        "Seed of initial weights, data order and augmentation, and gates; of profile's networks.",
+        modes=(*_FIT, "profile"),
         lower_bound=0,
         upper_bound=2**31 - 1,
     )
@@ -159,7 +165,7 @@ class NetworkConfig:
     num_label_classes: int = _flag(
         flags.DEFINE_integer,
         None,
-        "Number of classes. Default: the checkpoint's or the dataset's; 1000 for describe.",
+        "Number of classes. Default: the checkpoint's or the dataset's; 1000 for describe and profile.",
         modes=_SIZE,
         lower_bound=2,
         upper_bound=1_000_000,
@@ -285,6 +291,7 @@ GROUPS = {
     "tuning": TuningConfig,
     "search": SearchConfig,
     "export": ExportConfig,
+    "profile": ProfileConfig,
 }
 
 

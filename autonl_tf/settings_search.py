@@ -1,4 +1,4 @@
-"""The flags of the search alone."""
+"""The flags of the search and of the profiler."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import dataclasses
 
 from absl import flags
 
-from autonl_tf.setting import flag
+from autonl_tf.setting import define_amount, flag
+
+_SEARCH, _PROFILE = ("search",), ("profile",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,16 +16,52 @@ class SearchConfig:
     """What the search may choose, and how its gates move."""
 
     search_space: str = flag(
-        flags.DEFINE_string, "paper", "paper, demo, cifar10, or the path of a space file.", modes=("search",)
+        flags.DEFINE_string,
+        "paper",
+        "paper, demo, cifar10, or the path of a space file.",
+        modes=(*_SEARCH, "profile"),
+    )
+    cost: str = flag(
+        flags.DEFINE_enum,
+        "macs",
+        "What a network's cost is counted in: its MACs, or milliseconds by --latency_table.",
+        modes=_SEARCH,
+        enum_values=("macs", "latency"),
+    )
+    latency_table: str = flag(
+        flags.DEFINE_string, None, "Table of --mode=profile, made on the target, for --cost=latency.", modes=_SEARCH
     )
     cost_lambda: float = flag(
-        flags.DEFINE_float, 0.3, "Weight of log(MACs) in the search's loss.", modes=("search",), lower_bound=0.0
+        flags.DEFINE_float,
+        0.3,
+        "Weight of log(cost) in the search's loss, where no target sets it.",
+        modes=_SEARCH,
+        lower_bound=0.0,
+    )
+    target_macs: float = flag(
+        define_amount, None, "MACs the found network is to have, as 350e6 or 350M: lambda adapts.", modes=_SEARCH
+    )
+    target_latency_ms: float = flag(
+        flags.DEFINE_float,
+        None,
+        "Milliseconds it is to take, by --latency_table: lambda adapts.",
+        modes=_SEARCH,
+        lower_bound=1e-6,
+    )
+    search_split: float = flag(
+        flags.DEFINE_float,
+        0.0,
+        "Share of the training images held out for the gates' thresholds, as DARTS does; 0: all train both, as in the "
+        "paper.",
+        modes=_SEARCH,
+        lower_bound=0.0,
+        upper_bound=0.9,
     )
     search_warmup_share: float = flag(
         flags.DEFINE_float,
         0.625,
         "Share of the search in which gates are dropped out and the cost does not count.",
-        modes=("search",),
+        modes=_SEARCH,
         lower_bound=0.0,
         upper_bound=0.99,
     )
@@ -31,18 +69,18 @@ class SearchConfig:
         flags.DEFINE_float,
         0.1,
         "Share of the search, at its end, in which decisions are held.",
-        modes=("search",),
+        modes=_SEARCH,
         lower_bound=0.0,
         upper_bound=0.99,
     )
     gate_keep_probability: float = flag(
-        flags.DEFINE_float, 0.6, "Of each gate in the warm-up.", modes=("search",), lower_bound=0.01, upper_bound=1.0
+        flags.DEFINE_float, 0.6, "Of each gate in the warm-up.", modes=_SEARCH, lower_bound=0.01, upper_bound=1.0
     )
     gate_explore_probability: float = flag(
         flags.DEFINE_float,
         0.1,
         "Of flipping each gate in the decision phase, to learn what the flip costs; 0: never.",
-        modes=("search",),
+        modes=_SEARCH,
         lower_bound=0.0,
         upper_bound=0.5,
     )
@@ -50,7 +88,40 @@ class SearchConfig:
         flags.DEFINE_float,
         3.0,
         "How far a threshold moves if every step agrees; a gate's value is about 1.",
-        modes=("search",),
+        modes=_SEARCH,
         lower_bound=0.0,
         upper_bound=100.0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ProfileConfig:
+    """How latency is measured."""
+
+    profile_threads: int = flag(
+        flags.DEFINE_integer, 1, "Threads of the runtime.", modes=_PROFILE, lower_bound=1, upper_bound=256
+    )
+    profile_warmup: int = flag(
+        flags.DEFINE_integer, 5, "Runs of each file before the measured ones.", modes=_PROFILE, lower_bound=0
+    )
+    profile_runs: int = flag(
+        flags.DEFINE_integer,
+        50,
+        "Measured runs of each file, of which the median counts.",
+        modes=_PROFILE,
+        lower_bound=3,
+    )
+    profile_networks: int = flag(
+        flags.DEFINE_integer,
+        12,
+        "Whole networks measured to calibrate the sum of their pieces: the largest, the smallest, random ones.",
+        modes=_PROFILE,
+        lower_bound=0,
+        upper_bound=1000,
+    )
+    benchmark_output: str = flag(
+        flags.DEFINE_string,
+        None,
+        "Directory of what phone.sh brought back: makes the table from it instead of measuring here.",
+        modes=_PROFILE,
     )

@@ -68,6 +68,7 @@ def learner_of(mode: str, sync: bool, num_parts: int):
 
     from autonl_tf.arch import blockstring
     from autonl_tf.arch import space as space_lib
+    from autonl_tf.arch.cost_model import macs_model
     from autonl_tf.engine.averages import MovingAverages
     from autonl_tf.engine.batch_norm import averaged_variables
     from autonl_tf.engine.learner import Learner
@@ -90,7 +91,9 @@ def learner_of(mode: str, sync: bool, num_parts: int):
         model = Supernet(space_lib.parse(SPACE, "space"), dropout_rate=0.3, sync_batch_norm=sync, name="net", **sizes)
         schedule = SearchSchedule(10, 2, 2, 0.6, 0.2, 0.3, 3.0)
         groups = optimizer_groups(model, TF1RMSprop(0.01), schedule)
-        objective = search_objective(model, GateCost(model.table, **sizes), schedule, seed=5, **recipe)
+        objective = search_objective(
+            model, GateCost(model.table, macs_model(model.table.space, **sizes)), schedule, seed=5, **recipe
+        )
         after = lambda step: model.track(schedule.settled(step))  # noqa: E731
     # LightNL's gamma starts at zero, which would hide its part.
     for variable in model.trainable_variables:

@@ -20,6 +20,7 @@ import tensorflow as tf
 from autonl_tf.arch import presets
 from autonl_tf.arch import space as space_lib
 from autonl_tf.arch.cost import network_cost
+from autonl_tf.arch.cost_model import macs_model
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables, is_batch_norm
 from autonl_tf.engine.learner import Learner, make_train_function
@@ -83,7 +84,7 @@ def measured(spec, space, batch: int, steps: int) -> dict[str, float]:
             model = Supernet(space, image_size=SIZE, num_classes=CLASSES, dropout_rate=0.2, name="supernet")
             schedule = SearchSchedule(10**6, 0, 0, 0.6, 0.1, 0.3, 3.0)
             learner = Learner(model, optimizer_groups(model, TF1RMSprop(0.016), schedule))
-            cost = GateCost(model.table, image_size=SIZE, num_classes=CLASSES)
+            cost = GateCost(model.table, macs_model(space, image_size=SIZE, num_classes=CLASSES))
             objective = search_objective(model, cost, schedule, seed=0, **recipe)
             track = lambda step, model=model, schedule=schedule: model.track(schedule.settled(step))  # noqa: E731
             function = make_train_function(strategy, learner, objective, track)

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from autonl_tf.arch import blockstring, cost
+from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import (
     BlockSpec,
     LightNLSpec,
@@ -142,17 +142,6 @@ class Space:
                 for block in self.blocks
             ]
             check_fits(NetworkSpec(tuple(candidates), f"search space {self.name}"), image_size)
-
-    def cost_tables(self, image_size: int) -> list[np.ndarray]:
-        """MACs of every choice, a table a block with one axis a kind in the order of `KINDS`, float64."""
-        tables = []
-        for block, size in zip(self.blocks, self.map_sizes(image_size), strict=False):
-            table = np.zeros([len(block.options[kind]) for kind in KINDS])
-            for choice in block.choices():
-                member = block.block(dict(zip(KINDS, choice, strict=True)))
-                table[choice] = 0 if member is None else cost.block_cost(member, size).macs
-            tables.append(table)
-        return tables
 
 
 def names() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import re
@@ -13,7 +14,7 @@ import tensorflow as tf
 from autonl_tf.data import demo, folder, tfds_source, tfrecord
 from autonl_tf.data.corrupt import CorruptExample, count_kinds, find_corrupt
 from autonl_tf.data.labels import LabelFile, new_labels, numbered, read_label_file
-from autonl_tf.data.splits import IndexedSplit, RecordSplit
+from autonl_tf.data.splits import IndexedSplit, RecordSplit, divided
 from autonl_tf.errors import UserError
 
 SPLITS = ("train", "validation")
@@ -118,6 +119,26 @@ class ImageDataset:
                 raise UserError(f"{self.name}: it has no {split} images")
             self._splits[split] = self._checked(split, self._openers[split]())
         return self._splits[split]
+
+    def divided(self, share: float, seed: int) -> tuple[ImageDataset, ImageDataset]:
+        """This set twice: training images without, and with, a random `share` of them alone.
+
+        Raises:
+          UserError: a part without images, or record files too large to be held in memory.
+        """
+        examples = self.split("train")
+        if not isinstance(examples, IndexedSplit):
+            raise UserError(
+                f"{self.name}: its record files are too large to hold out a part of their images; accepted: class "
+                f"folders, and record files up to {_IN_MEMORY_BYTES >> 20} MB"
+            )
+        parts = divided(examples, share, seed)
+        if not all(part.size for part in parts):
+            raise UserError(f"{self.name}: {share:g} of {examples.size} training images leaves a part without any")
+        copies = (copy.copy(self), copy.copy(self))
+        for mine, part in zip(copies, parts, strict=True):
+            mine._splits = {**self._splits, "train": part}
+        return copies
 
     def find_corrupt(self, split: str) -> str | None:
         """Decodes a whole split and names its first corrupt example with the reason, if there is one.

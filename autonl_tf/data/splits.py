@@ -80,6 +80,18 @@ class IndexedSplit:
         return self.name_of(index)
 
 
+def divided(split: IndexedSplit, share: float, seed: int) -> tuple[IndexedSplit, IndexedSplit]:
+    """Two splits that share no example: one without, and one with, a random `share` of the examples."""
+    order = np.random.default_rng(seed).permutation(split.size)
+    held = round(share * split.size)
+
+    def part(members: np.ndarray) -> IndexedSplit:
+        places = np.sort(members).astype(np.int64)
+        return IndexedSplit(len(places), lambda index: split.fetch(tf.gather(tf.constant(places), index)))
+
+    return part(order[held:]), part(order[:held])
+
+
 @dataclass(frozen=True)
 class RecordFile:
     """The records `skip` .. `skip + take - 1` of one TFRecord file; `take` -1: all that follow."""

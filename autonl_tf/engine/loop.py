@@ -58,11 +58,13 @@ class _Rhythm:
     loop: int
     evaluate: int  # 0: never
     save: int
+    extra: tuple[int, ...] = ()
 
     def next_stop(self, step: int) -> int:
         """The next multiple of a period: the host stops at the same steps, interrupted before or not."""
         periods = [period for period in (self.loop, self.evaluate, self.save) if period]
-        return min(self.total, *((step // period + 1) * period for period in periods))
+        extra = (stop for stop in self.extra if stop > step)
+        return min(self.total, *((step // period + 1) * period for period in periods), *extra)
 
     def due(self, period: int, step: int) -> bool:
         return period > 0 and (step % period == 0 or step == self.total)
@@ -82,6 +84,8 @@ def run_training(
     evaluate_every: int | None = None,
     save_every: int,
     max_skipped: int = 0,
+    on_loop: Callable[[int, dict[str, float]], dict[str, float] | None] | None = None,
+    stops: tuple[int, ...] = (),
 ) -> TrainingResult:
     """Trains up to `total_steps`, from the newest checkpoint if there is one.
 
@@ -94,6 +98,9 @@ def run_training(
         `evaluate_every` steps and at the end. Its `top1` decides on the best copy.
       save_every: steps between checkpoints; one is saved at the end too.
       max_skipped: where the learner's guard skips updates: how many it may before the run stops.
+      on_loop: `(step, mean values of the loop)`, after every loop, before its line is logged and before any
+        save; may assign to the learner's variables, and returns further values to log, or None.
+      stops: further steps at which the host takes over.
 
     Raises:
       UserError: a loss or gradient that is not finite (more than `max_skipped` of them), a checkpoint that cannot
@@ -103,7 +110,7 @@ def run_training(
     """
     if min(total_steps, steps_per_loop, save_every) < 1 or (evaluate is not None and not (evaluate_every or 0) > 0):
         raise UserError("steps in all, per loop, between checkpoints and between evaluations must be at least 1")
-    rhythm = _Rhythm(total_steps, steps_per_loop, evaluate_every if evaluate else 0, save_every)
+    rhythm = _Rhythm(total_steps, steps_per_loop, evaluate_every if evaluate else 0, save_every, stops)
     start = checkpoints.restore_latest()
     if start > total_steps:
         raise UserError(f"{checkpoints.latest}: the run is at step {start} already, beyond the {total_steps} asked for")
@@ -116,7 +123,7 @@ def run_training(
             iterator = make_batches(start) if start < total_steps else None
             while step < total_steps:
                 stop = rhythm.next_stop(step)
-                _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped)
+                _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped, on_loop)
                 step = stop
                 if rhythm.due(rhythm.evaluate, step):
                     validation = _evaluate(evaluate, step, log, checkpoints)
@@ -142,7 +149,7 @@ def run_training(
     return TrainingResult(step, start, validation, checkpoints.best)
 
 
-def _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped) -> None:
+def _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped, on_loop) -> None:
     began = time.monotonic()
     metrics = train_function(iterator, stop - step)
     learner.merge_replicas()
@@ -151,6 +158,8 @@ def _train(learner, train_function, iterator, step, stop, log, checkpoints, max_
     if learner.current_step != stop:
         raise RuntimeError(f"the train function went to step {learner.current_step}, not {stop}")
     values = {name: total / weight if weight else math.nan for name, (total, weight) in metrics.items()}
+    if on_loop is not None:
+        values.update(on_loop(stop, dict(values)) or {})
     log.write("train", stop, values)
     shown = {name: values[name] for name in ("cross_entropy", "top1", "macs") if name in values}
     log.progress(stop, seconds, stop - step, shown)

@@ -190,8 +190,8 @@ class GatedLightNL(keras.layers.Layer):
         widest = self.filters[-1]
         theta = flatten_positions(x[..., :widest])
         contexts, positions = [], []
-        for stride in self.strides:
-            g = flatten_positions(subsample(x, stride))
+        for map_ in subsampled(x, self.strides):
+            g = flatten_positions(map_)
             contexts.append(tf.matmul(g[..., :widest], g, transpose_a=True))
             positions.append(g.shape[1])
         context = sum(w * k for w, k in zip(option_weights(stride_gates), contexts, strict=True))
@@ -224,6 +224,18 @@ class GatedLightNL(keras.layers.Layer):
             "strides": self.strides,
             "sync_batch_norm": self.sync_batch_norm,
         }
+
+
+def subsampled(x: tf.Tensor, strides: tuple[int, ...]) -> list[tf.Tensor]:
+    """x[:, ::s, ::s, :] of [B, H, W, C] for every stride of a list that descends to 1.
+
+    Each is taken from the coarsest finer one whose stride divides its own, whose gradient then is small too.
+    """
+    maps = {1: x}
+    for stride in sorted(strides):
+        finer = max(other for other in maps if stride % other == 0)
+        maps[stride] = maps[finer] if finer == stride else subsample(maps[finer], stride // finer)
+    return [maps[stride] for stride in strides]
 
 
 def _norm(matrices: tf.Tensor) -> tf.Tensor:

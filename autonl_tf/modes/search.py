@@ -8,11 +8,13 @@ import pathlib
 import shlex
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch import space as space_lib
-from autonl_tf.arch.cost import network_cost
+from autonl_tf.arch.cost_model import CostModel, macs_model
+from autonl_tf.arch.latency import read_table
 from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
@@ -26,9 +28,12 @@ from autonl_tf.engine.strategy import is_chief
 from autonl_tf.errors import UserError
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import wiring
+from autonl_tf.modes.report import ACCOUNT, PAGE, write_report
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search import result
+from autonl_tf.search.landing import landing_flips
+from autonl_tf.search.multiplier import TargetMultiplier, soft_gates
 from autonl_tf.search.objective import optimizer_groups, search_objective
 from autonl_tf.search.schedule import SearchSchedule
 
@@ -42,42 +47,118 @@ def run(config: Config) -> None:
     config = wiring.resolved(config, dataset)
     image_size = config.network.input_image_size
     space.check(image_size)
+    models = cost_models(config, space, dataset.num_classes)
+    target = target_of(config)
+    if target is not None:
+        models[0].check_target(target, f"target_{models[0].name}")
     wiring.check_images(dataset, image_size, config.data.crop_padding, "train")
-    length = wiring.length_of(config, dataset)
+    share = config.search.search_split
+    learnt, held_out = dataset.divided(share, config.run.seed) if share else (dataset, None)
+    length = wiring.length_of(config, learnt)
     schedule = schedule_of(config, length.steps)
     files = {"searched_space.json": space_text(space)}
+    if config.search.latency_table:
+        files["latency_table.json"] = pathlib.Path(config.search.latency_table).read_text(encoding="utf-8")
     with (
         wiring.open_run(config, strategy, dataset, ("train",), files) as directory,
         wiring.naming_corrupt(dataset, "train"),
     ):
-        learner = _learner(config, strategy, space, dataset, image_size, length, schedule)
+        learner = _learner(config, strategy, space, dataset, length, schedule, models[0])
         supernet = learner.model
-        cost = GateCost(supernet.table, image_size=image_size, num_classes=dataset.num_classes)
+        costs = [GateCost(supernet.table, model) for model in models]
         objective = search_objective(
             supernet,
-            cost,
+            costs[0],
             schedule,
             global_batch_size=config.data.train_batch_size,
             num_parts=wiring.parts_of_batch(config, strategy),
             label_smoothing=config.fit.label_smoothing,
             weight_decay_rate=config.fit.weight_decay,
             seed=config.run.seed,
+            target=learner.multiplier,
+            reported=costs[1:],
+            held_out=held_out is not None,
         )
-        track = lambda step: supernet.track(schedule.settled(step))  # noqa: E731
+
+        def track(step):
+            supernet.track(schedule.settled(step))
+            if learner.multiplier is not None:
+                soft = soft_gates(supernet.live_margins())
+                learner.multiplier.update(costs[0](soft), schedule.deciding(step))
+
         run_training(
             strategy,
             learner,
             wiring.train_function(config, strategy, learner, objective, track),
-            wiring.training_input(config, strategy, dataset),
+            wiring.training_input(config, strategy, learnt, held_out),
             total_steps=length.steps,
             steps_per_loop=config.fit.steps_per_loop,
             log=wiring.run_log(config, strategy, length),
             checkpoints=Checkpoints(directory.path, learner, wiring.say),
             save_every=config.fit.save_every_steps,
             max_skipped=config.fit.max_skipped_updates,
+            on_loop=_landing(learner, models[0], schedule) if target is not None else None,
+            stops=(schedule.settle_start,) if target is not None else (),
         )
         if is_chief(strategy):
-            _write(config, directory.path, supernet, schedule, image_size, dataset.num_classes)
+            _write(config, directory.path, learner, schedule, models)
+
+
+def target_of(config: Config) -> float | None:
+    """The budget asked for, in the unit of the cost that is charged."""
+    search = config.search
+    return {"macs": search.target_macs, "latency": search.target_latency_ms}[search.cost]
+
+
+def cost_models(config: Config, space: space_lib.Space, num_classes: int) -> list[CostModel]:
+    """What the search charges for, and, where that is not MACs, MACs too, which are reported."""
+    shape = {"image_size": config.network.input_image_size, "num_classes": num_classes}
+    macs = macs_model(space, **shape)
+    if config.search.cost == "macs":
+        return [macs]
+    return [read_table(config.search.latency_table).cost_model(space, **shape), macs]
+
+
+class SearchLearner(Learner):
+    """A supernet's learner, with the state of a search for a target: its multiplier, and which gates were flipped."""
+
+    def __init__(self, supernet: Supernet, groups: list[tuple], multiplier: TargetMultiplier | None, guard):
+        self.multiplier = multiplier
+        state = {}
+        if multiplier is not None:
+            self.flipped = tf.Variable(
+                tf.zeros([len(supernet.table)]),
+                trainable=False,
+                name="flipped",
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+            state = {"multiplier_integral": multiplier.integral, "flipped": self.flipped}
+        # No moving averages of the weights: decisions have averages of their own, and weights are trained anew.
+        super().__init__(supernet, groups, state=state, guard=guard)
+
+    def decided(self) -> tuple[np.ndarray, np.ndarray]:
+        """The averaged margins [G] that the search itself came to, and which decisions were flipped, bool [G]."""
+        margins = self.model.margins.numpy()
+        if self.multiplier is None:
+            return margins, np.zeros(len(margins), bool)
+        flipped = self.flipped.numpy() > 0.5
+        return np.where(flipped, -margins, margins), flipped
+
+
+def _landing(learner: SearchLearner, model: CostModel, schedule: SearchSchedule):
+    """Flips the closest calls when decisions are taken, so that what settles is the network that is written."""
+
+    def land(step: int, values: dict[str, float]) -> dict[str, float]:
+        if step != schedule.settle_start:
+            return {}
+        margins = learner.model.margins.numpy()
+        flips = landing_flips(learner.model.table, model, margins, learner.multiplier.target)
+        away = np.where(margins >= 0, -np.maximum(margins, 1e-6), -margins)
+        learner.model.margins.assign(np.where(flips, away, margins))
+        learner.flipped.assign(flips.astype(np.float32))
+        return {"flips": float(flips.sum())}
+
+    return land
 
 
 def space_text(space: space_lib.Space) -> str:
@@ -114,14 +195,14 @@ def _learner(
     strategy: tf.distribute.Strategy,
     space: space_lib.Space,
     dataset: ImageDataset,
-    image_size: int,
     length: wiring.Length,
     schedule: SearchSchedule,
-) -> Learner:
+    model: CostModel,
+) -> SearchLearner:
     with strategy.scope(), precision_scope(config.run.precision):
         supernet = Supernet(
             space,
-            image_size=image_size,
+            image_size=config.network.input_image_size,
             num_classes=dataset.num_classes,
             dropout_rate=config.network.dropout_rate,
             sync_batch_norm=config.fit.sync_batch_norm,
@@ -129,59 +210,80 @@ def _learner(
         )
         set_momentum(supernet, config.fit.batch_norm_momentum)
         groups = optimizer_groups(supernet, wiring.weights_optimizer(config, length), schedule)
-        # No moving averages of the weights: decisions have averages of their own, and weights are trained anew.
-        return Learner(supernet, groups, guard=wiring.guard(config))
+        target = target_of(config)
+        deciding = schedule.settle_start - schedule.warmup_steps
+        multiplier = None if target is None else TargetMultiplier(target, model.reachable(), deciding)
+        return SearchLearner(supernet, groups, multiplier, wiring.guard(config))
 
 
 def _write(
     config: Config,
     directory: pathlib.Path,
-    supernet: Supernet,
+    learner: SearchLearner,
     schedule: SearchSchedule,
-    image_size: int,
-    num_classes: int,
+    models: list[CostModel],
 ) -> None:
-    from autonl_tf.pictures import network as network_picture
-    from autonl_tf.pictures import search as search_picture
-
-    spec, account = result.summary(
-        supernet.table, supernet.margins.numpy(), image_size=image_size, num_classes=num_classes
-    )
+    image_size, num_classes = config.network.input_image_size, config.network.num_label_classes
+    table, model = learner.model.table, models[0]
+    margins, flipped = learner.decided()
+    spec, account = result.summary(table, margins, image_size=image_size, num_classes=num_classes, flipped=flipped)
     records = read_records(directory / "metrics.jsonl")
+    names = ("step", *(model.name for model in models), "cost_lambda", "cross_entropy")
     account |= {
-        "phases": {"warmup_end": schedule.warmup_steps, "settle_start": schedule.settle_start},
+        "budget": result.budget(table, model, account, target_of(config)),
+        "close_calls": result.close_calls(table, model, account),
+        "phases": {
+            "warmup_end": schedule.warmup_steps,
+            "settle_start": schedule.settle_start,
+            "total_steps": schedule.total_steps,
+        },
         "trajectory": [
-            {name: record[name] for name in ("step", "macs", "cost_lambda", "cross_entropy")} for record in records
+            {name: record[name] for name in names} | {"gates": [record[f"gate/{name}"] for name in table.names]}
+            for record in records
         ],
+        "next": _next_commands(config, directory),
         "settings": config.read_settings(),
         "versions": rundir.versions(),
         "git_commit": rundir.git_commit(),
     }
     write_text(directory / "arch.txt", blockstring.write(spec))
-    write_json(directory / "search.json", account)
-    costs = network_cost(spec, image_size=image_size, num_classes=num_classes)
-    network_picture.draw_network(spec, directory / "network.png", image_size=image_size, cost=costs)
-    search_picture.draw_search(
-        records,
-        directory / "search.png",
-        warmup_end=schedule.warmup_steps,
-        settle_start=schedule.settle_start,
-        total_steps=schedule.total_steps,
-        largest_macs=account["largest_macs"],
-        smallest_macs=account["smallest_macs"],
+    write_json(directory / ACCOUNT, account)
+    write_report(directory, account)
+    _tell(directory, account, model)
+
+
+def _next_commands(config: Config, directory: pathlib.Path) -> list[str]:
+    words = wiring.image_words(config)
+    return [
+        f"python main.py --mode=train {shlex.quote(f'--arch={directory}/arch.txt')} --model_dir=DIR {words}",
+    ]
+
+
+def _target_text(budget: dict[str, Any], model: CostModel) -> str:
+    """How the target was met, in a line or two."""
+    text = (
+        f"target: {model.text(budget['target'])}, reached {model.text(budget['found'])} ({budget['error']:+.2%}); "
+        f"before flips {model.text(budget['before_flips'])}\n"
     )
-    _tell(config, directory, account)
+    if budget["flips"]:
+        text += (
+            f"flipped to land there: {', '.join(budget['flips'])}: sum of margins {budget['flips_margin']:.3f} "
+            f"of {budget['all_margin']:.2f} over all gates\n"
+        )
+    if not budget["converged"]:
+        text += "NOT CONVERGED: those were no close calls; a longer search or another target may help\n"
+    return text
 
 
-def _tell(config: Config, directory: pathlib.Path, account: dict[str, Any]) -> None:
+def _tell(directory: pathlib.Path, account: dict[str, Any], model: CostModel) -> None:
     millions = {name: account[name] / 1e6 for name in ("macs", "largest_macs", "smallest_macs")}
-    calls = ", ".join(f"{gate['name']} {gate['margin']:+.2f}" for gate in result.close_calls(account))
+    calls = ", ".join(f"{call['name']} {call['margin']:+.2f}" for call in account["close_calls"][:5])
     print("\n".join(account["arch"]))
     print(
         f"\nfound: {millions['macs']:.2f}M MACs (space: {millions['smallest_macs']:.2f}M to "
         f"{millions['largest_macs']:.2f}M), {account['params']:,} parameters\n"
+        f"{_target_text(account['budget'], model) if 'target' in account['budget'] else ''}"
         f"closest calls (margin): {calls}\n"
-        f"written: {directory}/arch.txt, search.json, network.png, search.png\n"
-        f"next:\n  python main.py --mode=train {shlex.quote(f'--arch={directory}/arch.txt')} --model_dir=DIR "
-        f"{wiring.image_words(config)}"
+        f"written: {directory}/arch.txt, {ACCOUNT}, {PAGE}, network.png, search.png\n"
+        "next:\n" + "\n".join(f"  {line}" for line in account["next"])
     )

@@ -246,8 +246,13 @@ def guard(config: Config) -> Guard:
     return Guard(clip_norm=fit.clip_gradient_norm, skip=fit.on_nan == "skip", scale_loss=scale_loss)
 
 
-def training_input(config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset):
-    """`make_batches(start_step)` for the loop: an iterator over distributed training batches."""
+def training_input(
+    config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset, held_out: ImageDataset | None = None
+):
+    """`make_batches(start_step)` for the loop: an iterator over distributed training batches.
+
+    With `held_out` each batch is followed, in the same tensors, by one of as many images of that set.
+    """
     data = config.data
     augment = augmentations.by_name(data.augment, data.randaugment_layers, data.randaugment_magnitude)
     if data.data_service:
@@ -255,8 +260,16 @@ def training_input(config: Config, strategy: tf.distribute.Strategy, dataset: Im
 
     def make_batches(start_step: int):
         def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
+            batches = part(dataset, shard, num_shards)
+            if held_out is None:
+                return batches
+            return tf.data.Dataset.zip(batches, part(held_out, shard, num_shards)).map(
+                lambda mine, other: tuple(tf.concat(pair, 0) for pair in zip(mine, other, strict=True))
+            )
+
+        def part(of: ImageDataset, shard: int, num_shards: int) -> tf.data.Dataset:
             return train_batches(
-                dataset,
+                of,
                 image_size=config.network.input_image_size,
                 batch_size=data.train_batch_size // num_shards,
                 seed=config.run.seed,

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from autonl_tf.arch.cost import head_cost, stem_cost
+from autonl_tf.arch.cost_model import CostModel
 from autonl_tf.arch.space import KINDS, Space
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.layers.gates import option_weights
@@ -84,24 +84,23 @@ class GateTable:
 
 
 class GateCost:
-    """MACs as a function of gates: products and sums of gates times constants.
+    """A cost as a function of gates: products and sums of gates times constants.
 
-    Each ladder's gates give one weight an option, and a block's cost is its table of every choice (`Space.cost_tables`,
-    the one accounting there is) contracted with those weights. It is multilinear, so that gradients reach every gate,
-    and equal to the decoded network's MACs where every gate is 0 or 1: exactly in float64, to 1e-6 in float32.
+    Each ladder's gates give one weight an option, and a block's cost is its table of every choice contracted with those
+    weights. It is multilinear, so that gradients reach every gate, and equal to the decoded network's cost where every
+    gate is 0 or 1: MACs exactly in float64, to 1e-6 in float32.
 
     Args:
       table: the gates.
-      image_size, num_classes: of the networks.
+      model: what every choice costs.
       dtype: of the sums.
     """
 
-    def __init__(self, table: GateTable, *, image_size: int, num_classes: int, dtype: tf.DType = tf.float32):
+    def __init__(self, table: GateTable, model: CostModel, dtype: tf.DType = tf.float32):
         space = table.space
-        sizes = space.map_sizes(image_size)
-        head = head_cost(space.blocks[-1].base.out_filters, sizes[-1], num_classes)
-        self._constant = tf.constant(stem_cost(image_size).macs + head.macs, dtype)
-        tables = space.cost_tables(image_size)
+        self.name = model.name
+        self._constant = tf.constant(model.constant, dtype)
+        tables = model.tables
         rungs = {kind: max(len(block.options[kind]) - 1 for block in space.blocks) for kind in KINDS}
         padded = np.zeros([len(tables), *(rungs[kind] + 1 for kind in KINDS)])
         for index, block in enumerate(tables):
@@ -122,7 +121,7 @@ class GateCost:
         }
 
     def per_block(self, gates: tf.Tensor) -> tf.Tensor:
-        """MACs of each block, [blocks], from gates [G]."""
+        """Cost of each block, [blocks], from gates [G]."""
         gates = tf.concat([tf.cast(gates, self._tables.dtype), tf.zeros([1], self._tables.dtype)], 0)
         cost = self._tables
         for kind in reversed(KINDS):
@@ -136,5 +135,5 @@ class GateCost:
         return cost
 
     def __call__(self, gates: tf.Tensor) -> tf.Tensor:
-        """MACs of the whole network, stem and head included, a scalar, from gates [G]."""
+        """Cost of the whole network, stem and head included, a scalar, from gates [G]."""
         return tf.reduce_sum(self.per_block(gates)) + self._constant

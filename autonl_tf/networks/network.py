@@ -57,16 +57,26 @@ def build_network(
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     check_fits(spec, min(height, width), depth_multiplier)
     inputs = keras.Input([height, width, 3], name="image")
-    stem = convolution(scale_filters(spec.stem_filters, depth_multiplier), 3, 2, name="stem_conv", padding=spec.padding)
-    x = _padded(stem, spec.padding)(inputs)
-    x = activation(spec.activation, "stem")(batch_norm("stem_bn", sync_batch_norm)(x))
+    x = _stem(inputs, spec, depth_multiplier, sync_batch_norm)
     for index, block in enumerate(spec.singles(depth_multiplier)):
         x = _block(x, block, f"block{index}", sync_batch_norm)
+    logits = _head(x, spec, num_classes, dropout_rate, sync_batch_norm)
+    return keras.Model(inputs, logits, name="autonl")
+
+
+def _stem(inputs, spec: NetworkSpec, depth_multiplier: float, sync_batch_norm: bool):
+    filters = scale_filters(spec.stem_filters, depth_multiplier)
+    stem = convolution(filters, 3, 2, name="stem_conv", padding=spec.padding)
+    x = _padded(stem, spec.padding)(inputs)
+    return activation(spec.activation, "stem")(batch_norm("stem_bn", sync_batch_norm)(x))
+
+
+def _head(x, spec: NetworkSpec, num_classes: int, dropout_rate: float, sync_batch_norm: bool):
     x = convolution(spec.head_filters, 1, name="head_conv")(x)
     x = activation(spec.activation, "head")(batch_norm("head_bn", sync_batch_norm)(x))
     x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
     x = Dropout(dropout_rate, name="head_dropout")(x)
-    return keras.Model(inputs, classifier(num_classes)(x), name="autonl")
+    return classifier(num_classes)(x)
 
 
 def convolution(
@@ -188,9 +198,21 @@ def _block(inputs, block: BlockSpec, name: str, sync_batch_norm: bool):
 
 
 def fixed_block(block: BlockSpec, in_size: int, name: str, sync_batch_norm: bool) -> keras.Model:
-    """One block as a model of its own, [B, in_size, in_size, in_filters] in, for a supernet's fixed blocks."""
+    """One block as a model of its own, [B, in_size, in_size, in_filters] in, for supernets, and to be timed."""
     inputs = keras.Input([in_size, in_size, block.in_filters])
     return keras.Model(inputs, _block(inputs, block, name, sync_batch_norm), name=name)
+
+
+def stem_model(image_size: int) -> keras.Model:
+    """The stem of every space as a model of its own: [B, S, S, 3] in."""
+    inputs = keras.Input([image_size, image_size, 3])
+    return keras.Model(inputs, _stem(inputs, NetworkSpec(()), 1.0, False), name="stem")
+
+
+def head_model(filters: int, size: int, num_classes: int) -> keras.Model:
+    """The head of every space as a model of its own: [B, size, size, filters] to logits [B, num_classes]."""
+    inputs = keras.Input([size, size, filters])
+    return keras.Model(inputs, _head(inputs, NetworkSpec(()), num_classes, 0.0, False), name="head")
 
 
 def _squeeze_excite(x, filters: int, kind: str, name: str):

@@ -1,8 +1,8 @@
-"""What the search minimizes: cross-entropy + weight decay + lambda * log(MACs of the gates)."""
+"""What the search minimizes: cross-entropy + weight decay + lambda * log(cost of the gates)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 import tf_keras as keras
@@ -13,6 +13,7 @@ from autonl_tf.layers.draws import stateless_uniform
 from autonl_tf.layers.gates import explored_gate, indicator
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
+from autonl_tf.search.multiplier import TargetMultiplier, soft_gates
 from autonl_tf.search.schedule import SearchSchedule, ThresholdRate
 
 
@@ -51,32 +52,64 @@ def search_objective(
     label_smoothing: float,
     weight_decay_rate: float,
     seed: int,
+    target: TargetMultiplier | None = None,
+    reported: Sequence[GateCost] = (),
+    held_out: bool = False,
 ) -> Callable:
     """The objective `(images [B, S, S, 3], labels [B], step) -> (loss, metrics)` of the search.
 
     The SUM of the loss over the `num_parts` into which replicas and micro-batches cut the batch is the cross-entropy
-    averaged over the global batch, plus weight decay of every
-    trainable variable but batch norm's and the thresholds, plus lambda * log(MACs). The gates of the forward pass are
-    drawn; the cost is that of the gates as they stand.
+    averaged over the global batch, plus weight decay of every trainable variable but batch norm's and the thresholds,
+    plus lambda * log(cost). The gates of the forward pass are drawn; the cost is that of the gates as they stand. With
+    a `target` lambda is the controller's in the decision phase, 0 otherwise; without, the schedule's.
 
-    Metrics beside the classification's: macs, cost_lambda, and `gate/<name>`, the margin of every gate.
+    With `held_out` the images are those of two batches: the weights learn from the first, the thresholds from the
+    second and from the cost (as in DARTS, first order). Such a step costs twice.
+
+    Metrics beside the classification's: the cost and those `reported`, by their names (macs, latency_ms), cost_lambda,
+    and `gate/<name>`, the margin of every gate.
     """
     decayed = [v for v in decayed_variables(supernet) if v is not supernet.thresholds]
     names = supernet.table.names
 
     def objective(images, labels, step):
-        live = supernet.live_margins()
         settled = schedule.settled(step)
-        margins = tf.where(settled, tf.convert_to_tensor(supernet.margins), live)
-        gates = draw_gates(margins, schedule.flip_probability(step), tf.stack([tf.constant(seed, tf.int64), step]))
-        logits = supernet(images, gates=gates, training=True)
-        entropy, metrics = classification_terms(logits, labels, label_smoothing)
-        macs, decay = cost(indicator(margins)), weight_decay(decayed, weight_decay_rate)
-        multiplier = schedule.multiplier(step)
-        shared = decay + multiplier * tf.math.log(macs)
-        one = tf.constant(1.0)
-        metrics |= {"weight_decay": (decay, one), "macs": (macs, one), "cost_lambda": (multiplier, one)}
+        margins = tf.where(settled, tf.convert_to_tensor(supernet.margins), supernet.live_margins())
+        key = tf.stack([tf.constant(seed, tf.int64), step])
+
+        def fit(images, labels, margins, key):
+            gates = draw_gates(margins, schedule.flip_probability(step), key)
+            return classification_terms(supernet(images, gates=gates, training=True), labels, label_smoothing)
+
+        if target is None:
+            multiplier = schedule.multiplier(step)
+        else:
+            multiplier = tf.where(schedule.deciding(step), target.value(cost(soft_gates(margins))), 0.0)
+        one, decay = tf.constant(1.0), weight_decay(decayed, weight_decay_rate)
+        if held_out:
+            (images, others), (labels, other_labels) = tf.split(images, 2), tf.split(labels, 2)
+            fixed = tf.stop_gradient(margins)
+            entropy, metrics = fit(images, labels, fixed, key)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(fixed)
+                other, other_metrics = fit(others, other_labels, fixed, key + 1)
+                open_gates = indicator(fixed)
+                charged = cost(open_gates)
+                total = other / global_batch_size + multiplier * tf.math.log(charged) / num_parts
+            # A margin is a value less its threshold: this term is 0, and the thresholds' gradient all it has.
+            slope = tf.stop_gradient(tape.gradient(total, fixed))
+            moved = tf.reduce_sum(slope * (tf.stop_gradient(supernet.thresholds) - supernet.thresholds))
+            metrics["held_out_cross_entropy"] = other_metrics["cross_entropy"]
+            loss = entropy / global_batch_size + decay / num_parts + moved
+        else:
+            entropy, metrics = fit(images, labels, margins, key)
+            open_gates = indicator(margins)
+            charged = cost(open_gates)
+            shared = decay + multiplier * tf.math.log(charged)
+            loss = entropy / global_batch_size + shared / num_parts
+        metrics |= {"weight_decay": (decay, one), cost.name: (charged, one), "cost_lambda": (multiplier, one)}
+        metrics |= {also.name: (also(open_gates), one) for also in reported}
         metrics |= {f"gate/{name}": (margin, one) for name, margin in zip(names, tf.unstack(margins), strict=True)}
-        return entropy / global_batch_size + shared / num_parts, metrics
+        return loss, metrics
 
     return objective

@@ -8,8 +8,11 @@ import numpy as np
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
+from autonl_tf.arch.cost_model import CostModel
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.networks.gate_table import GateTable
+
+SMALL_SHARE = 0.05  # of all gates' margins, up to which flips are close calls
 
 
 def decided_gates(margins: np.ndarray) -> np.ndarray:
@@ -18,7 +21,12 @@ def decided_gates(margins: np.ndarray) -> np.ndarray:
 
 
 def summary(
-    table: GateTable, margins: np.ndarray, *, image_size: int, num_classes: int
+    table: GateTable,
+    margins: np.ndarray,
+    *,
+    image_size: int,
+    num_classes: int,
+    flipped: np.ndarray | None = None,
 ) -> tuple[NetworkSpec, dict[str, Any]]:
     """The found network, and a JSON-ready account of it.
 
@@ -26,18 +34,22 @@ def summary(
       table: the space's gates.
       margins: their averaged margins, [G]; a gate is open at 0 or more.
       image_size, num_classes: what MACs and parameters are counted at.
+      flipped: [G], whether a decision was turned to meet a target; margins are those before.
 
     Returns:
       The architecture, and a dict: `arch` (its lines), the image size and classes, `macs`, `macs_exact`, `params`,
-      `largest_macs` and `smallest_macs` of the space, `blocks` (MACs each), and `gates`: each one's name, margin,
-      whether it is open, and whether it `counts` (the gates below it on its ladder are open, its block is kept, and
-      its LightNL is there).
+      `largest_macs` and `smallest_macs` of the space, `blocks` (MACs each), `decided_blocks` (for each block of the
+      space what became of it, None: dropped), and `gates`: each one's name, margin,
+      whether it is open, whether it `counts` (the gates below it on its ladder are open, its block is kept, and
+      its LightNL is there), and whether it was `flipped`.
     """
-    gates = decided_gates(margins)
+    flipped = np.zeros(len(table), bool) if flipped is None else np.asarray(flipped) > 0.5
+    gates = np.abs(decided_gates(margins) - flipped)
     spec = table.decode(gates)
     size = {"image_size": image_size, "num_classes": num_classes}
     costs = network_cost(spec, **size)
     extremes = [network_cost(member, **size).total.macs for member in (table.space.largest(), table.space.smallest())]
+    rows = zip(table.gates, margins, gates, _counting(table, gates), flipped, strict=True)
     return spec, {
         "arch": blockstring.write(spec).splitlines(),
         "input_image_size": image_size,
@@ -48,10 +60,62 @@ def summary(
         "largest_macs": extremes[0],
         "smallest_macs": extremes[1],
         "blocks": [{"name": row.name, "block": row.block, "macs": row.cost.macs} for row in costs.rows],
-        "gates": [
-            {"name": gate.name, "margin": round(float(margin), 6), "open": bool(margin >= 0), "counts": counts}
-            for gate, margin, counts in zip(table.gates, margins, _counting(table, gates), strict=True)
+        "decided_blocks": [
+            None if (member := block.block(choice)) is None else blockstring.write_block(member)
+            for block, choice in zip(table.space.blocks, table.choices(gates), strict=True)
         ],
+        "gates": [
+            {
+                "name": gate.name,
+                "margin": round(float(margin), 6),
+                "open": bool(is_open),
+                "counts": counts,
+                "flipped": bool(flip),
+            }
+            for gate, margin, is_open, counts, flip in rows
+        ],
+    }
+
+
+def budget(table: GateTable, model: CostModel, account: dict[str, Any], target: float | None) -> dict[str, Any]:
+    """How the found network stands to what it may cost: JSON-ready.
+
+    Args:
+      model: the cost that was charged.
+      account: of `summary`.
+      target: what was asked for, or None.
+
+    Returns:
+      `cost` (its name), `found`, `cheapest` and `dearest` of the space, `per_block` (0 where a block is dropped), and
+      with a target: `target`, `error` (found / target - 1), `before_flips`, `flips` (names), `flips_margin` and
+      `all_margin` (the sums of |margin| over the flipped and over all gates), and `converged`: whether the first is
+      at most a twentieth of the second.
+    """
+    gates = np.array([gate["open"] for gate in account["gates"]], np.float32)
+    choices = table.choices(gates)
+    low, high = model.reachable()
+    stand = {
+        "cost": model.name,
+        "found": model.of(choices),
+        "cheapest": low,
+        "dearest": high,
+        "per_block": model.per_block(choices),
+        "stem_and_head": model.constant,
+    }
+    if target is None:
+        return stand
+    flips = [gate for gate in account["gates"] if gate["flipped"]]
+    before = np.array([gate["margin"] >= 0 for gate in account["gates"]], np.float32)
+    flips_margin = sum(abs(gate["margin"]) for gate in flips)
+    all_margin = sum(abs(gate["margin"]) for gate in account["gates"])
+    return stand | {
+        "target": target,
+        "error": stand["found"] / target - 1,
+        "before_flips": model.of(table.choices(before)),
+        "flips": [gate["name"] for gate in flips],
+        "flips_margin": flips_margin,
+        "all_margin": all_margin,
+        "converged": flips_margin <= SMALL_SHARE * all_margin,
     }
 
 
@@ -67,6 +131,16 @@ def _counting(table: GateTable, gates: np.ndarray) -> list[bool]:
     return counting
 
 
-def close_calls(account: dict[str, Any], most: int = 5) -> list[dict[str, Any]]:
-    """The gates that count, nearest to flipping first."""
-    return sorted((gate for gate in account["gates"] if gate["counts"]), key=lambda gate: abs(gate["margin"]))[:most]
+def close_calls(table: GateTable, model: CostModel, account: dict[str, Any], most: int = 12) -> list[dict[str, Any]]:
+    """The gates that count, nearest to flipping first: name, margin, open, flipped, and `cost_change`, what flipping
+    the gate alone would add to the cost."""
+    calls = sorted((gate for gate in account["gates"] if gate["counts"]), key=lambda gate: abs(gate["margin"]))[:most]
+    gates = np.array([gate["open"] for gate in account["gates"]], np.float32)
+    now, places = model.of(table.choices(gates)), {name: index for index, name in enumerate(table.names)}
+    described = []
+    for call in calls:
+        other = gates.copy()
+        other[places[call["name"]]] = 1 - other[places[call["name"]]]
+        change = model.of(table.choices(other)) - now
+        described.append({name: call[name] for name in ("name", "margin", "open", "flipped")} | {"cost_change": change})
+    return described

@@ -28,7 +28,7 @@ class SearchSchedule:
       total_steps, warmup_steps, settle_steps: lengths; the decision phase is what is left.
       keep_probability: of a gate in warm-up.
       explore_probability: of a flip in the decision phase.
-      cost_lambda: weight of log(cost) in the decision phase and after.
+      cost_lambda: weight of log(cost) in the decision phase and after, where no target sets it.
       threshold_travel: how far a threshold moves in all if every gradient has one sign; values are about 1.
     """
 
@@ -52,6 +52,10 @@ class SearchSchedule:
     def multiplier(self, step: tf.Tensor) -> tf.Tensor:
         """lambda at this step: 0 in warm-up."""
         return tf.where(step < self.warmup_steps, 0.0, self.cost_lambda)
+
+    def deciding(self, step: tf.Tensor) -> tf.Tensor:
+        """Whether this is the decision phase."""
+        return (step >= self.warmup_steps) & ~self.settled(step)
 
     def settled(self, step: tf.Tensor) -> tf.Tensor:
         """Whether decisions are held."""

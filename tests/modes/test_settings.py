@@ -75,6 +75,8 @@ def looked_at(tmp_path_factory):
     class_folder(root / "pictures", {"train": 2, "val": 1})
     (root / "arch.txt").write_text(ARCH)
     write_space(root / "space.json")
+    few = {"kernels": [3], "expansions": [2], "se_ratios": [], "nonlocal_ratios": [], "nonlocal_strides": []}
+    write_space(root / "few.json", candidates=few, blocks=[{"block": "r1_k3_s22_e2_i32_o8"}])
     data = [f"--dataset=folder:{root}/pictures", "--num_label_classes=3", "--eval_batch_size=3"]
     fit = ["--input_image_size=32", "--train_batch_size=6", "--train_steps=4", "--steps_per_loop=4", *data]
     trained = f"--model_dir={root}/train"
@@ -82,6 +84,8 @@ def looked_at(tmp_path_factory):
         "describe": [f"--arch={root}/arch.txt", "--input_image_size=32"],
         "compare": [f"--arch={root}/arch.txt,{root}/arch.txt", "--input_image_size=32"],
         "search": [f"--search_space={root}/space.json", f"--model_dir={root}/search", *fit],
+        "report": [f"--model_dir={root}/search"],
+        "profile": [f"--search_space={root}/few.json", f"--model_dir={root}/profile", "--input_image_size=32"],
         "train": [f"--arch={root}/arch.txt", trained, *fit],
         "eval": [trained, *data],
         "predict": [trained, f"--images={root}/pictures/val/*/*.jpg", f"--predictions_out={root}/out.npz"],

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from autonl_tf.arch import space as space_lib
 from autonl_tf.arch.cost import network_cost
+from autonl_tf.arch.cost_model import macs_model
 from autonl_tf.networks.gate_table import GateCost, GateTable
 from autonl_tf.networks.inherit import inherited_network
 from autonl_tf.networks.supernet import MARGIN_RANGE, Supernet
@@ -107,7 +108,11 @@ def test_in_training_too_the_supernet_is_the_network_it_decodes_to(supernet):
 
 SPACES = {name: space_lib.load(name) for name in space_lib.names()} | {"test": space_lib.parse(SPACE, "test")}
 COSTS = {
-    name: (GateTable(space), GateCost(GateTable(space), image_size=size, num_classes=10, dtype=tf.float64), size)
+    name: (
+        GateTable(space),
+        GateCost(GateTable(space), macs_model(space, image_size=size, num_classes=10), dtype=tf.float64),
+        size,
+    )
     for name, space, size in ((n, s, {"paper": 224, "demo": 64, "test": SIZE}.get(n, 64)) for n, s in SPACES.items())
 }
 
@@ -134,7 +139,7 @@ def test_the_cost_gives_every_gate_that_counts_a_gradient():
 def test_in_float32_the_cost_is_exact_to_a_millionth():
     table, cost, size = COSTS["paper"]
     gates = np.ones(len(table))
-    rounded = GateCost(table, image_size=size, num_classes=10)(gates)
+    rounded = GateCost(table, macs_model(table.space, image_size=size, num_classes=10))(gates)
     assert float(rounded) == pytest.approx(float(cost(gates)), rel=1e-6)
 
 

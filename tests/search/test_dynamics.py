@@ -6,6 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch import space as space_lib
+from autonl_tf.arch.cost_model import macs_model
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables
 from autonl_tf.engine.learner import Learner, make_train_function
@@ -13,6 +14,7 @@ from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.layers.gates import indicator
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
+from autonl_tf.search.multiplier import TargetMultiplier, soft_gates
 from autonl_tf.search.objective import optimizer_groups, search_objective
 from autonl_tf.search.result import summary
 from autonl_tf.search.schedule import SearchSchedule
@@ -46,7 +48,7 @@ def batches():
     return iter(data.repeat().batch(BATCH, drop_remainder=True))
 
 
-def search(cost_lambda):
+def search(cost_lambda, target=None):
     """A search as `--mode=search` makes it. Returns its account, and every step's margins and metrics."""
     keras.utils.set_random_seed(0)
     strategy = tf.distribute.get_strategy()
@@ -62,7 +64,10 @@ def search(cost_lambda):
     supernet = Supernet(space_lib.parse(SPACE, "test"), image_size=SIZE, num_classes=CLASSES, name="supernet")
     groups = optimizer_groups(supernet, TF1RMSprop(0.016), schedule)
     learner = Learner(supernet, groups, MovingAverages(averaged_variables(supernet), 0.9999))
-    cost = GateCost(supernet.table, image_size=SIZE, num_classes=CLASSES)
+    deciding = schedule.settle_start - schedule.warmup_steps
+    model = macs_model(supernet.table.space, image_size=SIZE, num_classes=CLASSES)
+    cost = GateCost(supernet.table, model)
+    multiplier = TargetMultiplier(target, model.reachable(), deciding) if target else None
     objective = search_objective(
         supernet,
         cost,
@@ -72,8 +77,15 @@ def search(cost_lambda):
         label_smoothing=0.1,
         weight_decay_rate=1e-5,
         seed=0,
+        target=multiplier,
     )
-    train = make_train_function(strategy, learner, objective, lambda step: supernet.track(schedule.settled(step)))
+
+    def track(step):
+        supernet.track(schedule.settled(step))
+        if multiplier is not None:
+            multiplier.update(cost(soft_gates(supernet.live_margins())), schedule.deciding(step))
+
+    train = make_train_function(strategy, learner, objective, track)
     iterator = batches()
     records = []
     for _ in range(STEPS // 8):
@@ -115,7 +127,7 @@ def test_every_gates_surrogate_gradient_stays_above_the_floor(searches):
 def test_every_gate_that_counts_gets_a_gradient_from_the_cost():
     """What is measured is the gradient of log(MACs) itself, at the largest member, where all gates count."""
     supernet = Supernet(space_lib.parse(SPACE, "test"), image_size=SIZE, num_classes=CLASSES, name="supernet")
-    cost = GateCost(supernet.table, image_size=SIZE, num_classes=CLASSES)
+    cost = GateCost(supernet.table, macs_model(supernet.table.space, image_size=SIZE, num_classes=CLASSES))
     with tf.GradientTape() as tape:
         loss = tf.math.log(cost(indicator(supernet.live_margins())))
     gradient = tape.gradient(loss, supernet.thresholds).numpy()

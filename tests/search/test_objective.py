@@ -8,6 +8,7 @@ from golden_data import TINY
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch import space as space_lib
+from autonl_tf.arch.cost_model import macs_model
 from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.networks.gate_table import GateCost
@@ -33,7 +34,7 @@ def searched():
     supernet = Supernet(space_lib.parse(SPACE, "test"), image_size=16, num_classes=3, name="supernet")
     supernet.thresholds.assign(tf.fill(supernet.thresholds.shape, 0.2))
     schedule = SearchSchedule(10, 2, 2, 0.6, 0.2, 0.3, 3.0)
-    cost = GateCost(supernet.table, image_size=16, num_classes=3)
+    cost = GateCost(supernet.table, macs_model(supernet.table.space, image_size=16, num_classes=3))
     optimizer_groups(supernet, TF1RMSprop(0.01), schedule)
     return supernet, search_objective(supernet, cost, schedule, seed=0, **RECIPE), 16, 3
 

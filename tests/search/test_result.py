@@ -9,6 +9,7 @@ import tensorflow as tf
 from autonl_tf.arch import blockstring
 from autonl_tf.arch import space as space_lib
 from autonl_tf.arch.cost import network_cost
+from autonl_tf.arch.cost_model import macs_model
 from autonl_tf.networks.gate_table import GateTable
 from autonl_tf.search import result
 from autonl_tf.search.objective import draw_gates
@@ -126,9 +127,12 @@ def test_close_calls_are_the_nearest_gates_that_count(table):
         table,
         {"block1/kernel5": -0.02, "block1/kernel7": 0.001, "block1/nl": 0.03, "block2/keep": 0.01, "block2/nl": -0.4},
     )
-    names = [gate["name"] for gate in result.close_calls(account, most=4)]
+    model = macs_model(table.space, image_size=SIZE, num_classes=CLASSES)
+    calls = result.close_calls(table, model, account, most=4)
+    names = [call["name"] for call in calls]
+    assert all((call["cost_change"] < 0) == call["open"] for call in calls)
     assert names == ["block2/keep", "block1/kernel5", "block1/nl", "block2/nl"]
-    assert len(result.close_calls(account)) == 5
+    assert len(result.close_calls(table, model, account)) == 12
 
 
 def schedule(**changed):

@@ -1,0 +1,78 @@
+"""What every choice of a space costs, in MACs or in milliseconds: one table a block, and the stem and the head."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from autonl_tf.arch import cost
+from autonl_tf.arch.space import KINDS, Space
+from autonl_tf.arch.spec import BlockSpec
+from autonl_tf.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class CostModel:
+    """The cost of a network as a sum over its blocks.
+
+    Attributes:
+      name: `macs` or `latency_ms`: how logs and reports call it.
+      tables: for each block the cost of every choice, float64, one axis a kind in the order of `KINDS`.
+      constant: of the stem and the head.
+    """
+
+    name: str
+    tables: tuple[np.ndarray, ...]
+    constant: float
+
+    def per_block(self, choices: list[dict[str, int]]) -> list[float]:
+        """Cost of each block at one choice (option index by kind) a block."""
+        return [
+            float(table[tuple(choice[kind] for kind in KINDS)])
+            for table, choice in zip(self.tables, choices, strict=True)
+        ]
+
+    def of(self, choices: list[dict[str, int]]) -> float:
+        """Cost of the whole network."""
+        return sum(self.per_block(choices)) + self.constant
+
+    def reachable(self) -> tuple[float, float]:
+        """The cheapest and the dearest member's cost."""
+        return tuple(self.constant + sum(float(end(table)) for table in self.tables) for end in (np.min, np.max))
+
+    def check_target(self, target: float, flag: str) -> None:
+        """Raises UserError for a target that no member can have."""
+        low, high = self.reachable()
+        if not low <= target <= high:
+            raise UserError(
+                f"--{flag}={self.text(target)}: out of this space's reach at this size; "
+                f"accepted: {self.text(low, up=True)} to {self.text(high, up=False)}"
+            )
+
+    def text(self, value: float, up: bool | None = None) -> str:
+        """A value as flags take it: 350M, 12.5 (milliseconds); rounded up or down where that is asked for."""
+        scale, unit, digits = (1e6, "M", 3) if self.name == "macs" else (1.0, "", 4)
+        scaled = value / scale * 10**digits
+        whole = round(scaled) if up is None else np.ceil(scaled - 1e-9) if up else np.floor(scaled + 1e-9)
+        return f"{whole / 10**digits:.{digits}f}".rstrip("0").rstrip(".") + unit
+
+
+def tabulate(space: Space, image_size: int, cost_of: Callable[[BlockSpec, int], float]) -> tuple[np.ndarray, ...]:
+    """`cost_of(block, side of the map it receives)` of every choice of every block; 0 where a block is dropped."""
+    tables = []
+    for block, size in zip(space.blocks, space.map_sizes(image_size), strict=False):
+        table = np.zeros([len(block.options[kind]) for kind in KINDS])
+        for choice in block.choices():
+            member = block.block(dict(zip(KINDS, choice, strict=True)))
+            table[choice] = 0.0 if member is None else cost_of(member, size)
+        tables.append(table)
+    return tuple(tables)
+
+
+def macs_model(space: Space, *, image_size: int, num_classes: int) -> CostModel:
+    """MACs by the paper's accounting (`arch/cost.py`)."""
+    head = cost.head_cost(space.blocks[-1].base.out_filters, space.map_sizes(image_size)[-1], num_classes)
+    tables = tabulate(space, image_size, lambda block, size: cost.block_cost(block, size).macs)
+    return CostModel("macs", tables, cost.stem_cost(image_size).macs + head.macs)

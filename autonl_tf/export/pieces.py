@@ -1,0 +1,43 @@
+"""Pieces of a space's networks, and whole networks, as TFLite files to be timed: random weights, batch 1, float32."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import tensorflow as tf
+import tf_keras as keras
+
+from autonl_tf.arch.latency import Piece
+from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.networks.network import build_network, fixed_block, head_model, stem_model
+
+
+def piece_model(piece: Piece, num_classes: int) -> keras.Model:
+    """The stem, a block, or the head."""
+    if piece.block is not None:
+        return fixed_block(piece.block, piece.size, "block", False)
+    return head_model(piece.filters, piece.size, num_classes) if piece.filters else stem_model(piece.size)
+
+
+def write_piece(piece: Piece, path: Path, *, num_classes: int) -> None:
+    """Writes a piece's TFLite file."""
+    _write(piece_model(piece, num_classes), path)
+
+
+def write_network(spec: NetworkSpec, path: Path, *, image_size: int, num_classes: int) -> None:
+    """Writes a whole network's: normalised image in, logits out."""
+    _write(build_network(spec, image_size=image_size, num_classes=num_classes), path)
+
+
+def _write(model: keras.Model, path: Path) -> None:
+    shape = [1, *model.input_shape[1:]]
+    function = tf.function(lambda x: model(x, training=False)).get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_bytes(converter.convert())
+    os.replace(aside, path)
+    # Hundreds of models a run: without this each would keep its graph and its variables' names for good.
+    keras.backend.clear_session()

@@ -1,0 +1,203 @@
+"""`--mode=profile`: what every configuration of every block of a space takes on a device, as a table for the search."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+import shutil
+import sys
+import time
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from autonl_tf.arch import blockstring, latency
+from autonl_tf.arch import space as space_lib
+from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.config import Config
+from autonl_tf.engine import rundir
+from autonl_tf.engine.files import read_json, write_json
+from autonl_tf.errors import UserError
+from autonl_tf.export import pieces as piece_files
+from autonl_tf.export import timing
+
+DEFAULT_IMAGE_SIZE = 224
+DEFAULT_CLASSES = 1000
+TABLE, PHONE_TABLE, FILES = "latency.json", "latency_phone.json", "files"
+_SAVE_SECONDS = 5.0
+
+
+class Work:
+    """What there is to measure: pieces, and whole networks that calibrate their sum."""
+
+    def __init__(self, config: Config, directory: pathlib.Path):
+        self.space = space_lib.load(config.search.search_space)
+        self.image_size = config.network.input_image_size or DEFAULT_IMAGE_SIZE
+        self.num_classes = config.network.num_label_classes or DEFAULT_CLASSES
+        self.space.check(self.image_size)
+        self.files = directory / FILES
+        shape = {"image_size": self.image_size, "num_classes": self.num_classes}
+        self.pieces = latency.pieces(self.space, **shape)
+        # With the extremes: uniform draws alone all come to about the same cost, which fits no line.
+        rng = np.random.default_rng(config.run.seed)
+        drawn = [self.space.random_member(rng) for _ in range(max(config.profile.profile_networks - 2, 0))]
+        networks = [self.space.largest(), self.space.smallest(), *drawn][: config.profile.profile_networks]
+        self.networks = {f"network{number}": spec for number, spec in enumerate(networks)}
+        self._shape = shape
+
+    @property
+    def keys(self) -> list[str]:
+        return [*self.pieces, *self.networks]
+
+    def path(self, key: str) -> pathlib.Path:
+        return self.files / f"{key}.tflite"
+
+    def make(self, key: str) -> pathlib.Path:
+        """A piece's or network's file, written if it is not there."""
+        path = self.path(key)
+        if not path.exists():
+            if key in self.pieces:
+                piece_files.write_piece(self.pieces[key], path, num_classes=self.num_classes)
+            else:
+                piece_files.write_network(self.networks[key], path, **self._shape)
+        return path
+
+    def table(self, measured: dict[str, dict], device: str, runtime: dict[str, Any]) -> dict[str, Any]:
+        """The table's content; calibrated where all pieces of all networks are there."""
+        content = {
+            "format": latency.FORMAT,
+            "device": device,
+            "runtime": runtime,
+            "versions": rundir.versions(),
+            "space": self.space.name,
+            "input_image_size": self.image_size,
+            "num_label_classes": self.num_classes,
+            "pieces": {key: measured[key] for key in self.pieces if key in measured},
+            "networks": {
+                key: {"arch": blockstring.write(spec).splitlines(), **measured[key]}
+                for key, spec in self.networks.items()
+                if key in measured
+            },
+        }
+        if len(measured) == len(self.keys):
+            sums = [self._sum(spec, measured) for spec in self.networks.values()]
+            offset, scale = latency.fit(sums, [measured[key]["median_ms"] for key in self.networks])
+            content["calibration"] = {"offset_ms": offset, "scale": scale, "networks": len(sums)}
+        return content
+
+    def _sum(self, spec: NetworkSpec, measured: dict[str, dict]) -> float:
+        return sum(measured[key]["median_ms"] for key in latency.network_keys(spec, **self._shape))
+
+
+def run(config: Config) -> None:
+    """Measures what is not in `--model_dir`/latency.json yet; or reads what a phone said, with `--benchmark_output`."""
+    directory = pathlib.Path(config.run.model_dir)
+    work = Work(config, directory)
+    settings = config.read_settings()
+    comparable = {name: value for name, value in settings.items() if name not in ("model_dir", "benchmark_output")}
+    comparable |= {"input_image_size": work.image_size, "num_label_classes": work.num_classes}
+    if config.profile.benchmark_output:
+        _from_phone(work, directory, pathlib.Path(config.profile.benchmark_output))
+        return
+    device, runtime = timing.device(), _runtime(config)
+    measured = _measured_before(directory / TABLE, device, runtime)
+    with rundir.prepare(directory, config.settings(), comparable) as home:
+        for note in home.notes:
+            print(note, file=sys.stderr)
+        script = resources.files("autonl_tf.export") / "phone.sh"
+        with resources.as_file(script) as source:
+            shutil.copy(source, directory / "phone.sh")
+        _measure_all(
+            config, work, measured, lambda: write_json(directory / TABLE, work.table(measured, device, runtime))
+        )
+    _tell(work, directory / TABLE)
+
+
+def _measure_all(config: Config, work: Work, measured: dict[str, dict], save) -> None:
+    left = [key for key in work.keys if key not in measured]
+    profile = config.profile
+    began = saved = time.monotonic()
+    for done, key in zip(itertools.count(1), left):
+        path = work.make(key)
+        measured[key] = timing.measure(
+            path, threads=profile.profile_threads, warmup=profile.profile_warmup, runs=profile.profile_runs
+        )
+        now = time.monotonic()
+        if now - saved > _SAVE_SECONDS or done == len(left):
+            save()
+            saved = now
+            minutes = (now - began) / done * (len(left) - done) / 60
+            count, median = f"{len(measured)} of {len(work.keys)}", measured[key]["median_ms"]
+            print(f"{count}: {key} {median:.3f} ms, {minutes:.1f} min left", file=sys.stderr, flush=True)
+    if not left:
+        save()
+
+
+def _runtime(config: Config) -> dict[str, Any]:
+    profile = config.profile
+    return {
+        "name": "ai_edge_litert",
+        "version": timing.runtime_version(),
+        "delegate": "XNNPACK",
+        "threads": profile.profile_threads,
+        "warmup": profile.profile_warmup,
+        "runs": profile.profile_runs,
+    }
+
+
+def _measured_before(path: pathlib.Path, device: str, runtime: dict[str, Any]) -> dict[str, dict]:
+    """What an earlier start measured. Raises UserError if that was on another device or runtime."""
+    if not path.exists():
+        return {}
+    latency.read_table(path)
+    content = read_json(path)
+    for name, now in (("device", device), ("runtime", runtime)):
+        if content[name] != now:
+            raise UserError(f"{path}: measured with {name} {content[name]}, now {now}; choose another --model_dir")
+    networks = {key: dict(value) for key, value in content.get("networks", {}).items()}
+    for value in networks.values():
+        value.pop("arch")
+    return {**content["pieces"], **networks}
+
+
+def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> None:
+    if not output.is_dir():
+        raise UserError(f"--benchmark_output={output}: no such directory")
+    missing = [key for key in work.keys if not (output / f"{key}.txt").is_file()]
+    if missing:
+        raise UserError(
+            f"--benchmark_output={output}: lacks {len(missing)} of {len(work.keys)} results, the first "
+            f"{missing[0]}.txt; run phone.sh again, or give the flags that the files were made with"
+        )
+    measured = {}
+    for key in work.keys:
+        path = output / f"{key}.txt"
+        measured[key] = timing.parse_benchmark_output(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    named = [output / name for name in ("device.txt", "settings.txt")]
+    device, settings = (path.read_text(encoding="utf-8").strip() if path.is_file() else "" for path in named)
+    runtime = {"name": "benchmark_model", "delegate": "XNNPACK", "settings": settings or "unknown"}
+    write_json(directory / PHONE_TABLE, work.table(measured, device or "unknown", runtime))
+    _tell(work, directory / PHONE_TABLE)
+
+
+def _tell(work: Work, path: pathlib.Path) -> None:
+    content = read_json(path)
+    low, high = (
+        latency.read_table(path)
+        .cost_model(work.space, image_size=work.image_size, num_classes=work.num_classes)
+        .reachable()
+    )
+    spread = [(v["p95_ms"] - v["p5_ms"]) / v["median_ms"] for v in content["pieces"].values()]
+    calibration = content["calibration"]
+    print(
+        f"{len(content['pieces'])} pieces on {content['device']}; spread (p5 to p95) "
+        f"{np.median(spread):.0%} of the median for half of them\n"
+        f"calibrated by {calibration['networks']} networks: {calibration['offset_ms']:+.3f} ms + "
+        f"{calibration['scale']:.3f} x sum\n"
+        f"the space's networks: {low:.3f} to {high:.3f} ms\n"
+        f"written: {path}; files for a phone: {work.files}, {work.files.parent}/phone.sh\n"
+        f"next:\n  python main.py --mode=search --search_space={work.space.name} "
+        f"--input_image_size={work.image_size} --cost=latency --latency_table={path} "
+        f"--target_latency_ms={(low * high) ** 0.5:.3f} --dataset=DATASET --model_dir=DIR"
+    )

@@ -1,0 +1,68 @@
+"""`--mode=report`: the page and pictures of a finished search made again from its directory, or two compared."""
+
+from __future__ import annotations
+
+import pathlib
+
+from autonl_tf.arch import blockstring
+from autonl_tf.arch.cost import network_cost
+from autonl_tf.config import Config
+from autonl_tf.engine.files import read_json
+from autonl_tf.engine.runlog import read_records
+from autonl_tf.errors import UserError
+from autonl_tf.pictures import network as network_picture
+from autonl_tf.pictures import report as report_picture
+from autonl_tf.pictures import search as search_picture
+
+ACCOUNT, PAGE, COMPARISON = "search.json", "report.html", "comparison.html"
+_NEEDED = ("budget", "decided_blocks", "close_calls", "trajectory", "next", "gates", "blocks", "phases")
+
+
+def run(config: Config) -> None:
+    """Writes report.html and the pictures; with `--compare_with` comparison.html too, into `--model_dir`."""
+    directory = pathlib.Path(config.run.model_dir)
+    account = read_account(directory)
+    other = read_account(pathlib.Path(config.run.compare_with)) if config.run.compare_with else None
+    write_report(directory, account)
+    print(f"written: {directory}/{PAGE}, network.png, search.png")
+    if other is not None:
+        names = (config.run.model_dir, config.run.compare_with)
+        if account["budget"]["cost"] != other["budget"]["cost"]:
+            costs = [a["budget"]["cost"] for a in (account, other)]
+            raise UserError(f"{names[0]} was charged in {costs[0]}, {names[1]} in {costs[1]}: not to be compared")
+        report_picture.write_page(report_picture.comparison_page([account, other], names), directory / COMPARISON)
+        print(f"written: {directory}/{COMPARISON}")
+
+
+def read_account(directory: pathlib.Path) -> dict:
+    """What a finished search said of itself.
+
+    Raises:
+      UserError: no finished search there, or one of a version that kept less.
+    """
+    path = directory / ACCOUNT
+    if not path.is_file():
+        raise UserError(f"{directory}: no {ACCOUNT}: not the run directory of a finished search")
+    account = read_json(path)
+    if lacking := [name for name in _NEEDED if name not in account]:
+        raise UserError(f"{path}: lacks {', '.join(lacking)}; accepted: what --mode=search of this version writes")
+    return account
+
+
+def write_report(directory: pathlib.Path, account: dict) -> None:
+    """report.html, network.png and search.png of one search."""
+    size = {"image_size": account["input_image_size"], "num_classes": account["num_label_classes"]}
+    spec = blockstring.parse("\n".join(account["arch"]), f"{directory}/{ACCOUNT}")
+    picture = directory / "network.png"
+    network_picture.draw_network(spec, picture, image_size=size["image_size"], cost=network_cost(spec, **size))
+    phases = account["phases"]
+    search_picture.draw_search(
+        read_records(directory / "metrics.jsonl"),
+        directory / "search.png",
+        warmup_end=phases["warmup_end"],
+        settle_start=phases["settle_start"],
+        total_steps=phases["total_steps"],
+        largest_macs=account["largest_macs"],
+        smallest_macs=account["smallest_macs"],
+    )
+    report_picture.write_page(report_picture.report_page(account, directory.name), directory / PAGE)

@@ -1,0 +1,184 @@
+"""A page that needs nothing but itself: HTML with its style and its charts (SVG) inside, readable on a phone."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import math
+from collections.abc import Sequence
+
+from autonl_tf.pictures.canvas import BLUE, GREEN, ORANGE, QUIET, SKY, VERMILION
+
+_STYLE = """
+:root{color-scheme:light}*{box-sizing:border-box}
+body{margin:0 auto;max-width:1180px;padding:16px;font:15px/1.45 system-ui,sans-serif;color:#333;background:#fff}
+h1{font-size:1.35rem;margin:.2rem 0 .6rem;overflow-wrap:anywhere}h2{font-size:1.05rem;margin:1.8rem 0 .5rem}
+.facts{display:flex;flex-wrap:wrap;gap:8px}.fact{background:#f3f3f3;border-radius:6px;padding:6px 12px;min-width:104px}
+.fact b{display:block;font-size:1.12rem}.fact span,.quiet{color:#6a6a6a;font-size:.84rem}
+.warn{background:#fdeee4;border-left:4px solid #D55E00;padding:8px 12px;margin:10px 0}
+.good{background:#e6f4ef;border-left:4px solid #009E73;padding:8px 12px;margin:10px 0}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(340px,100%),1fr));gap:12px 20px}
+figure{margin:0}figcaption{font-size:.88rem;font-weight:600;margin-bottom:2px}svg{display:block;width:100%;height:auto}
+.net{display:grid;grid-template-columns:auto minmax(118px,1.2fr) auto minmax(80px,1fr);gap:3px 8px;align-items:center}
+.net .box{display:flex;gap:5px;align-items:center;font-size:.82rem;white-space:nowrap}
+.net .bar{border-radius:4px;padding:1px 6px;min-width:max-content}.calls td:not(:first-child){white-space:nowrap}
+.chips{display:flex;gap:3px;flex-wrap:wrap;font-size:.8rem}.chip{border-radius:4px;padding:0 5px;white-space:nowrap}
+.macs{display:flex;align-items:center;gap:5px;font-size:.8rem;white-space:nowrap}
+.macs i{height:11px;background:#8A8A8A;display:block}
+.dropped{color:#8A8A8A;font-style:italic;font-size:.84rem}.num{text-align:right;font-variant-numeric:tabular-nums}
+table{border-collapse:collapse;font-size:.88rem;width:100%}
+td,th{padding:3px 8px 3px 0;text-align:left;vertical-align:top}
+th{color:#6a6a6a;font-weight:600;border-bottom:1px solid #ddd}td{border-bottom:1px solid #f0f0f0;overflow-wrap:anywhere}
+.gates{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(330px,100%),1fr));gap:2px 26px}
+.gate{display:grid;grid-template-columns:132px 1fr 52px;gap:6px;align-items:center;font-size:.8rem}
+.gate svg{height:15px}.closed{color:#B35806}.open{color:#542788}.faint{opacity:.45}
+pre{background:#f3f3f3;border-radius:6px;padding:10px;font-size:.8rem;white-space:pre-wrap;overflow-wrap:anywhere}
+summary{cursor:pointer;color:#0072B2}
+"""
+
+
+def escape(text: object) -> str:
+    return html.escape(str(text))
+
+
+def page(title: str, *sections: str) -> str:
+    """A whole document."""
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1"><title>{escape(title)}</title>'
+        f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>\n" + "\n".join(sections) + "\n</body></html>\n"
+    )
+
+
+def section(title: str, *parts: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
+
+
+def facts(items: Sequence[tuple[str, str]]) -> str:
+    """Boxes of (name, value)."""
+    boxes = "".join(
+        f'<div class="fact"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for name, value in items
+    )
+    return f'<div class="facts">{boxes}</div>'
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table of escaped cells."""
+    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{cells}</tr>{body}</table>"
+
+
+def commands(lines: Sequence[str]) -> str:
+    return "".join(f"<pre>{escape(line)}</pre>" for line in lines)
+
+
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 360, 170, 40, 10, 8, 22
+PHASE_COLORS = ((ORANGE, 0.1), ("#FFFFFF", 0.0), (SKY, 0.16))
+LINE_COLORS = (GREEN, VERMILION, BLUE)
+
+
+def chart(
+    title: str,
+    series: Sequence[tuple[Sequence[float], Sequence[float]]],
+    *,
+    last_step: float,
+    bounds: Sequence[float] = (),
+    levels: Sequence[tuple[float, str]] = (),
+    logarithmic: bool = False,
+    names: Sequence[str] = (),
+) -> str:
+    """A line chart over steps, as wide as its column, with text that stays readable on a phone.
+
+    Args:
+      series: pairs (steps, values); values that are not finite leave gaps.
+      last_step: right end of the axis.
+      bounds: steps at which phases begin, shaded: the end of the warm-up, the start of settling.
+      levels: horizontal lines (value, text).
+      logarithmic: the axis of the values; values are above 0.
+      names: of the series, where there are several.
+    """
+    scale = math.log if logarithmic else float
+    finite = [v for _, values in series for v in values if v is not None and math.isfinite(v)]
+    finite += [value for value, _ in levels]
+    if not finite:
+        return f"<figure><figcaption>{escape(title)}</figcaption><p class=quiet>no values</p></figure>"
+    low, high = scale(min(finite)), scale(max(finite))
+    pad = 0.06 * (high - low) or 0.5 * abs(high) or 1.0
+    low, high = low - pad, high + pad
+
+    def x(step: float) -> float:
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * step / max(last_step, 1)
+
+    def y(value: float) -> float:
+        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - (scale(value) - low) / (high - low))
+
+    parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}" font-size="10.5">']
+    edges = [0, *bounds, last_step] if bounds else []
+    for (start, stop), (color, opacity) in zip(itertools.pairwise(edges), PHASE_COLORS, strict=False):
+        parts.append(
+            f'<rect x="{x(start):.1f}" y="{_TOP}" width="{max(x(stop) - x(start), 0):.1f}" '
+            f'height="{_HEIGHT - _TOP - _BOTTOM}" fill="{color}" fill-opacity="{opacity}"/>'
+        )
+    for fraction in (0.06, 0.5, 0.94):
+        level = low + fraction * (high - low)
+        value = math.exp(level) if logarithmic else level
+        parts.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#E4E4E4"/>'
+            f'<text x="{_LEFT - 4}" y="{y(value) + 3.5:.1f}" text-anchor="end" fill="#333">{short(value)}</text>'
+        )
+    for value, text in levels:
+        parts.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="{QUIET}" '
+            f'stroke-dasharray="4 3"/><text x="{_LEFT + 4}" y="{y(value) - 3:.1f}" fill="#6a6a6a">{escape(text)}</text>'
+        )
+    for number, (steps, values) in enumerate(series):
+        color = LINE_COLORS[number % len(LINE_COLORS)]
+        for run in _runs(steps, values):
+            points = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in run)
+            parts.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="1.8"/>')
+        if names:
+            parts.append(f'<text x="{_WIDTH - _RIGHT}" y="{_TOP + 12 + 13 * number}" text-anchor="end" fill="{color}">')
+            parts.append(f"{escape(names[number])}</text>")
+    for step in (0, last_step):
+        anchor = "start" if step == 0 else "end"
+        parts.append(f'<text x="{x(step):.1f}" y="{_HEIGHT - 7}" text-anchor="{anchor}" fill="#6a6a6a">{step:g}</text>')
+    parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 7}" text-anchor="middle" fill="#6a6a6a">step</text></svg>')
+    return f"<figure><figcaption>{escape(title)}</figcaption>{''.join(parts)}</figure>"
+
+
+def _runs(steps: Sequence[float], values: Sequence[float]) -> list[list[tuple[float, float]]]:
+    """The stretches of finite values; a lone point is drawn as a short dash."""
+    runs: list[list[tuple[float, float]]] = [[]]
+    for step, value in zip(steps, values, strict=True):
+        if value is None or not math.isfinite(value):
+            runs.append([])
+        else:
+            runs[-1].append((step, value))
+    return [run if len(run) > 1 else [run[0], (run[0][0] + 1e-3, run[0][1])] for run in runs if run]
+
+
+def strip(values: Sequence[float], limit: float) -> str:
+    """How a margin went over time, left to right: purple open, orange closed, pale near 0."""
+    width = 100 / max(len(values), 1)
+    cells = "".join(
+        f'<rect x="{number * width:.2f}" width="{width + 0.15:.2f}" height="10" fill="{margin_color(value, limit)}"/>'
+        for number, value in enumerate(values)
+    )
+    return f'<svg viewBox="0 0 100 10" preserveAspectRatio="none" shape-rendering="crispEdges" role="img">{cells}</svg>'
+
+
+def margin_color(value: float, limit: float) -> str:
+    if value is None or not math.isfinite(value):
+        return "#fff"
+    share = min(abs(value) / limit, 1.0) * 0.85 + 0.15
+    end = (84, 39, 136) if value >= 0 else (179, 88, 6)
+    return "#" + "".join(f"{round(255 - share * (255 - part)):02x}" for part in end)
+
+
+def short(value: float) -> str:
+    """Three digits and a unit: 12.3M, 350k, 0.41."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= 0.9995 * size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}" if abs(value) >= 1e-3 else f"{value:.2f}"

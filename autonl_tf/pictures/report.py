@@ -1,0 +1,232 @@
+"""A search's report: one page that says what was found, how sure each decision is, how it came about, and what next."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from autonl_tf.arch import blockstring
+from autonl_tf.arch.spec import BlockSpec
+from autonl_tf.pictures import page
+
+_KERNEL = {3: ("#56B4E9", "#222"), 5: ("#0072B2", "#fff"), 7: ("#009E73", "#fff")}
+_OTHER = ("#E69F00", "#222")
+_UNITS = {"macs": "MACs", "latency_ms": "ms"}
+
+
+def report_page(account: dict[str, Any], name: str) -> str:
+    """The page of one search.
+
+    Args:
+      account: the content of its search.json.
+      name: what to call it, such as its run directory.
+    """
+    return page.page(
+        f"Search: {name}",
+        page.facts(headline(account)),
+        verdict(account["budget"]),
+        page.section("The network", network(account)),
+        page.section("Cost, fit and lambda over the search", charts([account])),
+        page.section(
+            "Close calls",
+            '<p class="quiet">A gate is open where its margin is 0 or more; margins start at about 1. '
+            "Flipping a decision alone would change the cost by:</p>",
+            close_calls(account),
+        ),
+        page.section("How each decision came about", decisions(account)),
+        page.section("Next", page.commands(account["next"])),
+        page.section("Settings", settings(account)),
+    )
+
+
+def headline(account: dict[str, Any]) -> list[tuple[str, str]]:
+    """Name and value of the figures that matter most."""
+    budget, unit = account["budget"], _UNITS[account["budget"]["cost"]]
+    items = [("MACs", page.short(account["macs"])), ("parameters", page.short(account["params"]))]
+    if budget["cost"] != "macs":
+        items.append((f"{unit}, predicted", f"{budget['found']:.3f}"))
+    items.append((f"{unit} of the space", f"{page.short(budget['cheapest'])} to {page.short(budget['dearest'])}"))
+    if "target" in budget:
+        items.append(("target", page.short(budget["target"])))
+        items.append(("off target", f"{budget['error']:+.2%}"))
+    blocks = account["decided_blocks"]
+    items.append(("blocks kept", f"{sum(block is not None for block in blocks)} of {len(blocks)}"))
+    items.append(("with LightNL", str(sum("nonlocal" in (block or "") for block in blocks))))
+    return items
+
+
+def verdict(budget: dict[str, Any]) -> str:
+    """How the target was met, in words; nothing without one."""
+    if "target" not in budget:
+        return ""
+    if not budget["flips"]:
+        return '<p class="good">The search itself ended on its target: no decision was flipped.</p>'
+    share = f"{budget['flips_margin']:.3f} of {budget['all_margin']:.2f} over all gates"
+    flips = (
+        f"{len(budget['flips'])} flipped to land on the target: {', '.join(budget['flips'])}. Sum of margins {share}."
+    )
+    before = f" Before that the cost was {page.short(budget['before_flips'])}."
+    if budget["converged"]:
+        return f'<p class="good">Close calls only: {page.escape(flips + before)}</p>'
+    return (
+        f'<p class="warn"><b>Not converged.</b> {page.escape(flips + before)} '
+        "Those were no close calls: a longer search or another target may help.</p>"
+    )
+
+
+def network(account: dict[str, Any]) -> str:
+    """The found network, a row a block of the space; dropped ones are named."""
+    costs = [row["macs"] for row in account["blocks"]]
+    most, total = max(costs), sum(costs)
+    blocks = blockstring.parse("\n".join(account["arch"])).blocks
+    widest = max(block.expansion for block in blocks)
+    cells = [_row("stem", "", "", costs[0], most, total)]
+    kept = zip(blocks, costs[1:-1], strict=True)
+    for number, decided in enumerate(account["decided_blocks"]):
+        if decided is None:
+            cells.append(
+                f'<span class="quiet">{number}</span><span class="dropped">dropped</span><span></span><span></span>'
+            )
+        else:
+            cells.append(_block_row(number, *next(kept), widest, most, total))
+    cells.append(_row("head", "", "", costs[-1], most, total))
+    note = "Box: depthwise kernel and expansion, its width the expansion; /2: stride; +: shortcut. Bars: MACs."
+    return f'<div class="net">{"".join(cells)}</div><p class="quiet">{note}</p>'
+
+
+def _block_row(number: int, block: BlockSpec, macs: float, widest: int, most: float, total: float) -> str:
+    fill, ink = _KERNEL.get(block.kernels[0], _OTHER)
+    share = 12 + 60 * (block.expansion - 1) / max(widest - 1, 1)
+    kernels = "+".join(f"{kernel}x{kernel}" for kernel in block.kernels)
+    mark = f"/{block.stride} " * (block.stride > 1) + "+ " * block.has_shortcut
+    style = f"background:{fill};color:{ink};width:{share:.0f}%"
+    bar = f'<span class="bar" style="{style}">{kernels} e{block.expansion}</span>'
+    box = f'<span class="box">{bar}<span class="quiet">{mark}&rarr;{block.out_filters}</span></span>'
+    chips = ""
+    if block.se_ratio is not None:
+        chips += f'<span class="chip" style="background:#E69F00">SE {block.se_ratio:g}</span>'
+    if block.nonlocal_ is not None:
+        light = block.nonlocal_
+        chips += f'<span class="chip" style="background:#D55E00;color:#fff">NL {light.ratio:g}/{light.stride}</span>'
+    return _row(str(number), box, chips, macs, most, total)
+
+
+def _row(name: str, box: str, chips: str, macs: float, most: float, total: float) -> str:
+    bar = f'<i style="width:{40 * macs / most:.1f}%"></i>{page.short(macs)} {macs / total:.0%}'
+    cells = f'<span class="chips">{chips}</span><span class="macs">{bar}</span>'
+    return f'<span class="quiet">{name}</span>{box or "<span></span>"}{cells}'
+
+
+def charts(accounts: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> str:
+    """Cost against the target, cross-entropy and lambda over the steps, of one search or of several."""
+    first = accounts[0]
+    cost = first["budget"]["cost"]
+    levels = [(first["budget"]["target"], "target")] if "target" in first["budget"] else []
+    last = max(account["phases"]["total_steps"] for account in accounts)
+    bounds = [first["phases"]["warmup_end"], first["phases"]["settle_start"]] if len(accounts) == 1 else []
+
+    def series(key: str):
+        points = [account["trajectory"] for account in accounts]
+        return [([p["step"] for p in of], [p.get(key) for p in of]) for of in points]
+
+    shared = {"last_step": last, "bounds": bounds, "names": names}
+    phases = '<p class="quiet">Shaded: warm-up, then (white) decisions, then settling.</p>' if bounds else ""
+    return (
+        '<div class="charts">'
+        + page.chart(f"{_UNITS[cost]} of the open gates", series(cost), levels=levels, logarithmic=True, **shared)
+        + page.chart("cross-entropy", series("cross_entropy"), **shared)
+        + page.chart("lambda", series("cost_lambda"), **shared)
+        + f"</div>{phases}"
+    )
+
+
+def close_calls(account: dict[str, Any]) -> str:
+    unit = _UNITS[account["budget"]["cost"]]
+    rows = [
+        (
+            call["name"] + (" (flipped)" if call["flipped"] else ""),
+            "open" if call["open"] else "closed",
+            f"{call['margin']:+.3f}",
+            f"{'+' if call['cost_change'] > 0 else '-'}{page.short(abs(call['cost_change']))}",
+        )
+        for call in account["close_calls"]
+    ]
+    return f'<div class="calls">{page.table(("gate", "decided", "margin", unit), rows)}</div>'
+
+
+def decisions(account: dict[str, Any]) -> str:
+    """Each gate's margin over time, as a strip, with its last value; gates that decide nothing are pale."""
+    trajectory = account["trajectory"]
+    every = max(1, len(trajectory) // 60)
+    shown = [point["gates"] for point in trajectory[::-1][::every][::-1]]
+    limit = max([0.5, *(abs(gate["margin"]) for gate in account["gates"])])
+    rows = []
+    for index, gate in enumerate(account["gates"]):
+        state = "open" if gate["open"] else "closed"
+        faint = "" if gate["counts"] else " faint"
+        mark = " &#8645;" if gate["flipped"] else ""
+        margins = page.strip([point[index] for point in shown], limit)
+        rows.append(
+            f'<div class="gate{faint}"><span class="{state}">{page.escape(gate["name"])}{mark}</span>'
+            f'{margins}<span class="num">{gate["margin"]:+.3f}</span></div>'
+        )
+    note = (
+        '<p class="quiet">Left to right: the margin over the steps, <span class="open">purple open</span>, '
+        '<span class="closed">orange closed</span>, pale near 0; then the averaged margin that decided. Faint: decides '
+        "nothing, since its block is dropped or a gate below it is closed. &#8645;: flipped to land on the target.</p>"
+    )
+    return note + f'<div class="gates">{"".join(rows)}</div>'
+
+
+def settings(account: dict[str, Any]) -> str:
+    rows = sorted(account["settings"].items()) + sorted(account["versions"].items())
+    rows.append(("commit", account["git_commit"] or "unknown"))
+    shown = page.table(("flag or version", "value"), [(name, "" if value is None else value) for name, value in rows])
+    return f"<details><summary>flags, versions, commit</summary>{shown}</details>"
+
+
+def comparison_page(accounts: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+    """Two searches beside each other: figures, curves, what differs in their flags, and block by block."""
+    figures = [dict(headline(account)) for account in accounts]
+    keys = list(dict.fromkeys(key for of in figures for key in of))
+    rows = [(key, *(of.get(key, "") for of in figures)) for key in keys]
+    flags = [account["settings"] for account in accounts]
+    differing = sorted(k for k in {*flags[0], *flags[1]} if flags[0].get(k) != flags[1].get(k) and k != "model_dir")
+    blocks = [account["decided_blocks"] for account in accounts]
+    aligned = [[of[row] if row < len(of) else "" for of in blocks] for row in range(max(map(len, blocks)))]
+    same = sum(a == b for a, b in aligned)
+    return page.page(
+        f"Searches: {names[0]} and {names[1]}",
+        page.section("What they found", page.table(("", *names), rows)),
+        *(
+            f"<h3>{page.escape(name)}</h3>{verdict(a['budget'])}"
+            for name, a in zip(names, accounts, strict=True)
+            if verdict(a["budget"])
+        ),
+        page.section("Over the search", charts(accounts, names)),
+        page.section(
+            "Block by block",
+            f'<p class="quiet">{same} of {len(aligned)} blocks are the same.</p>',
+            page.table(
+                ("block", *names),
+                [
+                    (f"{number}{'' if a == b else ' *'}", *("dropped" if cell is None else cell for cell in (a, b)))
+                    for number, (a, b) in enumerate(aligned)
+                ],
+            ),
+        ),
+        page.section(
+            "Flags that differ",
+            page.table(("flag", *names), [(key, *(of.get(key, "") for of in flags)) for key in differing])
+            if differing
+            else '<p class="quiet">none</p>',
+        ),
+    )
+
+
+def write_page(text: str, path: pathlib.Path) -> None:
+    """Writes a page aside, then renames it."""
+    aside = path.with_name(f".{path.name}.part")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)

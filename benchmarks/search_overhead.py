@@ -1,0 +1,163 @@
+"""What a search step costs beside a training step of the space's largest member, in time and in memory.
+
+Both steps are those of `--mode=search` and `--mode=train`: same batch, size, machine, run and compile options. Time:
+loops of both, interleaved in one process, medians. Memory: the peak resident size of a fresh process less its size
+before the first step, processes interleaved, medians. `richer` is the same space with one more LightNL ratio (0.0625)
+and stride (4). Ends in one line of JSON with `time_ratio` and `memory_ratio`, and richer's over the search's own.
+
+    python benchmarks/search_overhead.py [--setting=paper|demo] [--rounds=5] [--steps=2] [--processes=3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SETTINGS = {"paper": (224, 16, 1000), "demo": (64, 64, 8)}  # size, batch, classes
+KINDS = ("train", "search", "richer")
+
+
+def space_of(name: str, kind: str):
+    from autonl_tf.arch import space as space_lib
+
+    if kind != "richer":
+        return space_lib.load(name)
+    data = json.loads((ROOT / "autonl_tf" / "arch" / "spaces" / f"{name}.json").read_text(encoding="utf-8"))
+    candidates = data["candidates"]
+    candidates["nonlocal_ratios"] = [0.0625, *candidates["nonlocal_ratios"]]
+    candidates["nonlocal_strides"] = [4, *candidates["nonlocal_strides"]]
+    return space_lib.parse(data, f"{name} with more candidates")
+
+
+def train_function(setting: str, kind: str):
+    """The train function of one kind, as its mode makes it."""
+    import tensorflow as tf
+
+    from autonl_tf.arch.cost_model import macs_model
+    from autonl_tf.engine.averages import MovingAverages
+    from autonl_tf.engine.batch_norm import averaged_variables
+    from autonl_tf.engine.learner import Learner, make_train_function
+    from autonl_tf.engine.objectives import classification_objective
+    from autonl_tf.engine.optimizer import TF1RMSprop
+    from autonl_tf.networks.gate_table import GateCost
+    from autonl_tf.networks.network import build_network
+    from autonl_tf.networks.supernet import Supernet
+    from autonl_tf.search.objective import optimizer_groups, search_objective
+    from autonl_tf.search.schedule import SearchSchedule
+
+    size, batch, classes = SETTINGS[setting]
+    shape = {"image_size": size, "num_classes": classes}
+    recipe = {"global_batch_size": batch, "num_parts": 1, "label_smoothing": 0.1, "weight_decay_rate": 1e-5}
+    space, strategy = space_of(setting, kind), tf.distribute.get_strategy()
+    optimizer = TF1RMSprop(0.016)
+    if kind == "train":
+        model = build_network(space.largest(), dropout_rate=0.2, **shape)
+        averages = MovingAverages(averaged_variables(model), 0.9999)
+        learner = Learner(model, [(optimizer, model.trainable_variables)], averages)
+        return make_train_function(strategy, learner, classification_objective(model, **recipe))
+    supernet = Supernet(space, dropout_rate=0.2, name="supernet", **shape)
+    schedule = SearchSchedule(10**6, 0, 0, 0.6, 0.1, 0.3, 3.0)  # in the decision phase throughout
+    learner = Learner(supernet, optimizer_groups(supernet, optimizer, schedule))
+    cost = GateCost(supernet.table, macs_model(space, **shape))
+    objective = search_objective(supernet, cost, schedule, seed=0, **recipe)
+    return make_train_function(strategy, learner, objective, lambda step: supernet.track(schedule.settled(step)))
+
+
+def batches(setting: str):
+    import numpy as np
+    import tensorflow as tf
+
+    size, batch, classes = SETTINGS[setting]
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=[batch, size, size, 3]).astype(np.float32)
+    labels = rng.integers(classes, size=batch).astype(np.int32)
+    return iter(tf.data.Dataset.from_tensors((images, labels)).repeat())
+
+
+def resident() -> int:
+    """Resident bytes of this process now."""
+    pages = int(pathlib.Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+    return pages * resource.getpagesize()
+
+
+def measure_memory(setting: str, kind: str) -> dict[str, float]:
+    function, iterator = train_function(setting, kind), batches(setting)
+    before = resident()
+    function(iterator, 3)
+    return {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before}
+
+
+def measure_time(setting: str, rounds: int, steps: int) -> dict[str, list[float]]:
+    functions, iterator = {kind: train_function(setting, kind) for kind in KINDS}, batches(setting)
+    seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for round_number in range(rounds + 1):
+        for kind, function in functions.items():
+            began = time.perf_counter()
+            function(iterator, steps if round_number else 1)
+            if round_number:  # the first traces
+                seconds[kind].append((time.perf_counter() - began) / steps)
+    return seconds
+
+
+def child(*words: str):
+    """What a process of its own measured."""
+    command = [sys.executable, __file__, *words]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--setting", choices=SETTINGS, default="paper")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=3)
+    parser.add_argument("--measure", choices=("time", *KINDS), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure == "time":
+        print(json.dumps(measure_time(options.setting, options.rounds, options.steps)))
+        return
+    if options.measure:
+        print(json.dumps(measure_memory(options.setting, options.measure)))
+        return
+    setting = f"--setting={options.setting}"
+    seconds = child(setting, "--measure=time", f"--rounds={options.rounds}", f"--steps={options.steps}")
+    memory: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for _ in range(options.processes):
+        for kind in KINDS:
+            memory[kind].append(child(setting, f"--measure={kind}")["bytes"] / 1e6)
+    times = {kind: statistics.median(values) for kind, values in seconds.items()}
+    sizes = {kind: statistics.median(values) for kind, values in memory.items()}
+    for kind in KINDS:
+        print(
+            f"{kind:<7} {times[kind]:.4f} s a step ({min(seconds[kind]):.4f} to {max(seconds[kind]):.4f}), "
+            f"{sizes[kind]:.0f} MB ({min(memory[kind]):.0f} to {max(memory[kind]):.0f})"
+        )
+    size, batch, _ = SETTINGS[options.setting]
+    print(
+        json.dumps(
+            {
+                "setting": options.setting,
+                "image_size": size,
+                "batch": batch,
+                "seconds": times,
+                "megabytes": sizes,
+                "time_ratio": times["search"] / times["train"],
+                "memory_ratio": sizes["search"] / sizes["train"],
+                "richer_time_ratio": times["richer"] / times["search"],
+                "richer_memory_ratio": sizes["richer"] / sizes["search"],
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()

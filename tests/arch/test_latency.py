@@ -1,0 +1,118 @@
+"""Latency tables: what they must hold, how they predict, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from autonl_tf.arch import latency
+from autonl_tf.arch import space as space_lib
+from autonl_tf.arch.latency import FORMAT, fit, network_keys, pieces, read_table
+from autonl_tf.errors import UserError
+
+SIZE, CLASSES = 64, 8
+DEMO = space_lib.load("demo")
+
+
+def content(space=DEMO, **changed):
+    """A table in which every piece takes a time that follows from its key."""
+    keys = pieces(space, image_size=SIZE, num_classes=CLASSES)
+    times = {key: {"median_ms": 0.1 + (sum(map(ord, key)) % 97) / 100} for key in keys}
+    return {
+        "format": FORMAT,
+        "device": "a phone",
+        "runtime": {},
+        "space": space.name,
+        "input_image_size": SIZE,
+        "num_label_classes": CLASSES,
+        "pieces": times,
+        "calibration": {"offset_ms": 0.25, "scale": 0.9},
+    } | changed
+
+
+def written(tmp_path, data):
+    path = tmp_path / "table.json"
+    path.write_text(data if isinstance(data, str) else json.dumps(data))
+    return path
+
+
+def test_a_table_needs_every_configuration_of_every_block_once_the_stem_and_the_head():
+    keys = pieces(DEMO, image_size=SIZE, num_classes=CLASSES)
+    assert {"stem@64", "head_i64_c8@8", "r1_k3_s22_e1_i32_o16_noskip@32"} < set(keys)
+    # Five distinct searchable blocks of 2 kernels, 2 expansions and 5 choices of LightNL.
+    assert len(keys) == 3 + 5 * 2 * 2 * 5
+
+
+def test_a_networks_prediction_is_its_choices_cost_whatever_the_network(tmp_path):
+    table = read_table(written(tmp_path, content()))
+    model = table.cost_model(DEMO, image_size=SIZE, num_classes=CLASSES)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        choices = [
+            {kind: int(rng.integers(len(block.options[kind]))) for kind in space_lib.KINDS} for block in DEMO.blocks
+        ]
+        spec = DEMO.member(choices)
+        keys = network_keys(spec, image_size=SIZE, num_classes=CLASSES)
+        by_hand = 0.25 + 0.9 * sum(content()["pieces"][key]["median_ms"] for key in keys)
+        assert table.predicted(spec) == pytest.approx(by_hand)
+        assert model.of(choices) == pytest.approx(by_hand)
+        low, high = model.reachable()
+        assert low <= by_hand <= high
+
+
+def test_without_a_calibration_the_sum_itself_is_predicted(tmp_path):
+    data = content()
+    del data["calibration"]
+    table = read_table(written(tmp_path, data))
+    assert table.predicted(DEMO.largest()) == table.predicted(DEMO.largest(), calibrated=False)
+
+
+def test_fit_finds_the_line_and_does_not_trust_what_cannot_tell():
+    sums = [1.0, 2.0, 3.0, 4.0]
+    assert fit(sums, [0.5 + 0.8 * x for x in sums]) == pytest.approx((0.5, 0.8))
+    assert fit([], []) == (0.0, 1.0)
+    assert fit([2.0], [3.0]) == (0.0, 1.5)
+    assert fit([2.0, 2.01, 1.99], [3.0, 1.0, 3.0])[0] == 0.0
+    assert fit(sums, [4.0, 3.0, 2.0, 1.0])[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"format": "another"}, "not a latency table"),
+        ({"pieces": {}}, "it has none"),
+        ({"pieces": {"stem@64": {"median_ms": 0}}}, "stem@64: 'median_ms' must be a number above 0"),
+        ({"pieces": {"stem@64": 3.0}}, "stem@64: 'median_ms'"),
+        ({"calibration": {"scale": -1}}, "scale above 0"),
+        ({"input_image_size": "64"}, "'input_image_size' must be an integer"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(tmp_path, changed, message):
+    with pytest.raises(UserError, match=message):
+        read_table(written(tmp_path, content(**changed)))
+
+
+def test_text_that_is_no_json_and_a_missing_file_are_refused(tmp_path):
+    with pytest.raises(UserError, match="not JSON"):
+        read_table(written(tmp_path, "{"))
+    with pytest.raises(UserError, match="No such file"):
+        read_table(tmp_path / "none.json")
+    data = content()
+    del data["device"]
+    with pytest.raises(UserError, match="without device"):
+        read_table(written(tmp_path, data))
+
+
+def test_a_table_of_another_size_classes_or_space_or_with_holes_is_refused(tmp_path):
+    table = read_table(written(tmp_path, content()))
+    with pytest.raises(UserError, match="measured with --input_image_size=64, the search has 32"):
+        table.cost_model(DEMO, image_size=32, num_classes=CLASSES)
+    with pytest.raises(UserError, match="--num_label_classes=8, the search has 10"):
+        table.cost_model(DEMO, image_size=SIZE, num_classes=10)
+    with pytest.raises(UserError, match=r"of the space 'demo' lacks .* of 'cifar10', the first"):
+        table.cost_model(space_lib.load("cifar10"), image_size=SIZE, num_classes=CLASSES)
+    data = content()
+    hole = latency.block_key(DEMO.blocks[2].base, 32 // 2)
+    assert data["pieces"].pop(hole)
+    with pytest.raises(UserError, match=f"lacks 1 of the 103 .* first {hole}"):
+        read_table(written(tmp_path, data)).cost_model(DEMO, image_size=SIZE, num_classes=CLASSES)

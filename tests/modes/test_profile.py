@@ -1,0 +1,184 @@
+"""`--mode=profile` end to end on a space of a few pieces: here, on a pretended phone, resumed, and in a search."""
+
+import json
+import os
+import stat
+import subprocess
+
+import pytest
+from mode_cases import class_folder, configure, write_space
+
+from autonl_tf.arch import latency
+from autonl_tf.errors import UserError
+from autonl_tf.export.timing import parse_benchmark_output
+from autonl_tf.modes import profile, search
+
+CANDIDATES = {
+    "kernels": [3],
+    "expansions": [2],
+    "se_ratios": [],
+    "nonlocal_ratios": [0.25],
+    "nonlocal_strides": [1],
+}
+BLOCKS = [
+    {"block": "r1_k3_s22_e1_i32_o8_noskip", "searchable": False},
+    {"block": "r1_k3_s22_e2_i8_o12"},
+    {"block": "r1_k3_s11_e2_i12_o12"},
+]
+KEYS = {
+    "stem@32",
+    "head_i12_c3@4",
+    "r1_k3_s22_e1_i32_o8_noskip@16",
+    *(f"r1_k3_s22_e2_i8_o12{light}@8" for light in ("", "_nonlocal0.25-1")),
+    *(f"r1_k3_s11_e2_i12_o12{light}@4" for light in ("", "_nonlocal0.25-1")),
+}
+# As the binary prints it: its warm-up first, then the steady state.
+PRINTED = """\
+INFO: Initialized TensorFlow Lite runtime.
+count=28 first=18741 curr=17519 min=17466 max=18741 avg=17713.9 std=262
+count=50 first=2000 curr=2100 min=1900 max=2600 avg=2050.5 std=31{more}
+Inference timings in us: Init: 10, First inference: 18741, Warmup (avg): 17713.9, Inference (avg): 2050.5
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    root = tmp_path_factory.mktemp("profile")
+    write_space(root / "space.json", candidates=CANDIDATES, blocks=BLOCKS)
+    return root
+
+
+def words(home, *more):
+    return (
+        *("--mode=profile", f"--search_space={home}/space.json", "--input_image_size=32", "--num_label_classes=3"),
+        *("--profile_runs=5", "--profile_warmup=1", "--profile_networks=3", f"--model_dir={home}/profile", *more),
+    )
+
+
+@pytest.fixture(scope="module")
+def table(home):
+    profile.run(configure(*words(home)))
+    return json.loads((home / "profile" / "latency.json").read_text())
+
+
+def test_the_table_has_every_piece_with_its_spread_and_names_device_runtime_and_versions(table):
+    assert set(table["pieces"]) == KEYS
+    for value in table["pieces"].values():
+        assert 0 < value["p5_ms"] <= value["median_ms"] <= value["p95_ms"]
+        assert value["runs"] == 5
+    assert table["device"]
+    assert table["runtime"]["delegate"] == "XNNPACK"
+    assert table["runtime"]["threads"] == 1
+    assert table["versions"]["tensorflow"]
+    assert len(table["networks"]) == table["calibration"]["networks"] == 3
+
+
+def test_a_start_after_a_kill_measures_what_is_missing_alone(home, table, capsys):
+    path = home / "profile" / "latency.json"
+    cut = json.loads(path.read_text())
+    gone = sorted(cut["pieces"])[0]
+    del cut["pieces"][gone], cut["calibration"]
+    path.write_text(json.dumps(cut))
+    profile.run(configure(*words(home)))
+    again = json.loads(path.read_text())
+    assert set(again["pieces"]) == KEYS
+    assert {key: value for key, value in again["pieces"].items() if key != gone} == cut["pieces"]
+    assert f"10 of 10: {gone}" in capsys.readouterr().err
+
+
+def test_a_table_of_another_device_is_not_gone_on_with(home, table):
+    path = home / "profile" / "latency.json"
+    kept = path.read_text()
+    path.write_text(json.dumps(table | {"device": "another"}))
+    with pytest.raises(UserError, match=r"measured with device another, now .*choose another --model_dir"):
+        profile.run(configure(*words(home)))
+    path.write_text(kept)
+
+
+@pytest.fixture(scope="module")
+def phone(home, table):
+    """What phone.sh brings back from an `adb` that answers as a phone would."""
+    tools = home / "tools"
+    tools.mkdir()
+    adb = tools / "adb"
+    adb.write_text(
+        f"#!/bin/bash\nif [[ $* == *getprop* ]]; then printf 'Maker\\r\\nModel 7\\r\\n15\\r\\n'; fi\n"
+        f"if [[ $* == *--graph=* ]]; then cat <<'END'\n{PRINTED.format(more='')}END\nfi\n"
+        f'echo "$*" >>{home}/adb.log\n'
+    )
+    adb.chmod(adb.stat().st_mode | stat.S_IXUSR)
+    binary = home / "benchmark_model"
+    binary.write_text("binary")
+    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+    for _ in range(2):  # the second finds everything done
+        done = subprocess.run(
+            [home / "profile" / "phone.sh", binary, home / "brought"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    return home / "brought"
+
+
+def test_the_phones_script_times_every_file_once_and_its_output_becomes_a_table(home, phone):
+    calls = (home / "adb.log").read_text().splitlines()
+    assert sum("--graph=" in call for call in calls) == len(KEYS) + 3
+    assert any("--num_threads=1 --use_xnnpack=true --warmup_runs=5 --num_runs=50" in call for call in calls)
+    profile.run(configure(*words(home, f"--benchmark_output={phone}")))
+    found = json.loads((home / "profile" / "latency_phone.json").read_text())
+    assert found["device"] == "Maker Model 7 15"
+    assert set(found["pieces"]) == KEYS
+    assert found["pieces"]["stem@32"] == {"median_ms": 2.0505, "p5_ms": 1.9, "p95_ms": 2.6, "runs": 50}
+    assert latency.read_table(home / "profile" / "latency_phone.json").device == "Maker Model 7 15"
+
+
+def test_a_missing_result_of_the_phone_is_named(home, phone):
+    (phone / "stem@32.txt").rename(phone / "kept")
+    with pytest.raises(UserError, match=r"lacks 1 of 10 results, the first stem@32.txt"):
+        profile.run(configure(*words(home, f"--benchmark_output={phone}")))
+    (phone / "kept").rename(phone / "stem@32.txt")
+
+
+def test_percentiles_are_taken_where_the_binary_prints_them():
+    read = parse_benchmark_output(PRINTED.format(more=" p5=1950 median=2040 p95=2500"), "x")
+    assert read == {"median_ms": 2.04, "p5_ms": 1.95, "p95_ms": 2.5, "runs": 50}
+    with pytest.raises(UserError, match="x: no line of statistics"):
+        parse_benchmark_output("error: device offline", "x")
+
+
+def test_a_search_by_that_table_meets_a_target_in_milliseconds(home, table):
+    class_folder(home / "pictures", {"train": 4})
+    path = home / "profile" / "latency.json"
+    model = latency.read_table(path).cost_model(
+        profile.Work(configure(*words(home)), home).space, image_size=32, num_classes=3
+    )
+    target = max(model.reachable())
+    found = home / "found"
+    search.run(
+        configure(
+            *("--mode=search", f"--search_space={home}/space.json", f"--dataset=folder:{home}/pictures"),
+            *("--input_image_size=32", "--train_batch_size=6", "--train_steps=8", f"--model_dir={found}"),
+            *("--cost=latency", f"--latency_table={path}", f"--target_latency_ms={target * 0.9999}"),
+        )
+    )
+    facts = json.loads((found / "search.json").read_text())
+    assert facts["budget"]["cost"] == "latency_ms"
+    assert abs(facts["budget"]["error"]) <= 0.03
+    assert all(point["latency_ms"] > 0 and point["macs"] > 1e5 for point in facts["trajectory"])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--cost=latency",), "--cost=latency needs --latency_table"),
+        (("--latency_table=x",), "--latency_table needs --cost=latency"),
+        (("--target_latency_ms=3",), "--target_latency_ms does not go with --cost=macs; accepted: --cost=latency"),
+        (("--cost=latency", "--latency_table=x", "--target_macs=3M"), "--target_macs does not go with --cost=latency"),
+        (("--target_macs=3M", "--target_latency_ms=3"), "both given"),
+    ],
+)
+def test_flags_of_the_cost_that_do_not_go_together_are_refused(given, message):
+    with pytest.raises(UserError, match=message):
+        configure("--mode=search", "--dataset=demo", "--model_dir=x", *given)

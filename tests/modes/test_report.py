@@ -1,0 +1,93 @@
+"""A search's page: self-contained, true to its files, made again alike, and two compared."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+from mode_cases import class_folder, command, configure, write_space
+
+from autonl_tf.errors import UserError
+from autonl_tf.modes import report, search
+
+
+class Reader(HTMLParser):
+    """The text of a page, what it loads from elsewhere, and whether its tags close."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.text, self.loaded, self.open = "", [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.loaded += [value for name, value in attrs if name in ("src", "href")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.loaded += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data + " "
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    root = tmp_path_factory.mktemp("report")
+    class_folder(root / "pictures", {"train": 4})
+    write_space(root / "space.json")
+    for name, more in (("free", ()), ("aimed", ("--target_macs=0.56M",))):
+        words = ("--mode=search", f"--search_space={root}/space.json", f"--dataset=folder:{root}/pictures")
+        short = ("--input_image_size=32", "--train_batch_size=6", "--train_steps=8", "--steps_per_loop=2")
+        search.run(configure(*words, *short, f"--model_dir={root}/{name}", *more))
+    return root
+
+
+@pytest.mark.parametrize("name", ["free", "aimed"])
+def test_the_page_stands_alone_and_says_what_the_files_say(home, name):
+    reader = Reader((home / name / "report.html").read_text())
+    assert not reader.loaded and not reader.open
+    account = json.loads((home / name / "search.json").read_text())
+    for gate in account["gates"]:
+        assert gate["name"] in reader.text
+        assert f"{gate['margin']:+.3f}" in reader.text
+    assert "".join(account["next"]) in reader.text
+    assert ("off target" in reader.text) == (name == "aimed")
+    assert ("Not converged" in reader.text) == (name == "aimed" and not account["budget"]["converged"])
+    kept = sum(block is not None for block in account["decided_blocks"])
+    assert f"{kept} of {len(account['decided_blocks'])}" in reader.text
+    assert [block for block in account["decided_blocks"] if block] == account["arch"]
+
+
+def test_a_report_is_made_again_alike_by_command(home):
+    made = (home / "aimed" / "report.html").read_bytes()
+    for name in ("report.html", "network.png", "search.png"):
+        (home / "aimed" / name).unlink()
+    done = command("--mode=report", "aimed", "free", cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert (home / "aimed" / "report.html").read_bytes() == made
+    assert (home / "aimed" / "network.png").is_file() and (home / "aimed" / "search.png").is_file()
+    page = (home / "aimed" / "comparison.html").read_text()
+    reader = Reader(page)
+    assert not reader.loaded
+    assert "target_macs" in reader.text
+    same = int(re.search(r"(\d+) of 3 blocks are the same", reader.text)[1])
+    blocks = [json.loads((home / name / "search.json").read_text())["decided_blocks"] for name in ("aimed", "free")]
+    assert same == sum(a == b for a, b in zip(*blocks, strict=True))
+
+
+def test_what_is_no_finished_search_is_refused(home, tmp_path):
+    with pytest.raises(UserError, match=r"no search.json: not the run directory of a finished search"):
+        report.run(configure("--mode=report", f"--model_dir={tmp_path}"))
+    shutil.copy(home / "free" / "search.json", tmp_path / "search.json")
+    account = json.loads((tmp_path / "search.json").read_text())
+    del account["budget"]
+    (tmp_path / "search.json").write_text(json.dumps(account))
+    with pytest.raises(UserError, match=r"lacks budget; accepted"):
+        report.run(configure("--mode=report", f"--model_dir={home}/free", f"--compare_with={tmp_path}"))
+    done = command("--mode=report", "free", "aimed", "third", cwd=home)
+    assert done.returncode == 2 and "unexpected argument 'third'" in done.stderr

@@ -1,0 +1,94 @@
+"""`--target_macs` by command line: hit, told, resumed exactly, and refused where no member can have it."""
+
+import json
+import shutil
+
+import pytest
+from absl import flags
+from mode_cases import class_folder, configure, tree, write_space
+
+from autonl_tf.errors import UserError
+from autonl_tf.modes import search
+
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    root = tmp_path_factory.mktemp("target")
+    class_folder(root / "pictures", {"train": 4})
+    write_space(root / "space.json")
+    return root
+
+
+def run(home, name, target, *more):
+    words = (
+        *("--mode=search", f"--search_space={home}/space.json", f"--dataset=folder:{home}/pictures"),
+        *("--input_image_size=32", "--train_batch_size=6", "--steps_per_loop=3", f"--train_steps={STEPS}"),
+        *("--save_every_steps=4", f"--target_macs={target}", f"--model_dir={home}/{name}", *more),
+    )
+    search.run(configure(*words))
+    return json.loads((home / name / "search.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def reach(home):
+    """The range that the refusal of an absurd target names, in MACs."""
+    before = tree(home)
+    with pytest.raises(UserError, match="out of this space's reach") as refusal:
+        run(home, "absurd", "350G")
+    assert tree(home) == before
+    low, high = str(refusal.value).rpartition("accepted: ")[2].split(" to ")
+    return float(low[:-1]) * 1e6, float(high[:-1]) * 1e6
+
+
+@pytest.fixture(scope="module")
+def found(home, reach):
+    return run(home, "whole", f"{(reach[0] * reach[1]) ** 0.5 / 1e6:.4f}M")
+
+
+def test_the_target_is_hit_and_the_way_there_is_told(found, reach, capsys):
+    budget = found["budget"]
+    assert budget["cost"] == "macs"
+    assert abs(budget["error"]) <= 0.03
+    assert budget["found"] == found["macs"] == sum(budget["per_block"]) + budget["stem_and_head"]
+    assert (budget["cheapest"], budget["dearest"]) == pytest.approx(reach, abs=1e3)
+    # Ten steps are too few for the search itself to get there.
+    assert budget["flips"] and not budget["converged"]
+    assert [gate["name"] for gate in found["gates"] if gate["flipped"]] == budget["flips"]
+
+
+def test_a_killed_search_for_a_target_goes_on_exactly(home, found, capsys):
+    shutil.copytree(home / "whole", home / "killed")
+    for step in (STEPS, 11, 8):  # as a kill between two checkpoints, before decisions were flipped, left it
+        for path in (home / "killed" / "checkpoints").glob(f"ckpt-{step}.*"):
+            path.unlink()
+    for name in ("arch.txt", "search.json"):
+        (home / "killed" / name).unlink()
+    again = run(home, "killed", f"{found['budget']['target'] / 1e6:.4f}M")
+    assert "before flips" in capsys.readouterr().out
+    for name in ("arch", "gates", "budget", "trajectory"):
+        assert again[name] == found[name], name
+    metrics = [(home / name / "metrics.jsonl").read_text() for name in ("whole", "killed")]
+    assert metrics[0] == metrics[1]
+
+
+@pytest.mark.parametrize("text", ["0", "-3M", "350X", "M", "1e400"])
+def test_a_target_that_is_no_amount_is_refused(text):
+    with pytest.raises((flags.IllegalFlagValueError, UserError), match="target_macs"):
+        configure("--mode=search", "--dataset=demo", "--model_dir=x", f"--target_macs={text}")
+
+
+@pytest.mark.parametrize(("text", "value"), [("350e6", 350e6), ("350M", 350e6), ("0.35G", 350e6), ("350000k", 350e6)])
+def test_a_target_may_be_written_in_every_usual_way(text, value):
+    config = configure("--mode=search", "--dataset=demo", "--model_dir=x", f"--target_macs={text}")
+    assert config.search.target_macs == value
+
+
+def test_a_search_on_held_out_images_logs_their_cross_entropy_and_refuses_an_empty_part(home):
+    found = run(home, "split", "0.56M", "--search_split=0.5")
+    assert len(found["trajectory"]) >= 4
+    lines = [json.loads(line) for line in (home / "split" / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["values"]["held_out_cross_entropy"] > 0 for line in lines)
+    with pytest.raises(UserError, match="leaves a part without any"):
+        run(home, "empty", "0.56M", "--search_split=0.01")
