@@ -40,7 +40,7 @@ def decode_predictions(
     Args:
       preds: [B, K] probabilities (or logits: the scores are then logits).
       top: how many; at most K are given.
-      class_names: K names in label order, or the path of a label file, such as an export's `labels.txt`.
+      class_names: K names in label order, or the path of a file with a name a line, such as an export's `labels.txt`.
 
     Returns:
       For each image a list of (class number, name, score); without names, the number is the name.
@@ -55,7 +55,7 @@ def decode_predictions(
     scores = np.asarray(preds)
     if scores.ndim != 2:
         raise ValueError(f"decode_predictions: expected [batch, classes], got shape {scores.shape}")
-    names = read_label_file(class_names) if isinstance(class_names, str) else class_names
+    names = read_label_file(class_names).lines if isinstance(class_names, str) else class_names
     if names is not None and len(names) != scores.shape[1]:
         raise ValueError(f"decode_predictions: {len(names)} names for {scores.shape[1]} classes")
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]

@@ -85,7 +85,7 @@ def _class_names(config: Config, bias: np.ndarray) -> tuple[str, ...]:
     path, wanted = config.data.label_file, config.network.num_label_classes
     if wanted not in (None, len(bias)):
         raise UserError(f"--num_label_classes={wanted}: {config.run.init_checkpoint} has {len(bias)} classes")
-    names = read_label_file(path) if path else numbered(len(bias))
+    names = read_label_file(path).names() if path else numbered(len(bias))
     if len(names) != len(bias):
         raise UserError(f"--label_file={path}: has {len(names)} names; there are {len(bias)} classes")
     return tuple(names)

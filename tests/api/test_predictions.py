@@ -28,9 +28,9 @@ def test_predictions_are_decoded_best_first(tmp_path):
         [(1, "1", 0.6), (2, "2", 0.3)],
         [(0, "0", 0.5), (2, "2", 0.5)],
     ]
-    (tmp_path / "labels.txt").write_text("ant\nbee\ncat\n")
+    (tmp_path / "labels.txt").write_text("ant\nhoney bee\ncat\n")
     named = autonl_tf.decode_predictions(scores, class_names=str(tmp_path / "labels.txt"))
-    assert [name for _, name, _ in named[0]] == ["bee", "cat", "ant"]
+    assert [name for _, name, _ in named[0]] == ["honey bee", "cat", "ant"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-DATA = ("*.json", "*.arch.txt", "*.pyi", "py.typed")
+DATA = ("*.json", "*.arch.txt", "*.sh", "*.pyi", "py.typed")
 
 
 def checked(*words, **options):
