@@ -117,7 +117,16 @@ def read_torch(path: str | Path) -> Any:
         else:
             found = _read_legacy(io.BytesIO(data))
         return _arrays(found)
-    except (ValueError, KeyError, TypeError, IndexError, EOFError, AttributeError, RecursionError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        EOFError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         raise UserError(f"{path}: not a file of PyTorch tensors that can be read: {_said(error)}") from None
     except (pickle.UnpicklingError, zipfile.BadZipFile, UnicodeDecodeError, struct.error, MemoryError) as error:
         raise UserError(f"{path}: not a file of PyTorch tensors that can be read: {_said(error)}") from None
