@@ -29,23 +29,13 @@ import time
 
 import numpy as np
 import tensorflow as tf
+from support.tiny_run import ARCH, SPACE
 
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.engine.checkpoints import steps_saved
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BATCH, STEPS, SEED = 8, 120, 11
-ARCH = "r1_k3_s22_e1_i32_o8_noskip\nr2_k3_s22_e3_i8_o16_nonlocal0.25-1_se0.25\n"
-SPACE = {
-    "candidates": {
-        "kernels": [3, 5],
-        "expansions": [3, 6],
-        "se_ratios": [0.25],
-        "nonlocal_ratios": [0.25, 0.5],
-        "nonlocal_strides": [2, 1],
-    },
-    "blocks": [{"block": "r1_k3_s22_e1_i32_o8_noskip", "searchable": False}, {"block": "r2_k5_s22_e6_i8_o16"}],
-}
 MODES = {
     "train": ["--mode=train", "--moving_average_decay=0.99", "--eval_every_epochs=0.6"],
     "search": ["--mode=search"],

@@ -126,9 +126,11 @@ def read_torch(path: str | Path) -> Any:
         AttributeError,
         RecursionError,
         OverflowError,
+        MemoryError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        struct.error,
     ) as error:
-        raise UserError(f"{path}: not a file of PyTorch tensors that can be read: {_said(error)}") from None
-    except (pickle.UnpicklingError, zipfile.BadZipFile, UnicodeDecodeError, struct.error, MemoryError) as error:
         raise UserError(f"{path}: not a file of PyTorch tensors that can be read: {_said(error)}") from None
 
 

@@ -23,13 +23,13 @@ def run(config: Config) -> None:
     directory = pathlib.Path(config.run.model_dir)
     account = read_account(directory)
     other = read_account(pathlib.Path(config.run.compare_with)) if config.run.compare_with else None
+    names = (config.run.model_dir, config.run.compare_with)
+    if other is not None and account["budget"]["cost"] != other["budget"]["cost"]:
+        costs = [a["budget"]["cost"] for a in (account, other)]
+        raise UserError(f"{names[0]} was charged in {costs[0]}, {names[1]} in {costs[1]}: not to be compared")
     write_report(directory, account)
     print(f"written: {directory}/{PAGE}, network.png, search.png")
     if other is not None:
-        names = (config.run.model_dir, config.run.compare_with)
-        if account["budget"]["cost"] != other["budget"]["cost"]:
-            costs = [a["budget"]["cost"] for a in (account, other)]
-            raise UserError(f"{names[0]} was charged in {costs[0]}, {names[1]} in {costs[1]}: not to be compared")
         report_picture.write_page(report_picture.comparison_page([account, other], names), directory / COMPARISON)
         print(f"written: {directory}/{COMPARISON}")
 

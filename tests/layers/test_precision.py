@@ -5,22 +5,13 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 from golden_data import TESTDATA, VALUES, averaged_network, relative_l2
+from one_block import SPACE
 
 from autonl_tf.arch import space as space_lib
 from autonl_tf.layers.light_nl import LightNL
 from autonl_tf.layers.precision import POLICIES, precision_scope, wide_dtype
 from autonl_tf.networks.supernet import Supernet
 
-SPACE = {
-    "candidates": {
-        "kernels": [3, 5],
-        "expansions": [3, 6],
-        "se_ratios": [0.25],
-        "nonlocal_ratios": [0.25, 0.5],
-        "nonlocal_strides": [2, 1],
-    },
-    "blocks": [{"block": "r2_k5_s22_e6_i32_o32"}],
-}
 SHORT = ("bfloat16", "float16")
 ERRORS = {"bfloat16": 0.1, "float16": 0.01}  # 8 and 11 bits of mantissa through some sixty layers
 

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 from golden_data import TINY
+from one_block import SPACE
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch import space as space_lib
@@ -17,16 +18,6 @@ from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search.objective import optimizer_groups, search_objective
 from autonl_tf.search.schedule import SearchSchedule
 
-SPACE = {
-    "candidates": {
-        "kernels": [3, 5],
-        "expansions": [3, 6],
-        "se_ratios": [0.25],
-        "nonlocal_ratios": [0.25, 0.5],
-        "nonlocal_strides": [2, 1],
-    },
-    "blocks": [{"block": "r2_k5_s22_e6_i32_o32"}],
-}
 RECIPE = {"global_batch_size": 2, "num_parts": 1, "label_smoothing": 0.1, "weight_decay_rate": 0.5}
 
 
