@@ -189,8 +189,8 @@ def differences(first: pathlib.Path, second: pathlib.Path) -> tuple[int, list[st
             different.append(name)
     if (first / "search.json").exists():
         accounts = [json.loads((where / "search.json").read_text()) for where in (first, second)]
-        for account in accounts:
-            del account["settings"]["model_dir"]
+        for account in accounts:  # the directory's own name is in both
+            del account["settings"]["model_dir"], account["next"]
         if accounts[0] != accounts[1]:
             different.append("search.json")
     return compared, different
