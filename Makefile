@@ -53,8 +53,11 @@ lint: setup ## check style: ruff, and shellcheck on every shell script
 	@$(PY) -m ruff format --check .
 	@$(VENV)/bin/shellcheck -x tpu/*.sh autonl_tf/export/*.sh .ci/run .ci/tf220
 
-bench: demo ## the demo, then every script of benchmarks/ (about an hour on 2 cores)
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(PY) "$$script"; done
+bench: demo ## the demo, then every script of benchmarks/, the endless ones for some minutes (hours on 2 cores)
+	@set -e; for script in benchmarks/*.py; do \
+	  case $$script in */fuzz_readers.py) flags=--minutes=2;; */search_evidence.py) flags=--minutes=20;; *) flags=;; esac; \
+	  echo "== $$script $$flags"; $(PY) $$script $$flags; \
+	done
 
 clean: ## remove .venv, caches and build products; runs/ stays
 	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,18 +1,20 @@
-"""Does the search work? On the built-in data, whose right answers are known, by the demo's recipe.
+"""Does the search work? By a recipe of flags/: on the built-in data, whose right answers are known, or on CIFAR-10.
 
 Parts:
   far      labels that relate two far-apart parts: how many blocks get LightNL, and the found network's accuracy beside
            that of the same search without LightNL in its space, for the same MACs.
-  texture  labels that are a local texture, same lambda: how many blocks get LightNL.
+  texture  labels that are a local texture, same lambda: how many blocks get LightNL. Built-in data only.
   rank     the found network of `far` among random members of the space within 5% of its MACs, all trained alike.
   study    one flag of the search changed at a time: the thresholds' travel, the warm-up's share, the gates' dropout.
-  pareto   searches for several targets, each found network trained, beside the random members: a picture.
+  pareto   searches for several targets, each found network trained, beside the random members of `rank` (put that
+           first): a picture.
 
 Every search and training is a command of `main.py`, which resumes: the same command goes on where it was stopped, and
-stops by itself, between two commands, when `--minutes` are over. Ends in one line of JSON with what there is so far.
+stops by itself, between two commands, when `--minutes` are over. A command that fails ends its part, and is told. Ends
+in one line of JSON with what there is so far.
 
     python benchmarks/search_evidence.py --parts=far,texture [--seeds=3] [--minutes=60] [--work=runs/evidence]
-        [--search_steps=600] [--train_epochs=9] [--members=20] [--targets=5]
+        [--search_steps=600] [--train_epochs=5] [--members=20] [--targets=5] [--dataset=folder:CIFAR10]
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import pathlib
 import subprocess
 import sys
 import time
+import zlib
 
 import numpy as np
 
@@ -33,12 +36,12 @@ from autonl_tf.arch.cost import network_cost
 from autonl_tf.arch.cost_model import macs_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-SHAPE = {"image_size": 64, "num_classes": 8}
+SETTINGS = {"demo": {"image_size": 64, "num_classes": 8}, "cifar10": {"image_size": 32, "num_classes": 10}}
 WITHOUT = {"nonlocal_ratios": [], "nonlocal_strides": []}
 
 
-class OutOfTime(Exception):
-    """The budget is over; what is done stays."""
+class Stopped(Exception):
+    """A part cannot go on: the budget of time is over, or a command failed. What is done stays."""
 
 
 class Bench:
@@ -46,36 +49,43 @@ class Bench:
 
     def __init__(self, options):
         self.options = options
-        self.work = (ROOT / options.work).resolve()
+        self.setting = "cifar10" if options.dataset else "demo"
+        self.shape = SETTINGS[self.setting]
+        self.work = (ROOT / options.work / self.setting).resolve()
         self.work.mkdir(parents=True, exist_ok=True)
         self.ends = time.monotonic() + options.minutes * 60
 
-    def _command(self, *words: str) -> None:
+    def space(self) -> space_lib.Space:
+        return space_lib.load(self.setting)
+
+    def _command(self, recipe: str, directory: pathlib.Path, *words: str) -> None:
         if time.monotonic() > self.ends:
-            raise OutOfTime
-        data = f"--data_dir={self.options.data_dir}"
-        subprocess.run([sys.executable, "main.py", *words, data], cwd=ROOT, check=True, stdout=sys.stderr)
+            raise Stopped("out of time")
+        data = [f"--dataset={self.options.dataset}"] if self.options.dataset else []
+        flags = [f"--flagfile=flags/{self.setting}_{recipe}.flags", f"--model_dir={directory}", *data, *words]
+        done = subprocess.run([sys.executable, "main.py", *flags], cwd=ROOT, stdout=sys.stderr, check=False)
+        if done.returncode:
+            raise Stopped(f"exit code {done.returncode}: {' '.join(flags)}")
 
     def search(self, name: str, *words: str) -> dict:
-        """search.json of one search by the demo's recipe."""
-        path = self.work / name / "search.json"
+        """search.json of one search."""
+        steps = self.options.search_steps
+        path = self.work / f"{name}_search{steps}" / "search.json"
         if not path.exists():
-            steps = f"--train_steps={self.options.search_steps}"
-            self._command("--flagfile=flags/demo_search.flags", steps, f"--model_dir={path.parent}", *words)
+            self._command("search", path.parent, f"--train_steps={steps}", *words)
         return json.loads(path.read_text(encoding="utf-8"))
 
-    def train(self, name: str, arch: list[str], seed: int) -> float:
-        """Best validation top-1 of one training by the demo's recipe."""
-        epochs = self.options.train_epochs
+    def train(self, arch: list[str], seed: int) -> float:
+        """Best validation top-1 of one training of a network, whatever found it."""
+        text, epochs = "\n".join(arch) + "\n", self.options.train_epochs
+        name = f"{zlib.crc32(text.encode()):08x}_seed{seed}"
         directory = self.work / f"{name}_train{epochs:g}"
         done = directory / "top1.json"
         if not done.exists():
             written = self.work / f"{name}.arch.txt"
-            written.write_text("\n".join(arch) + "\n", encoding="utf-8")
-            self._command(
-                *("--flagfile=flags/demo_train.flags", f"--arch={written}", f"--model_dir={directory}"),
-                *(f"--seed={seed}", f"--train_epochs={epochs}", f"--eval_every_epochs={epochs}"),
-            )
+            written.write_text(text, encoding="utf-8")
+            epochs_flags = (f"--train_epochs={epochs}", f"--eval_every_epochs={epochs}")
+            self._command("train", directory, f"--arch={written}", f"--seed={seed}", *epochs_flags)
             best = json.loads((directory / "best" / "best.json").read_text(encoding="utf-8"))
             done.write_text(json.dumps(best["metric"]), encoding="utf-8")
         return json.loads(done.read_text(encoding="utf-8"))
@@ -93,10 +103,11 @@ def light(account: dict) -> dict:
     }
 
 
-def without_light_nl(work: pathlib.Path) -> pathlib.Path:
-    data = json.loads((ROOT / "autonl_tf" / "arch" / "spaces" / "demo.json").read_text(encoding="utf-8"))
+def without_light_nl(bench: Bench) -> pathlib.Path:
+    source = ROOT / "autonl_tf" / "arch" / "spaces" / f"{bench.setting}.json"
+    data = json.loads(source.read_text(encoding="utf-8"))
     data["candidates"] |= WITHOUT
-    path = work / "without_light_nl.json"
+    path = bench.work / "without_light_nl.json"
     path.write_text(json.dumps(data), encoding="utf-8")
     return path
 
@@ -106,30 +117,32 @@ def far(bench: Bench, result: dict) -> None:
         rows = result.setdefault("far", {}).setdefault(f"seed{seed}", {})
         found = bench.search(f"far{seed}", f"--seed={seed}")
         rows["search"] = light(found)
-        space = without_light_nl(bench.work)
-        reach = macs_model(space_lib.load(str(space)), **SHAPE).reachable()
+        space = without_light_nl(bench)
+        reach = macs_model(space_lib.load(str(space)), **bench.shape).reachable()
         target = min(found["macs"], reach[1])
         words = (f"--seed={seed}", f"--search_space={space}", f"--target_macs={target:.0f}")
         plain = bench.search(f"far_without{seed}", *words)
         rows["search_without"] = {"macs": plain["macs"], "budget_error": plain["budget"]["error"]}
-        rows["top1"] = bench.train(f"far{seed}", found["arch"], seed)
-        rows["top1_without"] = bench.train(f"far_without{seed}", plain["arch"], seed)
+        rows["top1"] = bench.train(found["arch"], seed)
+        rows["top1_without"] = bench.train(plain["arch"], seed)
 
 
 def texture(bench: Bench, result: dict) -> None:
+    if bench.setting != "demo":
+        raise Stopped("texture is a label of the built-in data")
     for seed in range(bench.options.seeds):
         found = bench.search(f"texture{seed}", f"--seed={seed}", "--dataset=demo:texture")
         result.setdefault("texture", {})[f"seed{seed}"] = light(found)
 
 
-def random_members(macs: float, count: int) -> list[list[str]]:
-    """Members of the demo's space within 5% of some MACs, drawn uniformly."""
-    space, rng = space_lib.load("demo"), np.random.default_rng(0)
+def random_members(bench: Bench, macs: float, count: int) -> list[list[str]]:
+    """Members of the space within 5% of some MACs, drawn uniformly."""
+    space, rng = bench.space(), np.random.default_rng(0)
     members: list[list[str]] = []
     while len(members) < count:
         spec = space.random_member(rng)
         lines = blockstring.write(spec).splitlines()
-        if abs(network_cost(spec, **SHAPE).total.macs / macs - 1) <= 0.05 and lines not in members:
+        if abs(network_cost(spec, **bench.shape).total.macs / macs - 1) <= 0.05 and lines not in members:
             members.append(lines)
     return members
 
@@ -137,15 +150,15 @@ def random_members(macs: float, count: int) -> list[list[str]]:
 def rank(bench: Bench, result: dict) -> None:
     found = bench.search("far0", "--seed=0")
     rows = result.setdefault("rank", {"macs": found["macs"], "random_top1": []})
-    rows["top1"] = bench.train("far0", found["arch"], 0)
-    for number, lines in enumerate(random_members(found["macs"], bench.options.members)):
-        rows["random_top1"].append(bench.train(f"random{number}", lines, 0))
+    rows["top1"] = bench.train(found["arch"], 0)
+    for lines in random_members(bench, found["macs"], bench.options.members):
+        rows["random_top1"].append(bench.train(lines, 0))
         rows["rank"] = 1 + sum(score > rows["top1"] for score in rows["random_top1"])
 
 
 def pareto(bench: Bench, result: dict) -> None:
-    low, high = macs_model(space_lib.load("demo"), **SHAPE).reachable()
-    rows = result.setdefault("pareto", [])
+    low, high = macs_model(bench.space(), **bench.shape).reachable()
+    rows, archs = result.setdefault("pareto", []), []
     count = bench.options.targets
     for number in range(count):
         target = low * (high / low) ** ((number + 0.5) / count)
@@ -153,9 +166,9 @@ def pareto(bench: Bench, result: dict) -> None:
         budget = found["budget"]
         rows.append({name: budget[name] for name in ("target", "found", "error", "before_flips", "converged")})
         rows[-1] |= {name: budget[name] for name in ("flips_margin", "all_margin")}
-    for number, row in enumerate(rows):
-        found = bench.search(f"target{number}of{count}")
-        row["top1"] = bench.train(f"target{number}of{count}", found["arch"], 0)
+        archs.append(found["arch"])
+    for row, arch in zip(rows, archs, strict=True):
+        row["top1"] = bench.train(arch, 0)
         draw(bench, result)
 
 
@@ -167,11 +180,10 @@ STUDY = {
 
 
 def study(bench: Bench, result: dict) -> None:
-    steps = bench.options.search_steps
     rows = result.setdefault("study", [])
     for flag, values in STUDY.items():
         for value in values:
-            found = bench.search(f"study{steps}_{flag}{value:g}", f"--{flag}={value}")
+            found = bench.search(f"study_{flag}{value:g}", f"--{flag}={value}")
             counting = [gate for gate in found["gates"] if gate["counts"]]
             rows.append(
                 {
@@ -188,7 +200,7 @@ def draw(bench: Bench, result: dict) -> None:
     """The front beside the random members that `rank` trained."""
     from autonl_tf.pictures.canvas import BLUE, QUIET, new_figure, plain_axes, save
 
-    figure = new_figure(7, 4.6, "Searched and random networks of the demo's space")
+    figure = new_figure(7, 4.6, f"Searched and random networks of the space {bench.setting}")
     axes = plain_axes(figure.add_axes((0.1, 0.12, 0.86, 0.72)), "validation top-1, %")
     points = [(row["found"] / 1e6, 100 * row["top1"]) for row in result["pareto"] if "top1" in row]
     if "rank" in result:
@@ -205,23 +217,28 @@ PARTS = {"far": far, "texture": texture, "rank": rank, "study": study, "pareto":
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default="far,texture")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--search_steps", type=int, default=600)
-    parser.add_argument("--train_epochs", type=float, default=9)
+    parser.add_argument("--train_epochs", type=float, default=14)
     parser.add_argument("--members", type=int, default=20)
     parser.add_argument("--targets", type=int, default=5)
+    parser.add_argument("--dataset", default="", help="CIFAR-10 as folder:PATH; without it the built-in data")
     parser.add_argument("--work", default="runs/evidence")
-    parser.add_argument("--data_dir", default="runs/data")
     options = parser.parse_args()
-    bench, result = Bench(options), {"search_steps": options.search_steps, "train_epochs": options.train_epochs}
-    for part in options.parts.split(","):
+    parts = options.parts.split(",")
+    if unknown := [part for part in parts if part not in PARTS]:
+        parser.error(f"--parts: no {', '.join(unknown)}; accepted: {', '.join(PARTS)}")
+    bench = Bench(options)
+    result: dict = {name: getattr(options, name) for name in ("search_steps", "train_epochs")}
+    result["setting"] = bench.setting
+    for part in parts:
         try:
             PARTS[part](bench, result)
-        except OutOfTime:
-            result["out_of_time"] = True
+        except Stopped as reason:
+            result.setdefault("stopped", {})[part] = str(reason)
     print(json.dumps(result))
 
 
