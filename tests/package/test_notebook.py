@@ -1,0 +1,30 @@
+"""The notebook of examples/ runs from its first cell to its last."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat", reason="the notebook's packages need Python 3.11")
+nbclient = pytest.importorskip("nbclient")
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def test_the_notebook_runs_with_fewer_steps(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    book = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)
+    (settings,) = [i for i, cell in enumerate(book.cells) if "parameters" in cell.metadata.get("tags", ())]
+    fewer = f"work = {str(tmp_path)!r}\nsearch_steps, train_epochs = 6, 0.1"
+    book.cells.insert(settings + 1, nbformat.v4.new_code_cell(fewer))
+    nbclient.NotebookClient(book, timeout=300, resources={"metadata": {"path": str(ROOT)}}).execute()
+    assert (tmp_path / "search" / "arch.txt").is_file()
+    assert (tmp_path / "train" / "best").is_dir()
+    (pictures,) = [cell.outputs for cell in book.cells if "explain" in cell.source and cell.cell_type == "code"]
+    assert "image/png" in pictures[-1].data
+
+
+def test_the_notebook_is_kept_without_outputs():
+    book = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)
+    assert not [cell for cell in book.cells if cell.cell_type == "code" and (cell.outputs or cell.execution_count)]
