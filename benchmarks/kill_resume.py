@@ -10,7 +10,7 @@ in the data of the steps that counted are replayed from each place where the run
 
 Ends in one line of JSON with `kills` and `identical`; exit code 1 unless all is identical.
 
-    python benchmarks/kill_resume.py [--kills=20] [--in_save=5] [--modes=train,search] [--seed=0] [--keep=DIR]
+    python benchmarks/kill_resume.py [--kills=20] [--in_save=5] [--modes=train,search,qat] [--seed=0] [--keep=DIR]
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import os
 import pathlib
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,9 +37,11 @@ from autonl_tf.engine.checkpoints import steps_saved
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BATCH, STEPS, SEED = 8, 120, 11
+_TRAIN = ["--mode=train", "--moving_average_decay=0.99", "--eval_every_epochs=0.6"]
 MODES = {
-    "train": ["--mode=train", "--moving_average_decay=0.99", "--eval_every_epochs=0.6"],
+    "train": _TRAIN,
     "search": ["--mode=search"],
+    "qat": [*_TRAIN, "--qat"],  # from the weights of a short training
 }
 LIMIT_SECONDS = 300  # of one start of the program
 
@@ -59,7 +62,8 @@ def run_flags(mode: str, work: pathlib.Path, directory: pathlib.Path) -> list[st
     """The flags of `main.py` for a run in `directory`, on what lies in `work`."""
     return [
         *MODES[mode],
-        f"--arch={work / 'arch.txt'}" if mode == "train" else f"--search_space={work / 'space.json'}",
+        f"--search_space={work / 'space.json'}" if mode == "search" else f"--arch={work / 'arch.txt'}",
+        *([f"--init_checkpoint={work / 'float'}"] if mode == "qat" else []),
         *(f"--dataset=folder:{work / 'data'}", f"--model_dir={directory}", "--input_image_size=32"),
         *(f"--seed={SEED}", f"--train_batch_size={BATCH}", f"--train_steps={STEPS}", "--eval_batch_size=8"),
         *("--steps_per_loop=1", "--save_every_steps=3", "--dropout_rate=0.2"),
@@ -132,7 +136,10 @@ def wait(process: subprocess.Popen, condition) -> None:
 
 
 def kill_once(run: Run, kind: str, rng: random.Random, startup: float) -> str | None:
-    """Starts and kills; returns where it struck: start, step or save. None: the run ended before."""
+    """Starts and kills; returns where it struck: start, step or save. None: the run ended before.
+
+    What is left of a save tells of this kill only where a step was seen: a start clears away what earlier ones left.
+    """
     process = run.start()
     if kind == "start":
         time.sleep(rng.uniform(0, startup))
@@ -145,9 +152,12 @@ def kill_once(run: Run, kind: str, rng: random.Random, startup: float) -> str | 
         else:
             time.sleep(rng.uniform(0, 0.08))
     process.kill()
-    if run.ended(process) == 0:
+    code = run.ended(process)
+    if code == 0:
         return None
-    return "save" if run.saving() else "start" if kind == "start" else "step"
+    if code != -signal.SIGKILL:
+        raise SystemExit(f"{run.directory}: ended by itself with code {code}:\n{run.log()}")
+    return "start" if kind == "start" else "save" if run.saving() else "step"
 
 
 def kill_often(run: Run, kills: int, in_save: int, rng: random.Random, startup: float) -> dict[str, int]:
@@ -214,6 +224,8 @@ def images_seen(data: pathlib.Path, starts: list[int]) -> bool:
 
 def try_mode(mode: str, work: pathlib.Path, options: argparse.Namespace) -> dict:
     reference, killed = (Run(mode, work, work / f"{mode}_{name}") for name in ("reference", "killed"))
+    if mode == "qat":
+        Run("train", work, work / "float").finish()
     startup = reference.finish()
     print(f"{mode}: the reference made its first step after {startup:.0f} s", flush=True)
     counts = kill_often(killed, options.kills, options.in_save, random.Random(options.seed), startup)
@@ -236,10 +248,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="of each mode")
     parser.add_argument("--in_save", type=int, default=5, help="of them, at least so many inside a save")
-    parser.add_argument("--modes", default="train,search")
+    parser.add_argument("--modes", default="train,search", help=f"of {', '.join(MODES)}")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--keep", help="a new directory to work in, kept")
     options = parser.parse_args()
+    if unknown := set(options.modes.split(",")) - set(MODES):
+        parser.error(f"--modes={options.modes}: {', '.join(unknown)} unknown; accepted: {', '.join(MODES)}")
     with contextlib.ExitStack() as stack:
         work = pathlib.Path(options.keep or stack.enter_context(tempfile.TemporaryDirectory()))
         work.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ are started again by the same commands. It must end as the reference did: every 
 metrics.jsonl (see kill_resume.py, whose network and images these are). Tells how long the others took to notice and
 what they ended with. Ends in one line of JSON; exit code 1 unless all is identical.
 
-    python benchmarks/worker_loss.py [--workers=2,4] [--mode=train]
+    python benchmarks/worker_loss.py [--workers=2,4] [--mode=train] [--limit=900] [--keep=DIR]
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ import time
 
 from kill_resume import ARCH, ROOT, SPACE, differences, make_data, run_flags
 
-LIMIT_SECONDS = 240  # of any wait
 EXIT_PREEMPTED, EXIT_WORKER_LOST = 42, 43
 
 
@@ -39,9 +38,9 @@ def free_ports(count: int) -> list[int]:
 class Cluster:
     """The processes of one start of a run in `directory`."""
 
-    def __init__(self, count: int, mode: str, work: pathlib.Path, directory: pathlib.Path):
+    def __init__(self, count: int, mode: str, work: pathlib.Path, directory: pathlib.Path, limit: float):
         addresses = [f"localhost:{port}" for port in free_ports(count)]
-        self.directory = directory
+        self.directory, self.limit = directory, limit
         self.logs = [directory.with_name(f"{directory.name}-{index}.log") for index in range(count)]
         self.processes = []
         for index, path in enumerate(self.logs):
@@ -73,7 +72,7 @@ class Cluster:
         return [process.returncode for process in self.processes]
 
     def _wait(self, condition, what: str, may_end: bool = False) -> None:
-        deadline = time.monotonic() + LIMIT_SECONDS
+        deadline = time.monotonic() + self.limit
         while not condition():
             ended = not may_end and any(process.poll() is not None for process in self.processes)
             if ended or time.monotonic() > deadline:
@@ -84,9 +83,9 @@ class Cluster:
             time.sleep(0.01)
 
 
-def try_workers(count: int, mode: str, work: pathlib.Path) -> dict:
+def try_workers(count: int, mode: str, work: pathlib.Path, limit: float) -> dict:
     reference, lost = work / f"reference{count}", work / f"lost{count}"
-    codes = Cluster(count, mode, work, reference).codes()
+    codes = Cluster(count, mode, work, reference, limit).codes()
     if any(codes):
         raise SystemExit(f"the undisturbed run ended with {codes}")
     print(f"{count} workers: the reference is done", flush=True)
@@ -96,7 +95,7 @@ def try_workers(count: int, mode: str, work: pathlib.Path) -> dict:
         ("kill -9 of the first", 0, signal.SIGKILL),
         ("SIGTERM to the last", count - 1, signal.SIGTERM),
     ):
-        cluster = Cluster(count, mode, work, lost)
+        cluster = Cluster(count, mode, work, lost, limit)
         cluster.wait_for_steps(7)
         began = time.monotonic()
         cluster.processes[victim].send_signal(number)
@@ -108,7 +107,7 @@ def try_workers(count: int, mode: str, work: pathlib.Path) -> dict:
         ]
         faults.append({"fault": name, "exit_codes": codes, "seconds": round(time.monotonic() - began, 1), "told": told})
         print(f"  {faults[-1]}", flush=True)
-    codes = Cluster(count, mode, work, lost).codes()
+    codes = Cluster(count, mode, work, lost, limit).codes()
     compared, different = differences(reference, lost)
     for what in different[:20]:
         print(f"  DIFFERENT: {what}")
@@ -124,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", default="2,4")
     parser.add_argument("--mode", default="train", choices=("train", "search"))
+    parser.add_argument("--limit", type=float, default=900, help="seconds of any wait, also for a whole run")
     parser.add_argument("--keep", help="a new directory to work in, kept")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -132,7 +132,8 @@ def main() -> None:
         make_data(work / "data")
         (work / "arch.txt").write_text(ARCH, encoding="utf-8")
         (work / "space.json").write_text(json.dumps(SPACE), encoding="utf-8")
-        results = {count: try_workers(int(count), options.mode, work) for count in options.workers.split(",")}
+        counts = options.workers.split(",")
+        results = {count: try_workers(int(count), options.mode, work, options.limit) for count in counts}
     identical = all(result["identical"] for result in results.values())
     print(json.dumps({"mode": options.mode, "identical": identical, "workers": results}))
     sys.exit(not identical)

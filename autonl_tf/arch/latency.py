@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import pathlib
+import sys
 from typing import Any
 
 import numpy as np
@@ -143,7 +143,7 @@ def read_table(path: str | pathlib.Path) -> LatencyTable:
         data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"--latency_table={path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON: {error}") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise UserError(f"{path}: not a latency table: its 'format' must be {FORMAT!r}")
@@ -153,6 +153,8 @@ def read_table(path: str | pathlib.Path) -> LatencyTable:
         raise UserError(f"{path}: 'pieces' must be an object of measured pieces; it has none")
     times = {key: _time(value, f"{path}: {key}") for key, value in data["pieces"].items()}
     calibration = data.get("calibration") or {}
+    if not isinstance(calibration, dict):
+        raise UserError(f"{path}: 'calibration' must be an object")
     offset, scale = calibration.get("offset_ms", 0.0), calibration.get("scale", 1.0)
     if not (_number(offset) and _number(scale) and scale > 0):
         raise UserError(f"{path}: calibration: offset_ms and scale must be numbers, scale above 0")
@@ -164,7 +166,8 @@ def read_table(path: str | pathlib.Path) -> LatencyTable:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # Compared, not asked whether it is finite: an integer may have more digits than a float can hold.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _time(value: Any, where: str) -> float:

@@ -44,7 +44,7 @@ def load(config: Config) -> Ported:
         raise UserError("--from=pytorch needs --arch: a state dictionary does not say its architecture")
     if config.network.depth_multiplier not in (None, 1.0):
         raise UserError(f"--depth_multiplier={config.network.depth_multiplier}: not with --from=pytorch")
-    spec = _symmetric(presets.load(config.network.arch, config.network.nonlocal_))
+    spec = symmetric(presets.load(config.network.arch, config.network.nonlocal_))
     size = config.network.input_image_size or DEFAULT_IMAGE_SIZE
     state, within = _state(path)
     values = convert_state(spec, state, size, path)
@@ -65,7 +65,7 @@ def load(config: Config) -> Ported:
     return Ported(model, spec, description)
 
 
-def _symmetric(spec: NetworkSpec) -> NetworkSpec:
+def symmetric(spec: NetworkSpec) -> NetworkSpec:
     blocks = tuple(dataclasses.replace(block, padding="symmetric") for block in spec.blocks)
     return dataclasses.replace(spec, blocks=blocks, padding="symmetric")
 
@@ -75,14 +75,24 @@ def _state(path: str) -> tuple[dict[str, np.ndarray], str]:
     found = read_torch(path)
     for key in (None, *_STATES):
         state = found if key is None else found.get(key) if isinstance(found, dict) else None
-        if isinstance(state, dict) and state and all(isinstance(value, np.ndarray) for value in state.values()):
+        if isinstance(state, dict) and state and all(map(_is_named_array, state.items())):
             return state, "" if key is None else f" ({key!r} in it)"
-    held = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
+    held = ", ".join(map(_shown, found)) if isinstance(found, dict) else type(found).__name__
     raise UserError(f"{path}: holds no state dictionary, by itself or as {' or '.join(_STATES)}; it holds {held}")
+
+
+def _is_named_array(item: tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], np.ndarray)
+
+
+def _shown(key: Any) -> str:
+    return key if isinstance(key, str) and key.isprintable() else repr(key)
 
 
 def _class_names(config: Config, bias: np.ndarray) -> tuple[str, ...]:
     path, wanted = config.data.label_file, config.network.num_label_classes
+    if bias.ndim != 1 or not bias.size:
+        raise UserError(f"{config.run.init_checkpoint}: its classifier's bias has shape {bias.shape}, not one a class")
     if wanted not in (None, len(bias)):
         raise UserError(f"--num_label_classes={wanted}: {config.run.init_checkpoint} has {len(bias)} classes")
     names = read_label_file(path).names() if path else numbered(len(bias))

@@ -99,14 +99,16 @@ def convert_state(
         parts = [f"{len(names)} {kind}: {_list(names)}" for kind, names in
                  (("missing", missing), ("unexpected", unexpected)) if names]  # fmt: skip
         raise UserError(f"{where}: does not fit the network: {'; '.join(parts)}")
-    bad = [port for _, port in pairs if not np.isfinite(named[port]).all()]
+    with np.errstate(over="ignore"):
+        laid = {ours: _laid_out(ours, named[port]) for ours, port in pairs}
+    bad = [port for ours, port in pairs if not np.isfinite(laid[ours]).all()]
     if bad:
         raise UserError(f"{where}: holds values that are not finite in {_list(bad)}")
     scales = {
         f"block{index}_nl_depthwise/depthwise_kernel": float(size * size)
         for index, size in enumerate(feature_map_sizes(spec.singles(), image_size)[1:])
     }
-    return {ours: _laid_out(ours, named[port]) * np.float32(scales.get(ours, 1.0)) for ours, port in pairs}
+    return {ours: value * np.float32(scales.get(ours, 1.0)) for ours, value in laid.items()}
 
 
 def _laid_out(ours: str, value: np.ndarray) -> np.ndarray:
@@ -121,4 +123,5 @@ def _laid_out(ours: str, value: np.ndarray) -> np.ndarray:
 
 def _list(names: list[str]) -> str:
     rest = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+    shown = (name if name.isprintable() else repr(name) for name in names[:_LISTED])
+    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")

@@ -84,6 +84,9 @@ def test_fit_finds_the_line_and_does_not_trust_what_cannot_tell():
         ({"pieces": {"stem@64": {"median_ms": 0}}}, "stem@64: 'median_ms' must be a number above 0"),
         ({"pieces": {"stem@64": 3.0}}, "stem@64: 'median_ms'"),
         ({"calibration": {"scale": -1}}, "scale above 0"),
+        ({"calibration": {"scale": 10**400}}, "scale above 0"),
+        ({"calibration": {"offset_ms": float("nan")}}, "must be numbers"),
+        ({"calibration": 1}, "'calibration' must be an object"),
         ({"input_image_size": "64"}, "'input_image_size' must be an integer"),
     ],
 )
@@ -95,6 +98,8 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, changed, message):
 def test_text_that_is_no_json_and_a_missing_file_are_refused(tmp_path):
     with pytest.raises(UserError, match="not JSON"):
         read_table(written(tmp_path, "{"))
+    with pytest.raises(UserError, match="not JSON"):
+        read_table(written(tmp_path, "[" * 100_000))
     with pytest.raises(UserError, match="No such file"):
         read_table(tmp_path / "none.json")
     data = content()

@@ -64,6 +64,28 @@ def test_a_damaged_file_is_read_or_refused(kind, data, tmp_path_factory):
         assert "\n" not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        (10, 8, "invalid"),  # deflated, which it is not: zlib.error
+        (10, 12, "Invalid data stream"),  # bzip2: OSError
+        (10, 14, "not a file of"),  # LZMA
+        (6, 100, "version 10.0"),  # NotImplementedError
+        (8, 1, "encrypted"),  # RuntimeError
+    ],
+)
+def test_an_archive_with_a_damaged_directory_is_refused(field, value, said, tmp_path):
+    data = bytearray(torch_files.zip_file(STATE))
+    entry = data.find(b"PK\x01\x02")
+    while entry >= 0:
+        data[entry + field] = value
+        entry = data.find(b"PK\x01\x02", entry + 1)
+    path = tmp_path / "damaged.pt"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=rf"damaged\.pt: not a file of PyTorch tensors.*{said}|{said}.*PyTorch tensors"):
+        read_torch(path)
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"none\.pt: No such file"):
         read_torch(tmp_path / "none.pt")

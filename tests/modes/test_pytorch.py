@@ -192,6 +192,13 @@ def test_every_variable_of_the_port_has_one_of_ours(ported):
         (lambda s: s.pop("features.2.nl_op.bn.bias"), {}, r"1 missing: features\.2\.nl_op\.bn\.bias"),
         (lambda s: s.update(more=np.zeros(1, np.float32)), {}, "1 unexpected: more"),
         (lambda s: s["classifier.1.bias"].fill(np.nan), {}, r"not finite in classifier\.1\.bias"),
+        (lambda s: s.update({"classifier.1.bias": np.full(5, 1e300)}), {}, r"not finite in classifier\.1\.bias"),
+        (
+            lambda s: s.update({"classifier.1.bias": np.array(0, np.float32)}),
+            {},
+            r"bias has shape \(\), not one a class",
+        ),
+        (lambda s: s.update({"two\nlines": np.zeros(1, np.float32)}), {}, r"1 unexpected: 'two\\nlines'"),
         (
             lambda s: s.update({"features.0.0.weight": np.zeros([16, 3, 3, 3], np.float32)}),
             {},
