@@ -89,7 +89,7 @@ class LightNLProduct(keras.layers.Layer):
         _, height, width, _ = x.shape
         theta = flatten_positions(x[..., : self.reduced])
         g = flatten_positions(subsample(x, self.stride))
-        phi = g[..., : self.reduced]
+        phi = theta if self.stride == 1 else g[..., : self.reduced]
         if self.affinity_first:
             y = tf.matmul(tf.matmul(theta, phi, transpose_b=True), g)
         else:
