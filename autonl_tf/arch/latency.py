@@ -77,20 +77,28 @@ def network_keys(spec: NetworkSpec, *, image_size: int, num_classes: int) -> lis
 
 
 def fit(sums: list[float], measured: list[float]) -> tuple[float, float]:
-    """(offset, scale), the scale at least a tenth, of the line through networks' sums and milliseconds; least squares
-    of relative errors. Fewer than three networks give a scale alone, none give (0, 1)."""
+    """(offset, scale) of the line through networks' sums and milliseconds; least squares of relative errors.
+
+    Offset 0 and the median ratio where a line cannot be trusted: of fewer than three networks, of sums that are all
+    about the same, with a scale below a tenth, or with 0 ms or less for the smallest sum. No networks give (0, 1).
+    """
     if not sums:
         return 0.0, 1.0
     x, y = np.array(sums), np.array(measured)
     if len(sums) < 3 or np.ptp(x) < 0.02 * x.mean():
         return 0.0, float(np.median(y / x))
     offset, scale = np.linalg.lstsq(np.stack([1 / y, x / y], 1), np.ones(len(y)), rcond=None)[0]
-    return (float(offset), float(scale)) if scale >= 0.1 else (0.0, float(np.median(y / x)))
+    if scale < 0.1 or offset + scale * x.min() <= 0:
+        return 0.0, float(np.median(y / x))
+    return float(offset), float(scale)
 
 
 @dataclasses.dataclass(frozen=True)
 class LatencyTable:
-    """A table as read: `source` is its path; `pieces` medians in milliseconds by key; `offset`, `scale` calibrate."""
+    """A table as read: `source` is its path; `pieces` medians in milliseconds by key; `offset`, `scale` calibrate.
+
+    A profile that was stopped early leaves a table that is not `calibrated`: offset 0, scale 1.
+    """
 
     source: str
     device: str
@@ -100,6 +108,7 @@ class LatencyTable:
     pieces: dict[str, float]
     offset: float
     scale: float
+    calibrated: bool
 
     def predicted(self, spec: NetworkSpec, *, calibrated: bool = True) -> float:
         """Milliseconds of a network at the table's size and classes, whose pieces it has."""
@@ -111,7 +120,8 @@ class LatencyTable:
         """The calibrated milliseconds of every choice of `space`.
 
         Raises:
-          UserError: the table is of another size or number of classes, or lacks pieces.
+          UserError: the table is of another size or number of classes, lacks pieces or the calibration, or is
+            calibrated to 0 ms or less for a network.
         """
         for flag, mine, asked in (
             ("input_image_size", self.image_size, image_size),
@@ -127,10 +137,22 @@ class LatencyTable:
                 f"configurations of {space.name!r}, the first {missing[0]}; accepted: a complete table of this space, "
                 "which --mode=profile makes (the same command again goes on)"
             )
+        if not self.calibrated:
+            raise UserError(
+                f"{self.source}: not calibrated by whole networks yet; the same --mode=profile again goes on and ends "
+                "with that"
+            )
         sizes, filters = space.map_sizes(image_size), space.blocks[-1].base.out_filters
         ends = self.pieces[stem_key(image_size)] + self.pieces[head_key(filters, num_classes, sizes[-1])]
         tables = tabulate(space, image_size, lambda block, size: self.scale * self.pieces[block_key(block, size)])
-        return CostModel("latency_ms", tables, self.offset + self.scale * ends)
+        model = CostModel("latency_ms", tables, self.offset + self.scale * ends)
+        cheapest, _ = model.reachable()
+        if cheapest <= 0:
+            raise UserError(
+                f"{self.source}: calibration: offset_ms {self.offset:g} makes the cheapest network of {space.name!r} "
+                f"take {cheapest:.3f} ms; accepted: above 0"
+            )
+        return model
 
 
 def read_table(path: str | pathlib.Path) -> LatencyTable:
@@ -152,17 +174,18 @@ def read_table(path: str | pathlib.Path) -> LatencyTable:
     if not isinstance(data["pieces"], dict) or not data["pieces"]:
         raise UserError(f"{path}: 'pieces' must be an object of measured pieces; it has none")
     times = {key: _time(value, f"{path}: {key}") for key, value in data["pieces"].items()}
-    calibration = data.get("calibration") or {}
+    calibration = data.get("calibration", {"offset_ms": 0.0, "scale": 1.0})
     if not isinstance(calibration, dict):
-        raise UserError(f"{path}: 'calibration' must be an object")
-    offset, scale = calibration.get("offset_ms", 0.0), calibration.get("scale", 1.0)
+        raise UserError(f"{path}: 'calibration' must be an object with offset_ms and scale")
+    offset, scale = calibration.get("offset_ms"), calibration.get("scale")
     if not (_number(offset) and _number(scale) and scale > 0):
         raise UserError(f"{path}: calibration: offset_ms and scale must be numbers, scale above 0")
     for name in ("input_image_size", "num_label_classes"):
         if not isinstance(data[name], int) or isinstance(data[name], bool):
             raise UserError(f"{path}: {name!r} must be an integer")
     size, classes = data["input_image_size"], data["num_label_classes"]
-    return LatencyTable(str(path), str(data["device"]), str(data["space"]), size, classes, times, offset, scale)
+    device, space, calibrated = str(data["device"]), str(data["space"]), "calibration" in data
+    return LatencyTable(str(path), device, space, size, classes, times, float(offset), float(scale), calibrated)
 
 
 def _number(value: Any) -> bool:

@@ -6,7 +6,7 @@ A space file is JSON:
                     "nonlocal_ratios": [0.125, 0.25], "nonlocal_strides": [2, 1]},
      "blocks": [{"block": "r1_k3_s11_e1_i32_o16_noskip", "searchable": false},
                 {"block": "r4_k5_s22_e6_i16_o24"},
-                {"block": "r1_k5_s11_e6_i192_o320", "kernels": [3]}]}
+                {"block": "r1_k3_s11_e6_i24_o40", "kernels": [3], "nonlocal_ratios": [], "nonlocal_strides": []}]}
 
 Each block string is written at its largest kernel and expansion and unrolled by its repeats; an entry may replace any
 candidate list for its own blocks. Kernels and expansions ascend; squeeze-excite and LightNL may always be left out,
@@ -111,7 +111,9 @@ class Space:
         )
 
     def contains(self, spec: NetworkSpec) -> bool:
-        """Whether an architecture is a member, a redundant `noskip` aside."""
+        """Whether an architecture is a member, a redundant `noskip` aside; one of another family (header) never is."""
+        if spec.has_header:
+            return False
         wanted = spec.canonical().blocks
         reachable = {0}
         for block in self.blocks:
@@ -181,7 +183,9 @@ def parse(data: Any, name: str) -> Space:
         _keys(entry, where, required={"block"}, optional=optional)
         if not isinstance(entry["block"], str):
             raise UserError(f'{where}: "block" must be a block string')
-        lines.append(entry["block"])
+        line = entry["block"].strip()
+        blockstring.parse_block(line, where)  # one line, and no header: the space's networks are AutoNL's family
+        lines.append(line)
         entries.append((where, {"searchable": True, "droppable": True, **data["candidates"], **entry}))
     spec = blockstring.parse("\n".join(lines), name)
     for line, entry, (where, _) in zip(spec.blocks, data["blocks"], entries, strict=True):
@@ -194,6 +198,8 @@ def parse(data: Any, name: str) -> Space:
     ]
     if not any(block.searchable for block in blocks):
         raise UserError(f"{name}: no block is searchable")
+    if not any(len(options) > 1 for block in blocks for options in block.options.values()):
+        raise UserError(f"{name}: nothing can be chosen: no block may be dropped, and each has one candidate of a kind")
     if all(block.droppable for block in blocks):
         raise UserError(f'{name}: every block may be dropped; one must have "droppable": false')
     return Space(name, tuple(blocks))
@@ -215,7 +221,8 @@ def _space_block(base: BlockSpec, entry: dict[str, Any], where: str) -> SpaceBlo
     if not entry["searchable"]:
         fixed = dict.fromkeys(KINDS, (None,)) | {"nl": (False,)}
         return SpaceBlock(base, fixed, searchable=False)
-    if base.se_ratio is not None or base.nonlocal_ is not None or base.expand_kernels + base.project_kernels != (1, 1):
+    placed = (base.se_ratio, base.nonlocal_, base.embedded) != (None, None, None)
+    if placed or base.expand_kernels + base.project_kernels != (1, 1):
         raise UserError(f"{where}: a searchable block string has only the tokens r k s e i o, noskip and sw")
     kernels = _ascending(entry, "kernels", where, int, lambda v: v % 2 == 1 and v <= blockstring.MAX_KERNEL)
     expansions = _ascending(entry, "expansions", where, int, lambda v: 2 <= v <= 64)

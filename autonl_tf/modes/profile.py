@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import sys
 import time
+import zlib
 from importlib import resources
 from typing import Any
 
@@ -41,9 +42,12 @@ class Work:
         self.pieces = latency.pieces(self.space, **shape)
         # With the extremes: uniform draws alone all come to about the same cost, which fits no line.
         rng = np.random.default_rng(config.run.seed)
-        drawn = [self.space.random_member(rng) for _ in range(max(config.profile.profile_networks - 2, 0))]
-        networks = [self.space.largest(), self.space.smallest(), *drawn][: config.profile.profile_networks]
-        self.networks = {f"network{number}": spec for number, spec in enumerate(networks)}
+        wanted = config.profile.profile_networks
+        drawn = (self.space.random_member(rng) for _ in range(100 * wanted))
+        self.networks: dict[str, NetworkSpec] = {}
+        for spec in itertools.chain([self.space.largest(), self.space.smallest()], drawn):
+            if len(self.networks) < wanted:
+                self.networks[_network_key(spec, **shape)] = spec
         self._shape = shape
 
     @property
@@ -80,14 +84,23 @@ class Work:
                 if key in measured
             },
         }
-        if len(measured) == len(self.keys):
+        if all(key in measured for key in self.keys):
             sums = [self._sum(spec, measured) for spec in self.networks.values()]
             offset, scale = latency.fit(sums, [measured[key]["median_ms"] for key in self.networks])
             content["calibration"] = {"offset_ms": offset, "scale": scale, "networks": len(sums)}
         return content
 
+    def measured_of(self, found: dict[str, dict]) -> dict[str, dict]:
+        """What was found of this work's own pieces and networks: others are of another space or another --seed."""
+        return {key: found[key] for key in self.keys if key in found}
+
     def _sum(self, spec: NetworkSpec, measured: dict[str, dict]) -> float:
         return sum(measured[key]["median_ms"] for key in latency.network_keys(spec, **self._shape))
+
+
+def _network_key(spec: NetworkSpec, image_size: int, num_classes: int) -> str:
+    """A network's key, and its file's name: by its content, so that it never stands for another one."""
+    return f"network_{zlib.crc32(f'{blockstring.write(spec)}{image_size} {num_classes}'.encode()):08x}"
 
 
 def run(config: Config) -> None:
@@ -101,7 +114,7 @@ def run(config: Config) -> None:
         _from_phone(work, directory, pathlib.Path(config.profile.benchmark_output))
         return
     device, runtime = timing.device(), _runtime(config)
-    measured = _measured_before(directory / TABLE, device, runtime)
+    measured = work.measured_of(_measured_before(directory / TABLE, device, runtime))
     with rundir.prepare(directory, config.settings(), comparable) as home:
         for note in home.notes:
             print(note, file=sys.stderr)
@@ -155,9 +168,10 @@ def _measured_before(path: pathlib.Path, device: str, runtime: dict[str, Any]) -
     for name, now in (("device", device), ("runtime", runtime)):
         if content[name] != now:
             raise UserError(f"{path}: measured with {name} {content[name]}, now {now}; choose another --model_dir")
-    networks = {key: dict(value) for key, value in content.get("networks", {}).items()}
-    for value in networks.values():
-        value.pop("arch")
+    networks = {
+        key: {name: value for name, value in times.items() if name != "arch"}
+        for key, times in content.get("networks", {}).items()
+    }
     return {**content["pieces"], **networks}
 
 

@@ -60,11 +60,19 @@ def test_a_networks_prediction_is_its_choices_cost_whatever_the_network(tmp_path
         assert low <= by_hand <= high
 
 
-def test_without_a_calibration_the_sum_itself_is_predicted(tmp_path):
+def test_without_a_calibration_the_sum_itself_is_predicted_and_no_search_takes_it(tmp_path):
     data = content()
     del data["calibration"]
     table = read_table(written(tmp_path, data))
     assert table.predicted(DEMO.largest()) == table.predicted(DEMO.largest(), calibrated=False)
+    with pytest.raises(UserError, match="not calibrated by whole networks yet; the same --mode=profile again goes on"):
+        table.cost_model(DEMO, image_size=SIZE, num_classes=CLASSES)
+
+
+def test_a_calibration_by_which_a_network_takes_no_time_is_refused(tmp_path):
+    table = read_table(written(tmp_path, content(calibration={"offset_ms": -50, "scale": 0.9})))
+    with pytest.raises(UserError, match=r"offset_ms -50 makes the cheapest network of 'demo' take -4.* above 0"):
+        table.cost_model(DEMO, image_size=SIZE, num_classes=CLASSES)
 
 
 def test_fit_finds_the_line_and_does_not_trust_what_cannot_tell():
@@ -74,6 +82,8 @@ def test_fit_finds_the_line_and_does_not_trust_what_cannot_tell():
     assert fit([2.0], [3.0]) == (0.0, 1.5)
     assert fit([2.0, 2.01, 1.99], [3.0, 1.0, 3.0])[0] == 0.0
     assert fit(sums, [4.0, 3.0, 2.0, 1.0])[1] > 0
+    steep = [2.0 + number / 15 for number in range(30)]  # a line through these alone is at -2 where the sum is 1
+    assert fit([1.0, *steep], [5.0, *(4 * (x - 1.5) for x in steep)]) == (0.0, pytest.approx(2.0))
 
 
 @pytest.mark.parametrize(
@@ -83,10 +93,13 @@ def test_fit_finds_the_line_and_does_not_trust_what_cannot_tell():
         ({"pieces": {}}, "it has none"),
         ({"pieces": {"stem@64": {"median_ms": 0}}}, "stem@64: 'median_ms' must be a number above 0"),
         ({"pieces": {"stem@64": 3.0}}, "stem@64: 'median_ms'"),
-        ({"calibration": {"scale": -1}}, "scale above 0"),
-        ({"calibration": {"scale": 10**400}}, "scale above 0"),
-        ({"calibration": {"offset_ms": float("nan")}}, "must be numbers"),
-        ({"calibration": 1}, "'calibration' must be an object"),
+        ({"calibration": {"offset_ms": 0, "scale": -1}}, "scale above 0"),
+        ({"calibration": {"offset_ms": 0, "scale": 10**400}}, "scale above 0"),
+        ({"calibration": {"offset_ms": float("nan"), "scale": 1}}, "must be numbers"),
+        ({"calibration": {"scale": 1}}, "offset_ms and scale must be numbers"),
+        ({"calibration": [0.25, 0.9]}, "'calibration' must be an object"),
+        ({"calibration": "none"}, "'calibration' must be an object"),
+        ({"calibration": None}, "'calibration' must be an object"),
         ({"input_image_size": "64"}, "'input_image_size' must be an integer"),
     ],
 )

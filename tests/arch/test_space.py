@@ -28,6 +28,7 @@ def test_a_network_outside_the_space_is_no_member(paper):
     text = blockstring.write(presets.load("autonl_s"))
     assert not paper.contains(blockstring.parse(text.replace("se0.25", "se0.125")))
     assert not paper.contains(blockstring.parse("\n".join(text.splitlines()[:-1])))
+    assert not paper.contains(blockstring.parse("network head=640\n" + text))
 
 
 def test_random_members_are_members(paper):
@@ -100,6 +101,10 @@ def change(path, value):
         (change(["blocks", 1, "kernels"], [3, 7]), "largest candidates, k7"),
         (change(["blocks", 1, "droppable"], "no"), "'droppable' must be true or false"),
         (change(["blocks", 1, "block"], "r4_k5_s22_e6_i16_o24_se0.5"), "only the tokens"),
+        (change(["blocks", 1, "block"], "r4_k5_s22_e6_i16_o24_embedded0.5-2"), "block entry 1: .* only the tokens"),
+        (change(["blocks", 1, "block"], ""), "block entry 1: unknown token ''"),
+        (change(["blocks", 0, "block"], "network stem=16"), "block entry 0: unknown token 'network stem=16'"),
+        (change(["blocks", 1, "block"], "r4_k5_s22_e6_i16_o24\nr1_k5_s11_e6_i24_o24"), "block entry 1: unknown token"),
         (change(["blocks", 2, "block"], "r4_k5_s22_e6_i16_o40"), "line 3: token 'i16'"),
         (lambda data: data["candidates"].pop("kernels"), "lacks 'kernels'"),
     ],
@@ -116,6 +121,21 @@ def test_a_space_whose_every_block_may_be_dropped_is_refused():
     data["blocks"] = [{"block": "r2_k5_s11_e6_i32_o32"}]
     with pytest.raises(UserError, match="every block may be dropped"):
         space.parse(data, "mine.json")
+
+
+def test_a_space_in_which_nothing_can_be_chosen_is_refused():
+    data = content()
+    data["candidates"] = {name: [] for name in space.CANDIDATES} | {"kernels": [5], "expansions": [6]}
+    data["blocks"] = [{"block": "r1_k5_s22_e6_i32_o40"}]
+    with pytest.raises(UserError, match=r"mine\.json: nothing can be chosen"):
+        space.parse(data, "mine.json")
+    data["blocks"].append({"block": "r1_k5_s11_e6_i40_o40"})  # may be dropped
+    assert len(space.parse(data, "mine.json").blocks) == 2
+
+
+def test_the_example_of_the_docstring_is_a_space():
+    example = space.__doc__.partition("JSON:\n")[2].partition("\n\nEach block")[0]
+    assert [block.searchable for block in space.parse(json.loads(example), "example").blocks] == [False] + [True] * 5
 
 
 def test_a_light_nl_stride_that_never_fits_is_refused():
