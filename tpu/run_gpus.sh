@@ -54,18 +54,19 @@ for machine in ${machines[@]+"${machines[@]}"}; do
   workers+="${workers:+,}${machine#*@}:$port"
 done
 
-# start INDEX: one worker, in the foreground.
+# start INDEX: becomes one worker, so that a signal to this process reaches it.
 start() {
   local command=(tpu/worker.sh "--workers=${workers:-localhost:$port}" "--index=$1" -- "${flags[@]}")
-  if [[ -z $hosts ]]; then
-    run "${command[@]}"
-  else
+  if [[ -n $hosts ]]; then
     # With a terminal (-tt) the worker is hung up when the connection ends; words are quoted for the remote shell.
-    run ssh -tt -o BatchMode=yes -o ServerAliveInterval=15 "${machines[$1]}" "cd $(quoted "$folder") && $(quoted "${command[@]}")"
+    command=(ssh -tt -o BatchMode=yes -o ServerAliveInterval=15 "${machines[$1]}" "cd $(quoted "$folder") && $(quoted "${command[@]}")")
   fi
+  $DRY_RUN || exec "${command[@]}"
+  run "${command[@]}"
 }
 
-# round: all workers once; the first failure ends the others. Its status is the first failure's, or 0.
+# round: all workers once; the first failure ends the others, unless it is code 42: then all have saved, or are about
+# to, and end by themselves. Its status is the first failure's, or 0.
 round() {
   local pids=() index _ status=0
   for index in $(seq 0 "$last"); do
@@ -77,7 +78,7 @@ round() {
     wait -n "${pids[@]}" || status=$?
     [[ $status -eq 0 ]] || break
   done
-  [[ $status -eq 0 ]] || kill -TERM "${pids[@]}" 2> /dev/null || true
+  [[ $status -eq 0 || $status -eq 42 ]] || kill -TERM "${pids[@]}" 2> /dev/null || true
   wait
   trap - INT TERM
   return "$status"

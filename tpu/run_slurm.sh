@@ -54,7 +54,8 @@ model_dir=${model_dir:-runs/$RECIPE}
 flags=("--flagfile=flags/$RECIPE.flags" "--model_dir=$model_dir")
 [[ -z $dataset ]] || flags+=("--dataset=$dataset")
 flags+=(${MORE[@]+"${MORE[@]}"})
-step="srun --kill-on-bad-exit=1 $(quoted tpu/worker.sh --slurm "--port=$port" -- "${flags[@]}")"
+# The first to end must not end the others, which may still be writing the checkpoint; they get five minutes.
+step="srun --kill-on-bad-exit=0 --wait=300 $(quoted tpu/worker.sh --slurm "--port=$port" -- "${flags[@]}")"
 # Code 42: saved, and to be gone on with.
 script="$step; code=\$?; if [ \$code -eq 42 ]; then scontrol requeue \$SLURM_JOB_ID; fi; exit \$code"
 

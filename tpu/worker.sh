@@ -49,7 +49,8 @@ separators=${workers//[^,]/}
 
 command=(env -u TF_CONFIG "$python" main.py --strategy=auto "${MORE[@]}")
 if [[ -n $separators ]]; then
-  command=(env "TF_CONFIG=$(tf_config "$workers" "$index")" "$python" main.py --strategy=multiworker "${MORE[@]}")
+  # Behind all flags: a recipe may name a strategy for one machine, with which every node would train by itself.
+  command=(env "TF_CONFIG=$(tf_config "$workers" "$index")" "$python" main.py "${MORE[@]}" --strategy=multiworker)
 fi
 $DRY_RUN || exec "${command[@]}"
 run "${command[@]}"

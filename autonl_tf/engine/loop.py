@@ -43,12 +43,9 @@ _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineE
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The `step` reached and the `start_step` of this call, its last `validation` values (None if it made no
-    evaluation), and the `best` copy as `Checkpoints.best` gives it."""
+    """The `step` reached, and the `best` copy as `Checkpoints.best` gives it."""
 
     step: int
-    start_step: int
-    validation: dict[str, float] | None
     best: dict | None
 
 
@@ -104,7 +101,8 @@ def run_training(
 
     Raises:
       UserError: a loss or gradient that is not finite (more than `max_skipped` of them), a checkpoint that cannot
-        be saved, periods out of range, or a run directory that is further than `total_steps`.
+        be saved, periods out of range, a run directory that is further than `total_steps`, or one that the processes
+        of a cluster do not share.
       Preempted: SIGTERM came (to any process of a cluster); saved, exit code 42.
       WorkerLost: a process of the cluster is gone; exit code 43.
     """
@@ -114,11 +112,12 @@ def run_training(
     start = checkpoints.restore_latest()
     if start > total_steps:
         raise UserError(f"{checkpoints.latest}: the run is at step {start} already, beyond the {total_steps} asked for")
-    log.resume(start)
-    if start:
-        log.message(f"resumed at step {start} from {checkpoints.latest}")
-    step, validation = start, None
+    step = start
     try:
+        _check_agreement(strategy, start, checkpoints)
+        log.resume(start)
+        if start:
+            log.message(f"resumed at step {start} from {checkpoints.latest}")
         with _Sigterm() as sigterm:
             iterator = make_batches(start) if start < total_steps else None
             while step < total_steps:
@@ -126,11 +125,13 @@ def run_training(
                 _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped, on_loop)
                 step = stop
                 if rhythm.due(rhythm.evaluate, step):
-                    validation = _evaluate(evaluate, step, log, checkpoints)
+                    _evaluate(evaluate, step, log, checkpoints)
                 stopping = _on_any_process(strategy, sigterm.received)
                 if stopping or rhythm.due(save_every, step):
                     saved = checkpoints.save(step)
                 if stopping and step < total_steps:
+                    # A barrier: launchers end the others when the first ends, and the chief may still be saving.
+                    _on_any_process(strategy, True)
                     log.message(f"stopped by SIGTERM at step {step}, saved as {saved}: the same command goes on")
                     raise Preempted(step)
     except _LOST as error:
@@ -146,7 +147,7 @@ def run_training(
         raise WorkerLost from error
     finally:
         log.close()
-    return TrainingResult(step, start, validation, checkpoints.best)
+    return TrainingResult(step, checkpoints.best)
 
 
 def _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped, on_loop) -> None:
@@ -186,13 +187,25 @@ def _check_finite(learner, metrics, checkpoints, log, max_skipped) -> None:
     log.message(f"{what}: update skipped ({total} so far, --max_skipped_updates={max_skipped})")
 
 
-def _evaluate(evaluate, step, log, checkpoints) -> dict[str, float]:
+def _evaluate(evaluate, step, log, checkpoints) -> None:
     values = dict(evaluate())
     log.write("validation", step, values)
     best = "top1" in values and checkpoints.save_best(step, values["top1"])
     listed = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     log.message(f"step {step}: validation {listed}{' (best so far)' if best else ''}")
-    return values
+
+
+def _check_agreement(strategy, start: int, checkpoints: Checkpoints) -> None:
+    """Raises UserError, on every process of a cluster, where they have restored different steps."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return
+    mine = strategy.experimental_distribute_values_from_function(lambda _: tf.constant([start], tf.int64))
+    steps = sorted({int(step) for step in strategy.gather(mine, axis=0)})
+    if len(steps) > 1:
+        raise UserError(
+            f"{checkpoints.directory}: the workers found checkpoints of different steps there, {steps}, this one "
+            f"{start}; --model_dir must be on a disk that all of them share"
+        )
 
 
 def _on_any_process(strategy, flag: bool) -> bool:

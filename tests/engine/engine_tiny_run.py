@@ -1,6 +1,7 @@
 """A complete little training run for the engine's tests; also a program.
 
-`python engine_tiny_run.py DIR --pause=SECONDS` trains in DIR, resting after every loop, to be interrupted.
+`python engine_tiny_run.py DIR --pause=SECONDS` trains in DIR, resting after every loop, to be interrupted; with
+--pause_saving=SECONDS also before a checkpoint is written by the process whose checkpoints are kept.
 `python engine_tiny_run.py DIR --compare` makes the same runs on one and on two devices, below DIR.
 """
 
@@ -150,11 +151,17 @@ class Run:
             "make_batches": self.batches,
             **options,
         }
+        make_batches = settings.pop("make_batches")
+
+        def batches_from(step):
+            self.started_at = step
+            return make_batches(step)
+
         return loop.run_training(
             self.strategy,
             self.learner,
             train,
-            settings.pop("make_batches"),
+            batches_from,
             total_steps=total_steps,
             log=log,
             checkpoints=checkpoints_module.Checkpoints(directory, self.learner, tell=log.message),
@@ -218,15 +225,27 @@ def check_average_of_statistics(run: Run) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(plain, after, strict=True))
 
 
+def slow_down_saving(seconds: float) -> None:
+    write = checkpoints_module.Checkpoints._write
+
+    def slowly(self, *arguments):
+        time.sleep(seconds if strategies.is_chief(self._learner.strategy) else 0.0)
+        return write(self, *arguments)
+
+    checkpoints_module.Checkpoints._write = slowly
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("directory", type=Path)
     parser.add_argument("--pause", type=float, default=0.0)
+    parser.add_argument("--pause_saving", type=float, default=0.0)
     parser.add_argument("--compare", action="store_true")
     arguments = parser.parse_args()
     if arguments.compare:
         compare_devices(arguments.directory)
     else:
+        slow_down_saving(arguments.pause_saving)
         run = Run(strategies.make_strategy("auto" if "TF_CONFIG" in os.environ else "cpu"))
         run.go(arguments.directory, after_loop=lambda step: time.sleep(arguments.pause))
 

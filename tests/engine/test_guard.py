@@ -125,7 +125,7 @@ def test_skipped_updates_are_told_and_counted_and_a_run_stops_after_as_many_as_a
     # one that has stopped goes on when more may be skipped: from its checkpoint, with its count
     run = Run(skip=True)
     result = run.go(tmp_path / "stopped", make_batches=poisoned(run, [3, 4, 9]), evaluate=None, max_skipped=3)
-    assert (result.start_step, result.step, run.learner.skipped_updates) == (8, 20, 3)
+    assert (run.started_at, result.step, run.learner.skipped_updates) == (8, 20, 3)
 
 
 def test_a_run_stopped_by_a_bad_step_goes_on_by_skipping(tmp_path):
@@ -134,7 +134,7 @@ def test_a_run_stopped_by_a_bad_step_goes_on_by_skipping(tmp_path):
         run.go(tmp_path, make_batches=poisoned(run, [7]), evaluate=None)
     run = Run(skip=True)
     result = run.go(tmp_path, make_batches=poisoned(run, [7]), evaluate=None, max_skipped=1)
-    assert (result.start_step, result.step, run.learner.skipped_updates) == (4, 20, 1)
+    assert (run.started_at, result.step, run.learner.skipped_updates) == (4, 20, 1)
 
 
 def root_objective(run):

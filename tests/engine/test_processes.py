@@ -69,7 +69,7 @@ def test_two_devices_and_one_agree_step_by_step_without_batch_norm(runs, name):
     single, pair = (np.load(runs / f"{name}{devices}" / "everything.npz") for devices in (1, 2))
     assert single["state skipped_updates"] == (2 if name == "guarded" else 0)
     for key in single.files:
-        np.testing.assert_allclose(pair[key], single[key], rtol=1e-5, atol=1e-7, err_msg=key)
+        np.testing.assert_allclose(pair[key], single[key], rtol=1e-5, atol=1e-6, err_msg=key)
 
 
 def test_evaluation_counts_the_same_images_on_two_devices(runs):
@@ -89,7 +89,8 @@ def test_sigterm_saves_and_exits_42_and_the_rest_is_as_if_nothing_had_been(tmp_p
     assert 0 < saved < 20
     assert f"stopped by SIGTERM at step {saved}" in errors
     resumed, whole = Run(), Run()
-    assert resumed.go(tmp_path / "run").start_step == saved
+    resumed.go(tmp_path / "run")
+    assert resumed.started_at == saved
     whole.go(tmp_path / "whole")
     expected = whole.everything()
     for name, value in resumed.everything().items():
@@ -105,21 +106,37 @@ def free_ports(count) -> list[int]:
     return ports
 
 
-@pytest.mark.slow
-def test_sigterm_to_one_of_two_workers_saves_both_at_the_same_step(tmp_path):
+def start_two(directories, *options) -> list[subprocess.Popen]:
+    """A cluster of two workers, a directory each."""
     cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
-    workers = [
-        start(
-            tmp_path / "run",
-            "--pause=0.3",
-            tf_config={"cluster": cluster, "task": {"type": "worker", "index": index}},
-        )
-        for index in range(2)
-    ]
+    tasks = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(2)]
+    return [start(where, *options, tf_config=task) for where, task in zip(directories, tasks, strict=True)]
+
+
+@pytest.mark.slow
+def test_workers_that_found_different_checkpoints_say_so_and_end(tmp_path):
+    Run().go(tmp_path / "mine", total_steps=4)
+    before = (tmp_path / "mine" / "metrics.jsonl").read_bytes()
+    workers = start_two([tmp_path / "mine", tmp_path / "not_shared"])
+    try:
+        ended = [finish(worker) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    for (code, errors), step in zip(ended, (4, 0), strict=True):
+        assert code == 1 and f"checkpoints of different steps there, [0, 4], this one {step}; --model_dir" in errors
+    assert (tmp_path / "mine" / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_of_two_workers_saves_both_at_the_same_step_before_either_ends(tmp_path):
+    workers = start_two([tmp_path / "run"] * 2, "--pause=0.3", "--pause_saving=2")
     try:
         wait_for_metrics(tmp_path / "run", workers[0])
         workers[1].send_signal(signal.SIGTERM)
-        (chief_code, chief_errors), (code, errors) = (finish(worker) for worker in workers)
+        code, errors = finish(workers[1])
+        saved_then = steps_saved(tmp_path / "run" / "checkpoints")
+        chief_code, chief_errors = finish(workers[0])
     finally:
         for worker in workers:
             worker.kill()
@@ -127,19 +144,13 @@ def test_sigterm_to_one_of_two_workers_saves_both_at_the_same_step(tmp_path):
     saved = records(tmp_path / "run")[-1]["step"]
     assert f"stopped by SIGTERM at step {saved}" in chief_errors
     assert "stopped by" not in errors  # the chief alone reports
-    assert max(steps_saved(tmp_path / "run" / "checkpoints")) == saved
+    assert max(saved_then) == max(steps_saved(tmp_path / "run" / "checkpoints")) == saved
     assert not list((tmp_path / "run").glob(".saving-*"))
 
 
 @pytest.mark.slow
 def test_a_lost_worker_ends_the_other_with_43_and_both_started_again_go_on(tmp_path):
-    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
-
-    def start_both(*options):
-        tasks = [{"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(2)]
-        return [start(tmp_path / "run", *options, tf_config=task) for task in tasks]
-
-    workers = start_both("--pause=0.3")
+    workers = start_two([tmp_path / "run"] * 2, "--pause=0.3")
     try:
         wait_for_metrics(tmp_path / "run", workers[0])
         while not steps_saved(tmp_path / "run" / "checkpoints"):
@@ -148,7 +159,7 @@ def test_a_lost_worker_ends_the_other_with_43_and_both_started_again_go_on(tmp_p
         code, errors = finish(workers[0])
         assert code == loop.EXIT_WORKER_LOST == 43, errors
         assert "a worker of the cluster is lost" in errors and "ckpt-" in errors
-        workers = start_both()
+        workers = start_two([tmp_path / "run"] * 2)
         assert [finish(worker)[0] for worker in workers] == [0, 0]
     finally:
         for worker in workers:

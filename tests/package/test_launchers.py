@@ -9,8 +9,12 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 
 import pytest
+from absl.flags import FlagValues
+
+from autonl_tf.config import define_flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KUBERNETES = ("search", "--image=registry.example/autonl:1", "--claim=runs", "--nodes=2")
@@ -25,15 +29,20 @@ STUBS = {
     "ssh": 'echo "ssh $*" >> "$CALLS"; exec bash -c "${!#}"',
     "sbatch": """printf "%s\\n" "$@" >> "$CALLS"
 for word; do case $word in --wrap=*) bash -c "${word#--wrap=}" ;; esac; done""",
-    "srun": """echo "srun $*" >> "$CALLS"; shift; export SLURM_STEP_NODELIST="n[1-2]"
+    "srun": """echo "srun $*" >> "$CALLS"; shift 2; export SLURM_STEP_NODELIST="n[1-2]"
 for SLURM_PROCID in 0 1; do export SLURM_PROCID; "$@" || exit $?; done""",
     "scontrol": 'echo "scontrol $*" >> "$CALLS"; [[ $1 != show ]] || printf "n1\\nn2\\n"',
     "kubectl": 'echo "kubectl $*" >> "$CALLS"; cat > "$CALLS.manifest"',
 }
-# In the place of .venv/bin/python: tells its words and its cluster, and ends with the next of the codes in `codes`.
+# In the place of .venv/bin/python: tells its words and its cluster, and ends with the next of the codes in `codes`; one
+# that is called slow has first something to save.
 PYTHON = """#!/usr/bin/env bash
 flock "$CALLS.lock" bash -c 'echo "$TF_CONFIG $*" >> "$CALLS.workers"' python "$@"
-[[ ! -s $CALLS.codes ]] || { code=$(head -n 1 "$CALLS.codes"); sed -i 1d "$CALLS.codes"; exit "$code"; }
+next() { code=$(head -n 1 "$CALLS.codes"); sed -i 1d "$CALLS.codes"; echo "$code"; }
+[[ -s $CALLS.codes ]] || exit 0
+exec 9> "$CALLS.lock"; flock 9; code=$(next); flock -u 9
+[[ $code != slow* ]] || { sleep 1.5; echo saved >> "$CALLS.saved"; }
+exit "${code#slow }"
 """
 
 
@@ -101,8 +110,31 @@ def test_every_host_gets_its_place_in_one_cluster(clone):
     assert [index for _, index, _ in found] == [0, 1, 2]
     for workers, _, flags in found:
         assert workers == ["one:9000", "two:9000", "three:9000"]
-        assert flags[:1] == ["--strategy=multiworker"] and "--model_dir=/shared/run" in flags
+        assert flags[-1] == "--strategy=multiworker" and "--model_dir=/shared/run" in flags
     assert sorted(line.split(" ")[6] for line in recorded(clone)) == ["me@one", "three", "two"]
+
+
+@pytest.mark.parametrize("recipe", ["train_s_8gpu", "train_l_8gpu"])
+def test_a_recipe_for_one_machine_runs_as_one_cluster_on_several(recipe, clone, monkeypatch):
+    shutil.copytree(ROOT / "flags", clone / "flags", dirs_exist_ok=True)
+    done = run(clone, "run_gpus.sh", recipe, "--hosts=one,two")
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(clone)
+    for line in recorded(clone, ".workers"):
+        values = FlagValues()
+        define_flags(values)
+        values(["main.py", *cluster(line)[2]])
+        assert values.strategy == "multiworker"
+
+
+def test_the_first_failure_ends_the_other_workers_and_code_42_lets_them_save(clone):
+    codes = clone.parent / "calls.codes"
+    for code, saved in (("1", []), ("42", ["saved"])):
+        codes.write_text(f"{code}\nslow 0\n")
+        done = run(clone, "run_gpus.sh", "search", "--hosts=one,two", "--restarts=0")
+        assert done.returncode == int(code)
+        time.sleep(2)
+        assert recorded(clone, ".saved") == saved
 
 
 def test_a_lost_worker_starts_all_again_and_a_mistake_does_not(clone):
@@ -131,7 +163,7 @@ def test_slurm_gives_every_task_its_place_and_queues_a_saved_run_again(clone):
         (["n1:8470", "n2:8470"], 0),
         (["n1:8470", "n2:8470"], 1),
     ]
-    assert all(flags[-2:] == ["--label_file=a", "b"] for _, _, flags in found)  # one word, told with its blank
+    assert all(flags[-3:-1] == ["--label_file=a", "b"] for _, _, flags in found)  # one word, told with its blank
 
 
 def test_slurm_does_not_queue_a_failed_run_again(clone):
@@ -173,7 +205,7 @@ def test_the_pods_command_makes_the_cluster_of_its_index(clone):
     subprocess.run([*command, *args], cwd=clone, env=environment, check=True, timeout=60)
     workers, index, flags = cluster(recorded(clone, ".workers")[0])
     assert (len(workers), index) == (2, 1)
-    assert flags == ["--strategy=multiworker", "--flagfile=flags/search.flags", "--model_dir=/runs/search"]
+    assert flags == ["--flagfile=flags/search.flags", "--model_dir=/runs/search", "--strategy=multiworker"]
 
 
 @pytest.mark.parametrize("script", CALLS)
