@@ -107,6 +107,9 @@ def unread_flags(config: Config, flag_values: flags.FlagValues = flags.FLAGS) ->
 
 
 def _check_qat(config: Config) -> None:
+    for name in ("freeze", "lr_multipliers"):
+        if getattr(config.tuning, name):
+            raise UserError(f"--qat trains every layer at one rate; leave --{name} out")
     if not config.run.init_checkpoint:
         raise UserError("--qat starts from a trained float network: give --init_checkpoint")
     if config.run.precision != "float32":
@@ -128,6 +131,12 @@ def _check_export(config: Config) -> None:
         raise UserError("--formats=tflite_int8 needs images to set its ranges: give --calibration_dataset or --dataset")
     if calibration and "tflite_int8" not in formats:
         raise UserError("--calibration_dataset is for --formats=tflite_int8, which is not asked for")
+    defaults = ExportConfig()
+    if config.export.calibration_images != defaults.calibration_images and "tflite_int8" not in formats:
+        raise UserError("--calibration_images is for --formats=tflite_int8, which is not asked for")
+    for name in ("tflite_input", "max_accuracy_drop"):
+        if getattr(config.export, name) != getattr(defaults, name) and not any(f.startswith("tflite") for f in formats):
+            raise UserError(f"--{name} is for TFLite files; --formats={','.join(formats)} asks for none")
     if not config.data.dataset:
         _refuse_without_dataset(config)
 
@@ -157,7 +166,7 @@ def _refuse_without_dataset(config: Config) -> None:
     defaults = DataConfig()
     if config.export.max_accuracy_drop != ExportConfig().max_accuracy_drop:
         raise UserError("--max_accuracy_drop needs --dataset, whose validation images measure it")
-    for name in ("data_dir", "skip_corrupt", "validation_fraction"):
+    for name in ("data_dir", "skip_corrupt", "validation_fraction", "eval_batch_size"):
         if name == "data_dir" and config.export.calibration_dataset:
             continue
         if getattr(config.data, name) != getattr(defaults, name):

@@ -46,6 +46,7 @@ class Request:
       tflite_input: `uint8`, `float32`, or `auto`: uint8 for the int8 formats.
       calibration_images: float32 [N, S, S, 3], scale of 0 to 255; needed by tflite_int8.
       quantized: the network of `networks.quantized` that tflite_qat is made of.
+      quantized_top1: its top-1 on `held_out`, as a share; None: not measured.
       held_out: batches (images [B, S, S, 3] in the scale of 0 to 255, labels [B]) that TFLite files are scored on;
         None: the samples, without labels.
       max_accuracy_drop: points of top-1 that a TFLite file may lose on `held_out`.
@@ -56,6 +57,7 @@ class Request:
     tflite_input: str = "auto"
     calibration_images: np.ndarray | None = None
     quantized: keras.Model | None = None
+    quantized_top1: float | None = None
     held_out: Iterable | None = None
     max_accuracy_drop: float = 1.0
     tolerance: float = verify.DEFAULT_TOLERANCE
@@ -68,8 +70,8 @@ def export_all(
     *,
     image_size: int,
     class_names: Sequence[str],
-    sample_float_images: np.ndarray,
     sample_encoded_images: Sequence[bytes],
+    sample_float_images: np.ndarray | None = None,
     accuracy: Mapping[str, object] | None,
     cost: Mapping[str, float],
     weights: Mapping[str, object] | None = None,
@@ -87,8 +89,9 @@ def export_all(
       image_size: S.
       crop_padding: of the centre crop that encoded images get.
       class_names: K names in label order.
-      sample_float_images: [N, S, S, 3], scale of 0 to 255, N at least 1: what the files are verified on.
-      sample_encoded_images: the bytes of at least one image file, likewise; the first warm a server up.
+      sample_encoded_images: the bytes of at least one image file: what the files are verified on; the first warm a
+        server up.
+      sample_float_images: further ones, [N, S, S, 3], scale of 0 to 255, for what takes pixels.
       request: which files; by default a SavedModel and a float32 TFLite file.
 
     Returns:
@@ -143,6 +146,9 @@ def _fill(
         known = request.held_out is not None
         batches = request.held_out if known else [(reference.images, np.zeros(len(reference.images), int))]
         scores = score.score_files(model, files, batches, labelled=known)
+        if known and request.quantized_top1 is not None:
+            qat = TFLITE["tflite_qat"]
+            scores = [score.beside_quantized(s, request.quantized_top1) if s.artifact == qat else s for s in scores]
     for found in scores:
         score.check(found, request.max_accuracy_drop)
     return card.write_card(
@@ -198,7 +204,7 @@ def _convert(name: str, path: Path, model: keras.Model, image_size: int, request
 
 
 def check_export_dir(export_dir: str | Path) -> None:
-    """Raises UserError unless an export may go there: it is missing, empty, or an earlier export."""
+    """Raises UserError unless an export may go there: it is missing, empty, or an earlier export, and no mount."""
     if "://" in str(export_dir):
         raise UserError(f"--export_dir={export_dir}: not a local directory; export locally and copy it there")
     path = Path(export_dir)
@@ -207,6 +213,11 @@ def check_export_dir(export_dir: str | Path) -> None:
     if not path.is_dir():
         raise UserError(
             f"--export_dir={export_dir}: is a file; accepted: a new or empty directory, or an earlier export"
+        )
+    if path.resolve().is_mount():
+        raise UserError(
+            f"--export_dir={export_dir}: is where a file system is mounted, which cannot be put in place as a whole; "
+            "accepted: a directory below it"
         )
     present = card.files_in(path)
     if not present:
@@ -244,7 +255,11 @@ def _staged(export_dir: str | Path) -> Iterator[Path]:
     try:
         yield staging
         check_export_dir(export_dir)  # it may have changed in the meantime
-        _put_in_place(staging, target)
+        try:
+            _put_in_place(staging, target)
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(f"--export_dir={export_dir}: the export cannot be put in place: {reason}") from error
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         for folder in missing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
@@ -78,7 +79,8 @@ def write_card(
 ) -> dict:
     """Writes `card.md` and `card.json` about the files in `directory`; gives the JSON's object.
 
-    The JSON lists every file with its size and SHA-256, itself excepted; the Markdown all but the two cards.
+    The JSON lists every file with its size and SHA-256, itself excepted; the Markdown all but the two cards. A number
+    that is not finite (a validation loss, say) is null in the JSON, which has none, and `nan` or `inf` in the Markdown.
 
     Args:
       saved_model_path: None where there is no SavedModel.
@@ -111,6 +113,7 @@ def write_card(
     }
     (directory / CARD_MARKDOWN).write_text(_markdown(facts), encoding="utf-8")
     facts["files"] = _checksums(directory)
+    facts = _finite(facts)
     text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
     (directory / CARD_JSON).write_text(text, encoding="utf-8")
     return facts
@@ -135,6 +138,15 @@ def _plain(values: Mapping[str, object] | None) -> dict | None:
     if values is None:
         return None
     return {name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
+
+
+def _finite(value):
+    """The same with None for every float that is not finite."""
+    if isinstance(value, Mapping):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _input(size: int, crop_padding: int) -> dict:
@@ -245,7 +257,7 @@ def _bullets(values: Mapping[str, object] | None, absent: str) -> list[str]:
 
 
 def _shown(name: str, value: object) -> str:
-    if name in ("top1", "top5") and isinstance(value, int | float):
+    if name.endswith(("top1", "top5")) and isinstance(value, int | float):
         return f"{value:.2%}"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
@@ -303,7 +315,18 @@ def _score_lines(scores: dict) -> list[str]:
             f"| {row['artifact']} | {row['images']} | {top1} | {own} | {drop} | {row['top1_agreement']:.2%} "
             f"| {row['worst_logit_error']:.2g} | {row['mean_logit_error']:.2g} |"
         )
+    lines += ["", *quantized_lines(scores["files"])] if quantized_lines(scores["files"]) else []
     return [*lines, "", f"Accepted: a drop of at most {scores['max_accuracy_drop']:g} points, where top-1 is known."]
+
+
+def quantized_lines(rows: Iterable[Mapping[str, object]]) -> list[str]:
+    """What a quantization-aware file of the card's `scores` loses against the network that it was made of."""
+    return [
+        f"{row['artifact']}: the network of simulated int8 that it was made of has top-1 {row['quantized_top1']:.2%}, "
+        f"a drop of {row['quantized_drop_points']:.2f} points."
+        for row in rows
+        if row["quantized_top1"] is not None
+    ]
 
 
 def _file_lines(files: dict) -> list[str]:

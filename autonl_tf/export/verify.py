@@ -32,7 +32,7 @@ class Reference:
 
     Attributes:
       encoded: M image files.
-      images: float32 [N + M, S, S, 3], scale of 0 to 255; the given ones, then the files', prepared.
+      images: float32 [N + M, S, S, 3], scale of 0 to 255; the N given ones, then the files', prepared.
       logits, probabilities: float32 [N + M, K], the model's.
     """
 
@@ -56,19 +56,26 @@ class Agreement:
 
 
 def make_reference(
-    model: keras.Model, float_images: np.ndarray, encoded: Sequence[bytes], *, image_size: int, crop_padding: int
+    model: keras.Model,
+    float_images: np.ndarray | None,
+    encoded: Sequence[bytes],
+    *,
+    image_size: int,
+    crop_padding: int,
 ) -> Reference:
-    """Runs the model on N images in the scale of 0 to 255, [N, S, S, 3], and on M encoded ones.
+    """Runs the model on M encoded images, and on N more in the scale of 0 to 255, [N, S, S, 3] (None: no more).
 
     Raises:
-      ValueError: N or M is 0, or the images have another shape.
+      ValueError: M is 0, or the images have another shape.
       UserError: an encoded image cannot be decoded, or the model's answer to an image is not finite.
     """
+    if float_images is None:
+        float_images = np.zeros([0, image_size, image_size, 3])
     float_images = np.asarray(float_images, np.float32)
     if float_images.ndim != 4 or float_images.shape[1:] != (image_size, image_size, 3):
         raise ValueError(f"sample images have shape {float_images.shape}, not [N, {image_size}, {image_size}, 3]")
-    if not len(float_images) or not len(encoded):
-        raise ValueError("an export is verified on at least one float image and one encoded image")
+    if not len(encoded):
+        raise ValueError("an export is verified on at least one encoded image")
     prepared = np.stack([_prepare(data, index, image_size, crop_padding) for index, data in enumerate(encoded)])
     images = np.concatenate([float_images, prepared])
     run = tf.function(lambda batch: model(image_ops.normalize(batch), training=False), autograph=False)

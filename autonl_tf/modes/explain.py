@@ -18,11 +18,15 @@ from autonl_tf.pictures.affinity import draw_affinities
 
 
 def run(config: Config) -> None:
-    """Writes `--explain_dir`/NAME.png for every image of `--images`, and prints their paths."""
+    """Writes `--explain_dir`/NAME.png for every image of `--images`, and prints their paths.
+
+    Of a network trained with `--qat` the maps are those of its float weights, the simulated int8 left out.
+    """
     points, files = query_points(config.run.query_points), matching(config.run.images)
     targets = _targets(config.run.explain_dir, files)
     network = checkpointed.load(config)
-    if not affinities(network.model, np.zeros([1, *network.model.input_shape[1:]], np.float32), points):
+    model = network.float_model
+    if not affinities(model, np.zeros([1, *model.input_shape[1:]], np.float32), points):
         raise UserError(f"{network.loaded.prefix}: a network without a non-local block: there is nothing to explain")
     pathlib.Path(config.run.explain_dir).mkdir(parents=True, exist_ok=True)
     done = 0
@@ -32,7 +36,7 @@ def run(config: Config) -> None:
         batch_size=min(config.data.eval_batch_size, len(files)),
         crop_padding=network.crop_padding,
     ):
-        blocks = affinities(network.model, images, points)
+        blocks = affinities(model, images, points)
         for index in range(int(weights.numpy().sum())):
             pixels = np.clip((images[index].numpy() * STDDEV_RGB + MEAN_RGB) / 255, 0, 1)
             maps = [(block.name, block.maps[index]) for block in blocks]
@@ -59,7 +63,8 @@ def query_points(text: str) -> list[tuple[float, float]]:
 
 
 def _targets(directory: str, files: list[str]) -> list[pathlib.Path]:
-    """Where each picture goes: images of one name in several folders get their folders' names too.
+    """Where each picture goes: images of one name in several folders get their folders' names too,
+    and what is still alike a number.
 
     Raises:
       UserError: the directory cannot be written, or is a file.
@@ -74,4 +79,11 @@ def _targets(directory: str, files: list[str]) -> list[pathlib.Path]:
     if len(set(names)) < len(names):
         common = os.path.commonpath([pathlib.Path(file).absolute().parent for file in files])
         names = [os.path.relpath(pathlib.Path(file).absolute(), common).replace(os.sep, "_") for file in files]
-    return [place / f"{name}.png" for name in names]
+    taken: dict[str, None] = {}
+    for name in names:
+        number, free = 1, name
+        while free in taken:
+            number += 1
+            free = f"{name}_{number}"
+        taken[free] = None
+    return [place / f"{name}.png" for name in taken]

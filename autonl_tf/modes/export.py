@@ -15,6 +15,7 @@ from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine.evaluate import evaluate
 from autonl_tf.engine.strategy import make_strategy
 from autonl_tf.errors import UserError
+from autonl_tf.export import card
 from autonl_tf.export.bundle import Request, check_export_dir, export_all
 from autonl_tf.modes import checkpointed, wiring
 
@@ -42,12 +43,10 @@ def run(config: Config) -> None:
         batches = eval_batches(dataset, image_size=size, batch_size=config.data.eval_batch_size, crop_padding=padding)
         with wiring.naming_corrupt(dataset, "validation"):
             encoded = [example["image"].numpy() for example in examples]
-            scores = evaluate(make_strategy("cpu"), network.float_model, batches, dataset.size("validation"))
-        accuracy = {"dataset": dataset.name, "split": "validation", **scores}
+            accuracy = {"dataset": dataset.name, "split": "validation", **_scores(network, batches, dataset)}
     else:
         wiring.say("no --dataset: verified on made-up images, accuracy not measured")
         encoded = made_up_images(size)
-    floats = np.stack([images.preprocess_for_eval(image, size, padding).numpy() for image in encoded])
     cost = network_cost(
         network.spec, image_size=size, num_classes=len(class_names), depth_multiplier=network.depth_multiplier
     ).total
@@ -57,7 +56,6 @@ def run(config: Config) -> None:
         config.run.export_dir,
         image_size=size,
         class_names=class_names,
-        sample_float_images=floats,
         sample_encoded_images=encoded,
         accuracy=accuracy,
         cost={"macs": cost.macs, "macs_exact": cost.macs_exact, "params": cost.params},
@@ -69,12 +67,28 @@ def run(config: Config) -> None:
             tflite_input=config.export.tflite_input,
             calibration_images=calibration,
             quantized=None if network.model is network.float_model else network.model,
+            quantized_top1=(accuracy or {}).get("quantized_top1"),
             held_out=_held_out(dataset, size, padding, config.data.eval_batch_size) if dataset else None,
             max_accuracy_drop=config.export.max_accuracy_drop,
         ),
     )
     print(table(report))
     print(closing(report))
+
+
+def _scores(network: checkpointed.Checkpointed, batches: tf.data.Dataset, dataset: ImageDataset) -> dict:
+    """The network's; of one trained with --qat those of its float weights, and beside them its own."""
+    count, strategy = dataset.size("validation"), make_strategy("cpu")
+    scores = evaluate(strategy, network.float_model, batches, count)
+    if network.model is network.float_model:
+        return scores
+    own = evaluate(strategy, network.model, batches, count)
+    del own["count"]
+    return {
+        "of": "the float32 weights; quantized_: as trained with --qat, int8 simulated",
+        **scores,
+        **{f"quantized_{name}": value for name, value in own.items()},
+    }
 
 
 def _calibration(config: Config, dataset: ImageDataset | None, size: int, padding: int) -> np.ndarray | None:
@@ -133,6 +147,7 @@ def table(report: dict) -> str:
             f"{format(row['top1'], '.2%') if known else '-':>9}{format(row['drop_points'], '.2f') if known else '-':>7}"
             f"{row['top1_agreement']:>12.2%}{row['worst_logit_error']:>19.2e}{whole:>14}"
         )
+    lines += card.quantized_lines(scores)
     return "\n".join(lines)
 
 
@@ -145,6 +160,8 @@ def closing(report: dict) -> str:
         if accuracy
         else "not measured (give --dataset)"
     )
+    if accuracy and "quantized_top1" in accuracy:
+        scores += f", of the float32 weights; as trained, int8 simulated: top-1 {accuracy['quantized_top1']:.2%}"
     return (
         f"\naccuracy: {scores}\n"
         f"written: {report['export_dir']}/{', '.join(report['artifacts'])}, labels.txt, card.md, card.json"

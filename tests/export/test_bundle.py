@@ -159,7 +159,7 @@ def test_an_interrupted_replacement_puts_the_earlier_export_back(small, earlier,
     monkeypatch.setattr(bundle, "_fill", lambda folder, *others: {})
     monkeypatch.setattr(bundle.os, "replace", failing)
     directory, before = earlier
-    with pytest.raises(OSError, match="disk gone"):
+    with pytest.raises(UserError, match=r"--export_dir=.*: the export cannot be put in place: disk gone"):
         small.export(directory)
     monkeypatch.undo()
     assert snapshot(directory.parent) == {f"export/{name}": data for name, data in before.items()}
@@ -201,6 +201,17 @@ def test_a_file_or_a_remote_address_is_no_export_directory(small, tmp_path):
     assert snapshot(tmp_path) == {"file": b"mine"}
 
 
+def test_a_mounted_directory_is_refused_before_any_work(small, tmp_path, monkeypatch):
+    (tmp_path / "export").mkdir()
+    (tmp_path / "link").symlink_to("export")
+    mounted = (tmp_path / "export").resolve()
+    monkeypatch.setattr(bundle.Path, "is_mount", lambda path: path == mounted)
+    for name in ("export", "link"):
+        with pytest.raises(UserError, match=r"is where a file system is mounted.*a directory below it"):
+            bundle.check_export_dir(tmp_path / name)
+    bundle.check_export_dir(tmp_path / "export" / "below")
+
+
 def test_class_names_must_fit_the_model(small, tmp_path):
     with pytest.raises(UserError, match="2 class names for a model of 3 classes"):
         small.export(tmp_path / "export", class_names=("a", "b"))
@@ -236,6 +247,14 @@ def test_a_model_whose_answers_are_not_finite_is_not_exported(small, tmp_path):
     finally:
         bias.assign(before)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_not_finite_is_null_in_the_card(small, tmp_path):
+    accuracy = {"top1": 0.5, "loss": np.float32(np.nan), "count": 3}
+    report = small.export(tmp_path / "export", accuracy=accuracy)
+    facts = json.loads((tmp_path / "export" / "card.json").read_text(encoding="utf-8"))
+    assert facts["accuracy"] == report["accuracy"] == {"top1": 0.5, "loss": None, "count": 3}
+    assert "- loss: nan" in (tmp_path / "export" / "card.md").read_text(encoding="utf-8")
 
 
 def test_numbers_of_numpy_go_into_the_card(tmp_path):

@@ -1,5 +1,5 @@
 import pytest
-from mode_cases import given
+from mode_cases import given, run
 from PIL import Image
 
 from autonl_tf.errors import UserError
@@ -17,13 +17,17 @@ def words(home, trained, tmp_path):
 
 
 def test_every_image_gets_a_picture_of_its_own(words, tmp_path, capsys):
-    from mode_cases import run
-
     run(*words, "--query_points=0:0,1:1", "--eval_batch_size=2")
     written = sorted((tmp_path / "out").iterdir())
     assert capsys.readouterr().out.split() == [str(path) for path in written]
     assert [path.name for path in written] == ["ant_0.jpg.png", "bee_0.jpg.png", "cat_0.jpg.png"]
     assert all(Image.open(path).size[0] > 400 for path in written)
+
+
+def test_names_that_would_be_alike_are_numbered(tmp_path):
+    files = [f"{tmp_path}/a/b.jpg", f"{tmp_path}/a_b.jpg", f"{tmp_path}/b.jpg", f"{tmp_path}/c/b.jpg"]
+    names = [path.name for path in explain._targets(str(tmp_path), files)]
+    assert names == ["a_b.jpg.png", "a_b.jpg_2.png", "b.jpg.png", "c_b.jpg.png"]
 
 
 @pytest.mark.parametrize("text", ["", "0.5", "0.5:x", "0.5:2", "0.5:0.5,", "0.5:nan"])

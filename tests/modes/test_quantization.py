@@ -14,7 +14,7 @@ from autonl_tf.data.batches import predict_batches
 from autonl_tf.engine.weights import find_checkpoint
 from autonl_tf.errors import UserError
 from autonl_tf.export.score import TFLiteRunner
-from autonl_tf.modes import checkpointed, export, train
+from autonl_tf.modes import checkpointed, explain, export, train
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 SHORT = ("--input_image_size=32", "--train_batch_size=6", "--eval_batch_size=5", "--steps_per_loop=2")
@@ -81,6 +81,14 @@ def test_every_format_from_one_checkpoint(home):
     assert list(card["artifacts"]) == ["saved_model/1", *files]
     assert [row["artifact"] for row in card["scores"]["files"]] == files
     assert all(row["images"] == 9 and row["top1"] is not None for row in card["scores"]["files"])
+    accuracy, scores = card["accuracy"], {row["artifact"]: row for row in card["scores"]["files"]}
+    own = command("--mode=eval", "--model_dir=qat", "--dataset=folder:pictures", "--output=json", cwd=home)
+    assert accuracy["quantized_top1"] == json.loads(own.stdout)["top1"] == scores[files[3]]["quantized_top1"]
+    assert scores[files[3]]["quantized_drop_points"] == pytest.approx(
+        100 * (accuracy["quantized_top1"] - scores[files[3]]["top1"])
+    )
+    assert all(scores[name]["quantized_top1"] is None for name in files[:3])
+    assert "float32 weights" in accuracy["of"] and "simulated int8 that it was made of" in done.stdout
     # Of int8 files of a network this little trained (LightNL's gammas about 0) the delegate may leave a part.
     assert all(card["artifacts"][name]["xnnpack_whole"] for name in files[:2])
     for name in files:
@@ -107,6 +115,12 @@ def test_the_exported_file_answers_as_the_checkpoint_evaluates(home):
     np.testing.assert_allclose(got, expected, atol=0.05)
 
 
+def test_a_quantization_aware_network_is_explained_too(home, tmp_path):
+    pictures = f"--images={home}/pictures/val/ant"
+    explain.run(configure("--mode=explain", f"--model_dir={home}/qat", pictures, f"--explain_dir={tmp_path}/maps"))
+    assert len(list((tmp_path / "maps").glob("*.png"))) == 3
+
+
 def test_calibration_images_need_no_classes(home, tmp_path):
     loose = tmp_path / "loose"
     loose.mkdir()
@@ -131,6 +145,10 @@ def test_calibration_images_need_no_classes(home, tmp_path):
         (["--formats=tflite_int8"], r"--formats=tflite_int8 needs images"),
         (["--calibration_dataset=folder:x"], r"--calibration_dataset is for --formats=tflite_int8"),
         (["--max_accuracy_drop=2"], r"--max_accuracy_drop needs --dataset"),
+        (["--calibration_images=64"], r"--calibration_images is for --formats=tflite_int8"),
+        (["--formats=savedmodel", "--tflite_input=uint8"], r"--tflite_input is for TFLite files; --formats=savedmodel"),
+        (["--formats=savedmodel", "--dataset=demo", "--max_accuracy_drop=2"], r"--max_accuracy_drop is for TFLite"),
+        (["--eval_batch_size=7"], r"--eval_batch_size needs --dataset"),
     ],
 )
 def test_wrong_flags_of_export(given, message):
@@ -141,7 +159,12 @@ def test_wrong_flags_of_export(given, message):
 def test_what_cannot_be_quantized_is_refused(home, tmp_path):
     with pytest.raises(UserError, match="--qat starts from a trained float network"):
         configure(*words(home, "x"), "--qat")
-    for extra, message in (("--precision=bfloat16", "simulates int8 in float32"), ("--recalibrate_batches=2", "at 0")):
+    for extra, message in (
+        ("--precision=bfloat16", "simulates int8 in float32"),
+        ("--recalibrate_batches=2", "at 0"),
+        ("--freeze=backbone", "every layer at one rate; leave --freeze out"),
+        ("--lr_multipliers=head:0.1", "leave --lr_multipliers out"),
+    ):
         with pytest.raises(UserError, match=message):
             configure(*qat_words(home, "x"), extra)
     with pytest.raises(UserError, match=r"tflite_qat: .*/float/.* was not trained with --qat"):
