@@ -1,8 +1,9 @@
 """A float TFLite file quantized to int8 after training, with ranges from the user's own images.
 
-Weights are int8 per output channel, activations int8 with a zero point. Two places stay float32: LightNL's products,
-which are cubic in their input (and which the CPU delegate takes as int8 only at zero point 0), and the final softmax,
-whose int8 form has steps of 1/256. The normalisation of the input stays float32 too: as int8 it would round twice.
+Weights are int8 per output channel, activations int8 with a zero point. Two places stay float32: the products of
+non-local blocks (LightNL's are cubic in their input, and the CPU delegate takes products of activations as int8 only at
+zero point 0), and the final softmax, whose int8 form has steps of 1/256. The normalisation of the input stays float32
+too: as int8 it would round twice.
 
 The range of a tensor is from the 5th percentile over images of an image's least value to the 95th of its greatest. A
 network with LightNL has a few images with far larger values than all others; to cover those (the full range) would cost
@@ -23,8 +24,13 @@ from ai_edge_litert.interpreter import Interpreter
 from autonl_tf.errors import UserError
 from autonl_tf.export import tflite
 
-# By the ops' names: a network's `block3_nl_product`, the product within a `LightNL` layer, and `tflite`'s own scope.
-FLOAT_SCOPES = (".*nl_product.*", ".*light_nl[^/]*/product/.*", f".*{tflite.NORMALIZATION}.*")
+# By the ops' names: a network's `block3_nl_product` and `block3_embedded_product`, the products within a `LightNL` or
+# an `EmbeddedNonLocal` layer (of such a name), and `tflite`'s own scope.
+FLOAT_SCOPES = (
+    *(".*nl_product.*", ".*light_nl[^/]*/product/.*"),
+    *(".*embedded_product.*", ".*non_local[^/]*/.*/product/.*"),
+    f".*{tflite.NORMALIZATION}.*",
+)
 COVERED = 0.95  # of the images, by every range
 
 

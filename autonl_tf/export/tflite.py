@@ -1,7 +1,7 @@
 """A network as a TFLite file of built-in ops: float32, float16 weights, or quantization-aware trained int8.
 
 Signature `classify`: `images` [1, S, S, 3], RGB in the scale of 0 to 255, normalised inside, to `probabilities`
-float32 [1, K]. Files are converted with float32 images; `uint8_input` makes a file take uint8.
+float32 [1, K]. Files are converted with float32 images; `rewrite.take_uint8` makes a file take uint8.
 """
 
 from __future__ import annotations

@@ -28,8 +28,15 @@ _LOCAL = {
 class WeightQuantizer(Quantizer):
     """Kernels to int8: symmetric, within +-max|w| of the output channel (dense: of the kernel), -128 left out.
 
-    A depthwise kernel [h, w, C, 1] has C output channels. The converter takes no dense kernel per channel.
+    A depthwise kernel [h, w, C, 1] has C output channels; an ordinary one of that shape has one. The converter takes no
+    dense kernel per channel.
+
+    Args:
+      depthwise: whether the kernels are depthwise.
     """
+
+    def __init__(self, depthwise: bool = False):
+        self.depthwise = depthwise
 
     def build(self, tensor_shape, name, layer):
         return {}
@@ -39,14 +46,13 @@ class WeightQuantizer(Quantizer):
         if len(shape) == 2:
             limit = tf.maximum(tf.reduce_max(tf.abs(tf.stop_gradient(inputs))), _LEAST)
             return tf.quantization.fake_quant_with_min_max_vars(inputs, -limit, limit, BITS, True)
-        depthwise = shape[-1] == 1
-        kernel = tf.reshape(inputs, [*shape[:2], 1, shape[2]]) if depthwise else inputs
+        kernel = tf.reshape(inputs, [*shape[:2], 1, shape[2]]) if self.depthwise else inputs
         limit = tf.maximum(tf.reduce_max(tf.abs(tf.stop_gradient(kernel)), axis=[0, 1, 2]), _LEAST)
         kernel = tf.quantization.fake_quant_with_min_max_vars_per_channel(kernel, -limit, limit, BITS, True)
-        return tf.reshape(kernel, shape) if depthwise else kernel
+        return tf.reshape(kernel, shape) if self.depthwise else kernel
 
     def get_config(self):
-        return {}
+        return {"depthwise": self.depthwise}
 
 
 class RangeQuantizer(Quantizer):
@@ -86,7 +92,9 @@ class LayerConfig(QuantizeConfig):
         self.kernel, self.output = kernel, output
 
     def get_weights_and_quantizers(self, layer):
-        return [(getattr(layer, self.kernel), WeightQuantizer())] if self.kernel else []
+        if not self.kernel:
+            return []
+        return [(getattr(layer, self.kernel), WeightQuantizer(self.kernel == "depthwise_kernel"))]
 
     def set_quantize_weights(self, layer, quantize_weights):
         if self.kernel:

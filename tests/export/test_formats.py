@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.interpreter import Interpreter
-from export_cases import SIZE, make_model, smooth_picture, snapshot
+from export_cases import SIZE, lively, make_model, smooth_picture, snapshot
 
+from autonl_tf.arch import blockstring, placement
 from autonl_tf.data.images import normalize
 from autonl_tf.errors import UserError
 from autonl_tf.export import bundle, int8, rewrite, score, tflite
+from autonl_tf.layers.embedded_nl import EmbeddedNonLocal
+from autonl_tf.networks import quantizers
+from autonl_tf.networks.insert import insert_behind
+from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import copy_float_weights, quantized_network
 
 # Squeeze-excite and LightNL in both product orders, no grouped convolutions (they are not folded into batch norm).
@@ -185,11 +191,45 @@ def test_pixels_as_bytes_give_the_float_files_answers(mobile, tmp_path):
         rewrite.take_uint8(path)
 
 
+def test_a_quantized_file_far_from_its_own_network_fails_too():
+    found = score.Score("model_qat.tflite", 100, 0, 0.90, 0.85, -5.0, 0.9, 0.1, 0.01)
+    score.check(found, 1.0)
+    score.check(score.beside_quantized(found, 0.905), 1.0)
+    with pytest.raises(UserError, match=r"top-1 90\.00% .*, 5\.00 points below the quantized network's 95\.00%"):
+        score.check(score.beside_quantized(found, 0.95), 1.0)
+
+
 def test_weights_come_back_out_of_the_quantized_network(mobile, quantized):
     other = make_model(MOBILE, len(NAMES), seed=3)
     copy_float_weights(quantized, other)
     images = normalize(pictures(4))
     np.testing.assert_array_equal(other(images, training=False), mobile(images, training=False))
+
+
+def test_a_kernel_of_one_filter_has_one_range_and_a_depthwise_one_a_range_a_channel():
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=[1, 1, 6, 1]).astype(np.float32) * 10.0 ** np.arange(-3, 3).reshape([1, 1, 6, 1])
+    limits = {"kernel": np.abs(kernel).max(), "depthwise_kernel": np.abs(kernel)}
+    for attribute, limit in limits.items():
+        layer = types.SimpleNamespace(**{attribute: tf.constant(kernel, tf.float32)})
+        ((held, quantizer),) = quantizers.LayerConfig(attribute).get_weights_and_quantizers(layer)
+        expected = np.rint(kernel / limit * 127) / 127 * limit
+        np.testing.assert_allclose(quantizer(held, False, {}), expected, rtol=1e-5, atol=1e-9, err_msg=attribute)
+
+
+def test_a_conventional_non_local_block_is_one_piece_in_int8_too(tmp_path):
+    """As one of a network's own blocks, and as a layer in another network."""
+    text = "r1_k3_s22_e1_i32_o16_noskip\n"
+    spec = placement.place_nonlocal(blockstring.parse(text), "0:embedded0.5-2")
+    own = lively(build_network(spec, image_size=SIZE, num_classes=len(NAMES)))
+    block = EmbeddedNonLocal(name="block0_non_local")
+    other = insert_behind(make_model(text, len(NAMES)), {"block0_project_bn": block})
+    block.branch.get_layer("bn").gamma.assign(np.full(16, 0.3))
+    for model in (own, other):
+        path, quantized = tmp_path / "float.tflite", tmp_path / "int8.tflite"
+        tflite.convert_fp32(model, path, image_size=SIZE)
+        int8.quantize_int8(path, quantized, pictures(8))
+        assert tflite.graph_facts(quantized).xnnpack_whole, model.name
 
 
 def test_a_layer_without_a_configuration_is_refused():

@@ -41,3 +41,17 @@ def test_light_nl_in_mobilenet_v2_is_the_identity_at_first():
 def test_an_unknown_layer_is_named():
     with pytest.raises(ValueError, match="no layer 'third'"):
         insert_behind(network(), {"third": LightNL()})
+
+
+def test_a_layer_called_with_more_than_tensors_is_refused_and_not_called_without_them():
+    inputs = keras.Input([4, 4, 3])
+    x = keras.layers.Conv2D(3, 1, name="first")(inputs)
+    with pytest.raises(ValueError, match=r"layer 'tf\.math\.multiply' is called with more than tensors"):
+        insert_behind(keras.Model(inputs, x * 2.0), {"first": keras.layers.Rescaling(2.0)})
+
+
+def test_a_layer_used_twice_is_refused():
+    inputs = keras.Input([4, 4, 3])
+    layer = keras.layers.Conv2D(3, 1, name="first")
+    with pytest.raises(ValueError, match="layer 'first' is used 2 times"):
+        insert_behind(keras.Model(inputs, layer(layer(inputs))), {"first": keras.layers.Rescaling(2.0)})
