@@ -52,15 +52,16 @@ def load(name_or_path: str, nonlocal_: str | None = None) -> NetworkSpec:
     source = name_or_path
     if name_or_path not in names():
         path = pathlib.Path(name_or_path)
+    try:
         if path.is_dir():
             path = path / "arch.txt"
             source = str(path)
-    try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not a text file, or a zero byte in the name
         reason = getattr(error, "strerror", None) or "not a text file"
+        shown = name_or_path if name_or_path.isprintable() else repr(name_or_path[:60]) + "..."
         raise UserError(
-            f"--arch={name_or_path}: {reason}; accepted: {', '.join(names())}, or the path of an architecture file"
+            f"--arch={shown}: {reason}; accepted: {', '.join(names())}, or the path of an architecture file"
         ) from None
     spec = blockstring.parse(text, source)
     return place_nonlocal(spec, nonlocal_) if nonlocal_ else spec

@@ -97,14 +97,48 @@ def test_an_export_whose_description_is_broken_is_refused(home, tmp_path):
         autonl_tf.from_arch(str(home / "arch.txt"), weights=str(tmp_path / "export"), input_shape=SHAPE, classes=3)
 
 
-def test_an_official_checkpoint_gives_the_releases_logits(tmp_path):
+def test_what_holds_no_weights_to_take_is_refused_in_a_sentence(home, tmp_path):
+    shutil.copytree(home / "export", tmp_path / "export")
+    shutil.rmtree(tmp_path / "export" / "saved_model")
+    (tmp_path / "weights.pth").write_bytes(b"PK")
+    given = {"path": str(home / "arch.txt"), "input_shape": SHAPE, "classes": 3}
+    with pytest.raises(autonl_tf.UserError, match="an export without a SavedModel; export with --formats=savedmodel"):
+        autonl_tf.from_arch(**given, weights=str(tmp_path / "export"))
+    with pytest.raises(autonl_tf.UserError, match=r"is a file of PyTorch.*--mode=convert --from=pytorch"):
+        autonl_tf.from_arch(**given, weights=str(tmp_path / "weights.pth"))
+
+
+def test_of_a_quantization_aware_run_the_float_weights_are_taken(home):
+    from mode_cases import SHORT, configure, run
+
+    from autonl_tf.modes import checkpointed
+
+    words = ["--mode=train", "--qat", f"--arch={home}/arch.txt", f"--dataset=folder:{home}/pictures", *SHORT]
+    run(*words, f"--init_checkpoint={home}/run", f"--model_dir={home}/qat")
+    network = checkpointed.load(configure("--mode=predict", "--images=x", f"--model_dir={home}/qat"))
+    path, x = str(home / "arch.txt"), VALUES.inputs(0, 2, 32)
+    model = autonl_tf.from_arch(
+        path, weights=str(home / "qat"), input_shape=SHAPE, classes=3, classifier_activation=None
+    )
+    np.testing.assert_allclose(model(x), network.float_model(x), rtol=1e-6)
+    assert np.abs(model(x) - network.model(x)).max() > 0
+
+
+@pytest.mark.parametrize("averages_only", [False, True])
+def test_an_official_checkpoint_gives_the_releases_logits(tmp_path, averages_only):
+    import tensorflow as tf
     from golden_data import TINY
-    from official_checkpoints import tiny_checkpoint
+    from official_checkpoints import tiny_checkpoint, write_checkpoint
 
     (tmp_path / "arch.txt").write_text(TINY)
+    prefix = tiny_checkpoint(tmp_path / "official")
+    if averages_only:
+        reader = tf.train.load_checkpoint(str(prefix))
+        names = [name for name in reader.get_variable_to_shape_map() if name.endswith("/ExponentialMovingAverage")]
+        prefix = write_checkpoint(tmp_path / "averages" / "bestmodel.ckpt", {n: reader.get_tensor(n) for n in names})
     model = autonl_tf.from_arch(
         str(tmp_path / "arch.txt"),
-        weights=str(tiny_checkpoint(tmp_path / "official")),
+        weights=str(prefix),
         input_shape=(64, 64, 3),
         classes=10,
         classifier_activation=None,

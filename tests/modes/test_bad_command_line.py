@@ -51,6 +51,7 @@ WRONG_FLAGS = {
     "no such flag file": (["--flagfile=nosuch.flags"], "nosuch.flags"),
     "stray word": (["--mode=describe", "--arch=autonl_s", "stray"], "stray"),
     "describe a misspelt preset": (["--mode=describe", "--arch=autonl_x"], "autonl_x"),
+    "describe an architecture pasted": (["--mode=describe", f"--arch={ARCH * 40}"], "File name too long"),
     "describe a map too small": (["--mode=describe", "--arch=autonl_s", "--input_image_size=8"], "LightNL stride"),
 }
 
