@@ -22,12 +22,17 @@ if [ -f "$output/settings.txt" ] && [ "$(cat "$output/settings.txt")" != "$setti
     echo "$output was made with $(cat "$output/settings.txt"); choose another directory" >&2
     exit 2
 fi
+device=$(adb shell 'getprop ro.product.manufacturer; getprop ro.product.model; getprop ro.build.version.release' \
+    </dev/null | tr -d '\r' | paste -sd ' ')
+if [ -f "$output/device.txt" ] && [ "$(cat "$output/device.txt")" != "$device" ]; then
+    echo "$output was made on $(cat "$output/device.txt"), this is $device; choose another directory" >&2
+    exit 2
+fi
 adb shell mkdir -p "$remote" </dev/null
 adb push "$1" "$remote/benchmark_model" </dev/null >/dev/null
 adb shell chmod +x "$remote/benchmark_model" </dev/null
 printf '%s\n' "$settings" >"$output/settings.txt"
-adb shell 'getprop ro.product.manufacturer; getprop ro.product.model; getprop ro.build.version.release' </dev/null |
-    tr -d '\r' | paste -sd ' ' >"$output/device.txt"
+printf '%s\n' "$device" >"$output/device.txt"
 files=("$here"/files/*.tflite)
 number=0
 for file in "${files[@]}"; do

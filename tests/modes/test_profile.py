@@ -163,6 +163,25 @@ def test_the_phones_script_times_every_file_once_and_its_output_becomes_a_table(
     assert latency.read_table(home / "profile" / "latency_phone.json").device == "Maker Model 7 15"
 
 
+def test_another_phone_is_not_gone_on_with(home, phone):
+    (phone / "device.txt").write_text("Maker Model 6 15\n")
+    before = sorted((home / "adb.log").read_text().splitlines())
+    (phone / "stem@32.txt").rename(phone / "kept")
+    done = subprocess.run(
+        [home / "profile" / "phone.sh", home / "benchmark_model", phone],
+        env={**os.environ, "PATH": f"{home}/tools:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "was made on Maker Model 6 15, this is Maker Model 7 15; choose another directory" in done.stderr
+    assert (phone / "device.txt").read_text() == "Maker Model 6 15\n" and not (phone / "stem@32.txt").exists()
+    assert not any("push" in call for call in (home / "adb.log").read_text().splitlines()[len(before) :])
+    (phone / "device.txt").write_text("Maker Model 7 15\n")
+    (phone / "kept").rename(phone / "stem@32.txt")
+
+
 def test_a_missing_result_of_the_phone_is_named(home, phone):
     (phone / "stem@32.txt").rename(phone / "kept")
     with pytest.raises(UserError, match=r"lacks 1 of 10 results, the first stem@32.txt"):
