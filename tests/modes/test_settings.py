@@ -75,7 +75,7 @@ def looked_at(tmp_path_factory):
     class_folder(root / "pictures", {"train": 2, "val": 1})
     (root / "arch.txt").write_text(ARCH)
     write_space(root / "space.json")
-    few = {"kernels": [3], "expansions": [2], "se_ratios": [], "nonlocal_ratios": [], "nonlocal_strides": []}
+    few = {"kernels": [3], "expansions": [2], "se_ratios": [0.25], "nonlocal_ratios": [], "nonlocal_strides": []}
     write_space(root / "few.json", candidates=few, blocks=[{"block": "r1_k3_s22_e2_i32_o8"}])
     data = [f"--dataset=folder:{root}/pictures", "--num_label_classes=3", "--eval_batch_size=3"]
     fit = ["--input_image_size=32", "--train_batch_size=6", "--train_steps=4", "--steps_per_loop=4", *data]
