@@ -18,7 +18,6 @@ import sys
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.cost import network_cost
-from autonl_tf.arch.spec import NetworkSpec
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -37,7 +36,8 @@ def main() -> None:
     parser.add_argument("--work", default="runs/bench_light_nl")
     options = parser.parse_args()
     found = presets.load(str(ROOT / options.arch))
-    without = NetworkSpec(tuple(dataclasses.replace(block, nonlocal_=None) for block in found.blocks))
+    blocks = tuple(dataclasses.replace(block, nonlocal_=None) for block in found.blocks)
+    without = dataclasses.replace(found, blocks=blocks)
     work = (ROOT / options.work).resolve()
     work.mkdir(parents=True, exist_ok=True)
     result: dict = {"seeds": options.seeds}

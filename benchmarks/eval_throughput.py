@@ -3,7 +3,7 @@
 Evaluates the same images with every batch size in turn, several rounds, and prints medians; scores must be equal.
 Ends in one line of JSON with `ratio_to_batch_1`.
 
-    python benchmarks/eval_throughput.py [--arch=autonl_s] [--size=224] [--images=FOLDER] [--batches=1,8,32]
+    python benchmarks/eval_throughput.py [--arch=autonl_s] [--size=224] [--count=96] [--batches=1,8,32] [--rounds=3]
 """
 
 from __future__ import annotations

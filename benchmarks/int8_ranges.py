@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from autonl_tf.data.batches import eval_batches
 from autonl_tf.data.datasets import open_dataset
-from autonl_tf.data.images import MEAN_RGB, STDDEV_RGB
+from autonl_tf.data.images import preprocess_for_eval
 from autonl_tf.engine.rundir import git_commit, versions
 from autonl_tf.export import int8
 from autonl_tf.export.score import TFLiteRunner
@@ -27,11 +26,10 @@ SHARES = (1.0, 0.99, 0.97, 0.95, 0.9, 0.8, 0.5)
 
 
 def pixels(dataset, size: int, split: str, count: int, crop_padding: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first `count` images of a split: float32 [count, size, size, 3] in the scale of 0 to 255, and labels."""
-    count = min(count, dataset.size(split))
-    batches = eval_batches(dataset, image_size=size, batch_size=count, crop_padding=crop_padding, split=split)
-    images, labels, _ = next(iter(batches))
-    return images.numpy() * np.float32(STDDEV_RGB) + np.float32(MEAN_RGB), labels.numpy()
+    """At most `count` images of a split, chosen by a fixed seed: float32 [N, size, size, 3], 0 to 255, and labels."""
+    chosen = list(dataset.examples(split, shuffle_seed=0).take(count))
+    images = [preprocess_for_eval(example["image"], size, crop_padding).numpy() for example in chosen]
+    return np.stack(images), np.array([int(example["label"]) for example in chosen])
 
 
 def main() -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
@@ -39,63 +38,46 @@ def space_of(name: str, kind: str):
 def train_function(setting: str, kind: str):
     """The train function of one kind, as its mode makes it."""
     import tensorflow as tf
+    from support import training_step
 
     from autonl_tf.arch.cost_model import macs_model
-    from autonl_tf.engine.averages import MovingAverages
-    from autonl_tf.engine.batch_norm import averaged_variables
     from autonl_tf.engine.learner import Learner, make_train_function
-    from autonl_tf.engine.objectives import classification_objective
     from autonl_tf.engine.optimizer import TF1RMSprop
     from autonl_tf.networks.gate_table import GateCost
-    from autonl_tf.networks.network import build_network
     from autonl_tf.networks.supernet import Supernet
     from autonl_tf.search.objective import optimizer_groups, search_objective
     from autonl_tf.search.schedule import SearchSchedule
 
     size, batch, classes = SETTINGS[setting]
     shape = {"image_size": size, "num_classes": classes}
-    recipe = {"global_batch_size": batch, "num_parts": 1, "label_smoothing": 0.1, "weight_decay_rate": 1e-5}
     space, strategy = space_of(setting, kind), tf.distribute.get_strategy()
-    optimizer = TF1RMSprop(0.016)
     if kind == "train":
-        model = build_network(space.largest(), dropout_rate=0.2, **shape)
-        averages = MovingAverages(averaged_variables(model), 0.9999)
-        learner = Learner(model, [(optimizer, model.trainable_variables)], averages)
-        return make_train_function(strategy, learner, classification_objective(model, **recipe))
+        return training_step.train_function(space.largest(), image_size=size, batch=batch, classes=classes)
+    optimizer = TF1RMSprop(0.016)
     supernet = Supernet(space, dropout_rate=0.2, name="supernet", **shape)
     schedule = SearchSchedule(10**6, 0, 0, 0.6, 0.1, 0.3, 3.0)  # in the decision phase throughout
     learner = Learner(supernet, optimizer_groups(supernet, optimizer, schedule))
     cost = GateCost(supernet.table, macs_model(space, **shape))
-    objective = search_objective(supernet, cost, schedule, seed=0, **recipe)
+    objective = search_objective(supernet, cost, schedule, seed=0, **training_step.recipe(batch))
     return make_train_function(strategy, learner, objective, lambda step: supernet.track(schedule.settled(step)))
 
 
-def batches(setting: str):
-    import numpy as np
-    import tensorflow as tf
-
-    size, batch, classes = SETTINGS[setting]
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=[batch, size, size, 3]).astype(np.float32)
-    labels = rng.integers(classes, size=batch).astype(np.int32)
-    return iter(tf.data.Dataset.from_tensors((images, labels)).repeat())
-
-
-def resident() -> int:
-    """Resident bytes of this process now."""
-    pages = int(pathlib.Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    return pages * resource.getpagesize()
-
-
 def measure_memory(setting: str, kind: str) -> dict[str, float]:
-    function, iterator = train_function(setting, kind), batches(setting)
-    before = resident()
+    from support import training_step
+
+    function, iterator = train_function(setting, kind), training_step.batches(*SETTINGS[setting])
+    before = training_step.resident()
     function(iterator, 3)
-    return {"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before}
+    return {"bytes": training_step.peak() - before}
 
 
 def measure_time(setting: str, rounds: int, steps: int) -> dict[str, list[float]]:
-    functions, iterator = {kind: train_function(setting, kind) for kind in KINDS}, batches(setting)
+    from support import training_step
+
+    functions, iterator = (
+        {kind: train_function(setting, kind) for kind in KINDS},
+        training_step.batches(*SETTINGS[setting]),
+    )
     seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for round_number in range(rounds + 1):
         for kind, function in functions.items():

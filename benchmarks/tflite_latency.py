@@ -18,8 +18,8 @@ import argparse
 import glob
 import json
 import pathlib
-import platform
 import random
+import shlex
 import statistics
 import subprocess
 import sys
@@ -29,7 +29,7 @@ import numpy as np
 from support import latency_networks as networks
 
 from autonl_tf.engine.rundir import git_commit, versions
-from autonl_tf.export import int8, rewrite, tflite
+from autonl_tf.export import int8, rewrite, tflite, timing
 
 
 def photographs(pattern: str, count: int = 48) -> np.ndarray:
@@ -45,7 +45,7 @@ def photographs(pattern: str, count: int = 48) -> np.ndarray:
             raise SystemExit(f"--photos={pattern}: no files")
         encoded = [tf.io.read_file(file) for file in files]
     else:
-        examples = open_dataset("demo", data_dir="runs/data").examples("train").take(count)
+        examples = open_dataset("demo", data_dir="runs/data").examples("train", shuffle_seed=0).take(count)
         encoded = [example["image"] for example in examples]
     return np.stack([preprocess_for_eval(data, networks.SIZE).numpy() for data in encoded])
 
@@ -182,10 +182,10 @@ def main() -> None:
         row["files"] = json.loads((work / f"{name}.json").read_text())
         row["macs"], row["published_top1"] = networks.macs(name), networks.PUBLISHED_TOP1.get(name)
     result = {
-        "command": "python benchmarks/tflite_latency.py",
+        "command": shlex.join(["python", "benchmarks/tflite_latency.py", *sys.argv[1:]]),
         "commit": git_commit(),
         "versions": versions(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": timing.device(),
         "networks": found,
     }
     print(table(result))

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import tf_keras as keras
 
-from autonl_tf.data.batches import eval_batches, train_batches
+from autonl_tf.data.batches import train_batches
 from autonl_tf.data.datasets import open_dataset
-from autonl_tf.data.images import MEAN_RGB, STDDEV_RGB
+from autonl_tf.data.images import preprocess_for_eval
 from autonl_tf.export import int8, rewrite, score, tflite
 from autonl_tf.layers.light_nl import LightNL
 from autonl_tf.networks.insert import insert_behind
@@ -46,10 +46,10 @@ def train(model: keras.Model, dataset, size: int, steps: int) -> None:
 
 
 def pixels(dataset, size: int, split: str, count: int):
-    """`count` images of a split: float32 [count, size, size, 3] in the scale of 0 to 255, and labels."""
-    batches = eval_batches(dataset, image_size=size, batch_size=count, crop_padding=0, split=split)
-    images, labels, _ = next(iter(batches))
-    return images.numpy() * np.float32(STDDEV_RGB) + np.float32(MEAN_RGB), labels.numpy()
+    """At most `count` images of a split, in a random order: float32 [N, size, size, 3], 0 to 255, and labels."""
+    chosen = list(dataset.examples(split, shuffle_seed=0).take(count))
+    images = [preprocess_for_eval(example["image"], size, crop_padding=0).numpy() for example in chosen]
+    return np.stack(images), np.array([int(example["label"]) for example in chosen])
 
 
 def convert(model: keras.Model, size: int, calibration: np.ndarray, out: Path) -> dict[str, Path]:

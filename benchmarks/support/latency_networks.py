@@ -6,7 +6,6 @@ Batch norm gets the statistics of real-looking images, so that int8 ranges and L
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +20,6 @@ from autonl_tf.networks.insert import insert_behind
 from autonl_tf.networks.network import build_network
 
 SIZE, CLASSES = 224, 1000
-HERE = pathlib.Path(__file__).parent
 
 # ImageNet top-1 in percent AS PUBLISHED, by the papers: AutoNL (table 1), MobileNetV2 (table 4), MobileNetV3 (table 3),
 # EfficientNet (table 2), MnasNet (table 1). Nobody has trained these files.
@@ -47,13 +45,13 @@ def build(name: str, images: np.ndarray) -> keras.Model:
         "mobilenet_v2": (keras.applications.MobileNetV2, {}),
         "mobilenet_v3_small": (keras.applications.MobileNetV3Small, {"include_preprocessing": False}),
         "mobilenet_v3_large": (keras.applications.MobileNetV3Large, {"include_preprocessing": False}),
-        "efficientnet_b0": (keras.applications.EfficientNetB0, {}),
     }
     if name in applications:
         make, options = applications[name]
-        model = make((SIZE, SIZE, 3), weights=None, classes=CLASSES, classifier_activation=None, **options)
-    elif name == "mnasnet_a1":
-        model = relu(_network(presets.load(str(HERE / "mnasnet_a1.arch.txt"))))
+        shape = (SIZE, SIZE, 3)
+        model = make(input_shape=shape, weights=None, classes=CLASSES, classifier_activation=None, **options)
+    elif name in ("efficientnet_b0", "mnasnet_a1"):
+        model = _network(presets.load(name))
     else:
         base, _, kind = name.partition("_s_" if name.startswith("autonl_s") else "_l_")
         spec = presets.load(name if not kind else f"{base}{'_s' if name.startswith('autonl_s') else '_l'}")
@@ -66,23 +64,11 @@ def build(name: str, images: np.ndarray) -> keras.Model:
 
 
 def without_light_nl(spec: NetworkSpec) -> NetworkSpec:
-    return NetworkSpec(tuple(dataclasses.replace(block, nonlocal_=None) for block in spec.blocks))
+    return dataclasses.replace(spec, blocks=tuple(dataclasses.replace(block, nonlocal_=None) for block in spec.blocks))
 
 
 def _network(spec: NetworkSpec) -> keras.Model:
     return build_network(spec, image_size=SIZE, num_classes=CLASSES)
-
-
-def relu(model: keras.Model) -> keras.Model:
-    """The same network with ReLU for every swish: MnasNet-A1's blocks, written in our grammar, have ReLU."""
-
-    def changed(layer):
-        config = layer.get_config()
-        if isinstance(layer, keras.layers.Activation) and config["activation"] in ("swish", "silu"):
-            config["activation"] = "relu"
-        return layer.__class__.from_config(config)
-
-    return keras.models.clone_model(model, clone_function=changed)
 
 
 def set_statistics(model: keras.Model, images: np.ndarray) -> None:
@@ -102,8 +88,6 @@ def macs(name: str) -> float | None:
         spec = presets.load(name)
     elif name.endswith("_without"):
         spec = without_light_nl(presets.load(name.removesuffix("_without")))
-    elif name == "mnasnet_a1":
-        spec = presets.load(str(HERE / "mnasnet_a1.arch.txt"))
     else:
         return None
     return network_cost(spec, image_size=SIZE, num_classes=CLASSES).total.macs

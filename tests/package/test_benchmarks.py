@@ -84,3 +84,22 @@ def test_an_unknown_name_is_told_before_any_work(script, flag, imported, monkeyp
     with pytest.raises(SystemExit, match="2"):
         imported(script).main()
     assert "nothing unknown; accepted: " in capsys.readouterr().err
+
+
+def test_an_op_counts_for_the_family_of_its_kind_in_whatever_form_it_comes(imported):
+    family = imported("train_throughput").family
+    kinds = {
+        "convolutions": ("Conv2D", "_FusedConv2D", "_MklNativeFusedConv2D"),
+        "convolutions, gradients of kernels": ("Conv2DBackpropFilter", "_MklNativeConv2DBackpropFilterWithBias"),
+        "depthwise convolutions": ("DepthwiseConv2dNative", "_MklNativeDepthwiseConv2dNative"),
+        "depthwise convolutions, gradients of inputs": ("_MklNativeDepthwiseConv2dNativeBackpropInput",),
+        "batch norm": ("FusedBatchNormV3", "_MklNativeFusedBatchNormV3"),
+        "batch norm, gradients": ("FusedBatchNormGradV3", "_MklNativeFusedBatchNormGradV3"),
+        "activations and their gradients": ("_MklSwish", "SigmoidGrad"),
+        "matrix products": ("BatchMatMulV2", "_MklNativeMatMul"),
+        "reads and updates of variables": ("ReadVariableOp", "ResourceApplyRMSProp", "AssignSubVariableOp"),
+        "everything else": ("NoSuchOp",),
+    }
+    assert {kind: family(kind) for row in kinds.values() for kind in row} == {
+        kind: name for name, row in kinds.items() for kind in row
+    }

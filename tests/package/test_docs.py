@@ -39,6 +39,18 @@ def test_every_command_has_flags_that_exist_and_fit_together(page, command, monk
     config.from_flags(values)
 
 
+SCRIPTS = [*PAGES, *sorted(ROOT.glob("benchmarks/*.py")), *sorted(ROOT.glob("examples/*.py"))]
+
+
+@pytest.mark.parametrize("page", SCRIPTS, ids=lambda page: page.name)
+def test_every_script_named_exists_and_has_the_options_it_is_given(page):
+    text = re.sub(r"\\\n\s*", " ", page.read_text(encoding="utf-8"))
+    for script, words in re.findall(r"\bpython ((?:benchmarks|examples)/\w+\.py)((?: +\[?--[^\s`]+)*)", text):
+        source = (ROOT / script).read_text(encoding="utf-8")
+        options = set(re.findall(r'add_argument\(\s*"--(\w+)"', source))
+        assert set(re.findall(r"--(\w+)", words)) <= options, f"{script}{words}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_within_the_project_leads_somewhere(page):
     for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -9,7 +10,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from autonl_tf.data.datasets import open_dataset
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -23,6 +27,17 @@ def folder(root: pathlib.Path) -> pathlib.Path:
                 pixels = rng.integers(0, 100, [32, 32, 3]) + 150 * label
                 Image.fromarray(pixels.astype(np.uint8)).save(root / split / name / f"{number}.png")
     return root
+
+
+@pytest.mark.parametrize("script", ["examples/mobilenet_v2_light_nl.py", "benchmarks/int8_ranges.py"])
+def test_images_that_set_ranges_are_of_every_class(script, tmp_path):
+    spec = importlib.util.spec_from_file_location("script", ROOT / script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    padding = (0,) if script.startswith("benchmarks") else ()
+    images, labels = module.pixels(open_dataset(f"folder:{folder(tmp_path)}"), 16, "train", 8, *padding)
+    assert images.shape == (8, 16, 16, 3) and set(labels) == {0, 1}
+    assert [image.mean() > 125 for image in images] == [label == 1 for label in labels]
 
 
 def test_light_nl_in_mobilenet_v2_trains_and_converts_to_whole_files(tmp_path):

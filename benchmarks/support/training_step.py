@@ -1,0 +1,48 @@
+"""The step of `--mode=train`, alone: the same model, averages, optimizer and loss, on one batch again and again."""
+
+from __future__ import annotations
+
+import pathlib
+import resource
+
+import numpy as np
+import tensorflow as tf
+
+from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.engine.averages import MovingAverages
+from autonl_tf.engine.batch_norm import averaged_variables
+from autonl_tf.engine.learner import Learner, TrainFunction, make_train_function
+from autonl_tf.engine.objectives import classification_objective
+from autonl_tf.engine.optimizer import TF1RMSprop
+from autonl_tf.networks.network import build_network
+
+
+def recipe(batch: int) -> dict:
+    """The loss's settings by the published recipe."""
+    return {"global_batch_size": batch, "num_parts": 1, "label_smoothing": 0.1, "weight_decay_rate": 1e-5}
+
+
+def train_function(spec: NetworkSpec, *, image_size: int, batch: int, classes: int) -> TrainFunction:
+    model = build_network(spec, dropout_rate=0.2, image_size=image_size, num_classes=classes)
+    averages = MovingAverages(averaged_variables(model), 0.9999)
+    learner = Learner(model, [(TF1RMSprop(0.016), model.trainable_variables)], averages)
+    return make_train_function(tf.distribute.get_strategy(), learner, classification_objective(model, **recipe(batch)))
+
+
+def batches(image_size: int, batch: int, classes: int):
+    """An iterator over one made-up batch, repeated."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=[batch, image_size, image_size, 3]).astype(np.float32)
+    labels = rng.integers(classes, size=batch).astype(np.int32)
+    return iter(tf.data.Dataset.from_tensors((images, labels)).repeat())
+
+
+def resident() -> int:
+    """Resident bytes of this process now."""
+    pages = int(pathlib.Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+    return pages * resource.getpagesize()
+
+
+def peak() -> int:
+    """The most resident bytes this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
