@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -49,3 +50,11 @@ def test_the_installed_command_helps_and_describes(wheel, tmp_path):
     assert "mixnet_m" in checked(*command, "--mode=describe", "--arch=all", cwd=tmp_path, env=environment)
     where = checked(sys.executable, "-c", "import autonl_tf; print(autonl_tf.__file__)", cwd=tmp_path, env=environment)
     assert where.strip() == str(target / "autonl_tf" / "__init__.py")
+
+
+def test_the_stage_on_an_older_tensorflow_pins_every_package_that_follows_its_version():
+    stage = (ROOT / ".ci" / "tf220").read_text(encoding="utf-8")
+    replaced = dict(re.findall(r"s/\^([\w-]+)==\.\*/[\w-]+==(2\.20[\w.]*)/", stage))
+    constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    follow = set(re.findall(r"^(t(?:ensor|f_)[\w-]+)==2\.21\.", constraints, re.MULTILINE))
+    assert follow == set(replaced) >= {"tensorflow", "tf_keras", "tensorboard", "tensorflow-serving-api"}
