@@ -253,6 +253,11 @@ def _check(config: Config) -> None:
         _check_cost(search)
         if search.search_split and fit.micro_batches > 1:
             raise UserError("--search_split does not go with --micro_batches above 1: a step's two batches stay whole")
+        if search.search_split and run.precision == "float16":
+            raise UserError(
+                "--search_split does not go with --precision=float16: the thresholds' gradients, of the unscaled loss, "
+                "would underflow; accepted: float32, bfloat16"
+            )
     if config.network.nonlocal_ and not config.network.arch:
         raise UserError(
             f"--nonlocal={config.network.nonlocal_} needs --arch; a checkpoint's own blocks stay as they are"

@@ -75,8 +75,13 @@ def _main(argv: list[str]) -> None:
             raise
         _fail(f"{error.filename or 'a file'}: {error.strerror}; make room and run the same command again")
     except KeyboardInterrupt:
-        goes_on = flags.FLAGS.mode in ("search", "train")
-        print("interrupted" + "; the same command goes on from the last checkpoint" * goes_on, file=sys.stderr)
+        goes_on = "; the same command goes on from the last checkpoint"
+        advice = {
+            "search": goes_on,
+            "train": goes_on,
+            "profile": "; the same command goes on with what is not measured",
+        }
+        print("interrupted" + advice.get(flags.FLAGS.mode, ""), file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 

@@ -24,11 +24,13 @@ import tf_keras as keras
 from ai_edge_litert.interpreter import Interpreter
 
 from autonl_tf.arch import presets
-from autonl_tf.arch.cost import NONLOCAL_KERNEL, light_nl_product_macs
-from autonl_tf.arch.spec import feature_map_sizes
+from autonl_tf.arch.cost import NONLOCAL_KERNEL, embedded_cost, light_nl_product_macs
+from autonl_tf.arch.spec import EmbeddedNLSpec, feature_map_sizes
 from autonl_tf.engine.rundir import git_commit, versions
+from autonl_tf.layers.embedded_nl import EmbeddedNonLocal
 from autonl_tf.layers.light_nl import LightNL
-from autonl_tf.layers.non_local import NonLocal, non_local_macs
+
+CONVENTIONAL = EmbeddedNLSpec(0.5, 1)  # the source's bottleneck of two, without its subsampling
 
 Place = tuple[int, int, float, int]  # side, channels, ratio, stride
 
@@ -56,8 +58,8 @@ def light_nl(place: Place, affinity_first: bool | None) -> keras.Model:
 def _model(layer: keras.layers.Layer, size: int, channels: int) -> keras.Model:
     inputs = keras.Input([size, size, channels])
     model = keras.Model(inputs, layer(inputs))
-    rng = np.random.default_rng(0)
-    layer.bn.gamma.assign(rng.uniform(0.05, 0.2, layer.bn.gamma.shape))
+    (norm,) = [part for part in layer.submodules if isinstance(part, keras.layers.BatchNormalization)]
+    norm.gamma.assign(np.random.default_rng(0).uniform(0.05, 0.2, norm.gamma.shape))
     return model
 
 
@@ -106,7 +108,7 @@ def main() -> None:
             kinds = {
                 "light_nl": taken,
                 "other_order": light_nl(place, not orders[place]),
-                "conventional": _model(NonLocal(), size, channels),
+                "conventional": _model(EmbeddedNonLocal(CONVENTIONAL.ratio, CONVENTIONAL.stride), size, channels),
             }
             for kind, model in kinds.items():
                 files[place, kind] = write(model, Path(folder) / f"{number}_{kind}.tflite")
@@ -114,7 +116,7 @@ def main() -> None:
     for place in places():
         size, channels, ratio, stride = place
         light = light_nl_product_macs(size, size, channels, ratio, stride) + NONLOCAL_KERNEL**2 * channels * size**2
-        full = non_local_macs(size, size, channels)
+        full = embedded_cost(size, channels, CONVENTIONAL).macs
         ms = {kind: times[place, kind] for kind in ("light_nl", "other_order", "conventional")}
         rows.append(
             {

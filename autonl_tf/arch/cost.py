@@ -94,7 +94,7 @@ def _light_nl(size: int, channels: int, light: LightNLSpec) -> Cost:
     return Cost(product + depthwise, exact + depthwise, params)
 
 
-def _embedded(size: int, channels: int, embedded: EmbeddedNLSpec) -> Cost:
+def embedded_cost(size: int, channels: int, embedded: EmbeddedNLSpec) -> Cost:
     """theta, phi, g: C to c with bias; the products over n' = ceil(H / s)^2 positions; out: c to C, batch norm."""
     inner, positions = int(channels * embedded.ratio), output_size(size, embedded.stride) ** 2
     macs = 4 * channels * inner * size * size + 2 * size * size * positions * inner
@@ -134,7 +134,7 @@ def block_cost(block: BlockSpec, in_size: int) -> Cost:
     if block.nonlocal_ is not None:
         cost += _light_nl(out_size, block.out_filters, block.nonlocal_)
     if block.embedded is not None:
-        cost += _embedded(out_size, block.out_filters, block.embedded)
+        cost += embedded_cost(out_size, block.out_filters, block.embedded)
     return cost
 
 

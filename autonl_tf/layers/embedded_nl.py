@@ -39,32 +39,44 @@ class EmbeddedProduct(keras.layers.Layer):
         return tf.cast(y, inputs[0].dtype)
 
 
-def apply_embedded(x, ratio: float, stride: int, prefix: str = "", sync_batch_norm: bool = False):
+def apply_embedded(
+    x,
+    ratio: float,
+    stride: int,
+    prefix: str = "",
+    sync_batch_norm: bool = False,
+    policy: keras.mixed_precision.Policy | None = None,
+):
     """What the block adds to x [B, H, W, C], of the same shape, as ordinary Keras layers named `prefix`...
 
+    They compute by `policy`; None: the global one.
+
     Raises:
-      ValueError: a ratio or stride out of range, or no channel left.
+      ValueError: a ratio or stride out of range, H, W or C unknown, or no channel left.
     """
+    if None in x.shape[1:]:
+        raise ValueError(f"non-local block: needs a static height, width and channels; got {tuple(x.shape)}")
     channels = x.shape[-1]
     _check(ratio, stride, channels)
     inner = int(channels * ratio)
 
-    def embedding(name: str):
-        layer = keras.layers.Conv2D(inner, 1, kernel_initializer=FanOutNormal(), name=f"{prefix}{name}")
-        return layer(x)
+    def convolution(filters: int, name: str, use_bias: bool = True):
+        options = {"use_bias": use_bias, "kernel_initializer": FanOutNormal(), "dtype": policy}
+        return keras.layers.Conv2D(filters, 1, name=f"{prefix}{name}", **options)
 
-    theta, phi, g = (embedding(name) for name in ("theta", "phi", "g"))
+    theta, phi, g = (convolution(inner, name)(x) for name in ("theta", "phi", "g"))
     if stride > 1:
-        phi = keras.layers.MaxPooling2D(stride, padding="same", name=f"{prefix}phi_pool")(phi)
-        g = keras.layers.MaxPooling2D(stride, padding="same", name=f"{prefix}g_pool")(g)
-    y = EmbeddedProduct(name=f"{prefix}product")([theta, phi, g])
-    y = keras.layers.Conv2D(channels, 1, use_bias=False, kernel_initializer=FanOutNormal(), name=f"{prefix}out")(y)
+        phi = keras.layers.MaxPooling2D(stride, padding="same", name=f"{prefix}phi_pool", dtype=policy)(phi)
+        g = keras.layers.MaxPooling2D(stride, padding="same", name=f"{prefix}g_pool", dtype=policy)(g)
+    y = EmbeddedProduct(name=f"{prefix}product", dtype=policy)([theta, phi, g])
+    y = convolution(channels, "out", use_bias=False)(y)
     return keras.layers.BatchNormalization(
         momentum=BN_MOMENTUM,
         epsilon=BN_EPSILON,
         gamma_initializer="zeros",
         synchronized=sync_batch_norm,
         name=f"{prefix}bn",
+        dtype=policy,
     )(y)
 
 
@@ -81,14 +93,15 @@ def _check(ratio: float, stride: int, channels: int) -> None:
 class EmbeddedNonLocal(keras.layers.Layer):
     """The conventional non-local block in one layer, to put into any Keras network: [B, H, W, C] to the same.
 
-    It starts as the identity. `get_config` round-trips. H, W and C must be static.
+    It starts as the identity. `get_config` round-trips. H, W and C must be static. What is inside computes by the
+    layer's own dtype policy.
 
     Args:
       ratio: channels inside as a share of C; above 0, at most 1. Source's: 0.5.
       stride: of the max-pooling of phi and g. Source's: 2; 1 does not pool.
 
     Raises:
-      ValueError: a ratio or stride out of range, or no channel left.
+      ValueError: a ratio or stride out of range, H, W or C unknown, or no channel left.
     """
 
     def __init__(self, ratio: float = 0.5, stride: int = 2, **kwargs):
@@ -97,8 +110,9 @@ class EmbeddedNonLocal(keras.layers.Layer):
         self.ratio, self.stride = ratio, stride
 
     def build(self, input_shape):
-        inputs = keras.Input(input_shape[1:])
-        self.branch = keras.Model(inputs, apply_embedded(inputs, self.ratio, self.stride))
+        inputs = keras.Input(input_shape[1:], dtype=self.compute_dtype)
+        branch = apply_embedded(inputs, self.ratio, self.stride, policy=self.dtype_policy)
+        self.branch = keras.Model(inputs, branch)
         super().build(input_shape)
 
     def call(self, inputs, training=None):

@@ -91,8 +91,9 @@ def _moments_of_all_replicas(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 class GatedSqueezeExcite(keras.layers.Layer):
     """Squeeze-excite whose presence and number of filters are chosen by gates, [B, H, W, C] to the same.
 
-    scale = 1 - g_1 (1 - sigmoid(W2 (mask * swish(W1 mean(x) + b1)) + b2)): exactly 1 when it is off; a smaller ratio
-    is the first part of the largest one's filters.
+    scale = g_1 s + (1 - g_1), s = sigmoid(W2 (mask * swish(W1 mean(x) + b1)) + b2): exactly 1 when it is off, exactly s
+    when it is on; a smaller ratio is the first part of the largest one's filters. The scale is made in float32 whatever
+    the compute type: so near 1, a short type would round it, and g_1's gradient is a difference of sums.
 
     Args:
       filters: candidates for the number of reduced filters, ascending.
@@ -119,8 +120,9 @@ class GatedSqueezeExcite(keras.layers.Layer):
     def call(self, inputs, gates):
         mean = tf.reduce_mean(inputs, [1, 2], keepdims=True)
         reduced = tf.nn.silu(self.reduce(mean)) * tf.cast(part_mask(self.parts, gates[1:]), inputs.dtype)
-        scale = tf.sigmoid(self.expand(reduced))
-        return inputs * (1 - tf.cast(gates[0], inputs.dtype) * (1 - scale))
+        scale = tf.sigmoid(tf.cast(self.expand(reduced), wide_dtype(self.dtype_policy)))
+        gate = tf.cast(gates[0], scale.dtype)
+        return inputs * tf.cast(gate * scale + (1 - gate), inputs.dtype)
 
     def part_values(self) -> list[tf.Tensor]:
         """RMS of the reduce weights [1, 1, C, r] of each part of the filters over the initialiser's stddev."""

@@ -48,7 +48,7 @@ def run(config: Config) -> None:
     image_size = config.network.input_image_size
     space.check(image_size)
     models = cost_models(config, space, dataset.num_classes)
-    target = target_of(config)
+    target = budget_value(config)
     if target is not None:
         models[0].check_target(target, f"target_{models[0].name}")
     wiring.check_images(dataset, image_size, config.data.crop_padding, "train")
@@ -104,7 +104,7 @@ def run(config: Config) -> None:
             _write(config, directory.path, learner, schedule, models)
 
 
-def target_of(config: Config) -> float | None:
+def budget_value(config: Config) -> float | None:
     """The budget asked for, in the unit of the cost that is charged."""
     search = config.search
     return {"macs": search.target_macs, "latency": search.target_latency_ms}[search.cost]
@@ -210,7 +210,7 @@ def _learner(
         )
         set_momentum(supernet, config.fit.batch_norm_momentum)
         groups = optimizer_groups(supernet, wiring.weights_optimizer(config, length), schedule)
-        target = target_of(config)
+        target = budget_value(config)
         deciding = schedule.settle_start - schedule.warmup_steps
         multiplier = None if target is None else TargetMultiplier(target, model.reachable(), deciding)
         return SearchLearner(supernet, groups, multiplier, wiring.guard(config))
@@ -230,7 +230,7 @@ def _write(
     records = read_records(directory / "metrics.jsonl")
     names = ("step", *(model.name for model in models), "cost_lambda", "cross_entropy")
     account |= {
-        "budget": result.budget(table, model, account, target_of(config)),
+        "budget": result.budget(table, model, account, budget_value(config)),
         "close_calls": result.close_calls(table, model, account),
         "phases": {
             "warmup_end": schedule.warmup_steps,

@@ -191,7 +191,7 @@ class Supernet(keras.Model):
             if not isinstance(block, SuperBlock):
                 continue
             kernel = [
-                tf.cast(value >= limit, tf.float32)
+                tf.cast(tf.minimum(value, 1.0) >= limit, tf.float32)
                 for value, limit in zip(block.depthwise.ring_values(), threshold["kernel"], strict=True)
             ]
             values = block.values({"kernel": kernel}, average)

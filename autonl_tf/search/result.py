@@ -86,10 +86,10 @@ def budget(table: GateTable, model: CostModel, account: dict[str, Any], target: 
       target: what was asked for, or None.
 
     Returns:
-      `cost` (its name), `found`, `cheapest` and `dearest` of the space, `per_block` (0 where a block is dropped), and
-      with a target: `target`, `error` (found / target - 1), `before_flips`, `flips` (names), `flips_margin` and
-      `all_margin` (the sums of |margin| over the flipped and over all gates), and `converged`: whether the first is
-      at most a twentieth of the second.
+      `cost` (its name), `found`, `cheapest` and `dearest` of the space, `per_block` (0 where a block is dropped),
+      `stem_and_head` (both together), and with a target: `target`, `error` (found / target - 1), `before_flips`,
+      `flips` (names), `flips_margin` and `all_margin` (the sums of |margin| over the flipped and over all gates), and
+      `converged`: whether the first is at most a twentieth of the second.
     """
     gates = np.array([gate["open"] for gate in account["gates"]], np.float32)
     choices = table.choices(gates)

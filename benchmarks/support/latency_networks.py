@@ -15,7 +15,7 @@ from autonl_tf.arch import presets
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.data.images import normalize
-from autonl_tf.layers.non_local import NonLocal
+from autonl_tf.layers.embedded_nl import EmbeddedNonLocal
 from autonl_tf.networks.insert import insert_behind
 from autonl_tf.networks.network import build_network
 
@@ -58,7 +58,9 @@ def build(name: str, images: np.ndarray) -> keras.Model:
         model = _network(spec if not kind else without_light_nl(spec))
         if kind == "conventional":
             places = [index for index, block in enumerate(spec.singles()) if block.nonlocal_]
-            model = insert_behind(model, {f"block{i}_project_bn": NonLocal(name=f"block{i}_non_local") for i in places})
+            # The source's bottleneck of two, without its subsampling.
+            full = {f"block{i}_project_bn": EmbeddedNonLocal(0.5, 1, name=f"block{i}_non_local") for i in places}
+            model = insert_behind(model, full)
     set_statistics(model, images)
     return model
 

@@ -67,6 +67,26 @@ def test_a_smaller_squeeze_excite_is_the_first_part_of_the_largest():
     np.testing.assert_allclose(got, small(x, [tf.constant(1.0)]), atol=1e-6)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_squeeze_excites_scale_and_its_gates_gradient_are_not_rounded_by_a_short_type(precision):
+    x = tf.cast(tf.random.stateless_normal([2, 16, 16, 64], [1, 2]), precision)
+    layer = GatedSqueezeExcite((4,), dtype="float32" if precision == "float32" else f"mixed_{precision}")
+    gate = tf.Variable(1.0)
+    layer(x, [gate])
+    layer.expand.bias.assign(tf.fill([64], -5.0))  # scales of about 0.007, of which 1 - (1 - s) leaves few digits
+    wide = tf.cast(x, tf.float64)
+    mean = tf.reduce_mean(x, [1, 2], keepdims=True)
+    scale = tf.sigmoid(tf.cast(layer.expand(tf.nn.silu(layer.reduce(mean))), tf.float64))
+    with tf.GradientTape() as tape:
+        y = layer(x, [gate])
+        loss = tf.reduce_sum(tf.cast(y, tf.float32))
+    unit = {"float32": 2.0**-20, "bfloat16": 2.0**-8, "float16": 2.0**-11}[precision]
+    np.testing.assert_allclose(tf.cast(y, tf.float64), wide * scale, rtol=2 * unit, atol=1e-7)
+    expected = -tf.reduce_sum(wide * (1 - scale))
+    # The layer's sum over height and width is in the compute type.
+    np.testing.assert_allclose(tape.gradient(loss, gate), expected, rtol=8 * unit)
+
+
 def distances_by_definition(x, filters, strides):
     """Affinities and contexts written out, float64."""
     batch, _, _, channels = x.shape

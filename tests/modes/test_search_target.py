@@ -85,6 +85,14 @@ def test_a_target_may_be_written_in_every_usual_way(text, value):
     assert config.search.target_macs == value
 
 
+def test_thresholds_on_held_out_images_are_not_trained_in_float16():
+    words = ("--mode=search", "--dataset=demo", "--model_dir=x", "--search_split=0.5")
+    with pytest.raises(UserError, match=r"--search_split does not go with --precision=float16: .*float32, bfloat16"):
+        configure(*words, "--precision=float16")
+    for given in ((*words, "--precision=bfloat16"), (*words[:3], "--precision=float16")):
+        assert configure(*given).run.mode == "search"
+
+
 def test_a_search_on_held_out_images_logs_their_cross_entropy_and_refuses_an_empty_part(home):
     found = run(home, "split", "0.56M", "--search_split=0.5")
     assert len(found["trajectory"]) >= 4

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from autonl_tf.arch import space as space_lib
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.arch.cost_model import macs_model
+from autonl_tf.layers.superkernel import ring_indicators
 from autonl_tf.networks.gate_table import GateCost, GateTable
 from autonl_tf.networks.inherit import inherited_network
 from autonl_tf.networks.supernet import MARGIN_RANGE, Supernet
@@ -153,6 +154,23 @@ def test_every_margin_starts_at_about_1_and_every_surrogate_gradient_above_the_f
     np.testing.assert_allclose(margins, np.ones(len(margins)), atol=0.2)
     slope = tf.sigmoid(margins) * tf.sigmoid(-margins)
     assert float(tf.reduce_min(slope)) > 0.17
+
+
+def test_a_ring_that_has_grown_counts_where_its_gate_is_open_alone():
+    """A value above 1 counts as 1: over a threshold above that the kernel is closed, and so for its parts' values."""
+    net = Supernet(space_lib.parse(SPACE, "test"), image_size=SIZE, num_classes=CLASSES, name="supernet")
+    block, places = net.blocks[1], net.table.slices[1]
+    rings = ring_indicators(block.depthwise.kernel_sizes)
+    kernel = block.depthwise.depthwise_kernel
+    kernel.assign(kernel * (0.5 * rings[0] + 3.0 * rings[1]))
+    before = net.live_margins().numpy()[places["expand"]]
+    thresholds = net.thresholds.numpy()
+    thresholds[places["kernel"]] = 1.2
+    net.thresholds.assign(thresholds)
+    margins = net.live_margins().numpy()
+    assert margins[places["kernel"]] == pytest.approx([-0.2])
+    np.testing.assert_allclose(before, 1.0)
+    np.testing.assert_allclose(margins[places["expand"]], 0.5, atol=0.1)  # of the core alone
 
 
 def test_tracking_keeps_the_surrogate_gradient_above_the_floor(supernet):
