@@ -90,6 +90,8 @@ def from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
         }
     )
     _check(config)
+    if config.run.mode == "convert" and config.run.from_ == "pytorch" and flag_values["use_averages"].present:
+        raise UserError("--use_averages does not go with --from=pytorch: such a file holds one set of weights")
     return config
 
 

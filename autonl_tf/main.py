@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import logging
 import os
 import sys
@@ -119,5 +120,7 @@ def _import_mode(mode: str):
 
 def run() -> None:
     """Entry of `main.py` and of the console command; exits with the run's code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     config_lib.define_flags()
     app.run(_main, flags_parser=_parse)

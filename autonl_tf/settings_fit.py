@@ -30,7 +30,7 @@ class FitConfig:
         0.016,
         "Learning rate for 256 images a step; scaled with the batch.",
         modes=_FIT,
-        lower_bound=0.0,
+        lower_bound=1e-12,
     )
     scale_learning_rate: bool = _flag(
         flags.DEFINE_bool,
@@ -49,7 +49,7 @@ class FitConfig:
         flags.DEFINE_float, 2.4, "Epochs between two decays of the learning rate.", modes=_FIT, lower_bound=0.001
     )
     lr_decay_rate: float = _flag(
-        flags.DEFINE_float, 0.97, "Factor of each decay.", modes=_FIT, lower_bound=0.0, upper_bound=1.0
+        flags.DEFINE_float, 0.97, "Factor of each decay.", modes=_FIT, lower_bound=1e-6, upper_bound=1.0
     )
     momentum: float = _flag(
         flags.DEFINE_float, 0.9, "RMSProp's momentum.", modes=_FIT, lower_bound=0.0, upper_bound=0.9999

@@ -51,7 +51,7 @@ def calibration_images(
     evaluation. Of a dataset, from its training split.
 
     Raises:
-      UserError: an image that cannot be decoded, or a dataset without training images.
+      UserError: an image that cannot be read or decoded, or a dataset without training images.
     """
     prepared = []
     for name, encoded in _chosen(source, count):
@@ -70,5 +70,11 @@ def _chosen(source: list[str] | ImageDataset, count: int):
             yield example["name"].decode("utf-8", "replace"), example["image"]
         return
     for index in np.random.default_rng(0).permutation(len(source))[:count]:
-        with open(source[index], "rb") as file:
-            yield source[index], file.read()
+        path = source[index]
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe could be waited on for ever
+            raise UserError(f"calibration image {path}: not a regular file")
+        try:
+            with open(path, "rb") as file:
+                yield path, file.read()
+        except OSError as error:
+            raise UserError(f"calibration image {path} cannot be read: {error.strerror}") from None

@@ -66,9 +66,11 @@ class ImageDataset:
         image_size: int,
         openers: dict[str, Callable[[], OpenedSplit]],
         skip_corrupt: bool = False,
+        classes_are_numbered: bool = False,
     ):
         self.name = name
         self.class_names = tuple(class_names)
+        self.classes_are_numbered = classes_are_numbered  # nothing named them: their names are their labels
         self.image_size = image_size
         self.corrupt: dict[str, list[CorruptExample]] = {}
         self._openers = openers
@@ -262,7 +264,7 @@ def _open_imagenet(name: str, directory: str, label_file: LabelFile | None, skip
         return _open_records(name, tfrecord.imagenet_split(shards[split], split, len(class_names)))
 
     openers = {split: functools.partial(opener, split) for split in shards}
-    return ImageDataset(name, class_names, DEFAULT_IMAGE_SIZE, openers, skip_corrupt)
+    return ImageDataset(name, class_names, DEFAULT_IMAGE_SIZE, openers, skip_corrupt, label_file is None)
 
 
 def _open_records(name: str, records: RecordSplit) -> OpenedSplit:

@@ -69,6 +69,9 @@ def list_folder(
     found = {split: _class_files(path) for split, path in split_folders.items()}
     own_names = sorted({name for classes in found.values() for name in classes})
     _check_classes(root, own_names, found)
+    for name in own_names:
+        if not _is_text(name):
+            raise UserError(f"folder:{root}: the name of the class folder {name!r} is not UTF-8")
     if label_file is None and "train" in found:
         for name in sorted(set(found.get("validation", ())) - set(found["train"])):
             raise UserError(f"{split_folders['validation']}: no training folder for class {name!r}")
@@ -194,6 +197,15 @@ def _hash_share(relative_path: str) -> float:
 def _folders(path: str) -> list[str]:
     with os.scandir(path) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is UTF-8: other bytes come as surrogates, which cannot be written."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_image(name: str) -> bool:

@@ -27,15 +27,17 @@ class Mistake:
 
 @dataclasses.dataclass(frozen=True)
 class ClassReport:
-    """`confusion` int64 [K, K], rows the labels and columns the predictions; `mistakes`, the surest first."""
+    """`confusion` int64 [K, K], rows the labels and columns the predictions; `mistakes`, the surest first; `not_finite`
+    int64 [K], images of each class that were taken for none."""
 
     confusion: np.ndarray
     mistakes: list[Mistake]
+    not_finite: np.ndarray
 
     @property
     def counts(self) -> np.ndarray:
         """Images of each class, [K]."""
-        return self.confusion.sum(axis=1)
+        return self.confusion.sum(axis=1) + self.not_finite
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -61,16 +63,25 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def class_report(model: keras.Model, batches: Iterable, num_classes: int, kept: int = KEPT) -> ClassReport:
     """Runs a model over evaluation batches (images, labels, weights; weight 0: not an example).
 
-    Ties go to the lower class number. Of the mistakes, the `kept` whose wrong class had the highest probability.
+    Ties go to the lower class number; an image whose logits are not finite is taken for no class. Of the mistakes, the
+    `kept` whose wrong class had the highest probability.
     """
-    predict = tf.function(lambda images: tf.nn.softmax(tf.cast(model(images, training=False), tf.float32)))
-    confusion = np.zeros([num_classes, num_classes], np.int64)
+
+    @tf.function
+    def predict(images):
+        logits = tf.cast(model(images, training=False), tf.float32)
+        return tf.nn.softmax(logits), tf.reduce_all(tf.math.is_finite(logits), axis=-1)
+
+    confusion, not_finite = np.zeros([num_classes, num_classes], np.int64), np.zeros([num_classes], np.int64)
     worst: list[tuple[float, int, Mistake]] = []
     order = itertools.count()
     for images, labels, weights in batches:
-        probabilities = predict(images).numpy()
+        probabilities, finite = (tensor.numpy() for tensor in predict(images))
         for index in np.flatnonzero(weights.numpy() > 0):
             label, row = int(labels[index]), probabilities[index]
+            if not finite[index]:
+                not_finite[label] += 1
+                continue
             guess = int(row.argmax())
             confusion[label, guess] += 1
             if guess == label or (len(worst) == kept and row[guess] <= worst[0][0]):
@@ -78,4 +89,5 @@ def class_report(model: keras.Model, batches: Iterable, num_classes: int, kept: 
             mistake = Mistake(images[index].numpy(), label, guess, float(row[guess]), float(row[label]))
             push = heapq.heappushpop if len(worst) == kept else heapq.heappush
             push(worst, (mistake.probability, -next(order), mistake))
-    return ClassReport(confusion, [mistake for *_, mistake in sorted(worst, reverse=True, key=lambda entry: entry[:2])])
+    mistakes = [mistake for *_, mistake in sorted(worst, reverse=True, key=lambda entry: entry[:2])]
+    return ClassReport(confusion, mistakes, not_finite)

@@ -1,10 +1,12 @@
 """Mixup, CutMix and random erasing of a batch, on the device.
 
-Everything random follows from (seed, step, replica), so a resumed run mixes as an uninterrupted one would. Sources:
-Zhang et al., mixup, ICLR 2018; Yun et al., CutMix, ICCV 2019; Zhong et al., Random Erasing, AAAI 2020.
+Everything random follows from (seed, step, part of the global batch), so a resumed run mixes as an uninterrupted one
+would, and N devices with M micro-batches as N * M devices do. With another product of the two it mixes otherwise, since
+a part's images are mixed among themselves. Sources: Zhang et al., mixup, ICLR 2018; Yun et al., CutMix, ICCV 2019;
+Zhong et al., Random Erasing, AAAI 2020.
 
 Deviations:
-1. One share a batch, and image i is mixed with image B - 1 - i.
+1. One share a part of the batch, and image i is mixed with image B - 1 - i.
 2. Erased pixels are 0 after normalisation, the mean colour, where the source offers noise too.
 3. Where both mixup and CutMix are on, a coin at every step takes one of them.
 """
@@ -12,8 +14,11 @@ Deviations:
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import tensorflow as tf
+
+from autonl_tf.layers.draws import part, stateless_uniform
 
 _ERASED_AREA, _ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)
 
@@ -32,7 +37,7 @@ class Mixing:
         return self.mixup_alpha > 0 or self.cutmix_alpha > 0
 
     def __call__(self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor):
-        """Mixes a replica's batch.
+        """Mixes a part of the global batch: which one, `draws.drawing` tells, and outside of it it is the first.
 
         Args:
           images: [B, H, W, 3], normalised.
@@ -43,11 +48,10 @@ class Mixing:
           images of the same shape, the other labels [B], and the share of the first labels, a scalar in [0, 1]: the
           loss is share * loss(labels) + (1 - share) * loss(others).
         """
-        replica = tf.distribute.get_replica_context()
-        number = replica.replica_id_in_sync_group if replica is not None else 0
         seed = tf.stack([tf.cast(step, tf.int32), tf.constant(self.seed ^ 0x5EED, tf.int32)])
-        seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int32))
-        coin, share_seed, box_seed, erase_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 4))
+        seed = tf.random.experimental.stateless_fold_in(seed, part(), alg="philox")
+        seeds = tf.random.experimental.stateless_split(seed, 4, alg="philox")
+        coin, share_seed, box_seed, erase_seed = tf.unstack(seeds)
         share, others = tf.constant(1.0), labels
         if self.mixes:
             others = tf.reverse(labels, [0])
@@ -58,22 +62,29 @@ class Mixing:
 
     def _mix(self, images, coin, share_seed, box_seed):
         def mixup():
-            return _mixup(images, _beta(self.mixup_alpha, share_seed))
+            return _mixup(images, _beta(self.mixup_alpha, stateless_uniform([2], share_seed)))
 
         def cutmix():
-            return _cutmix(images, _beta(self.cutmix_alpha, share_seed), box_seed)
+            return _cutmix(images, _beta(self.cutmix_alpha, stateless_uniform([2], share_seed)), box_seed)
 
         if not self.cutmix_alpha:
             return mixup()
         if not self.mixup_alpha:
             return cutmix()
-        return tf.cond(tf.random.stateless_uniform([], coin) < 0.5, mixup, cutmix)
+        return tf.cond(stateless_uniform([], coin) < 0.5, mixup, cutmix)
 
 
-def _beta(alpha: float, seed: tf.Tensor) -> tf.Tensor:
-    """A draw of Beta(alpha, alpha): the ratio of one of two gamma variates to their sum."""
-    first, second = tf.unstack(tf.random.stateless_gamma([2], seed, alpha))
-    return tf.where(first + second > 0, first / tf.maximum(first + second, 1e-30), 0.5)
+def _beta(alpha: float, draws: tf.Tensor) -> tf.Tensor:
+    """Draws of Beta(alpha, alpha) of uniform ones, [2, ...] -> [...].
+
+    With t of Student's distribution of 2 alpha degrees of freedom, (1 + t / sqrt(2 alpha + t^2)) / 2 is such a draw,
+    and t = sqrt(2 alpha (u^(-1 / alpha) - 1)) cos(2 pi v) (Bailey, Polar Generation of Random Variates with the
+    t-Distribution, 1994). No gamma variates, which XLA cannot draw.
+    """
+    log, cosine = tf.math.log(draws[0]) / alpha, tf.cos(2 * math.pi * draws[1])
+    inverse = tf.exp(log) / -tf.math.expm1(log)  # 1 / (u^(-1 / alpha) - 1), also where the power would overflow
+    share = 0.5 * (1 + cosine / tf.sqrt(cosine**2 + tf.maximum(inverse, 1e-30)))
+    return tf.clip_by_value(share, 0.0, 1.0)
 
 
 def _mixup(images: tf.Tensor, share: tf.Tensor):
@@ -85,7 +96,7 @@ def _cutmix(images: tf.Tensor, share: tf.Tensor, seed: tf.Tensor):
     """The rectangle has 1 - share of the area before it is cut at the border; the share is what then is left."""
     _, height, width, _ = images.shape
     side = tf.sqrt(1 - share)
-    centre = tf.random.stateless_uniform([2], seed)
+    centre = stateless_uniform([2], seed)
     inside = _inside(height, width, centre[0], centre[1], side, side)[tf.newaxis, :, :, tf.newaxis]
     mixed = tf.where(inside, tf.reverse(images, [0]), images)
     return mixed, 1 - tf.reduce_mean(tf.cast(inside, tf.float32))
@@ -94,7 +105,7 @@ def _cutmix(images: tf.Tensor, share: tf.Tensor, seed: tf.Tensor):
 def _erase(images: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
     """Each image by itself: with `probability`, a rectangle that lies within it becomes 0."""
     count, (_, height, width, _) = tf.shape(images)[0], images.shape
-    draws = tf.random.stateless_uniform([5, count], seed)
+    draws = stateless_uniform([5, count], seed)
     area = _ERASED_AREA[0] + draws[0] * (_ERASED_AREA[1] - _ERASED_AREA[0])
     low, high = (tf.math.log(bound) for bound in _ERASED_ASPECT)
     aspect = tf.exp(low + draws[1] * (high - low))

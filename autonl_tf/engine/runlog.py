@@ -12,7 +12,7 @@ from typing import TextIO
 
 import tensorflow as tf
 
-from autonl_tf.engine.files import write_text
+from autonl_tf.engine.files import json_line, write_text
 from autonl_tf.errors import UserError
 
 METRICS = "metrics.jsonl"
@@ -91,10 +91,10 @@ class RunLog:
             "step": step,
             "epoch": round(step / self._steps_per_epoch, 6) if self._steps_per_epoch else None,
             "phase": phase,
-            "values": {name: value if math.isfinite(value) else None for name, value in numbers.items()},
+            "values": numbers,
         }
         try:
-            self._file.write(json.dumps(record) + "\n")
+            self._file.write(json_line(record) + "\n")
             self._file.flush()
         except OSError as error:
             raise self._unwritable(error) from error

@@ -43,6 +43,12 @@ def drawing(seed: int, step: tf.Tensor, part: tf.Tensor, parts: int) -> Iterator
         _here.place = before
 
 
+def part() -> tf.Tensor:
+    """Which part of the global batch is at hand: int32 scalar, 0 outside `drawing`."""
+    place = getattr(_here, "place", None)
+    return tf.constant(0) if place is None else place.part
+
+
 def uniform(name: str, shape: tf.Tensor) -> tf.Tensor:
     """float32 in [0, 1) of `shape`, whose first axis is the batch.
 

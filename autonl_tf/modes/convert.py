@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
+import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch import blockstring
@@ -108,7 +109,8 @@ def _staged(target: pathlib.Path) -> Iterator[pathlib.Path]:
     try:
         yield aside
         os.replace(aside, target)
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written: {error.strerror}") from error
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+        raise UserError(f"{target}: cannot be written: {reason}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from autonl_tf.config import Config
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.engine.evaluate import Evaluator
+from autonl_tf.engine.files import json_line
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, wiring
@@ -27,7 +26,7 @@ def run(config: Config) -> None:
     with strategy.scope(), precision_scope(config.run.precision):
         network = checkpointed.load(config)
     dataset = wiring.dataset_of(config)
-    network.source.names_for(dataset)
+    names = network.source.names_for(dataset)
     wiring.check_images(dataset, network.image_size, network.crop_padding, "validation")
     batches = wiring.evaluation_input(config, strategy, dataset, network.image_size, network.crop_padding)
     with wiring.naming_corrupt(dataset, "validation"):
@@ -42,11 +41,13 @@ def run(config: Config) -> None:
             batch_size=config.data.eval_batch_size,
             crop_padding=network.crop_padding,
         )
-        write_report(directory, network.model, again, network.class_names)
+        report = write_report(directory, network.model, again, names)
+        if count := int(report.not_finite.sum()):
+            wiring.say(f"warning: the logits of {count} images are not finite: they are of no class")
         wiring.say(f"written: {directory}/{{{','.join(REPORT_FILES)}}}")
     if config.run.output == "json":
         skipped = dataset.kinds_skipped().get("validation", {})
-        print(json.dumps({**network.loaded._asdict(), "dataset": dataset.name, **scores, "skipped": skipped}))
+        print(json_line({**network.loaded._asdict(), "dataset": dataset.name, **scores, "skipped": skipped}))
     else:
         print(
             f"top-1 {scores['top1']:.4%}  top-5 {scores['top5']:.4%}  loss {scores['loss']:.4f}  "

@@ -40,7 +40,7 @@ def run(config: Config) -> None:
         for index in range(int(weights.numpy().sum())):
             pixels = np.clip((images[index].numpy() * STDDEV_RGB + MEAN_RGB) / 255, 0, 1)
             maps = [(block.name, block.maps[index]) for block in blocks]
-            name = pathlib.Path(files[done]).name
+            name = wiring.shown(pathlib.Path(files[done]).name)
             draw_affinities(pixels, points, maps, targets[done], title=f"{name}: affinity with the point +")
             print(targets[done])
             done += 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import glob
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from autonl_tf.config import Config
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.data.folder import EXTENSIONS
+from autonl_tf.engine.files import json_line
 from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed, wiring
 
@@ -49,7 +49,7 @@ def run(config: Config) -> None:
             (network.class_names[label], float(scores[label])) for label in np.argsort(-scores, kind="stable")[:BEST]
         ]
         if config.run.output == "json":
-            print(json.dumps({"file": file, "best": best}))
+            print(json_line({"file": file, "best": best}))
         else:
             print(f"{file}: " + ", ".join(f"{name} {score:.2%}" for name, score in best))
 
@@ -94,7 +94,8 @@ def save(path: str, files: Sequence[str], logits: np.ndarray, class_names: Seque
     aside = pathlib.Path(path).with_name(f".{pathlib.Path(path).name}.{os.getpid()}.part")
     try:
         if path.endswith(".csv"):
-            with open(aside, "w", newline="", encoding="utf-8") as file:
+            # File names that are no text come out as the bytes they are.
+            with open(aside, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
                 csv.writer(file).writerows(rows(files, logits, class_names))
         else:
             with open(aside, "wb") as file:

@@ -61,7 +61,7 @@ def run(config: Config) -> None:
         files["latency_table.json"] = pathlib.Path(config.search.latency_table).read_text(encoding="utf-8")
     with (
         wiring.open_run(config, strategy, dataset, ("train",), files) as directory,
-        wiring.naming_corrupt(dataset, "train"),
+        wiring.naming_corrupt(dataset, "train", data_service=config.data.data_service),
     ):
         learner = _learner(config, strategy, space, dataset, length, schedule, models[0])
         supernet = learner.model

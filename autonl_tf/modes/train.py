@@ -49,7 +49,7 @@ def run(config: Config) -> None:
     files = {"arch.txt": blockstring.write(spec)}
     with (
         wiring.open_run(config, strategy, dataset, ("train", "validation"), files) as directory,
-        wiring.naming_corrupt(dataset, "train", "validation"),
+        wiring.naming_corrupt(dataset, "train", "validation", data_service=config.data.data_service),
     ):
         if is_chief(strategy):
             write_model_json(
@@ -60,6 +60,7 @@ def run(config: Config) -> None:
                     "crop_padding": padding,
                     "depth_multiplier": config.network.depth_multiplier,
                     "class_names": list(dataset.class_names),
+                    "classes_are_numbered": dataset.classes_are_numbered,
                     "dataset": dataset.name,
                     "qat": config.fit.qat,
                 },

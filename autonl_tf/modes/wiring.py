@@ -42,10 +42,12 @@ _FREE = {
     *("on_nan", "max_skipped_updates"),  # a run that has stopped may go on by skipping
 }
 
-# What reading and decoding an image raise that was good, or not looked at, when the run began.
+# What reading and decoding an image raise that was good, or not looked at, when the run began; FailedPrecondition: a
+# record file that holds another number of records than was taken for it.
 _READING_ERRORS = (
     tf.errors.InvalidArgumentError,
     tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
     tf.errors.NotFoundError,
     tf.errors.PermissionDeniedError,
 )
@@ -100,6 +102,11 @@ def parts_of_batch(config: Config, strategy: tf.distribute.Strategy) -> int:
 def say(text: str) -> None:
     """A line for the person watching; standard output is for results."""
     print(text, file=sys.stderr, flush=True)
+
+
+def shown(path: str) -> str:
+    """A file's name as text that can be written: bytes in it that are not UTF-8 as \\udcXX."""
+    return path.encode(errors="backslashreplace").decode()
 
 
 def dataset_of(config: Config) -> ImageDataset:
@@ -164,11 +171,21 @@ def _counted(kinds: dict[str, int]) -> str:
 
 
 @contextlib.contextmanager
-def naming_corrupt(dataset: ImageDataset, *splits: str) -> Iterator[None]:
-    """Turns a decoding error met on the way, in a set too large to be checked before, into one that names the image."""
+def naming_corrupt(dataset: ImageDataset, *splits: str, data_service: str | None = None) -> Iterator[None]:
+    """Turns a decoding error met on the way, in a set too large to be checked before, into one that names the image,
+    and the loss of `data_service` into one that says so."""
     try:
         yield
+    except tf.errors.UnavailableError as error:
+        if not data_service:
+            raise
+        raise UserError(
+            f"--data_service={data_service}: lost: {str(error).strip().splitlines()[0][:200]}; start it again, and the "
+            "same command goes on from the last checkpoint"
+        ) from error
     except _READING_ERRORS as error:
+        if "trying to compile" in str(error):  # what XLA cannot do, no fault of an image
+            raise
         say(f"an image of {dataset.name} cannot be read; looking for it")
         for split in splits:
             if culprit := dataset.find_corrupt(split):
@@ -360,7 +377,7 @@ def labels_text(dataset: ImageDataset) -> str:
 def data_text(dataset: ImageDataset, splits: Sequence[str]) -> str:
     """data.txt: the data's name; how many images each split has, and how many of which fault were left out."""
     skipped = dataset.kinds_skipped()
-    lines = [dataset.name]
+    lines = [shown(dataset.name)]
     for split in splits:
         left_out = f", left out {_counted(skipped[split])}" if split in skipped else ""
         lines.append(f"{split} {dataset.size(split)} images{left_out}")

@@ -38,6 +38,19 @@ def test_the_surest_mistakes_are_kept_in_order():
     assert [m.probability for m in two] == [m.probability for m in mistakes[:2]]
 
 
+def test_an_image_whose_logits_are_not_finite_is_of_no_class():
+    def broken(images, training):
+        logits = model(images, training)
+        return tf.where(logits == 9, np.nan, tf.where(logits == 7, np.inf, logits))  # of labels 0, 0 and 2
+
+    report = class_report(broken, batches(), 3)
+    np.testing.assert_array_equal(report.confusion, [[0, 1, 0], [0, 1, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(report.not_finite, [2, 0, 1])
+    np.testing.assert_array_equal(report.counts, [3, 2, 1])
+    np.testing.assert_allclose(report.accuracy, [0, 1 / 2, 0])
+    assert [(m.label, m.predicted) for m in report.mistakes] == [(0, 1), (1, 2)]
+
+
 def test_a_class_without_images_has_no_accuracy():
     report = class_report(model, list(batches()), 4 - 1)
     assert not np.isnan(report.accuracy).any()

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from autonl_tf.engine.mixing import Mixing
+from autonl_tf.engine.mixing import Mixing, _beta
 from autonl_tf.engine.objectives import classification_objective, cross_entropy
+from autonl_tf.layers.draws import drawing
 
 IMAGES = np.random.default_rng(0).uniform(1, 2, [4, 16, 12, 3]).astype(np.float32)
 LABELS = np.arange(4)
@@ -66,6 +67,44 @@ def test_the_same_seed_and_step_mix_alike_and_others_do_not():
     first, again = (mixed(3, mixup_alpha=1.0, seed=5)[2] for _ in range(2))
     assert first == again
     assert len({first, mixed(4, mixup_alpha=1.0, seed=5)[2], mixed(3, mixup_alpha=1.0, seed=6)[2]}) == 3
+
+
+def test_every_part_of_the_global_batch_is_mixed_by_draws_of_its_own():
+    def share(part, parts):
+        with drawing(0, tf.constant(3), tf.constant(part), parts):
+            return mixed(3, mixup_alpha=1.0)[2]
+
+    shares = [share(part, 4) for part in range(4)]
+    assert len(set(shares)) == 4
+    assert shares[0] == mixed(3, mixup_alpha=1.0)[2]
+
+
+@pytest.mark.parametrize("alpha", [0.02, 0.2, 1.0, 8.0])
+def test_shares_follow_a_beta_distribution(alpha):
+    rng = np.random.default_rng(0)
+    draws = rng.uniform(size=[2, 200_000]).astype(np.float32)
+    draws[:, :2] = [[0, 1 - 2**-23], [0.25, 0.25]]  # the ends of what is drawn
+    found = _beta(alpha, tf.constant(draws)).numpy()
+    assert found.min() >= 0 and found.max() <= 1
+    expected = rng.beta(alpha, alpha, size=200_000)
+    for bound in (0.001, 0.01, 0.1, 0.3, 0.45, 0.5, 0.55, 0.7, 0.9, 0.99):
+        assert (found < bound).mean() == pytest.approx((expected < bound).mean(), abs=0.005)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"mixup_alpha": 0.2}, {"cutmix_alpha": 1.0}, {"mixup_alpha": 0.2, "cutmix_alpha": 1.0, "random_erasing": 0.5}],
+)
+def test_xla_mixes_alike(settings):
+    mixing = Mixing(**settings)
+
+    def both(images, labels, step):
+        with drawing(0, step, tf.constant(1), 2):
+            return mixing(images, labels, step)
+
+    arguments = (tf.constant(IMAGES), tf.constant(LABELS), tf.constant(5, tf.int64))
+    for plain, compiled in zip(both(*arguments), tf.function(both, jit_compile=True)(*arguments), strict=True):
+        np.testing.assert_allclose(compiled, plain, rtol=1e-5, atol=1e-6)
 
 
 def test_the_loss_follows_the_share_and_the_weights():

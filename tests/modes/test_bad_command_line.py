@@ -18,6 +18,8 @@ WRONG_FLAGS = {
     "not a number": (["--mode=train", "--train_steps=many"], "train_steps"),
     "out of range": (["--mode=train", "--dropout_rate=1.5"], "dropout_rate"),
     "no steps": (["--mode=train", "--train_steps=0"], "train_steps"),
+    "no learning rate": (["--mode=train", "--base_learning_rate=0"], "base_learning_rate"),
+    "no rate after a decay": (["--mode=train", "--lr_decay_rate=0"], "lr_decay_rate"),
     "not finite": (["--mode=describe", "--arch=autonl_s", "--train_epochs=inf"], "--train_epochs=inf"),
     "not a number at all": (["--mode=describe", "--arch=autonl_s", "--cost_lambda=nan"], "--cost_lambda=nan"),
     "steps and epochs": (
@@ -138,7 +140,7 @@ BAD_SPACES = {
     ),
     "bad block": (
         json.dumps({**SPACE, "blocks": [{"block": "r1_k3_s22_e6_i32_o12_nonlocl"}]}),
-        r"bad\.json, line 1: unknown token 'nonlocl'",
+        r"bad\.json, block entry 0: unknown token 'nonlocl'",
     ),
     "stride larger than its map": (
         json.dumps({**SPACE, "candidates": {**SPACE["candidates"], "nonlocal_strides": [5, 1]}}),

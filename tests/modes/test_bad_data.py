@@ -1,6 +1,7 @@
 """Every mistake with images and labels: one line names the culprit, code 2, nothing written."""
 
 import json
+import re
 
 import pytest
 from mode_cases import CLASSES, class_folder, given, run
@@ -51,14 +52,14 @@ def test_skip_corrupt_counts_what_it_leaves_out_and_goes_on(home, trained, train
     assert "left out 1 corrupt images" in capsys.readouterr().err
 
 
-def imagenet_records(root, pictures):
+def imagenet_records(root, pictures, picture="1.jpg"):
     """Pictures of a class folder as one record file a split, one picture of each class."""
     import tensorflow as tf
 
     for split, folder in (("train", "train"), ("validation", "val")):
         with tf.io.TFRecordWriter(str(root / f"{split}-00000-of-00001")) as writer:
             for label, name in enumerate(CLASSES, start=1):
-                image = tf.train.BytesList(value=[(pictures / folder / name / "1.jpg").read_bytes()])
+                image = tf.train.BytesList(value=[(pictures / folder / name / picture).read_bytes()])
                 features = {
                     "image/encoded": tf.train.Feature(bytes_list=image),
                     "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
@@ -83,6 +84,67 @@ def test_a_corrupt_picture_met_on_the_way_is_named(mode, home, trained, training
         run(*given(training, **data))
     assert not (tmp_path / "export").exists()
     assert not list((tmp_path / "run").glob("checkpoints/*"))
+
+
+def test_a_run_on_records_without_names_can_be_named_later(home, training, tmp_path, capsys):
+    imagenet_records(tmp_path, home / "pictures", picture="0.jpg")
+    run(*given(training, dataset=f"imagenet_tfrecord:{tmp_path}", train_batch_size=3))
+    (tmp_path / "names.txt").write_text("".join(f"n{label:04}\n" for label in range(1000)))
+    capsys.readouterr()
+    picture = home / "pictures" / "val" / "ant" / "0.jpg"
+    run("--mode=predict", f"--model_dir={tmp_path}/run", f"--images={picture}", f"--label_file={tmp_path}/names.txt")
+    assert len(re.findall(r"\bn0\d{3} ", capsys.readouterr().out)) == 5
+
+
+class Broken:
+    """A data set with one bad image, which is looked for."""
+
+    name = "records"
+
+    def find_corrupt(self, split):
+        return "records-00000-of-00001#1: cut short"
+
+
+def test_a_record_file_of_another_length_is_looked_for_and_named():
+    import tensorflow as tf
+
+    from autonl_tf.modes.wiring import naming_corrupt
+
+    with pytest.raises(UserError, match="corrupt image records-00000"), naming_corrupt(Broken(), "train"):
+        list(tf.data.Dataset.range(3).apply(tf.data.experimental.assert_cardinality(4)))
+
+
+def test_what_xla_cannot_compile_is_no_corrupt_image():
+    import tensorflow as tf
+
+    from autonl_tf.modes.wiring import naming_corrupt
+
+    @tf.function(jit_compile=True)
+    def step():
+        return tf.random.stateless_gamma([2], [1, 2], 0.5)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="compile"), naming_corrupt(Broken(), "train"):
+        step()
+
+
+def test_a_lost_data_service_is_named():
+    import tensorflow as tf
+
+    from autonl_tf.modes.wiring import naming_corrupt
+
+    lost = tf.errors.UnavailableError(None, None, "failed to connect\nto all addresses")
+    with (
+        pytest.raises(UserError, match=r"--data_service=grpc://a:1: lost: failed to connect; start it again"),
+        naming_corrupt(Broken(), "train", data_service="grpc://a:1"),
+    ):
+        raise lost
+    with pytest.raises(tf.errors.UnavailableError), naming_corrupt(Broken(), "train"):
+        raise lost
+
+
+def test_a_class_folder_whose_name_is_not_text_is_refused(training, tmp_path, refused):
+    root = class_folder(tmp_path / "odd", {"train": 1, "val": 1}, classes=["ant", "b\udcff"])
+    refused(given(training, dataset=f"folder:{root}"), r"name of the class folder 'b\\udcff' is not UTF-8")
 
 
 @pytest.mark.parametrize("words", FITTING)

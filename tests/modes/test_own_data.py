@@ -2,13 +2,15 @@
 
 import csv
 import json
+import os
 import shutil
 
 import numpy as np
 import pytest
-from mode_cases import CLASSES, class_folder, given, run
+from mode_cases import CLASSES, class_folder, command, given, run
 
 from autonl_tf.errors import UserError
+from autonl_tf.modes import checkpointed
 from autonl_tf.networks.parts import layers_of
 
 
@@ -21,7 +23,7 @@ def others(tmp_path):
 
 
 @pytest.fixture
-def tuning(training, home, others, tmp_path):
+def tuning(training, home, trained, others):
     return given(training, dataset=f"folder:{others}", **start(home), moving_average_decay=0)
 
 
@@ -54,7 +56,7 @@ def test_other_classes_get_a_new_classifier_and_the_rest_is_loaded(tuning, home,
     assert changed == {name for name in after if name.startswith("logits")}
 
 
-def test_the_same_classes_keep_their_classifier(training, home, tmp_path, capsys):
+def test_the_same_classes_keep_their_classifier(training, home, trained, tmp_path, capsys):
     words = given(training, **start(home), freeze="stem,block0-1")
     run(*words)
     said = capsys.readouterr().err
@@ -98,7 +100,7 @@ def test_a_larger_image_than_the_checkpoints_is_fine(tuning, tmp_path):
         ({"arch": "autonl_s"}, "holds another architecture"),
     ],
 )
-def test_a_wrong_request_is_refused(training, home, changed, culprit, tmp_path):
+def test_a_wrong_request_is_refused(training, home, trained, changed, culprit, tmp_path):
     (tmp_path / "weights.txt").write_text("ant 1\ndog 2\n")
     changed = {name: str(value).replace("WEIGHTS", str(tmp_path / "weights.txt")) for name, value in changed.items()}
     with pytest.raises(UserError, match=culprit):
@@ -129,6 +131,55 @@ def test_the_report_tells_what_is_wrong_with_each_class(home, trained, tmp_path,
     assert [float(row["accuracy"]) for row in rows] == sorted(float(row["accuracy"]) for row in rows)
     assert (tmp_path / "r" / "confusion.png").is_file()
     assert (tmp_path / "r" / "mistakes.png").is_file() == (scores["top1"] < 1)
+
+
+def test_a_report_names_the_classes_of_a_checkpoint_that_only_numbers_them(home, trained, tmp_path):
+    shutil.copytree(home / "trained", tmp_path / "numbered")
+    description = json.loads((home / "trained" / "model.json").read_text())
+    description |= {"class_names": ["0", "1", "2"], "classes_are_numbered": True}
+    (tmp_path / "numbered" / "model.json").write_text(json.dumps(description))
+    words = ["--mode=eval", f"--model_dir={tmp_path}/numbered", f"--dataset=folder:{home}/pictures"]
+    run(*words, f"--report_dir={tmp_path}/r")
+    assert (tmp_path / "r" / "confusion.csv").read_text().splitlines()[0].split(",")[1:] == list(CLASSES)
+
+
+def strict(text):
+    """What a JSON reader makes of `text` that knows no NaN."""
+    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_numbers_that_are_not_finite_are_null_in_json_and_told(home, trained, tmp_path, capsys, monkeypatch):
+    load = checkpointed.load
+
+    def spoilt(config):
+        network = load(config)
+        network.model.get_layer("logits").bias.assign([np.nan] * len(CLASSES))
+        return network
+
+    monkeypatch.setattr(checkpointed, "load", spoilt)
+    run("--mode=predict", f"--model_dir={home}/trained", f"--images={home}/pictures/val/ant/0.jpg", "--output=json")
+    assert [score for _, score in strict(capsys.readouterr().out)["best"]] == [None] * 3
+    words = ["--mode=eval", f"--model_dir={home}/trained", f"--dataset=folder:{home}/pictures", "--output=json"]
+    run(*words, f"--report_dir={tmp_path}/r")
+    said = capsys.readouterr()
+    scores = strict(said.out)
+    assert (scores["loss"], scores["top1"], scores["count"]) == (None, 0, 3)
+    assert "the logits of 3 images are not finite" in said.err
+    assert not (tmp_path / "r" / "mistakes.png").exists()
+
+
+def test_file_names_that_are_not_text_are_told_and_kept(home, trained, tmp_path):
+    name = os.fsdecode(b"b\xff.jpg")
+    (tmp_path / "photos").mkdir()
+    shutil.copy(home / "pictures" / "val" / "bee" / "0.jpg", tmp_path / "photos" / name)
+    words = [f"--model_dir={home}/trained", f"--images={tmp_path}/photos"]
+    done = command("--mode=predict", *words, f"--predictions_out={tmp_path}/out.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(rf"{tmp_path}/photos/b\udcff.jpg: ")
+    assert b"/photos/b\xff.jpg," in (tmp_path / "out.csv").read_bytes()
+    done = command("--mode=explain", *words, f"--explain_dir={tmp_path}/maps", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert os.listdir(tmp_path / "maps") == [os.fsdecode(b"b\xff.png")]
 
 
 def test_a_report_that_cannot_be_written_is_refused(home, trained, tmp_path, refused):

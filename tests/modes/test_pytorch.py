@@ -1,6 +1,7 @@
 """State dictionaries of the PyTorch port: the converted network computes what the port does, by a NumPy reference."""
 
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -208,6 +209,7 @@ def test_every_variable_of_the_port_has_one_of_ours(ported):
         (lambda s: None, {"arch": "autonl_s"}, "does not fit the network"),
         (lambda s: None, {"arch": "mixnet_s"}, "are not of the PyTorch port|only swish"),
         (lambda s: None, {"num_label_classes": 7}, "has 5 classes"),
+        (lambda s: None, {"use_averages": False}, "--use_averages does not go with --from=pytorch"),
         (lambda s: None, {"init_checkpoint": "none.pt"}, "none.pt: No such file"),
     ],
 )
@@ -217,6 +219,19 @@ def test_what_does_not_fit_is_refused_and_nothing_written(spoil, changed, culpri
     with pytest.raises(UserError, match=culprit):
         run(*converting(path, "zip", state, **changed))
     assert not (path / "run").exists()
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(ported):
+    _, state, path = ported
+    words = converting(path, "zip", state)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # writing beyond it fails as on a full disk
+    try:
+        with pytest.raises(UserError, match=r"run: cannot be written: "):
+            run(*words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(entry.name for entry in path.iterdir()) == ["arch.txt", "port.pt"]
 
 
 def test_a_file_that_holds_no_state_is_refused(ported):
