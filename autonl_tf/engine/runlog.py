@@ -191,6 +191,21 @@ def format_seconds(seconds: float) -> str:
 
 
 def read_records(metrics: str | Path, phase: str = "train") -> list[dict]:
-    """The records of one phase in a run's metrics.jsonl, flattened: {"step", "epoch", name: value}."""
-    records = [json.loads(line) for line in Path(metrics).read_text(encoding="utf-8").splitlines()]
-    return [{"step": r["step"], "epoch": r["epoch"], **r["values"]} for r in records if r["phase"] == phase]
+    """The records of one phase in a run's metrics.jsonl, flattened: {"step", "epoch", name: value}.
+
+    Raises:
+      UserError: the file cannot be read, or a line is no record.
+    """
+    try:
+        lines = Path(metrics).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{metrics}: cannot be read: {getattr(error, 'strerror', None) or 'not text'}") from error
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+            if record["phase"] == phase:
+                found.append({"step": record["step"], "epoch": record["epoch"], **record["values"]})
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise UserError(f"{metrics}: line {number} is not a record of a run") from error
+    return found

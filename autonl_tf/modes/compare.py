@@ -64,8 +64,9 @@ def _cell(row: dict[str, Any]) -> str:
         return f"{row['name']} {row['input'][2]}-{row['output'][2]} {macs}"
     tokens = dict(_tokens(row["block"]))
     parts = [f"k{tokens.pop('k')}", f"e{tokens.pop('e')}", f"{tokens.pop('i')}-{tokens.pop('o')}"]
-    if tokens.pop("s") != "11":
-        parts.append("/" + str(row["input"][0] // row["output"][0]))
+    stride = tokens.pop("s")[0]
+    if stride != "1":
+        parts.append(f"/{stride}")
     tokens.pop("r")
     parts += [key + value for key, value in tokens.items()]
     return " ".join([*parts, macs])

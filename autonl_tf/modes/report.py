@@ -15,7 +15,11 @@ from autonl_tf.pictures import report as report_picture
 from autonl_tf.pictures import search as search_picture
 
 ACCOUNT, PAGE, COMPARISON = "search.json", "report.html", "comparison.html"
-_NEEDED = ("budget", "decided_blocks", "close_calls", "trajectory", "next", "gates", "blocks", "phases")
+_NEEDED = (
+    *("budget", "decided_blocks", "close_calls", "trajectory", "next", "gates", "blocks", "phases", "settings"),
+    *("arch", "input_image_size", "num_label_classes", "macs", "params", "largest_macs", "smallest_macs"),
+    *("versions", "git_commit"),
+)
 
 
 def run(config: Config) -> None:
@@ -27,11 +31,15 @@ def run(config: Config) -> None:
     if other is not None and account["budget"]["cost"] != other["budget"]["cost"]:
         costs = [a["budget"]["cost"] for a in (account, other)]
         raise UserError(f"{names[0]} was charged in {costs[0]}, {names[1]} in {costs[1]}: not to be compared")
-    write_report(directory, account)
-    print(f"written: {directory}/{PAGE}, network.png, search.png")
-    if other is not None:
-        report_picture.write_page(report_picture.comparison_page([account, other], names), directory / COMPARISON)
-        print(f"written: {directory}/{COMPARISON}")
+    comparison = report_picture.comparison_page([account, other], names) if other is not None else None
+    try:
+        write_report(directory, account)
+        print(f"written: {directory}/{PAGE}, network.png, search.png")
+        if comparison is not None:
+            report_picture.write_page(comparison, directory / COMPARISON)
+            print(f"written: {directory}/{COMPARISON}")
+    except OSError as error:
+        raise UserError(f"{error.filename or directory}: cannot be written: {error.strerror}") from error
 
 
 def read_account(directory: pathlib.Path) -> dict:
@@ -50,12 +58,18 @@ def read_account(directory: pathlib.Path) -> dict:
 
 
 def write_report(directory: pathlib.Path, account: dict) -> None:
-    """report.html, network.png and search.png of one search."""
+    """report.html, network.png and search.png of one search. All is read before anything is written.
+
+    Raises:
+      UserError: metrics.jsonl is missing, damaged or without records.
+    """
     size = {"image_size": account["input_image_size"], "num_classes": account["num_label_classes"]}
     spec = blockstring.parse("\n".join(account["arch"]), f"{directory}/{ACCOUNT}")
-    picture = directory / "network.png"
-    network_picture.draw_network(spec, picture, image_size=size["image_size"], cost=network_cost(spec, **size))
-    phases = account["phases"]
+    cost, phases, page = (
+        network_cost(spec, **size),
+        account["phases"],
+        report_picture.report_page(account, directory.name),
+    )
     search_picture.draw_search(
         read_records(directory / "metrics.jsonl"),
         directory / "search.png",
@@ -65,4 +79,5 @@ def write_report(directory: pathlib.Path, account: dict) -> None:
         largest_macs=account["largest_macs"],
         smallest_macs=account["smallest_macs"],
     )
-    report_picture.write_page(report_picture.report_page(account, directory.name), directory / PAGE)
+    network_picture.draw_network(spec, directory / "network.png", image_size=size["image_size"], cost=cost)
+    report_picture.write_page(page, directory / PAGE)

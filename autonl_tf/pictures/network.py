@@ -40,10 +40,10 @@ def draw_network(
     cost: NetworkCost,
     title: str | None = None,
 ) -> None:
-    """Draws each block's map size, kernel, expansion, squeeze-excite, LightNL, filters and MACs as a PNG.
+    """Draws each block's map size, kernel, expansion, squeeze-excite, non-local block, filters and MACs as a PNG.
 
     Bands of one shade share a map size. A block's box widens with its expansion ratio, and its colour is
-    its kernel's. In the MACs bars, LightNL's own part is set apart.
+    its kernel's. LightNL is red, a conventional non-local block dark; in the MACs bars their own parts are set apart.
 
     Args:
       spec: the network.
@@ -69,7 +69,7 @@ def draw_network(
     axes.set_xlim(0, _WIDTH)
     axes.set_ylim(height, 0)
     axes.axis("off")
-    _headings(axes)
+    _headings(axes, any(block.embedded is not None for block in blocks))
     _bands(axes, cost.rows)
     widest = max([block.expansion for block in blocks] + [1])
     most = max(row.cost.macs for row in cost.rows)
@@ -104,33 +104,38 @@ def _draw_block(axes: Axes, middle: float, block: BlockSpec, widest: int) -> Non
         _text(axes, _BLOCK + width + 0.08, middle, "+", color=QUIET, weight="bold")
     if block.se_ratio is not None:
         _chip(axes, _SE, middle, 0.55, ORANGE, f"{block.se_ratio:g}")
-    if block.nonlocal_ is not None:
-        light = block.nonlocal_
-        _chip(axes, _NL, middle, 1.25, VERMILION, f"{light.ratio:g}, stride {light.stride}", color="white")
+    placed = [(part, fill) for part, fill in ((block.nonlocal_, VERMILION), (block.embedded, INK)) if part is not None]
+    for number, (part, fill) in enumerate(placed):
+        text = f"{part.ratio:g}, stride {part.stride}" if len(placed) == 1 else f"{part.ratio:g}/{part.stride}"
+        width = 1.25 / len(placed)
+        _chip(axes, _NL + number * width, middle, width, fill, text, color="white")
 
 
 def _draw_macs(axes: Axes, middle: float, row: LayerCost, block: BlockSpec | None, most: float, total: float) -> None:
     scale = _MACS_WIDTH / most
-    light = 0.0
-    if block is not None and block.nonlocal_ is not None:
-        light = row.cost.macs - block_cost(dataclasses.replace(block, nonlocal_=None), row.in_size).macs
+    parts = []
+    for field, fill in (("nonlocal_", VERMILION), ("embedded", INK)):
+        if block is not None and getattr(block, field) is not None:
+            without = block_cost(dataclasses.replace(block, **{field: None}), row.in_size)
+            parts.append((row.cost.macs - without.macs, fill))
     length = row.cost.macs * scale
-    bar = {"height": 0.2, "linewidth": 0}
-    axes.add_patch(Rectangle((_MACS, middle - 0.1), length - light * scale, color=QUIET, **bar))
-    axes.add_patch(Rectangle((_MACS + length - light * scale, middle - 0.1), light * scale, color=VERMILION, **bar))
+    left = _MACS
+    for macs, fill in [(row.cost.macs - sum(macs for macs, _ in parts), QUIET), *parts]:
+        axes.add_patch(Rectangle((left, middle - 0.1), macs * scale, 0.2, color=fill, linewidth=0))
+        left += macs * scale
     text = f"{_millions(row.cost.macs)}  {row.cost.macs / total:.0%}"
     _text(axes, _MACS + length + 0.08, middle, text, size=8)
 
 
-def _headings(axes: Axes) -> None:
+def _headings(axes: Axes, embedded: bool) -> None:
     headings = (
         (_MAP, "map"),
         (_NAME, "layer"),
         (_BLOCK, "kernel, expansion (width), /stride, + shortcut"),
         (_SE, "SE"),
-        (_NL, "LightNL"),
+        (_NL, "LightNL, dark: full" if embedded else "LightNL"),
         (_FILTERS, "filters"),
-        (_MACS, "MACs, LightNL's part set apart"),
+        (_MACS, "MACs, non-local part set apart" if embedded else "MACs, LightNL's part set apart"),
     )
     for x, text in headings:
         _text(axes, x, _TOP - 0.18, text, size=8.5, color=QUIET)

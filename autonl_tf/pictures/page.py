@@ -94,7 +94,7 @@ def chart(
       series: pairs (steps, values); values that are not finite leave gaps.
       last_step: right end of the axis.
       bounds: steps at which phases begin, shaded: the end of the warm-up, the start of settling.
-      levels: horizontal lines (value, text).
+      levels: horizontal lines (value, text), the highest first; the others' texts are below their lines.
       logarithmic: the axis of the values; values are above 0.
       names: of the series, where there are several.
     """
@@ -127,10 +127,11 @@ def chart(
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#E4E4E4"/>'
             f'<text x="{_LEFT - 4}" y="{y(value) + 3.5:.1f}" text-anchor="end" fill="#333">{short(value)}</text>'
         )
-    for value, text in levels:
+    for number, (value, text) in enumerate(levels):
+        at = y(value) + (11 if number else -3)
         parts.append(
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="{QUIET}" '
-            f'stroke-dasharray="4 3"/><text x="{_LEFT + 4}" y="{y(value) - 3:.1f}" fill="#6a6a6a">{escape(text)}</text>'
+            f'stroke-dasharray="4 3"/><text x="{_LEFT + 4}" y="{at:.1f}" fill="#6a6a6a">{escape(text)}</text>'
         )
     for number, (steps, values) in enumerate(series):
         color = LINE_COLORS[number % len(LINE_COLORS)]

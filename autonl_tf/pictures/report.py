@@ -13,6 +13,7 @@ from autonl_tf.pictures import page
 _KERNEL = {3: ("#56B4E9", "#222"), 5: ("#0072B2", "#fff"), 7: ("#009E73", "#fff")}
 _OTHER = ("#E69F00", "#222")
 _UNITS = {"macs": "MACs", "latency_ms": "ms"}
+_ON_TARGET = 0.01  # off by at most this share, a network is on its target
 
 
 def report_page(account: dict[str, Any], name: str) -> str:
@@ -60,17 +61,21 @@ def verdict(budget: dict[str, Any]) -> str:
     """How the target was met, in words; nothing without one."""
     if "target" not in budget:
         return ""
+    off, kind = "", "good"
+    if abs(budget["error"]) > _ON_TARGET:
+        off, kind = f"The nearest network of this space is {budget['error']:+.1%} off the target. ", "warn"
     if not budget["flips"]:
-        return '<p class="good">The search itself ended on its target: no decision was flipped.</p>'
+        ended = off + "It is where the search itself ended" if off else "The search itself ended on its target"
+        return f'<p class="{kind}">{ended}: no decision was flipped.</p>'
     share = f"{budget['flips_margin']:.3f} of {budget['all_margin']:.2f} over all gates"
     flips = (
         f"{len(budget['flips'])} flipped to land on the target: {', '.join(budget['flips'])}. Sum of margins {share}."
     )
     before = f" Before that the cost was {page.short(budget['before_flips'])}."
     if budget["converged"]:
-        return f'<p class="good">Close calls only: {page.escape(flips + before)}</p>'
+        return f'<p class="{kind}">{off}Close calls only: {page.escape(flips + before)}</p>'
     return (
-        f'<p class="warn"><b>Not converged.</b> {page.escape(flips + before)} '
+        f'<p class="warn"><b>Not converged.</b> {off}{page.escape(flips + before)} '
         "Those were no close calls: a longer search or another target may help.</p>"
     )
 
@@ -109,6 +114,9 @@ def _block_row(number: int, block: BlockSpec, macs: float, widest: int, most: fl
     if block.nonlocal_ is not None:
         light = block.nonlocal_
         chips += f'<span class="chip" style="background:#D55E00;color:#fff">NL {light.ratio:g}/{light.stride}</span>'
+    if block.embedded is not None:
+        full = block.embedded
+        chips += f'<span class="chip" style="background:#333;color:#fff">full NL {full.ratio:g}/{full.stride}</span>'
     return _row(str(number), box, chips, macs, most, total)
 
 
@@ -122,7 +130,14 @@ def charts(accounts: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> str
     """Cost against the target, cross-entropy and lambda over the steps, of one search or of several."""
     first = accounts[0]
     cost = first["budget"]["cost"]
-    levels = [(first["budget"]["target"], "target")] if "target" in first["budget"] else []
+    targets: dict[float, list[str]] = {}
+    for account, name in zip(accounts, names or [""], strict=True):
+        if "target" in account["budget"]:
+            targets.setdefault(account["budget"]["target"], []).append(name)
+    levels = [
+        (target, "target" if len(of) == len(accounts) else f"target of {of[0]}")
+        for target, of in sorted(targets.items(), reverse=True)
+    ]
     last = max(account["phases"]["total_steps"] for account in accounts)
     bounds = [first["phases"]["warmup_end"], first["phases"]["settle_start"]] if len(accounts) == 1 else []
 
@@ -228,5 +243,9 @@ def comparison_page(accounts: Sequence[dict[str, Any]], names: Sequence[str]) ->
 def write_page(text: str, path: pathlib.Path) -> None:
     """Writes a page aside, then renames it."""
     aside = path.with_name(f".{path.name}.part")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise

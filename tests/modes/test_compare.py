@@ -42,6 +42,15 @@ def test_networks_stand_side_by_side_by_map_size(capsys, tmp_path):
     assert [network["arch"] for network in result["networks"]] == names.split(",")
 
 
+def test_a_stride_is_told_as_written_where_the_map_is_odd(capsys, tmp_path):
+    (tmp_path / "mine.txt").write_text(ARCH)
+    names = f"{tmp_path}/mine.txt,{tmp_path}/mine.txt"
+    compare.run(configure("--mode=compare", f"--arch={names}", "--input_image_size=33"))  # 33, 17, 9, 5
+    rows = [line for line in capsys.readouterr().out.splitlines() if "k3" in line]
+    assert [row.count(" /2 ") for row in rows] == [2, 2, 0]
+    assert not any("/1" in row.replace(str(tmp_path), "") for row in rows)
+
+
 def test_the_command_takes_the_networks_as_words(tmp_path):
     done = command("--mode=compare", "mobilenet_v2", "mixnet_m", "--nonlocal=all:0.25-1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
-from mode_cases import class_folder, command, configure, write_space
+from mode_cases import class_folder, command, configure, tree, write_space
 
 from autonl_tf.errors import UserError
 from autonl_tf.modes import report, search
@@ -78,6 +78,29 @@ def test_a_report_is_made_again_alike_by_command(home):
     same = int(re.search(r"(\d+) of 3 blocks are the same", reader.text)[1])
     blocks = [json.loads((home / name / "search.json").read_text())["decided_blocks"] for name in ("aimed", "free")]
     assert same == sum(a == b for a, b in zip(*blocks, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: (run / "metrics.jsonl").unlink(), r"metrics\.jsonl: cannot be read: No such file"),
+        (lambda run: (run / "metrics.jsonl").write_text("{}\n"), r"metrics\.jsonl: line 1 is not a record of a run"),
+        (lambda run: (run / "metrics.jsonl").write_bytes(b'{"phase": "tr'), r"metrics\.jsonl: line 1 is not a record"),
+        (lambda run: (run / "metrics.jsonl").write_bytes(b"\xff\xfe"), r"metrics\.jsonl: cannot be read: not text"),
+        (lambda run: (run / "metrics.jsonl").write_text(""), r"search\.png: no training records"),
+        (lambda run: (run / "search.png").mkdir(), r"search\.png.*: cannot be written: Is a directory"),
+    ],
+)
+def test_a_run_whose_pictures_cannot_be_made_is_told_in_one_line_and_left_as_it_is(home, tmp_path, damage, message):
+    run = tmp_path / "run"
+    shutil.copytree(home / "free", run)
+    for name in ("report.html", "network.png", "search.png"):
+        (run / name).unlink()
+    damage(run)
+    before = tree(run)
+    with pytest.raises(UserError, match=message):
+        report.run(configure("--mode=report", f"--model_dir={run}"))
+    assert tree(run) == before
 
 
 def test_what_is_no_finished_search_is_refused(home, tmp_path):

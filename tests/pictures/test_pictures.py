@@ -66,6 +66,31 @@ def test_light_nl_is_seen_only_where_there_is_one(tmp_path):
         assert has_color(pixels(path), "#D55E00") == (name == "with")
 
 
+def test_a_conventional_non_local_block_is_seen_in_its_row_and_in_the_macs(tmp_path):
+    found = {}
+    for name, end in (("without", ""), ("with", "_embedded0.5-2"), ("both", "_embedded0.5-2_nonlocal0.25-2")):
+        spec = parse(f"r1_k3_s11_e1_i32_o16{end}")
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "network.png"
+        draw_network(spec, path, image_size=32, cost=network_cost(spec, image_size=32, num_classes=10))
+        row = pixels(path)[int(120 * (0.85 + 0.34)) : int(120 * (0.85 + 2 * 0.34))]
+        found[name] = [(np.abs(row - 0.2).max(axis=-1) < 0.02)[:, int(120 * at) :][:, :168].sum() for at in (5.4, 7.5)]
+        assert has_color(row, "#D55E00") == (name == "both")
+    chip, bar = np.array(found["with"]) - found["without"]
+    assert chip > 2000 and bar > 300  # dark pixels, letters apart
+    assert 500 < found["both"][0] - found["without"][0] < chip
+
+
+def test_a_picture_that_cannot_be_put_in_its_place_leaves_nothing_beside_it(tmp_path):
+    (tmp_path / "network.png").mkdir()
+    spec = parse(TINY)
+    with pytest.raises(OSError):
+        draw_network(
+            spec, tmp_path / "network.png", image_size=32, cost=network_cost(spec, image_size=32, num_classes=10)
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["network.png"]
+
+
 def test_a_cost_of_another_network_is_refused(tmp_path):
     cost = network_cost(presets.load("autonl_s"), image_size=64, num_classes=10)
     with pytest.raises(ValueError, match="18 blocks for a network of 4"):
