@@ -10,7 +10,7 @@ import tensorflow as tf
 from autonl_tf.data import images
 from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.data.folder import EXTENSIONS
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, first_line
 
 
 def open_calibration(name: str, data_dir: str | None = None) -> list[str] | ImageDataset:
@@ -58,8 +58,7 @@ def calibration_images(
         try:
             prepared.append(images.preprocess_for_eval(tf.constant(encoded), image_size, crop_padding).numpy())
         except tf.errors.InvalidArgumentError as error:
-            reason = str(error.message).splitlines()[0]
-            raise UserError(f"calibration image {name} cannot be decoded: {reason}") from None
+            raise UserError(f"calibration image {name} cannot be decoded: {first_line(error)}") from None
     return np.stack(prepared)
 
 

@@ -15,7 +15,7 @@ from autonl_tf.data import demo, folder, tfds_source, tfrecord
 from autonl_tf.data.corrupt import CorruptExample, count_kinds, find_corrupt
 from autonl_tf.data.labels import LabelFile, new_labels, numbered, read_label_file
 from autonl_tf.data.splits import IndexedSplit, RecordSplit, divided
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, first_line
 
 SPLITS = ("train", "validation")
 ACCEPTED = "demo, demo:texture, folder:PATH, tfds:NAME, imagenet_tfrecord:PATH"
@@ -294,5 +294,5 @@ def _bad_record(name: str, error: tf.errors.OpError) -> UserError:
 
 def _record_error(name: str, examples: IndexedSplit | RecordSplit, error: Exception) -> UserError:
     files = examples.files if isinstance(examples, RecordSplit) else ()
-    culprit = tfrecord.first_unreadable(files) or f"{name}: {str(error).splitlines()[0]}"
+    culprit = tfrecord.first_unreadable(files) or f"{name}: {first_line(error)}"
     return UserError(f"corrupt TFRecord file {culprit}")

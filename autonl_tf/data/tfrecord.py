@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import tensorflow as tf
 
 from autonl_tf.data.splits import Example, RecordFile, RecordSplit
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, first_line
 
 IMAGENET_CLASSES = 1000
 
@@ -88,7 +88,7 @@ def first_unreadable(files: tuple[RecordFile, ...]) -> str | None:
         try:
             tf.data.TFRecordDataset(file.path).reduce(0, lambda count, _: count + 1)
         except tf.errors.OpError as error:
-            return f"{file.path}: {error.message.splitlines()[0]}"
+            return f"{file.path}: {first_line(error)}"
     return None
 
 
@@ -125,9 +125,9 @@ def _check_first_record(files: tuple[str, ...], parse: Callable[[tf.Tensor, tf.T
         for record in tf.data.TFRecordDataset(files).take(1):
             parse(record, tf.constant(f"{files[0]}#0"))
     except tf.errors.DataLossError as error:
-        raise UserError(f"{files[0]}: corrupt TFRecord file: {error.message.splitlines()[0]}") from error
+        raise UserError(f"{files[0]}: corrupt TFRecord file: {first_line(error)}") from error
     except tf.errors.InvalidArgumentError as error:
         raise UserError(
             f"{files[0]}: its first record is not an ImageNet example (image/encoded, image/class/label):"
-            f" {error.message.splitlines()[0]}"
+            f" {first_line(error)}"
         ) from error

@@ -18,7 +18,7 @@ from autonl_tf.engine.files import read_json, write_json
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.names import by_name
 from autonl_tf.engine.strategy import is_chief, task_name
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, first_line
 
 KEPT = 3
 
@@ -36,7 +36,7 @@ def fault_of(prefix: str | Path) -> str | None:
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
     except Exception as error:  # the reader has many ways to fail on bytes that are not what it wrote
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return first_line(error)
     return None
 
 
@@ -163,8 +163,7 @@ class Checkpoints:
             status = self._checkpoint.read(str(prefix))
             status.assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"{prefix}: made by another model or other settings: {reason}") from error
+            raise UserError(f"{prefix}: made by another model or other settings: {first_line(error)}") from error
 
     def _write(self, directory: Path, step: int) -> Path:
         target = directory if self._chief else self._worker_dir
@@ -175,10 +174,9 @@ class Checkpoints:
         except (OSError, tf.errors.OpError) as error:
             if self._chief:
                 self._clear_leftovers()  # where the disk is full, the part written takes room
-            reason = str(error).strip().splitlines()[0]
             raise UserError(
-                f"cannot save {prefix}: {reason}; the newest checkpoint is {self.latest or 'none'}: make room, and the "
-                "same command goes on from there"
+                f"cannot save {prefix}: {first_line(error)}; the newest checkpoint is {self.latest or 'none'}: make "
+                "room, and the same command goes on from there"
             ) from error
         finally:
             if not self._chief:

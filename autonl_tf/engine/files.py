@@ -7,7 +7,7 @@ import math
 import os
 from pathlib import Path
 
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, first_line
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -51,7 +51,7 @@ def read_json(path: str | Path) -> dict:
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path}: cannot be read as JSON: {first_line(error)}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: must hold one JSON object, holds a {type(value).__name__}")
     return value

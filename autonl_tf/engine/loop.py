@@ -15,7 +15,7 @@ import tensorflow as tf
 from autonl_tf.engine.checkpoints import Checkpoints
 from autonl_tf.engine.learner import TROUBLES, Learner, Metrics
 from autonl_tf.engine.runlog import RunLog
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, first_line
 
 EXIT_PREEMPTED = 42  # also what tf.distribute's PreemptionCheckpointHandler exits with
 EXIT_WORKER_LOST = 43
@@ -137,7 +137,7 @@ def run_training(
     except _LOST as error:
         if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             raise
-        reason = str(error).strip().splitlines()[0][:200]
+        reason = first_line(error)[:200]
         print(
             f"a worker of the cluster is lost, after step {step}; the last checkpoint is "
             f"{checkpoints.latest or 'none'}: start all workers again with the same commands ({reason})",

@@ -13,7 +13,7 @@ from typing import TextIO
 import tensorflow as tf
 
 from autonl_tf.engine.files import json_line, write_text
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, first_line
 
 METRICS = "metrics.jsonl"
 _PLAIN_SECONDS = 10.0  # at most one plain progress line in this time
@@ -158,10 +158,9 @@ class RunLog:
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: Exception) -> UserError:
-        reason = str(error).strip().splitlines()[0]
         return UserError(
-            f"{self.directory}: the log cannot be written: {reason}; make room, and the same command goes on from the "
-            "last checkpoint"
+            f"{self.directory}: the log cannot be written: {first_line(error)}; make room, and the same command goes "
+            "on from the last checkpoint"
         )
 
 

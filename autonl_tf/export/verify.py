@@ -18,7 +18,7 @@ import tf_keras as keras
 from ai_edge_litert.interpreter import Interpreter
 
 from autonl_tf.data import images as image_ops
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, first_line
 from autonl_tf.export import saved_model, tflite
 
 DEFAULT_TOLERANCE = 1e-3
@@ -90,8 +90,7 @@ def _prepare(data: bytes, index: int, image_size: int, crop_padding: int) -> np.
     try:
         return image_ops.preprocess_for_eval(tf.constant(data), image_size, crop_padding).numpy()
     except tf.errors.InvalidArgumentError as error:
-        reason = str(error.message).splitlines()[0]
-        raise UserError(f"encoded sample image {index} cannot be decoded: {reason}") from None
+        raise UserError(f"encoded sample image {index} cannot be decoded: {first_line(error)}") from None
 
 
 def _parts(items: Sequence) -> Iterator[Sequence]:

@@ -20,7 +20,7 @@ from autonl_tf.engine import rundir
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables
 from autonl_tf.engine.weights import write_model_json, write_weights
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, first_line
 from autonl_tf.modes import checkpointed, official, pytorch, wiring
 
 
@@ -110,7 +110,6 @@ def _staged(target: pathlib.Path) -> Iterator[pathlib.Path]:
         yield aside
         os.replace(aside, target)
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
-        raise UserError(f"{target}: cannot be written: {reason}") from error
+        raise UserError(f"{target}: cannot be written: {first_line(error)}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
