@@ -27,12 +27,14 @@ from autonl_tf.errors import UserError
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, finetune, wiring
 from autonl_tf.networks.network import build_network
-from autonl_tf.networks.quantized import quantized_network
+from autonl_tf.networks.quantized import check_quantizable, quantized_network
 
 
 def run(config: Config) -> None:
     """Trains, from the newest checkpoint of `--model_dir` if it has one, and says what to run next."""
     spec = presets.load(config.network.arch, config.network.nonlocal_)
+    if config.fit.qat:
+        check_quantizable(spec)
     strategy = wiring.devices(config)
     wiring.check_batches(config, strategy)
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")

@@ -5,11 +5,13 @@ depthwise kernels per tensor. So every layer gets one from here:
 
     convolutions, depthwise ones            weights int8 per output channel, symmetric
     dense                                   weights int8, symmetric, one range
-    batch norm, swish, sigmoid, pooling,    output int8 with a zero point; the range is a moving average
-      multiply, add, concatenate, and       of the batches' ranges, which starts at the first batch's
-      what has a bias (logits, squeeze-excite)
+    batch norm, swish, relu, relu6,         output int8 with a zero point; the range is a moving average
+      sigmoid, pooling, multiply, add,      of the batches' ranges, which starts at the first batch's
+      concatenate, and what has a bias (logits, squeeze-excite)
     LightNL's product                       output alone: what is inside stays float32
     dropout, slices of channels             nothing: they keep their input's values
+
+What else a network may have (`check_quantizable`) would be cut into pieces by the CPU delegate, and is refused.
 
 Weights' ranges follow from the weights at every use, so that averaged weights are quantized by their own ranges.
 """
@@ -18,12 +20,36 @@ from __future__ import annotations
 
 import tf_keras as keras
 
+from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.errors import UserError
+
 _OUTPUT = (
-    *("BatchNormalization", "Activation", "GlobalAveragePooling2D", "Multiply", "Add", "Concatenate"),
+    *("BatchNormalization", "Activation", "ReLU", "GlobalAveragePooling2D", "Multiply", "Add", "Concatenate"),
     "LightNLProduct",
 )
 _WEIGHTS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}
 _UNTOUCHED = ("InputLayer", "Dropout", "ChannelGroup")
+
+
+def check_quantizable(spec: NetworkSpec) -> None:
+    """Raises UserError for an architecture with layers that `quantized_network` cannot take, naming them."""
+    blocks = spec.blocks
+    found = [
+        kind
+        for kind, there in (
+            ("HardSwish (hswish)", "hswish" in {spec.activation, *(block.activation for block in blocks)}),
+            ("ChannelShuffle (shuffle=on)", any(block.shuffle_groups > 1 for block in blocks)),
+            ("ZeroPadding2D (padding=symmetric)", spec.padding == "symmetric"),
+            ("EmbeddedProduct (embedded)", any(block.embedded is not None for block in blocks)),
+            ("MaxPooling2D (embedded's stride)", any(block.embedded and block.embedded.stride > 1 for block in blocks)),
+        )
+        if there
+    ]
+    if found:
+        raise UserError(
+            f"{spec.source}: quantization-aware training has no int8 form of {', '.join(found)}; accepted: swish, "
+            "relu, relu6, squeeze-excite, LightNL, grouped convolutions, padding=same"
+        )
 
 
 def quantized_network(model: keras.Model) -> keras.Model:

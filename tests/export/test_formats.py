@@ -12,7 +12,7 @@ from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.interpreter import Interpreter
 from export_cases import SIZE, lively, make_model, smooth_picture, snapshot
 
-from autonl_tf.arch import blockstring, placement
+from autonl_tf.arch import blockstring, placement, presets
 from autonl_tf.data.images import normalize
 from autonl_tf.errors import UserError
 from autonl_tf.export import bundle, int8, rewrite, score, tflite
@@ -20,7 +20,7 @@ from autonl_tf.layers.embedded_nl import EmbeddedNonLocal
 from autonl_tf.networks import quantizers
 from autonl_tf.networks.insert import insert_behind
 from autonl_tf.networks.network import build_network
-from autonl_tf.networks.quantized import copy_float_weights, quantized_network
+from autonl_tf.networks.quantized import check_quantizable, copy_float_weights, quantized_network
 
 # Squeeze-excite and LightNL in both product orders, no grouped convolutions (they are not folded into batch norm).
 MOBILE = """\
@@ -44,7 +44,11 @@ def mobile():
 @pytest.fixture(scope="module")
 def quantized(mobile):
     """Its quantized form, ranges known, weights not trained."""
-    model = quantized_network(mobile)
+    return ranged(mobile)
+
+
+def ranged(float_model):
+    model = quantized_network(float_model)
     for layer in model.submodules:
         if hasattr(layer, "momentum"):
             layer.momentum = 1.0
@@ -197,6 +201,60 @@ def test_a_quantized_file_far_from_its_own_network_fails_too():
     score.check(score.beside_quantized(found, 0.905), 1.0)
     with pytest.raises(UserError, match=r"top-1 90\.00% .*, 5\.00 points below the quantized network's 95\.00%"):
         score.check(score.beside_quantized(found, 0.95), 1.0)
+
+
+def test_a_relu6_network_becomes_one_int8_piece_that_answers_as_trained(tmp_path):
+    text = "network activation=relu6\n" + MOBILE
+    keras_model = make_model(text, len(NAMES))
+    model = ranged(keras_model)
+    assert any(layer.__class__.__name__ == "ReLU" for layer in keras_model.layers)
+    path = tmp_path / "m.tflite"
+    tflite.convert_qat(model, path, image_size=SIZE)
+    rewrite.float_softmax(path)
+    facts = tflite.graph_facts(path)
+    assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole and "RELU6" not in facts.ops  # within convolutions
+    images = pictures(40, first=200)
+    expected = tf.nn.softmax(model(normalize(images), training=False)).numpy()
+    got = score.TFLiteRunner(path)(images)
+    assert np.mean(got.argmax(axis=1) == expected.argmax(axis=1)) >= 0.8
+    assert np.abs(got - expected).mean() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "culprit"),
+    [
+        ("network activation=relu6", "r1_k3.5_s22_a1.1_p1.1_e2_i16_o24_se0.5_nonlocal0.25-2", None),
+        ("network activation=relu", "r1_k3_s22_e2_i16_o24_sw", None),
+        ("network activation=hswish", "r1_k3_s22_e2_i16_o24", r"HardSwish \(hswish\)"),
+        ("network shuffle=on", "r1_k3_s22_e2_i16_o24_p1.1", r"ChannelShuffle \(shuffle=on\)"),
+        ("network shuffle=on", "r1_k3_s22_e2_i16_o24", None),
+        ("network padding=symmetric", "r1_k3_s11_e2_i16_o24", r"ZeroPadding2D \(padding=symmetric\)"),
+        ("", "r1_k3_s22_e2_i16_o24_embedded0.5-1", r"EmbeddedProduct \(embedded\);"),
+        ("", "r1_k3_s22_e2_i16_o24_embedded0.5-2", r"EmbeddedProduct \(embedded\), MaxPooling2D"),
+    ],
+)
+def test_what_the_check_lets_through_is_what_can_be_quantized(header, line, culprit):
+    text = f"{header}\nr1_k3_s22_e1_i32_o16\n{line}"
+    spec = blockstring.parse(text, "mine.txt")
+    model = build_network(spec, image_size=SIZE, num_classes=3)
+    if culprit is None:
+        check_quantizable(spec)
+        quantized_network(model)
+    else:
+        with pytest.raises(UserError, match=rf"mine\.txt: .* no int8 form of {culprit}"):
+            check_quantizable(spec)
+        with pytest.raises(ValueError, match="no quantization is defined"):
+            quantized_network(model)
+
+
+def test_all_of_the_zoo_but_one_may_be_trained_for_int8():
+    refused = []
+    for name in presets.names():
+        try:
+            check_quantizable(presets.load(name))
+        except UserError:
+            refused.append(name)
+    assert refused == ["fbnet_a"]
 
 
 def test_weights_come_back_out_of_the_quantized_network(mobile, quantized):

@@ -156,6 +156,15 @@ def test_wrong_flags_of_export(given, message):
         configure("--mode=export", "--model_dir=x", "--export_dir=y", *given)
 
 
+def test_layers_without_an_int8_form_are_told_before_the_data_set_is_read(home, tmp_path):
+    (tmp_path / "arch.txt").write_text("network activation=hswish\n" + ARCH)
+    words_ = [word for word in qat_words(home, "z") if not word.startswith(("--arch", "--dataset", "--model_dir"))]
+    given = (f"--arch={tmp_path}/arch.txt", f"--dataset=folder:{tmp_path}/none", f"--model_dir={tmp_path}/run")
+    with pytest.raises(UserError, match=r"arch\.txt: quantization-aware training has no int8 form of HardSwish"):
+        train.run(configure(*words_, *given))
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_cannot_be_quantized_is_refused(home, tmp_path):
     with pytest.raises(UserError, match="--qat starts from a trained float network"):
         configure(*words(home, "x"), "--qat")
