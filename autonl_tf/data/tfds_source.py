@@ -37,9 +37,14 @@ def load_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
 
 
 def prepare(builder: tfds.core.DatasetBuilder, source: str) -> None:
-    """Prepares a set in its data directory unless that is done already."""
-    if builder.is_prepared():
-        return
+    """Prepares a set in its data directory unless that is done already, be it by another process meanwhile."""
+    if not builder.is_prepared():
+        _prepare_now(builder, source)
+    if not builder.info.splits:  # prepared by another since this builder was made
+        builder.info.read_from_directory(builder.data_path)
+
+
+def _prepare_now(builder: tfds.core.DatasetBuilder, source: str) -> None:
     _log.info("%s: preparing it in %s", source, builder.data_path)
     try:
         if not sys.stderr.isatty():
@@ -48,7 +53,6 @@ def prepare(builder: tfds.core.DatasetBuilder, source: str) -> None:
         with contextlib.redirect_stdout(sys.stderr):
             builder.download_and_prepare()
     except Exception as error:  # whatever a third party's download and generation code raises
-        # Another worker may have finished the same set in the meantime.
         if not builder.is_prepared():
             raise UserError(
                 f"{source}: not prepared in {builder.data_path} and it cannot be now: {_one_line(error)}"

@@ -4,6 +4,7 @@ import pytest
 from dataset_cases import write_labels
 
 from autonl_tf.data.datasets import open_dataset
+from autonl_tf.data.tfds_source import prepare
 from autonl_tf.errors import UserError
 
 
@@ -46,3 +47,10 @@ def test_a_tfds_set_that_cannot_be_prepared_is_an_error(tiny_pictures, tmp_path)
     tiny_pictures.builder.contents = {"train": [(b"", "nope")]}
     with pytest.raises(UserError, match=r"tfds:tiny_pictures: not prepared in .*: .*nope"):
         open_dataset("tfds:tiny_pictures", data_dir=str(tmp_path / "elsewhere"))
+
+
+def test_a_set_that_another_process_prepares_meanwhile_is_read(tiny_pictures, encode, tmp_path):
+    builder = tiny_pictures.builder(data_dir=str(tmp_path / "tfds"))
+    tiny_pictures({"train": [(encode(0), "cat")]})
+    prepare(builder, "tfds:tiny_pictures")
+    assert builder.info.splits["train"].num_examples == 1
