@@ -45,8 +45,8 @@ $(STAMP): setup.py constraints.txt $(if $(WHOLE),,FORCE)
 demo: setup ## search, train, evaluate and export on the built-in data set (at most 10 minutes on 2 cores)
 	@$(PY) -m autonl_tf.demo
 
-test: setup ## run the tests
-	@$(PY) -m pytest
+test: setup ## run the tests, some files at once
+	@$(PY) -m pytest -n auto --maxprocesses=4 --dist=loadfile
 
 lint: setup ## check style: ruff, and shellcheck on every shell script
 	@$(PY) -m ruff check .
@@ -60,7 +60,7 @@ bench: demo ## the demo, then every script of benchmarks/, the endless ones for 
 	done
 
 clean: ## remove .venv, caches and build products; runs/ stays
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-tf220 build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 FORCE:

