@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from pathlib import Path
 
 from autonl_tf.errors import UserError, first_line
+from autonl_tf.strict_json import finite
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -31,15 +31,7 @@ def write_json(path: str | Path, value) -> None:
 
 def json_line(value) -> str:
     """`value` as one line of JSON, numbers that are not finite as null: JSON has none."""
-    return json.dumps(_finite(value), allow_nan=False)
-
-
-def _finite(value):
-    if isinstance(value, dict):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(finite(value), allow_nan=False)
 
 
 def read_json(path: str | Path) -> dict:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
@@ -22,6 +21,7 @@ from autonl_tf.export import saved_model, tflite
 from autonl_tf.export.score import Score
 from autonl_tf.export.tflite import GraphFacts
 from autonl_tf.export.verify import Agreement
+from autonl_tf.strict_json import finite
 
 CARD_JSON = "card.json"
 CARD_MARKDOWN = "card.md"
@@ -113,7 +113,7 @@ def write_card(
     }
     (directory / CARD_MARKDOWN).write_text(_markdown(facts), encoding="utf-8")
     facts["files"] = _checksums(directory)
-    facts = _finite(facts)
+    facts = finite(facts)
     text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
     (directory / CARD_JSON).write_text(text, encoding="utf-8")
     return facts
@@ -138,15 +138,6 @@ def _plain(values: Mapping[str, object] | None) -> dict | None:
     if values is None:
         return None
     return {name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
-
-
-def _finite(value):
-    """The same with None for every float that is not finite."""
-    if isinstance(value, Mapping):
-        return {name: _finite(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _input(size: int, crop_padding: int) -> dict:

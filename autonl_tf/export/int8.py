@@ -7,7 +7,7 @@ too: as int8 it would round twice.
 
 The range of a tensor is from the 5th percentile over images of an image's least value to the 95th of its greatest. A
 network with LightNL has a few images with far larger values than all others; to cover those (the full range) would cost
-the others their precision, and the usual moving average clips every second image (`benchmarks/int8_ranges.py`).
+the others their precision, and the usual moving average clips every second image; `benchmarks/int8_ranges.py` compares.
 """
 
 from __future__ import annotations

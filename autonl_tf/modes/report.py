@@ -65,11 +65,8 @@ def write_report(directory: pathlib.Path, account: dict) -> None:
     """
     size = {"image_size": account["input_image_size"], "num_classes": account["num_label_classes"]}
     spec = blockstring.parse("\n".join(account["arch"]), f"{directory}/{ACCOUNT}")
-    cost, phases, page = (
-        network_cost(spec, **size),
-        account["phases"],
-        report_picture.report_page(account, directory.name),
-    )
+    cost, phases = network_cost(spec, **size), account["phases"]
+    page = report_picture.report_page(account, directory.name)
     search_picture.draw_search(
         read_records(directory / "metrics.jsonl"),
         directory / "search.png",

@@ -28,7 +28,7 @@ from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.engine.runlog import RunLog
 from autonl_tf.engine.schedules import WarmupStaircase, scale_learning_rate
 from autonl_tf.engine.strategy import is_chief, make_strategy, per_replica_batch_size
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, first_line
 
 # Published learning-rate warm-up, in epochs, where --lr_warmup_epochs is not given.
 DEFAULT_LR_WARMUP = {"search": 0.0, "train": 5.0}
@@ -180,7 +180,7 @@ def naming_corrupt(dataset: ImageDataset, *splits: str, data_service: str | None
         if not data_service:
             raise
         raise UserError(
-            f"--data_service={data_service}: lost: {str(error).strip().splitlines()[0][:200]}; start it again, and the "
+            f"--data_service={data_service}: lost: {first_line(error)[:200]}; start it again, and the "
             "same command goes on from the last checkpoint"
         ) from error
     except _READING_ERRORS as error:

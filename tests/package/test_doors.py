@@ -20,6 +20,7 @@ MAX_LINES = 400
 ALLOWED = {
     "errors": set(),
     "package": set(),
+    "strict_json": set(),
     "arch": {"errors"},
     "setting": set(),
     "settings_export": {"setting"},
@@ -30,10 +31,10 @@ ALLOWED = {
     "config": {"settings", "settings_export", "settings_fit", "settings_search", "settings_tuning", "errors"},
     "layers": {"errors"},
     "data": {"errors"},
-    "engine": {"layers", "errors", "package"},
+    "engine": {"layers", "errors", "package", "strict_json"},
     "networks": {"layers", "arch", "errors"},
     "search": {"engine", "networks", "layers", "arch", "errors"},
-    "export": {"data", "networks", "arch", "errors", "package"},
+    "export": {"data", "networks", "arch", "errors", "package", "strict_json"},
     "pictures": {"arch", "errors"},
     "api": {"data", "engine", "networks", "layers", "arch", "errors"},
     "modes": {
@@ -45,6 +46,7 @@ ALLOWED = {
 }
 WITHOUT_TENSORFLOW = (
     "errors",
+    "strict_json",
     "arch",
     "setting",
     "settings_export",

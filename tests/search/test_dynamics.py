@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from one_block import CANDIDATES
 
 from autonl_tf.arch import space as space_lib
 from autonl_tf.arch.cost_model import macs_model
@@ -21,13 +22,7 @@ from autonl_tf.settings_search import SearchConfig
 SIZE, CLASSES, BATCH, STEPS = 16, 4, 32, 160
 DEFAULTS = SearchConfig()
 SPACE = {
-    "candidates": {
-        "kernels": [3, 5],
-        "expansions": [3, 6],
-        "se_ratios": [0.25],
-        "nonlocal_ratios": [0.25, 0.5],
-        "nonlocal_strides": [2, 1],
-    },
+    "candidates": CANDIDATES,
     "blocks": [
         {"block": "r1_k3_s22_e1_i32_o8", "searchable": False},
         {"block": "r3_k5_s11_e6_i8_o8"},
