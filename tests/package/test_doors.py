@@ -42,6 +42,7 @@ ALLOWED = {
         *("layers", "arch", "errors", "package"),
     },
     "main": {"config", "modes", "errors", "package"},
+    "completion": {"settings", "errors"},
     "demo": {"main", "config", "modes", "data", "arch", "errors", "package"},
 }
 WITHOUT_TENSORFLOW = (
@@ -56,6 +57,7 @@ WITHOUT_TENSORFLOW = (
     "settings",
     "config",
     "main",
+    "completion",
     "pictures",
 )
 

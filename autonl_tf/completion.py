@@ -1,0 +1,57 @@
+"""Shell completion for the console command: the flags and their values, by `shtab`.
+
+python -m autonl_tf.completion bash > ~/.local/share/bash-completion/completions/autonl
+
+A flag's value follows after a space: `autonl --mode <Tab>`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from absl import flags
+
+from autonl_tf.errors import UserError
+from autonl_tf.settings import fields, flag_name
+
+
+def script(shell: str) -> str:
+    """The completion script of a shell, for its start-up or its folder of completions.
+
+    Raises:
+      UserError: shtab is not installed, or does not know the shell.
+    """
+    try:
+        import shtab
+    except ImportError:
+        raise UserError("shell completion needs shtab: python -m pip install 'autonl-tf[completion]'") from None
+    if shell not in shtab.SUPPORTED_SHELLS:
+        raise UserError(f"completion of {shell!r} is not known; accepted: {', '.join(shtab.SUPPORTED_SHELLS)}")
+    parser = argparse.ArgumentParser("autonl", allow_abbrev=False)
+    parser.add_argument("--flagfile", help="a file of flags, one a line").complete = shtab.FILE
+    for field in fields():
+        name, (text, *_) = flag_name(field), field.metadata["help"].split(". ")
+        text = text.replace("%", "%%")
+        if field.metadata["define"] is flags.DEFINE_bool:
+            parser.add_argument(f"--{name}", f"--no{name}", action="store_true", help=text)
+            continue
+        action = parser.add_argument(f"--{name}", help=text, choices=field.metadata["bounds"].get("enum_values"))
+        if not action.choices and field.metadata["define"] is flags.DEFINE_string:
+            action.complete = shtab.DIRECTORY if name.endswith("_dir") else shtab.FILE
+    return shtab.complete(parser, shell=shell)
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        if len(arguments) != 1:
+            raise UserError("usage: python -m autonl_tf.completion SHELL")
+        sys.stdout.write(script(arguments[0]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
