@@ -84,6 +84,14 @@ class SearchConfig:
         lower_bound=0.0,
         upper_bound=0.5,
     )
+    gate_start_margin: float = flag(
+        flags.DEFINE_float,
+        0.02,
+        "How far open the gates of LightNL and squeeze-excite stand when decisions begin; the others stand at about 1.",
+        modes=_SEARCH,
+        lower_bound=0.001,
+        upper_bound=1.0,
+    )
     threshold_travel: float = flag(
         flags.DEFINE_float,
         3.0,

@@ -84,7 +84,7 @@ def learner_of(mode: str, sync: bool, num_parts: int):
         objective = search_objective(
             model, GateCost(model.table, macs_model(model.table.space, **sizes)), schedule, seed=5, **recipe
         )
-        after = lambda step: model.track(schedule.settled(step))  # noqa: E731
+        after = lambda step: model.track(schedule.settled(step), schedule.warming(step))  # noqa: E731
     # LightNL's gamma starts at zero, which would hide its part.
     for variable in model.trainable_variables:
         if variable.name.endswith("gamma:0"):

@@ -67,6 +67,10 @@ def describe(spec, name: str) -> dict:
             "batch_norm_channels": channels}  # fmt: skip
 
 
+def tracker(model, schedule):
+    return lambda step: model.track(schedule.settled(step), schedule.warming(step))
+
+
 def measured(spec, space, batch: int, steps: int) -> dict[str, float]:
     """Seconds an image of a training and of a search step on this processor, medians after a first step."""
     rng = np.random.default_rng(0)
@@ -86,8 +90,7 @@ def measured(spec, space, batch: int, steps: int) -> dict[str, float]:
             learner = Learner(model, optimizer_groups(model, TF1RMSprop(0.016), schedule))
             cost = GateCost(model.table, macs_model(space, image_size=SIZE, num_classes=CLASSES))
             objective = search_objective(model, cost, schedule, seed=0, **recipe)
-            track = lambda step, model=model, schedule=schedule: model.track(schedule.settled(step))  # noqa: E731
-            function = make_train_function(strategy, learner, objective, track)
+            function = make_train_function(strategy, learner, objective, tracker(model, schedule))
         iterator = iter(tf.data.Dataset.from_tensors((images, labels)).repeat())
         times = []
         for _ in range(steps + 1):

@@ -6,15 +6,16 @@ Parts:
   texture  labels that are a local texture, same lambda: how many blocks get LightNL. Built-in data only.
   rank     the found network of `far` among random members of the space within 5% of its MACs, all trained alike.
   study    one flag of the search changed at a time: the thresholds' travel, the warm-up's share, the gates' dropout.
-  pareto   searches for several targets, each found network trained, beside the random members of `rank` (put that
-           first): a picture.
+  pareto   searches for several targets, each found network trained, beside random members within 5% of each target's
+           MACs (and those of `rank`, if that goes before): a picture.
 
 Every search and training is a command of `main.py`, which resumes: the same command goes on where it was stopped, and
 stops by itself, between two commands, when `--minutes` are over. A command that fails ends its part, and is told. Ends
 in one line of JSON with what there is so far.
 
     python benchmarks/search_evidence.py --parts=far,texture [--seeds=3] [--minutes=60] [--work=runs/evidence]
-        [--search_steps=600] [--train_epochs=5] [--members=20] [--targets=5] [--dataset=folder:CIFAR10]
+        [--search_steps=600] [--train_epochs=14] [--members=20] [--targets=5] [--members_per_target=4]
+        [--dataset=folder:CIFAR10]
 """
 
 from __future__ import annotations
@@ -169,6 +170,10 @@ def pareto(bench: Bench, result: dict) -> None:
         archs.append(found["arch"])
     for row, arch in zip(rows, archs, strict=True):
         row["top1"] = bench.train(arch, 0)
+        row["random"] = []
+        for lines in random_members(bench, row["found"], bench.options.members_per_target):
+            macs = network_cost(blockstring.parse("\n".join(lines), "random"), **bench.shape).total.macs
+            row["random"].append({"macs": macs, "top1": bench.train(lines, 0)})
         draw(bench, result)
 
 
@@ -203,10 +208,11 @@ def draw(bench: Bench, result: dict) -> None:
     figure = new_figure(7, 4.6, f"Searched and random networks of the space {bench.setting}")
     axes = plain_axes(figure.add_axes((0.1, 0.12, 0.86, 0.72)), "validation top-1, %")
     points = [(row["found"] / 1e6, 100 * row["top1"]) for row in result["pareto"] if "top1" in row]
+    scattered = [(one["macs"] / 1e6, 100 * one["top1"]) for row in result["pareto"] for one in row.get("random", [])]
     if "rank" in result:
-        scores = result["rank"]["random_top1"]
-        macs = result["rank"]["macs"] / 1e6
-        axes.scatter([macs] * len(scores), [100 * score for score in scores], color=QUIET, s=18, label="random members")
+        scattered += [(result["rank"]["macs"] / 1e6, 100 * score) for score in result["rank"]["random_top1"]]
+    if scattered:
+        axes.scatter(*zip(*scattered, strict=True), color=QUIET, s=18, label="random members")
     axes.plot(*zip(*sorted(points), strict=True), "o-", color=BLUE, label="found for a target")
     axes.set_xlabel("MACs, millions")
     axes.legend(frameon=False)
@@ -225,6 +231,7 @@ def main() -> None:
     parser.add_argument("--train_epochs", type=float, default=14)
     parser.add_argument("--members", type=int, default=20)
     parser.add_argument("--targets", type=int, default=5)
+    parser.add_argument("--members_per_target", type=int, default=4)
     parser.add_argument("--dataset", default="", help="CIFAR-10 as folder:PATH; without it the built-in data")
     parser.add_argument("--work", default="runs/evidence")
     options = parser.parse_args()

@@ -59,7 +59,9 @@ def train_function(setting: str, kind: str):
     learner = Learner(supernet, optimizer_groups(supernet, optimizer, schedule))
     cost = GateCost(supernet.table, macs_model(space, **shape))
     objective = search_objective(supernet, cost, schedule, seed=0, **training_step.recipe(batch))
-    return make_train_function(strategy, learner, objective, lambda step: supernet.track(schedule.settled(step)))
+    return make_train_function(
+        strategy, learner, objective, lambda step: supernet.track(schedule.settled(step), schedule.warming(step))
+    )
 
 
 def measure_memory(setting: str, kind: str) -> dict[str, float]:

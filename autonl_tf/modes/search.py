@@ -81,7 +81,7 @@ def run(config: Config) -> None:
         )
 
         def track(step):
-            supernet.track(schedule.settled(step))
+            supernet.track(schedule.settled(step), schedule.warming(step))
             if learner.multiplier is not None:
                 soft = soft_gates(supernet.live_margins())
                 learner.multiplier.update(costs[0](soft), schedule.deciding(step))
@@ -206,6 +206,7 @@ def _learner(
             num_classes=dataset.num_classes,
             dropout_rate=config.network.dropout_rate,
             sync_batch_norm=config.fit.sync_batch_norm,
+            start_margin=config.search.gate_start_margin,
             name="supernet",
         )
         set_momentum(supernet, config.fit.batch_norm_momentum)

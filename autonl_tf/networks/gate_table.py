@@ -36,6 +36,11 @@ class Gate:
 
     option_is_keep: bool = False
 
+    @property
+    def adds(self) -> bool:
+        """Whether it opens what a block can do without: LightNL or squeeze-excite, not their sizes, nor the block's."""
+        return self.kind == "nl" or (self.kind == "se" and self.rung == 0)
+
 
 class GateTable:
     """The gates of a space and where each block finds its own.

@@ -13,6 +13,7 @@ section 3.2, and Single-Path NAS. Deviations:
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -98,7 +99,8 @@ class Supernet(keras.Model):
 
     Attributes:
       table: the gates' order.
-      thresholds: [G], trained; from 0. A gate is open where its value is at least its threshold.
+      thresholds: [G], trained; from 0, those of LightNL and squeeze-excite from start_margin below their values. A gate
+        is open where its value is at least its threshold.
       margins: [G], moving average (0.9) of value - threshold, written by `track`; they decide in inference.
       distances: [G], moving average (0.95) of LightNL's distances over training batches, taken over all replicas by
         `track`; it starts at 1, so that nothing counts as close enough before it was measured. Only their own gates
@@ -111,6 +113,7 @@ class Supernet(keras.Model):
       num_classes: number of logits.
       dropout_rate: share of the pooled features dropped in training.
       sync_batch_norm: every batch norm takes its statistics over the batches of all replicas.
+      start_margin: how far below their values the thresholds of LightNL and squeeze-excite start (`Gate.adds`).
 
     Raises:
       UserError: a LightNL candidate that does not fit its feature map.
@@ -124,11 +127,13 @@ class Supernet(keras.Model):
         num_classes: int,
         dropout_rate: float = 0.0,
         sync_batch_norm: bool = False,
+        start_margin: float = 1.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         space.check(image_size)
         self.table = GateTable(space)
+        self.starts = np.array([start_margin if gate.adds else 1.0 for gate in self.table.gates], np.float32)
         self.stem_conv = convolution(STEM_FILTERS, 3, 2, name="stem_conv")
         self.stem_bn = batch_norm("stem_bn", sync_batch_norm)
         sizes = space.map_sizes(image_size)
@@ -156,11 +161,12 @@ class Supernet(keras.Model):
             dtype=tf.float32,
             experimental_autocast=False,
         )
-        self.margins = self.add_weight(name="margins", initializer="ones", **state)
+        self.margins = self.add_weight(name="margins", initializer=keras.initializers.Constant(self.starts), **state)
         self.distances = self.add_weight(name="distances", initializer="ones", **state)
         own = {"synchronization": tf.VariableSynchronization.ON_READ, "aggregation": tf.VariableAggregation.MEAN}
         self.measured = self.add_weight(name="measured", initializer="ones", **(state | own))
         self(keras.Input([image_size, image_size, 3], name="image"))
+        self.thresholds.assign(self._started(self.live_margins()))
 
     def call(self, inputs, training=None, gates=None):
         """`gates` [G] of this step; None: as the margins' averages decide."""
@@ -199,7 +205,7 @@ class Supernet(keras.Model):
                 margins += [tf.minimum(value, 1.0) - limit for value, limit in zip(values[kind], limits, strict=True)]
         return tf.stack(margins)
 
-    def track(self, hold: tf.Tensor) -> None:
+    def track(self, hold: tf.Tensor, follow: tf.Tensor) -> None:
         """After an update: averages distances and margins, and keeps thresholds in reach of their values.
 
         A closed gate's threshold would run away from its value and take as long to come back: margins are held within
@@ -207,13 +213,19 @@ class Supernet(keras.Model):
 
         Args:
           hold: scalar bool; where true the margins, and so the decisions, stay as they are.
+          follow: scalar bool; where true thresholds are set where they start: below what the values are by now.
         """
         self._average_distances()
         values = self.live_margins() + self.thresholds
-        thresholds = tf.clip_by_value(self.thresholds, 0.0, values - MARGIN_RANGE[0])
+        held = tf.clip_by_value(self.thresholds, 0.0, values - MARGIN_RANGE[0])
+        thresholds = tf.where(follow, self._started(values), held)
         self.thresholds.assign(thresholds)
         step = tf.where(hold, 0.0, 1 - MARGIN_MOMENTUM)
         self.margins.assign(self.margins + step * (values - thresholds - self.margins))
+
+    def _started(self, values: tf.Tensor) -> tf.Tensor:
+        """Where thresholds [G] start: so far below the gates' values as `starts` says, but not below 0."""
+        return tf.maximum(values - self.starts, 0.0)
 
     def _keep(self, measured) -> None:
         """Writes down this batch's distances; a gate without one keeps its 1."""

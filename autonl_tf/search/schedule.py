@@ -1,14 +1,15 @@
 """The search's three phases: warm-up, decision, settling.
 
-Warm-up (5/8 by default): gates are dropped out, lambda is 0, thresholds stand still. Decision: thresholds move,
-lambda counts, and a share of the gates is flipped at every step to learn what the flip costs. Settling (the last
+Warm-up (5/8 by default): gates are dropped out, lambda is 0, thresholds stand where they start. Decision: thresholds
+move, lambda counts, and a share of the gates is flipped at every step to learn what the flip costs. Settling (the last
 tenth): decisions are held, so that weights and batch-norm statistics fit the one network that is left.
 
 Source: the paper's section 4.1 and Single-Path NAS (8 epochs, 5 of them warm-up, keep probability 0.6). Deviations,
 and why, in `docs/search.md`:
 
 1. Dropped gates are not scaled by 1 / 0.6, which overdrives squeeze-excite.
-2. Thresholds stand still in warm-up, have an optimizer of their own (Adam) whose rate falls to 0, and no weight decay.
+2. Thresholds start, and stand in warm-up, just below the values of LightNL and squeeze-excite and far below the others'
+   (`Supernet`). They have an optimizer of their own (Adam) whose rate falls to 0, and no weight decay.
 3. Flips in the decision phase, and the settling phase.
 """
 
@@ -52,6 +53,10 @@ class SearchSchedule:
     def multiplier(self, step: tf.Tensor) -> tf.Tensor:
         """lambda at this step: 0 in warm-up."""
         return tf.where(step < self.warmup_steps, 0.0, self.cost_lambda)
+
+    def warming(self, step: tf.Tensor) -> tf.Tensor:
+        """Whether this is the warm-up."""
+        return step < self.warmup_steps
 
     def deciding(self, step: tf.Tensor) -> tf.Tensor:
         """Whether this is the decision phase."""

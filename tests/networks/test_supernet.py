@@ -177,7 +177,7 @@ def test_tracking_keeps_the_surrogate_gradient_above_the_floor(supernet):
     kept = supernet.get_weights()
     for threshold in (-30.0, 30.0):
         supernet.thresholds.assign(tf.fill(supernet.thresholds.shape, threshold))
-        supernet.track(tf.constant(False))
+        supernet.track(tf.constant(False), tf.constant(False))
         margins = supernet.live_margins()
         assert float(tf.reduce_min(margins)) >= MARGIN_RANGE[0] - 1e-5
         assert float(tf.reduce_max(margins)) <= MARGIN_RANGE[1] + 1e-5
@@ -185,9 +185,25 @@ def test_tracking_keeps_the_surrogate_gradient_above_the_floor(supernet):
     supernet.set_weights(kept)
 
 
+def test_what_a_block_can_do_without_starts_at_the_start_margin_and_stays_there_while_thresholds_follow():
+    net = Supernet(
+        space_lib.parse(SPACE, "test"), image_size=SIZE, num_classes=CLASSES, start_margin=0.05, name="supernet"
+    )
+    adds = np.array([gate.adds for gate in net.table.gates])
+    assert {gate.name.split("/")[1] for gate in net.table.gates if gate.adds} == {"nl", "se0.25"}
+    np.testing.assert_allclose(net.live_margins().numpy()[adds], 0.05, atol=1e-6)
+    net(images(8), training=True)
+    net.track(tf.constant(False), tf.constant(True))
+    np.testing.assert_allclose(net.live_margins().numpy()[adds], 0.05, atol=1e-6)
+    np.testing.assert_array_equal(net.thresholds.numpy()[~adds], 0)
+    followed = net.thresholds.numpy()
+    net.track(tf.constant(False), tf.constant(False))
+    np.testing.assert_array_equal(net.thresholds, followed)
+
+
 def test_held_margins_stand_still(supernet):
     before = supernet.margins.numpy()
-    supernet.track(tf.constant(True))
+    supernet.track(tf.constant(True), tf.constant(False))
     np.testing.assert_array_equal(supernet.margins, before)
 
 
@@ -203,7 +219,7 @@ def test_training_averages_the_distances_from_1_and_only_those(supernet):
     kept = supernet.get_weights()
     supernet.distances.assign(tf.ones_like(supernet.distances))
     supernet(images(8), gates=tf.ones([len(supernet.table)]), training=True)
-    supernet.track(tf.constant(False))
+    supernet.track(tf.constant(False), tf.constant(False))
     moved = supernet.distances.numpy() != 1
     compactness = [gate.kind in ("nl_ratio", "nl_stride") for gate in supernet.table.gates]
     np.testing.assert_array_equal(moved, compactness)

@@ -54,7 +54,13 @@ def search(cost_lambda, target=None):
         cost_lambda=cost_lambda,
         threshold_travel=DEFAULTS.threshold_travel,
     )
-    supernet = Supernet(space_lib.parse(SPACE, "test"), image_size=SIZE, num_classes=CLASSES, name="supernet")
+    supernet = Supernet(
+        space_lib.parse(SPACE, "test"),
+        image_size=SIZE,
+        num_classes=CLASSES,
+        start_margin=DEFAULTS.gate_start_margin,
+        name="supernet",
+    )
     groups = optimizer_groups(supernet, TF1RMSprop(0.016), schedule)
     learner = Learner(supernet, groups)
     deciding = schedule.settle_start - schedule.warmup_steps
@@ -74,7 +80,7 @@ def search(cost_lambda, target=None):
     )
 
     def track(step):
-        supernet.track(schedule.settled(step))
+        supernet.track(schedule.settled(step), schedule.warming(step))
         if multiplier is not None:
             multiplier.update(cost(soft_gates(supernet.live_margins())), schedule.deciding(step))
 
