@@ -1,9 +1,9 @@
 """A float TFLite file quantized to int8 after training, with ranges from the user's own images.
 
-Weights are int8 per output channel, activations int8 with a zero point. Two places stay float32: the products of
-non-local blocks (LightNL's are cubic in their input, and the CPU delegate takes products of activations as int8 only at
-zero point 0), and the final softmax, whose int8 form has steps of 1/256. The normalisation of the input stays float32
-too: as int8 it would round twice.
+Weights are int8 per output channel, activations int8 with a zero point. LightNL's products, which the quantizer leaves
+float32, are made int8 after it in the form that the CPU delegate takes (`int8_products`). What stays float32: the
+products of a conventional non-local block; the final softmax, whose int8 form has steps of 1/256; and the normalisation
+of the input, which as int8 would round twice.
 
 The range of a tensor is from the 5th percentile over images of an image's least value to the 95th of its greatest. A
 network with LightNL has a few images with far larger values than all others; to cover those (the full range) would cost
@@ -22,7 +22,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from autonl_tf.errors import UserError
-from autonl_tf.export import tflite
+from autonl_tf.export import int8_products, tflite
 
 # By the ops' names: a network's `block3_nl_product` and `block3_embedded_product`, the products within a `LightNL` or
 # an `EmbeddedNonLocal` layer (of such a name), and `tflite`'s own scope.
@@ -35,7 +35,11 @@ COVERED = 0.95  # of the images, by every range
 
 
 def quantize_int8(
-    float_path: str | Path, path: str | Path, calibration_images: Iterable[np.ndarray], covered: float = COVERED
+    float_path: str | Path,
+    path: str | Path,
+    calibration_images: Iterable[np.ndarray],
+    covered: float = COVERED,
+    float_products: bool = False,
 ) -> None:
     """Quantizes a file of `tflite.convert_fp32` and writes it to `path`; its input stays float32.
 
@@ -43,6 +47,7 @@ def quantize_int8(
       float_path: the float32 file.
       calibration_images: float32 [S, S, 3] each, scale of 0 to 255.
       covered: share of them that every range is to cover.
+      float_products: LightNL's products stay float32.
 
     Raises:
       UserError: ai-edge-quantizer is not installed, or on too many images a value is not finite.
@@ -61,14 +66,16 @@ def quantize_int8(
         work.update_quantization_recipe(scope, op.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
     for operation in (op.INPUT, op.OUTPUT, op.SOFTMAX):
         work.update_quantization_recipe(".*", operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    measured = ranges(float_path, calibration_images, covered)
     found = {
-        name: {"min": np.reshape(low, [1]), "max": np.reshape(high, [1])}
-        for name, (low, high) in ranges(float_path, calibration_images, covered).items()
+        name: {"min": np.reshape(low, [1]), "max": np.reshape(high, [1])} for name, (low, high) in measured.items()
     }
     # The library draws progress bars and prints sizes, which nothing turns off.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         quantized = work.quantize(found).quantized_model
     Path(path).write_bytes(bytes(quantized))
+    if not float_products:
+        int8_products.quantize_products(path, measured)
 
 
 def ranges(

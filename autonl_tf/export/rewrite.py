@@ -37,7 +37,7 @@ def take_uint8(path: str | Path) -> None:
     given.quantization.scale, given.quantization.zeroPoint = [1.0], [0]
     graph.tensors.append(given)
     operator = schema.OperatorT()
-    operator.opcodeIndex = _dequantize_code(model)
+    operator.opcodeIndex = operator_code(model, schema.BuiltinOperator.DEQUANTIZE)
     operator.inputs, operator.outputs = [len(graph.tensors) - 1], [entry.tensorIndex]
     operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
     operator.builtinOptions = schema.DequantizeOptionsT()
@@ -52,7 +52,7 @@ def float_softmax(path: str | Path) -> None:
     model = flatbuffer_utils.read_model(str(path))
     (graph,) = model.subgraphs
     softmax, last = graph.operators[-2:]
-    kinds = [_kind(model, operator) for operator in (softmax, last)]
+    kinds = [kind_of(model, operator) for operator in (softmax, last)]
     if kinds != [schema.BuiltinOperator.SOFTMAX, schema.BuiltinOperator.DEQUANTIZE]:
         return
     (logits,), (between,), (probabilities,) = softmax.inputs, softmax.outputs, last.outputs
@@ -64,18 +64,16 @@ def float_softmax(path: str | Path) -> None:
     flatbuffer_utils.write_model(model, str(path))
 
 
-def _kind(model: schema.ModelT, operator: schema.OperatorT) -> int:
+def kind_of(model: schema.ModelT, operator: schema.OperatorT) -> int:
     return flatbuffer_utils.get_builtin_code_from_operator_code(model.operatorCodes[operator.opcodeIndex])
 
 
-def _dequantize_code(model: schema.ModelT) -> int:
-    """The index of DEQUANTIZE among the model's operator codes, added if it is not there."""
-    wanted = schema.BuiltinOperator.DEQUANTIZE
+def operator_code(model: schema.ModelT, wanted: int, version: int = 1) -> int:
+    """The index of a kind of operator among the model's codes, added if it is not there in this version or a later."""
     for index, code in enumerate(model.operatorCodes):
-        if flatbuffer_utils.get_builtin_code_from_operator_code(code) == wanted:
+        if flatbuffer_utils.get_builtin_code_from_operator_code(code) == wanted and code.version >= version:
             return index
     code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = wanted
-    code.version = 1
+    code.builtinCode, code.deprecatedBuiltinCode, code.version = wanted, min(wanted, 127), version
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1

@@ -90,11 +90,13 @@ class LightNLProduct(keras.layers.Layer):
         theta = flatten_positions(x[..., : self.reduced])
         g = flatten_positions(subsample(x, self.stride))
         phi = theta if self.stride == 1 else g[..., : self.reduced]
+        scale = 1.0 / (height * width)
+        # Where the scale is cheapest in a TFLite file: the converter puts a factor of the whole of y into the depthwise
+        # convolution behind, but not past the reshape that this order ends in.
         if self.affinity_first:
-            y = tf.matmul(tf.matmul(theta, phi, transpose_b=True), g)
+            y = tf.reshape(tf.matmul(tf.matmul(theta, phi, transpose_b=True) * scale, g), [-1, *x.shape[1:]])
         else:
-            y = tf.matmul(theta, tf.matmul(phi, g, transpose_a=True))
-        y = tf.reshape(y, [-1, *x.shape[1:]]) * (1.0 / (height * width))
+            y = tf.reshape(tf.matmul(theta, tf.matmul(phi, g, transpose_a=True)), [-1, *x.shape[1:]]) * scale
         return tf.cast(y, inputs.dtype)
 
     def get_config(self):
