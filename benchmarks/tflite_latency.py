@@ -9,7 +9,8 @@ random; accuracies in the picture are the papers'.
     python benchmarks/tflite_latency.py                                         # both
 
 Ends in one line of JSON; also writes latency.json and latency.png into --work. Median, and the 10th and 90th percentile
-over rounds; a round runs every file once to warm up and --repeats times to measure, in a random order.
+over rounds; a round runs every file once to warm up and --repeats times to measure, in a random order, in each of
+several processes (`support/interleaved.py` says why).
 """
 
 from __future__ import annotations
@@ -18,14 +19,12 @@ import argparse
 import glob
 import json
 import pathlib
-import random
 import shlex
-import statistics
 import subprocess
 import sys
-import time
 
 import numpy as np
+from support import interleaved
 from support import latency_networks as networks
 
 from autonl_tf.engine.rundir import git_commit, versions
@@ -71,38 +70,22 @@ def build(name: str, work: pathlib.Path, photos: str) -> None:
     (work / f"{name}.json").write_text(json.dumps(facts))
 
 
-def measure(work: pathlib.Path, names: list[str], rounds: int, repeats: int, seconds: float) -> dict[str, dict]:
-    """name -> `fp32_1` and so on -> median and percentiles in ms, one entry a round."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    runs = {}
+def measure(work: pathlib.Path, names: list[str], seconds: float, processes: int, repeats: int) -> dict[str, dict]:
+    """name -> `fp32_1` and so on -> median and percentiles in ms, and how many times as long as without LightNL."""
+    files = {
+        f"{name} {kind}_{threads}": (str(work / f"{name}_{kind}.tflite"), threads)
+        for name in names
+        for kind in ("fp32", "int8")
+        for threads in (1, 2)
+    }
+    parts = interleaved.measure(files, seconds, processes, repeats)
+    found: dict[str, dict] = {}
     for name in names:
-        for kind in ("fp32", "int8"):
-            for threads in (1, 2):
-                interpreter = Interpreter(model_path=str(work / f"{name}_{kind}.tflite"), num_threads=threads)
-                interpreter.allocate_tensors()
-                runs[name, f"{kind}_{threads}"] = interpreter
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
-    order, began = list(runs), time.monotonic()
-    for done in range(rounds):
-        random.Random(done).shuffle(order)
-        for key in order:
-            runs[key].invoke()
-            start = time.perf_counter()
-            for _ in range(repeats):
-                runs[key].invoke()
-            times[key].append(1e3 * (time.perf_counter() - start) / repeats)
-        if time.monotonic() - began > seconds:
-            break
-    found: dict[str, dict[str, dict]] = {}
-    for (name, kind), values in times.items():
-        tenths = statistics.quantiles(values, n=10)
-        found.setdefault(name, {})[kind] = {
-            "median_ms": round(statistics.median(values), 3),
-            "p10_ms": round(tenths[0], 3),
-            "p90_ms": round(tenths[-1], 3),
-            "rounds": len(values),
-        }
+        found[name] = {kind: interleaved.summary(parts, f"{name} {kind}") for kind in _COLUMNS}
+        without = f"{name.removesuffix('_conventional')}_without"
+        if without in names:
+            for kind, row in found[name].items():
+                row["times_without"] = interleaved.ratio(parts, f"{name} {kind}", f"{without} {kind}")
     return found
 
 
@@ -159,9 +142,9 @@ def main() -> None:
     parser.add_argument("--only", choices=("all", "build", "measure", "one"), default="all")
     parser.add_argument("--network", choices=networks.NAMES, help="with --only=one: build this one, in this process")
     parser.add_argument("--networks", default=",".join(networks.NAMES), help="which, of these")
-    parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=220.0, help="no further round after this long")
+    parser.add_argument("--seconds", type=float, default=220.0, help="of measuring, divided among the processes")
+    parser.add_argument("--processes", type=int, default=8)
     options = parser.parse_args()
     work = pathlib.Path(options.work)
     work.mkdir(parents=True, exist_ok=True)
@@ -177,7 +160,7 @@ def main() -> None:
                 print(f"built {name}", file=sys.stderr, flush=True)
         if options.only == "build":
             return
-    found = measure(work, names, options.rounds, options.repeats, options.seconds)
+    found = measure(work, names, options.seconds, options.processes, options.repeats)
     for name, row in found.items():
         row["files"] = json.loads((work / f"{name}.json").read_text())
         row["macs"], row["published_top1"] = networks.macs(name), networks.PUBLISHED_TOP1.get(name)

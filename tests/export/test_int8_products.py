@@ -1,0 +1,114 @@
+"""LightNL's products in an int8 file: how they are computed there, and how far from the float products."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.tools import flatbuffer_utils
+from export_cases import EVERYTHING, SIZE, make_model, smooth_picture
+
+from autonl_tf.export import int8, int8_products, rewrite, tflite
+from autonl_tf.layers.light_nl import LightNLProduct
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Of a network with both orders and strides: the float file, and int8 ones with float and with int8 products."""
+    folder = tmp_path_factory.mktemp("products")
+    names = ("float32", "float_products", "int8_products")
+    paths = {name: folder / f"{name}.tflite" for name in names}
+    model = make_model(EVERYTHING, 5)
+    layers = [layer for layer in model.layers if isinstance(layer, LightNLProduct)]
+    assert {(layer.affinity_first, layer.stride) for layer in layers} >= {(True, 2), (False, 1), (False, 2)}
+    tflite.convert_fp32(model, paths["float32"], image_size=SIZE)
+    int8.quantize_int8(paths["float32"], paths["float_products"], pictures(24), float_products=True)
+    int8.quantize_int8(paths["float32"], paths["int8_products"], pictures(24))
+    return paths | {"count": len(layers)}
+
+
+def pictures(count: int) -> np.ndarray:
+    return np.stack([smooth_picture(seed, SIZE, SIZE) for seed in range(count)]).astype(np.float32)
+
+
+def products(path) -> list[list[int]]:
+    """The types of the operands of every BATCH_MATMUL."""
+    model = flatbuffer_utils.read_model(str(path))
+    (graph,) = model.subgraphs
+    found = [op for op in graph.operators if rewrite.kind_of(model, op) == schema.BuiltinOperator.BATCH_MATMUL]
+    return [[graph.tensors[tensor].type for tensor in op.inputs] for op in found]
+
+
+def test_every_product_is_int8_and_the_file_one_piece(files):
+    assert products(files["float_products"]) == [[schema.TensorType.FLOAT32] * 2] * 2 * files["count"]
+    assert products(files["int8_products"]) == [[schema.TensorType.INT8] * 2] * 2 * files["count"]
+    for name in ("float_products", "int8_products"):
+        facts = tflite.graph_facts(files[name])
+        assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole
+
+
+def values(path, image, part: str) -> dict[str, np.ndarray]:
+    """The tensors that go into the depthwise convolutions of LightNL, by the name of what they give."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        interpreter = Interpreter(str(path), num_threads=1, experimental_preserve_all_tensors=True)
+        interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[np.newaxis])
+    interpreter.invoke()
+    model = flatbuffer_utils.read_model(str(path))
+    (graph,) = model.subgraphs
+    found = {}
+    for operator in graph.operators:
+        name = graph.tensors[operator.outputs[0]].name.decode()
+        if part in name and rewrite.kind_of(model, operator) == schema.BuiltinOperator.DEPTHWISE_CONV_2D:
+            tensor = graph.tensors[operator.outputs[0]].quantization
+            raw = interpreter.get_tensor(operator.outputs[0]).astype(np.float32)
+            if tensor is not None and tensor.scale is not None:
+                raw = (raw - tensor.zeroPoint[0]) * tensor.scale[0]
+            found[name] = raw
+    return found
+
+
+def test_int8_products_are_as_near_to_the_float_network_as_float_products(files):
+    errors = {"float_products": [], "int8_products": []}
+    for image in pictures(8):
+        exact = values(files["float32"], image, "nl_bn")
+        assert len(exact) == files["count"]
+        for kind, found in errors.items():
+            got = values(files[kind], image, "nl_bn")
+            assert got.keys() == exact.keys()
+            found.append([np.linalg.norm(got[name] - exact[name]) / np.linalg.norm(exact[name]) for name in exact])
+    before, after = (np.median(errors[kind], axis=0) for kind in ("float_products", "int8_products"))
+    assert (after < 1.25 * before + 0.02).all(), (before, after)
+
+
+def test_other_kernels_than_the_delegates_agree_as_well_as_with_float_products(files):
+    apart = {}
+    for name in ("float_products", "int8_products"):
+        found = []
+        for kind in (OpResolverType.AUTO, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES):
+            interpreter = Interpreter(str(files[name]), num_threads=1, experimental_op_resolver_type=kind)
+            run = interpreter.get_signature_runner("classify")
+            found.append(np.concatenate([run(images=image[np.newaxis])["probabilities"] for image in pictures(16)]))
+        apart[name] = np.abs(found[0] - found[1]).mean()
+    assert apart["int8_products"] < 1.5 * apart["float_products"] + 0.005, apart
+
+
+def test_a_product_with_anything_else_in_it_stays_float(files, tmp_path):
+    ranges = int8.ranges(files["float32"], pictures(4))
+    unknown = tmp_path / "unknown.tflite"
+    unknown.write_bytes(files["float_products"].read_bytes())
+    without = {name: value for name, value in ranges.items() if "nl_product" not in name}
+    assert int8_products.quantize_products(unknown, without) == 0
+    assert unknown.read_bytes() == files["float_products"].read_bytes()
+
+    model = flatbuffer_utils.read_model(str(files["float_products"]))
+    (graph,) = model.subgraphs
+    inner = next(op for op in graph.operators if rewrite.kind_of(model, op) == schema.BuiltinOperator.BATCH_MATMUL)
+    graph.outputs = [*graph.outputs, inner.outputs[0]]  # M is asked for: it has to stay float32
+    path = tmp_path / "asked.tflite"
+    flatbuffer_utils.write_model(model, str(path))
+    assert int8_products.quantize_products(path, ranges) == files["count"] - 1
