@@ -13,9 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shlex
 import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,7 @@ from autonl_tf.arch import presets
 from autonl_tf.arch.cost import NONLOCAL_KERNEL, embedded_cost, light_nl_product_macs
 from autonl_tf.arch.spec import EmbeddedNLSpec, feature_map_sizes
 from autonl_tf.engine.rundir import git_commit, versions
+from autonl_tf.export import timing
 from autonl_tf.layers.embedded_nl import EmbeddedNonLocal
 from autonl_tf.layers.light_nl import LightNL
 
@@ -35,15 +39,32 @@ CONVENTIONAL = EmbeddedNLSpec(0.5, 1)  # the source's bottleneck of two, without
 Place = tuple[int, int, float, int]  # side, channels, ratio, stride
 
 
-def places() -> list[Place]:
-    """Every distinct place of a LightNL in the published networks at 224 px, largest map first."""
-    found = set()
-    for name in presets.names():
+def places(names: Iterable[str], distinct: bool = True) -> list[Place]:
+    """The places of LightNL in networks at 224 px, largest map first; each once, or as often as it is there."""
+    found = []
+    for name in names:
         blocks = presets.load(name).singles()
         for block, size in zip(blocks, feature_map_sizes(blocks, 224)[1:], strict=True):
             if block.nonlocal_:
-                found.add((size, block.out_filters, block.nonlocal_.ratio, block.nonlocal_.stride))
-    return sorted(found, key=lambda place: (-place[0], place[1:]))
+                found.append((size, block.out_filters, block.nonlocal_.ratio, block.nonlocal_.stride))
+    return sorted(set(found) if distinct else found, key=lambda place: (-place[0], place[1:]))
+
+
+def totals(rows: list[dict]) -> dict[str, dict]:
+    """The same sums over all places of each network."""
+    found = {}
+    by_place = {(row["map"][0], row["map"][2], row["ratio"], row["stride"]): row for row in rows}
+    for name in presets.names():
+        here = [by_place[place] for place in places([name], distinct=False)]
+        if here:
+            sums = {key: sum(row[key] for row in here) for key in _SUMMED}
+            sums["macs_ratio"] = sums["conventional_macs"] / sums["light_nl_macs"]
+            sums["ms_ratio"] = sums["conventional_ms"] / sums["light_nl_ms"]
+            found[name] = {"places": len(here)} | {key: round(value, 4) for key, value in sums.items()}
+    return found
+
+
+_SUMMED = ("light_nl_macs", "conventional_macs", "light_nl_ms", "conventional_ms")
 
 
 def light_nl(place: Place, affinity_first: bool | None) -> keras.Model:
@@ -101,7 +122,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         files, orders = {}, {}
-        for number, place in enumerate(places()):
+        for number, place in enumerate(places(presets.names())):
             size, channels = place[:2]
             taken = light_nl(place, None)
             orders[place] = taken.layers[-1].product.affinity_first
@@ -113,7 +134,7 @@ def main() -> None:
             for kind, model in kinds.items():
                 files[place, kind] = write(model, Path(folder) / f"{number}_{kind}.tflite")
         times = measure(files, options.rounds, options.seconds)
-    for place in places():
+    for place in places(presets.names()):
         size, channels, ratio, stride = place
         light = light_nl_product_macs(size, size, channels, ratio, stride) + NONLOCAL_KERNEL**2 * channels * size**2
         full = embedded_cost(size, channels, CONVENTIONAL).macs
@@ -137,7 +158,14 @@ def main() -> None:
             f"| {row['conventional_macs'] / 1e6:.2f}M | {row['macs_ratio']:.0f} | {row['light_nl_ms']:.3f} "
             f"| {row['conventional_ms']:.3f} | {row['ms_ratio']:.0f} | {row['other_order_ms']:.3f} |"
         )
-    print(json.dumps({"commit": git_commit(), "versions": versions(), "rows": rows}))
+    sums = totals(rows)
+    for name, row in sums.items():
+        macs = [f"{row[key] / 1e6:.2f}M" for key in ("light_nl_macs", "conventional_macs")]
+        ms = f"{row['light_nl_ms']:.3f} | {row['conventional_ms']:.3f} | {row['ms_ratio']:.0f}"
+        print(f"| {name}, {row['places']} places | | {' | '.join(macs)} | {row['macs_ratio']:.0f} | {ms} | |")
+    command = shlex.join(["python", "benchmarks/non_local_cost.py", *sys.argv[1:]])
+    facts = {"command": command, "commit": git_commit(), "versions": versions(), "processor": timing.device()}
+    print(json.dumps(facts | {"rows": rows, "networks": sums}))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
     python benchmarks/tflite_answers.py --compare=here.npz --out=there.npz FILE.tflite ...     # on the other machine
 
 Needs numpy and ai-edge-litert alone. With --compare it ends in one line of JSON: for every file the largest difference
-of a probability, and the share of images with the same best class.
+of a probability and of a logit (a probability's logarithm less the image's mean of these, which is the logit but for a
+constant), and the share of images with the same best class. docs/deployment.md: how to on an emulated Arm processor.
 """
 
 from __future__ import annotations
@@ -45,6 +46,12 @@ def answers(path: str, plain: bool) -> np.ndarray:
     return found
 
 
+def logits(probabilities: np.ndarray) -> np.ndarray:
+    """[IMAGES, K], of mean 0 for every image."""
+    found = np.log(np.maximum(probabilities.astype(np.float64), 1e-30))
+    return found - found.mean(axis=1, keepdims=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", default=sorted(glob.glob("runs/demo/export/*.tflite")))
@@ -60,6 +67,8 @@ def main() -> None:
     rows = {
         name: {
             "max_probability_difference": float(np.abs(values - other[name]).max()),
+            "max_logit_difference": float(np.abs(logits(values) - logits(other[name])).max()),
+            "logit_spread": float(logits(values).std()),
             "same_best_class": float(np.mean(values.argmax(axis=1) == other[name].argmax(axis=1))),
         }
         for name, values in found.items()
