@@ -164,7 +164,8 @@ def main() -> None:
         ms = f"{row['light_nl_ms']:.3f} | {row['conventional_ms']:.3f} | {row['ms_ratio']:.0f}"
         print(f"| {name}, {row['places']} places | | {' | '.join(macs)} | {row['macs_ratio']:.0f} | {ms} | |")
     command = shlex.join(["python", "benchmarks/non_local_cost.py", *sys.argv[1:]])
-    facts = {"command": command, "commit": git_commit(), "versions": versions(), "processor": timing.device()}
+    runtime = {"ai_edge_litert": timing.runtime_version()}
+    facts = {"command": command, "commit": git_commit(), "versions": versions() | runtime, "processor": timing.device()}
     print(json.dumps(facts | {"rows": rows, "networks": sums}))
 
 

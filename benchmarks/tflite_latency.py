@@ -7,6 +7,7 @@ random; accuracies in the picture are the papers'.
     python benchmarks/tflite_latency.py --only=build                            # the files, about 5 minutes
     python benchmarks/tflite_latency.py --only=measure                          # alone on the machine, 4 minutes
     python benchmarks/tflite_latency.py                                         # both
+    python benchmarks/tflite_latency.py --only=draw                             # the picture once more
 
 Ends in one line of JSON; also writes latency.json and latency.png into --work. Median, and the 10th and 90th percentile
 over rounds; a round runs every file once to warm up and --repeats times to measure, in a random order, in each of
@@ -107,30 +108,34 @@ _COLUMNS = ("fp32_1", "fp32_2", "int8_1", "int8_2")
 
 
 def draw(result: dict, path: pathlib.Path) -> None:
-    """Published top-1 against milliseconds measured here, one thread."""
+    """Published top-1 against milliseconds measured here, one thread: float32 and int8 side by side."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4.5))
-    for kind, marker in (("fp32_1", "o"), ("int8_1", "s")):
-        rows = [(n, row) for n, row in result["networks"].items() if row["published_top1"]]
-        axes.scatter(
-            [row[kind]["median_ms"] for _, row in rows],
-            [row["published_top1"] for _, row in rows],
-            marker=marker,
-            label="float32" if kind == "fp32_1" else "int8 (accuracy is the float network's)",
-        )
+    rows = [(name, row) for name, row in result["networks"].items() if row["published_top1"]]
+    figure, panels = pyplot.subplots(1, 2, figsize=(10, 4.5), sharey=True)
+    for axes, kind, title in zip(
+        panels, ("fp32", "int8"), ("float32", "int8 (accuracy: the float network's)"), strict=True
+    ):
+        axes.set_title(title, size=10)
         for name, row in rows:
+            place = (row[f"{kind}_1"]["median_ms"], row["published_top1"])
+            whole, ours = row["files"][kind]["whole"], name.startswith("autonl")
+            colour = "tab:red" if ours else "tab:blue"
+            axes.scatter(*place, s=36, color=colour if whole else "none", edgecolors=colour)
+            label = name if whole else f"{name},\nin {row['files'][kind]['partitions']} pieces"
+            low = name in ("mnasnet_a1", "efficientnet_b0")  # near MobileNetV3 and AutoNL-L
+            shift = (0, -7) if low else (0, 7)
             axes.annotate(
-                name, (row[kind]["median_ms"], row["published_top1"]), (4, 3), textcoords="offset points", size=7
+                label, place, shift, textcoords="offset points", size=8, ha="center", va="top" if low else "bottom"
             )
-    axes.set_xlabel("milliseconds measured here, one thread")
-    axes.set_ylabel("ImageNet top-1 (%), as published")
-    axes.legend()
+        axes.margins(x=0.2, y=0.13)
+        axes.set_xlabel("milliseconds measured, one thread")
+    panels[0].set_ylabel("ImageNet top-1 (%), as published")
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -139,7 +144,7 @@ def main() -> None:
     parser.add_argument(
         "--photos", default="", help="glob of photographs for int8 ranges; default: the built-in images"
     )
-    parser.add_argument("--only", choices=("all", "build", "measure", "one"), default="all")
+    parser.add_argument("--only", choices=("all", "build", "measure", "draw", "one"), default="all")
     parser.add_argument("--network", choices=networks.NAMES, help="with --only=one: build this one, in this process")
     parser.add_argument("--networks", default=",".join(networks.NAMES), help="which, of these")
     parser.add_argument("--repeats", type=int, default=2)
@@ -151,6 +156,9 @@ def main() -> None:
     names = options.networks.split(",")
     if options.only == "one":
         build(options.network, work, options.photos)
+        return
+    if options.only == "draw":
+        draw(json.loads((work / "latency.json").read_text()), work / "latency.png")
         return
     if options.only in ("all", "build"):
         for name in names:  # a process each: converters keep memory, and the names of layers
@@ -167,7 +175,7 @@ def main() -> None:
     result = {
         "command": shlex.join(["python", "benchmarks/tflite_latency.py", *sys.argv[1:]]),
         "commit": git_commit(),
-        "versions": versions(),
+        "versions": versions() | {"ai_edge_litert": timing.runtime_version()},
         "processor": timing.device(),
         "networks": found,
     }

@@ -105,7 +105,8 @@ def main() -> None:
         cells = [f"{value:.3f} ({value / row['without_ms']:.1%})" for value in row["parts_ms"].values()]
         print(f"| {name} | {row['without_ms']:.2f} | {' | '.join(cells)} | {row['times_without']['median']:.3f} |")
     command = shlex.join(["python", "benchmarks/tflite_light_nl.py", *sys.argv[1:]])
-    facts = {"command": command, "commit": git_commit(), "versions": versions(), "processor": timing.device()}
+    runtime = {"ai_edge_litert": timing.runtime_version()}
+    facts = {"command": command, "commit": git_commit(), "versions": versions() | runtime, "processor": timing.device()}
     print(json.dumps(facts | {"files": found}))
 
 
