@@ -19,19 +19,22 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.tools import flatbuffer_utils
 
 from autonl_tf.errors import UserError
-from autonl_tf.export import int8_products, tflite
+from autonl_tf.export import int8_products, rewrite, tflite
 
-# By the ops' names: a network's `block3_nl_product` and `block3_embedded_product`, the products within a `LightNL` or
-# an `EmbeddedNonLocal` layer (of such a name), and `tflite`'s own scope.
+# By the ops' names: LightNL's products; a network's `block3_embedded_product` and the products within an
+# `EmbeddedNonLocal` layer (of such a name); and `tflite`'s own scope.
 FLOAT_SCOPES = (
-    *(".*nl_product.*", ".*light_nl[^/]*/product/.*"),
+    *int8_products.SCOPES,
     *(".*embedded_product.*", ".*non_local[^/]*/.*/product/.*"),
     f".*{tflite.NORMALIZATION}.*",
 )
 COVERED = 0.95  # of the images, by every range
+_NARROWEST = 256
 
 
 def quantize_int8(
@@ -66,7 +69,7 @@ def quantize_int8(
         work.update_quantization_recipe(scope, op.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
     for operation in (op.INPUT, op.OUTPUT, op.SOFTMAX):
         work.update_quantization_recipe(".*", operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    measured = ranges(float_path, calibration_images, covered)
+    measured = _addable(float_path, ranges(float_path, calibration_images, covered))
     found = {
         name: {"min": np.reshape(low, [1]), "max": np.reshape(high, [1])} for name, (low, high) in measured.items()
     }
@@ -76,6 +79,29 @@ def quantize_int8(
     Path(path).write_bytes(bytes(quantized))
     if not float_products:
         int8_products.quantize_products(path, measured)
+
+
+def _addable(path: str | Path, measured: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """The ranges, each term of a sum at least as wide as 1/`_NARROWEST` of the sum.
+
+    The delegate does not take an int8 addition with a term whose step is less than 1/1024 of the sum's: a LightNL that
+    adds next to nothing, as a new one does. A coarser step there is still far below the sum's own.
+    """
+    model = flatbuffer_utils.read_model(str(path))
+    (graph,) = model.subgraphs
+    found = dict(measured)
+    for operator in graph.operators:
+        if rewrite.kind_of(model, operator) != schema.BuiltinOperator.ADD:
+            continue
+        total, *terms = (graph.tensors[tensor].name.decode() for tensor in (*operator.outputs, *operator.inputs))
+        if total not in found:
+            continue
+        least = (found[total][1] - found[total][0]) / _NARROWEST
+        for name in terms:
+            low, high = found.get(name, (-np.inf, np.inf))
+            if high - low < least:
+                found[name] = (low - least / 2, high + least / 2)
+    return found
 
 
 def ranges(

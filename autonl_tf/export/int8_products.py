@@ -6,12 +6,13 @@ packs such an operand up to fifteen times as fast as an upright one, so that T c
 operand has zero point 0, which the delegate asks for: phi^T (and T in the second order) are requantized for it, and M
 and S get a range of their own around 0. x and y keep the quantizer's.
 
-A product that is not made of exactly the expected ops stays float32.
+A product that is not made of exactly the expected ops, in an op scope of `SCOPES`, stays float32.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from autonl_tf.export.rewrite import kind_of, operator_code
+
+# A network's `block3_nl_product`, and the product within a `LightNL` layer (of such a name).
+SCOPES = (".*nl_product.*", ".*light_nl[^/]*/product/.*")
 
 _OP = schema.BuiltinOperator
 _LIMIT = 127
@@ -131,6 +135,8 @@ def _match(model: schema.ModelT, last: int, ranges: dict[str, tuple[float, float
     first, second = (graph.operators[place] for place in products)
     orders = (_adjoint(first), _adjoint(second))
     if orders not in (((True, False), (False, False)), ((False, True), (False, False))):
+        return None
+    if not any(re.fullmatch(scope, _name(graph.tensors[second.outputs[0]])) for scope in SCOPES):
         return None
     affinity_first = orders[0] == (False, True)
     phi = first.inputs[1] if affinity_first else first.inputs[0]

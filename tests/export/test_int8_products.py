@@ -6,13 +6,14 @@ import warnings
 
 import numpy as np
 import pytest
+import tf_keras as keras
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_litert.tools import flatbuffer_utils
 from export_cases import EVERYTHING, SIZE, make_model, smooth_picture
 
 from autonl_tf.export import int8, int8_products, rewrite, tflite
-from autonl_tf.layers.light_nl import LightNLProduct
+from autonl_tf.layers.light_nl import LightNL, LightNLProduct
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,21 @@ def test_every_product_is_int8_and_the_file_one_piece(files):
     for name in ("float_products", "int8_products"):
         facts = tflite.graph_facts(files[name])
         assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole
+
+
+@pytest.mark.parametrize("float_products", [False, True])
+def test_the_layer_in_another_network_and_still_adding_nothing_is_one_piece(tmp_path, float_products):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input([SIZE, SIZE, 3])
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same")(inputs)
+    x = LightNL(0.5, 2, name="light_nl_0")(x)
+    outputs = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
+    path, quantized = tmp_path / "float.tflite", tmp_path / "int8.tflite"
+    tflite.convert_fp32(keras.Model(inputs, outputs), path, image_size=SIZE)
+    int8.quantize_int8(path, quantized, pictures(4), float_products=float_products)
+    kind = schema.TensorType.FLOAT32 if float_products else schema.TensorType.INT8
+    assert products(quantized) == [[kind] * 2] * 2
+    assert tflite.graph_facts(quantized).xnnpack_whole
 
 
 def values(path, image, part: str) -> dict[str, np.ndarray]:
