@@ -6,6 +6,11 @@ process less its size before the first step. Where time goes: TensorFlow's profi
 goes to the family of its kind, and a share is that of all ops' time, summed over threads.
 
     python benchmarks/train_throughput.py [--networks=autonl_s,autonl_l] [--batches=16,64] [--size=224] [--rounds=5]
+    python benchmarks/train_throughput.py --compare=tensorflows_gradients,bfloat16 [--networks=autonl_s] [--batches=16]
+
+The second compares other ways to run the step (`support/step_variants.py`) with the way it is run: each in a process of
+its own, by turns; ratios of every round, of time and of processor time, which other work on the machine hardly touches.
+Above 1: quicker than as it is.
 
 Ends in one line of JSON.
 """
@@ -14,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import json
 import pathlib
 import re
@@ -130,6 +136,34 @@ def measure_memory(name: str, batch: int, options: argparse.Namespace) -> float:
     return training_step.peak() - before
 
 
+def compare(names: list[str], networks: list[str], sizes: list[int], options: argparse.Namespace) -> list[dict]:
+    """Median, least and greatest ratio of as-it-is to each variant."""
+    from support.step_variants import VARIANTS, Server
+
+    unknown = [name for name in names if name not in VARIANTS]
+    if unknown:
+        raise SystemExit(f"--compare: {', '.join(unknown)} unknown; accepted: {', '.join(VARIANTS)}")
+    rows = []
+    for name, batch in itertools.product(networks, sizes):
+        words = [f"--networks={name}", f"--batches={batch}", f"--size={options.size}"]
+        command = [sys.executable, __file__, *words, "--measure=variant"]
+        servers = {kind: Server(kind, [*command, f"--compare={kind}"]) for kind in ("as_it_is", *names)}
+        rounds = [{kind: server(options.steps) for kind, server in servers.items()} for _ in range(options.rounds)]
+        for server in servers.values():
+            server.close()
+        for kind in names:
+            row = {"network": name, "batch": batch, "variant": kind}
+            for index, measure in enumerate(("time", "processor_time")):
+                ratios = [one["as_it_is"][index] / one[kind][index] for one in rounds]
+                summary = statistics.median(ratios), min(ratios), max(ratios)
+                row[measure] = [round(ratio, 3) for ratio in summary]
+            print(
+                f"{name}, batch {batch}, {kind}: time {row['time']}, processor time {row['processor_time']}", flush=True
+            )
+            rows.append(row)
+    return rows
+
+
 def child(*words: str):
     """What a process of its own measured."""
     command = [sys.executable, __file__, *words]
@@ -144,7 +178,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--measure", choices=("time", "memory"), help=argparse.SUPPRESS)
+    parser.add_argument("--compare", help="variants, see support/step_variants.py")
+    parser.add_argument("--measure", choices=("time", "memory", "variant"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     networks, sizes = options.networks.split(","), [int(batch) for batch in options.batches.split(",")]
     if options.measure == "time":
@@ -153,9 +188,15 @@ def main() -> None:
     if options.measure == "memory":
         print(json.dumps(measure_memory(networks[0], sizes[0], options)))
         return
-    from autonl_tf.engine.rundir import git_commit, versions
-    from autonl_tf.export import timing
+    if options.measure == "variant":
+        from support.step_variants import serve
 
+        serve(options.compare, networks[0], sizes[0], options.size, CLASSES)
+        return
+    if options.compare:
+        rows = compare(options.compare.split(","), networks, sizes, options)
+        print(json.dumps(result(rows, options)))
+        return
     words = [f"--size={options.size}", f"--rounds={options.rounds}", f"--steps={options.steps}"]
     found = child("--measure=time", f"--networks={options.networks}", f"--batches={options.batches}", *words)
     rows = []
@@ -169,7 +210,14 @@ def main() -> None:
         largest = ", ".join(f"{part} {share:.0%}" for part, share in list(row["by_family"].items())[:5])
         print(f"{name}, batch {batch}: {row['images_per_second']} images/s, {row['megabytes']} MB; {largest}")
         rows.append(row)
-    result = {
+    print(json.dumps(result(rows, options)))
+
+
+def result(rows: list[dict], options: argparse.Namespace) -> dict:
+    from autonl_tf.engine.rundir import git_commit, versions
+    from autonl_tf.export import timing
+
+    return {
         "command": shlex.join(["python", "benchmarks/train_throughput.py", *sys.argv[1:]]),
         "commit": git_commit(),
         "versions": versions(),
@@ -178,7 +226,6 @@ def main() -> None:
         "rounds": options.rounds,
         "rows": rows,
     }
-    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,25 @@ def activation(kind: str, prefix: str) -> keras.layers.Layer:
         return keras.layers.ReLU(6.0, name=name)
     if kind == "hswish":
         return HardSwish(name=name)
-    return keras.layers.Activation(kind, name=name)
+    return keras.layers.Activation(swish if kind == "swish" else kind, name=name)
+
+
+@keras.saving.register_keras_serializable("autonl")
+def swish(x: tf.Tensor) -> tf.Tensor:
+    """x * sigmoid(x), any shape. As `tf.nn.silu`, but its gradient goes over memory four times instead of six."""
+    return _swish(x)
+
+
+@tf.custom_gradient
+def _swish(x):
+    def gradient(dy):
+        # As there: the sigmoid is computed again, lest it be kept from the forward pass.
+        with tf.control_dependencies([dy]):
+            sigmoid = tf.sigmoid(x)
+        # SigmoidGrad is dy * y * (1 - y) in one go.
+        return dy * (sigmoid + tf.raw_ops.SigmoidGrad(y=sigmoid, dy=x))
+
+    return x * tf.sigmoid(x), gradient
 
 
 @keras.saving.register_keras_serializable("autonl")

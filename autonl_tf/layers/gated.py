@@ -11,6 +11,7 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.layers.activations import swish
 from autonl_tf.layers.gates import option_weights, part_mask
 from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev, light_nl_depthwise
 from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, flatten_positions, subsample
@@ -119,7 +120,7 @@ class GatedSqueezeExcite(keras.layers.Layer):
 
     def call(self, inputs, gates):
         mean = tf.reduce_mean(inputs, [1, 2], keepdims=True)
-        reduced = tf.nn.silu(self.reduce(mean)) * tf.cast(part_mask(self.parts, gates[1:]), inputs.dtype)
+        reduced = swish(self.reduce(mean)) * tf.cast(part_mask(self.parts, gates[1:]), inputs.dtype)
         scale = tf.sigmoid(tf.cast(self.expand(reduced), wide_dtype(self.dtype_policy)))
         gate = tf.cast(gates[0], scale.dtype)
         return inputs * tf.cast(gate * scale + (1 - gate), inputs.dtype)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.layers.depthwise import depthwise_conv2d
 from autonl_tf.layers.gates import ladder_masks
 from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev
 
@@ -71,7 +72,7 @@ class SuperkernelDepthwiseConv2D(keras.layers.Layer):
 
     def call(self, inputs, gates):
         kernel = tf.cast(masked_kernel(self.depthwise_kernel, self.kernel_sizes, gates), inputs.dtype)
-        return tf.nn.depthwise_conv2d(inputs, kernel, [1, self.stride, self.stride, 1], "SAME")
+        return depthwise_conv2d(inputs, kernel, self.stride, "SAME")
 
     def ring_values(self) -> list[tf.Tensor]:
         """RMS of each ring's weights over the initialiser's standard deviation: 1 at initialisation."""

@@ -23,6 +23,7 @@ from autonl_tf.arch.spec import (
     split_channels,
 )
 from autonl_tf.layers.activations import ChannelShuffle, activation
+from autonl_tf.layers.depthwise import DepthwiseConv2D
 from autonl_tf.layers.dropout import Dropout
 from autonl_tf.layers.embedded_nl import apply_embedded
 from autonl_tf.layers.initializers import DenseUniform, FanOutNormal
@@ -106,7 +107,7 @@ def classifier(num_classes: int) -> keras.layers.Dense:
 
 
 def _depthwise(kernel: int, stride: int, name: str, padding: str):
-    layer = keras.layers.DepthwiseConv2D(
+    layer = DepthwiseConv2D(
         kernel,
         stride,
         padding=_own_padding(padding, stride),

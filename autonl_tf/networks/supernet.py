@@ -19,6 +19,7 @@ import tf_keras as keras
 
 from autonl_tf.arch.space import Space, SpaceBlock
 from autonl_tf.arch.spec import HEAD_FILTERS, STEM_FILTERS, squeeze_filters
+from autonl_tf.layers.activations import swish
 from autonl_tf.layers.dropout import Dropout
 from autonl_tf.layers.gated import GatedBatchNormalization, GatedLightNL, GatedSqueezeExcite
 from autonl_tf.layers.gates import part_mask
@@ -60,9 +61,9 @@ class SuperBlock(keras.layers.Layer):
     def call(self, inputs, gates, training=None):
         """gates: lists of scalars by kind. Returns the outputs and LightNL's distances by kind (empty in inference)."""
         widths, keep = self._widths(gates)
-        x = tf.nn.silu(self.expand_bn(self.expand_conv(inputs), training=training))
+        x = swish(self.expand_bn(self.expand_conv(inputs), training=training))
         x = self.depthwise(x, gates["kernel"])
-        x = tf.nn.silu(self.depthwise_bn(x, part_mask(self.width_parts, widths), training=training))
+        x = swish(self.depthwise_bn(x, part_mask(self.width_parts, widths), training=training))
         if self.se is not None:
             x = self.se(x, gates["se"])
         x = self.project_bn(self.project_conv(x), training=training)
@@ -173,7 +174,7 @@ class Supernet(keras.Model):
         if gates is None:
             gates = tf.cast(self.margins >= 0, tf.float32)
         ladders = self.table.ladders(gates)
-        x = tf.nn.silu(self.stem_bn(self.stem_conv(inputs), training=training))
+        x = swish(self.stem_bn(self.stem_conv(inputs), training=training))
         measured = []
         for block, ladder in zip(self.blocks, ladders, strict=True):
             if isinstance(block, SuperBlock):
@@ -184,7 +185,7 @@ class Supernet(keras.Model):
                 measured.append({})
         if training:
             self._keep(measured)
-        x = tf.nn.silu(self.head_bn(self.head_conv(x), training=training))
+        x = swish(self.head_bn(self.head_conv(x), training=training))
         x = tf.reduce_mean(x, [1, 2])
         return self.logits(self.head_dropout(x, training=training))
 

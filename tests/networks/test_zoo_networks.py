@@ -51,7 +51,7 @@ def in_order(model):
 
 def copy_weights(source, target):
     ours, theirs = in_order(target), in_order(source)
-    assert [type(layer) for layer in ours] == [type(layer) for layer in theirs]
+    assert [type(layer).__name__ for layer in ours] == [type(layer).__name__ for layer in theirs]
     rng = np.random.default_rng(0)
     for mine, other in zip(ours, theirs, strict=True):
         values = [np.abs(rng.normal(1, 0.1, w.shape)) if w.ndim == 1 else w for w in other.get_weights()]
