@@ -43,7 +43,10 @@ def depthwise_conv2d(x: tf.Tensor, kernel: tf.Tensor, stride: int, padding: str)
             of_input = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
                 input_sizes=tf.shape(x), filter=kernel, out_backprop=dy, strides=strides, padding=padding
             )
-            return of_input, _kernel_gradient(x, kernel, dy, stride, padding)
+            # Else the copies of x that strips are cut from would be made in the forward pass, and held from then on.
+            with tf.control_dependencies([dy]):
+                seen = tf.identity(x)
+            return of_input, _kernel_gradient(seen, kernel, dy, stride, padding)
 
         return tf.nn.depthwise_conv2d(x, kernel, strides, padding), gradient
 

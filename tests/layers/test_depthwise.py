@@ -55,12 +55,30 @@ def test_gradients_are_those_of_finite_differences(stride):
 
 def test_a_wide_kernels_gradient_is_taken_in_strips_on_a_processor():
     @tf.function
-    def gradient(x, kernel):
-        return with_gradients(lambda x, kernel: depthwise_conv2d(x, kernel, 1, "SAME"), x, kernel)
+    def gradients(x, kernel, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch([x, kernel])
+            y = depthwise_conv2d(x, kernel, 1, "SAME")
+        return tape.gradient(y, [x, kernel], upstream)
 
-    graph = gradient.get_concrete_function(numbers(1, 8, 8, 2), numbers(7, 7, 2, 1)).graph
-    kinds = [operation.type for operation in graph.get_operations()]
+    x, kernel = numbers(1, 8, 8, 2), numbers(7, 7, 2, 1)
+    operations = gradients.get_concrete_function(x, kernel, x).graph.get_operations()
+    kinds = [operation.type for operation in operations]
     assert kinds.count("DepthwiseConv2dNativeBackpropFilter") == 3  # columns 0 to 2, 3 to 5, 6
+    # A copy of the input that does not wait for the gradient is made in the forward pass, and held until then.
+    copies = [operation for operation in operations if operation.type == "Pad"]
+    assert copies and all("upstream" in ancestors(copy) for copy in copies)
+
+
+def ancestors(operation):
+    """Names of what must have run before."""
+    found, waiting = set(), [operation]
+    while waiting:
+        one = waiting.pop()
+        if one.name not in found:
+            found.add(one.name)
+            waiting += [*(tensor.op for tensor in one.inputs), *one.control_inputs]
+    return found
 
 
 def test_an_accelerator_keeps_tensorflows_gradients(monkeypatch):
