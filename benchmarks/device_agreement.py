@@ -69,6 +69,7 @@ def learner_of(mode: str, sync: bool, num_parts: int):
     from autonl_tf.networks.supernet import Supernet
     from autonl_tf.search.objective import optimizer_groups, search_objective
     from autonl_tf.search.schedule import SearchSchedule
+    from autonl_tf.settings_search import SearchConfig
 
     keras.utils.set_random_seed(3)
     sizes = {"image_size": SIZE, "num_classes": CLASSES}
@@ -78,7 +79,14 @@ def learner_of(mode: str, sync: bool, num_parts: int):
         groups = [(TF1RMSprop(0.01), model.trainable_variables)]
         objective, after = classification_objective(model, **recipe), None
     else:
-        model = Supernet(space_lib.parse(SPACE, "space"), dropout_rate=0.3, sync_batch_norm=sync, name="net", **sizes)
+        model = Supernet(
+            space_lib.parse(SPACE, "space"),
+            dropout_rate=0.3,
+            sync_batch_norm=sync,
+            start_margin=SearchConfig().gate_start_margin,
+            name="net",
+            **sizes,
+        )
         schedule = SearchSchedule(10, 2, 2, 0.6, 0.2, 0.3, 3.0)
         groups = optimizer_groups(model, TF1RMSprop(0.01), schedule)
         objective = search_objective(

@@ -31,6 +31,7 @@ from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search.objective import optimizer_groups, search_objective
 from autonl_tf.search.schedule import SearchSchedule
+from autonl_tf.settings_search import SearchConfig
 
 SIZE, CLASSES, IMAGES = 224, 1000, 1_281_167
 EPOCHS = {"search": 8, "train": 350}
@@ -85,7 +86,14 @@ def measured(spec, space, batch: int, steps: int) -> dict[str, float]:
             learner = Learner(model, [(TF1RMSprop(0.016), model.trainable_variables)], averages)
             function = make_train_function(strategy, learner, classification_objective(model, **recipe))
         else:
-            model = Supernet(space, image_size=SIZE, num_classes=CLASSES, dropout_rate=0.2, name="supernet")
+            model = Supernet(
+                space,
+                image_size=SIZE,
+                num_classes=CLASSES,
+                dropout_rate=0.2,
+                start_margin=SearchConfig().gate_start_margin,
+                name="supernet",
+            )
             schedule = SearchSchedule(10**6, 0, 0, 0.6, 0.1, 0.3, 3.0)
             learner = Learner(model, optimizer_groups(model, TF1RMSprop(0.016), schedule))
             cost = GateCost(model.table, macs_model(space, image_size=SIZE, num_classes=CLASSES))

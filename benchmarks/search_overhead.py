@@ -47,6 +47,7 @@ def train_function(setting: str, kind: str):
     from autonl_tf.networks.supernet import Supernet
     from autonl_tf.search.objective import optimizer_groups, search_objective
     from autonl_tf.search.schedule import SearchSchedule
+    from autonl_tf.settings_search import SearchConfig
 
     size, batch, classes = SETTINGS[setting]
     shape = {"image_size": size, "num_classes": classes}
@@ -54,7 +55,9 @@ def train_function(setting: str, kind: str):
     if kind == "train":
         return training_step.train_function(space.largest(), image_size=size, batch=batch, classes=classes)
     optimizer = TF1RMSprop(0.016)
-    supernet = Supernet(space, dropout_rate=0.2, name="supernet", **shape)
+    supernet = Supernet(
+        space, dropout_rate=0.2, start_margin=SearchConfig().gate_start_margin, name="supernet", **shape
+    )
     schedule = SearchSchedule(10**6, 0, 0, 0.6, 0.1, 0.3, 3.0)  # in the decision phase throughout
     learner = Learner(supernet, optimizer_groups(supernet, optimizer, schedule))
     cost = GateCost(supernet.table, macs_model(space, **shape))

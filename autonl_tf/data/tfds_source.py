@@ -40,7 +40,7 @@ def prepare(builder: tfds.core.DatasetBuilder, source: str) -> None:
     """Prepares a set in its data directory unless that is done already, be it by another process meanwhile."""
     if not builder.is_prepared():
         _prepare_now(builder, source)
-    if not builder.info.splits:  # prepared by another since this builder was made
+    if not builder.info.splits:  # another process was faster, and this builder was made before
         builder.info.read_from_directory(builder.data_path)
 
 
@@ -57,6 +57,7 @@ def _prepare_now(builder: tfds.core.DatasetBuilder, source: str) -> None:
             raise UserError(
                 f"{source}: not prepared in {builder.data_path} and it cannot be now: {_one_line(error)}"
             ) from error
+        builder.info.read_from_directory(builder.data_path)  # not of this builder's own, discarded files
 
 
 def image_and_label(builder: tfds.core.DatasetBuilder, source: str) -> tuple[str, str]:

@@ -128,7 +128,7 @@ class Supernet(keras.Model):
         num_classes: int,
         dropout_rate: float = 0.0,
         sync_batch_norm: bool = False,
-        start_margin: float = 1.0,
+        start_margin: float,
         **kwargs,
     ):
         super().__init__(**kwargs)

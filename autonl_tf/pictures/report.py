@@ -31,8 +31,8 @@ def report_page(account: dict[str, Any], name: str) -> str:
         page.section("Cost, fit and lambda over the search", charts([account])),
         page.section(
             "Close calls",
-            '<p class="quiet">A gate is open where its margin is 0 or more; margins start at about 1. '
-            "Flipping a decision alone would change the cost by:</p>",
+            '<p class="quiet">A gate is open where its margin is 0 or more; margins start at about 1, those of '
+            "LightNL and squeeze-excite near 0. Flipping a decision alone would change the cost by:</p>",
             close_calls(account),
         ),
         page.section("How each decision came about", decisions(account)),

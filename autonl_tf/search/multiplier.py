@@ -16,12 +16,12 @@ class TargetMultiplier(tf.Module):
 
     It may go negative, which opens gates: below its target a search is paid for cost. `span`, the logarithm of the
     dearest member's cost over the cheapest one's, makes an error mean the same in every space: it is at most 1, and so
-    is the sum's share, which cannot wind up without bound while thresholds, that have to travel about 1 before the
-    first gate closes, cannot answer yet.
+    is the sum's share, which cannot wind up without bound while thresholds of kernels, widths and blocks, that have to
+    travel about 1 before the first of them closes, cannot answer yet.
 
     The cost to give it is that of soft gates (`soft_gates`): it falls before a gate closes, so that the controller lets
     go in time. On the cost of hard gates it went on pushing until the first one closed, and all closed at once: the
-    demo ended at 9.3M for a target of 11M.
+    demo ended at 9.3M for a target of 11M. A gate at its fence, as LightNL's at the start, counts as a half.
 
     Create it in the strategy's scope; `integral`, a scalar, belongs in the checkpoint; every replica has the same.
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 from dataset_cases import write_labels
 
@@ -49,8 +51,21 @@ def test_a_tfds_set_that_cannot_be_prepared_is_an_error(tiny_pictures, tmp_path)
         open_dataset("tfds:tiny_pictures", data_dir=str(tmp_path / "elsewhere"))
 
 
-def test_a_set_that_another_process_prepares_meanwhile_is_read(tiny_pictures, encode, tmp_path):
+@pytest.mark.parametrize("moment", ["before", "during"])
+def test_a_set_that_another_process_prepares_meanwhile_is_read(tiny_pictures, encode, moment, tmp_path, monkeypatch):
+    contents = {"train": [(encode(0), "cat")], "test": [(encode(1), "ant")]}
+    tiny_pictures.builder.contents = contents
     builder = tiny_pictures.builder(data_dir=str(tmp_path / "tfds"))
-    tiny_pictures({"train": [(encode(0), "cat")]})
+    generate = builder._generate_examples
+
+    def generate_slowly(split):
+        tiny_pictures(contents)  # as another process would
+        return generate(split)
+
+    monkeypatch.setattr(builder, "_generate_examples", generate_slowly)
+    if moment == "before":
+        tiny_pictures(contents)
     prepare(builder, "tfds:tiny_pictures")
-    assert builder.info.splits["train"].num_examples == 1
+    splits = builder.info.splits
+    assert {name: split.num_examples for name, split in splits.items()} == {"train": 1, "test": 1}
+    assert all(os.path.exists(path) for split in splits.values() for path in split.filepaths)

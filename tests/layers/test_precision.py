@@ -25,7 +25,7 @@ def network(precision):
 def supernet(precision):
     keras.utils.set_random_seed(1)
     with precision_scope(precision):
-        return Supernet(space_lib.parse(SPACE, "test"), image_size=16, num_classes=3, name="supernet")
+        return Supernet(space_lib.parse(SPACE, "test"), image_size=16, num_classes=3, start_margin=1.0, name="supernet")
 
 
 def test_the_scope_ends_with_the_policy_that_was():

@@ -12,6 +12,7 @@ from autonl_tf.arch import blockstring, space
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.modes import checkpointed, eval, train
+from autonl_tf.settings_search import SearchConfig
 
 SIZE, STEPS = 32, 4
 SHORT = ("--input_image_size=32", "--train_batch_size=6", "--eval_batch_size=5", "--steps_per_loop=2")
@@ -62,6 +63,16 @@ def story(tmp_path_factory):
     told.run("predict", "--mode=predict", model, "--images=my pictures/val/*/*.jpg", "--predictions_out=out.npz")
     told.run("export", "--mode=export", model, told.dataset, "--export_dir=export")
     return told
+
+
+def test_light_nl_and_squeeze_excite_start_at_the_start_margin(story):
+    first = json.loads((story.root / "search" / "metrics.jsonl").read_text().splitlines()[0])["values"]
+    margins = {name: value for name, value in first.items() if name.startswith("gate/")}
+    assert len(margins) > 4
+    default = SearchConfig().gate_start_margin
+    for name, margin in margins.items():
+        adds = name.endswith("/nl") or "/se" in name
+        assert (margin == pytest.approx(default, abs=1e-3)) if adds else margin > 0.1, name
 
 
 def is_png(path):

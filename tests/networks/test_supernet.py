@@ -48,7 +48,9 @@ def perturb(model, seed=0):
 @pytest.fixture(scope="module")
 def supernet():
     keras.utils.set_random_seed(0)
-    net = Supernet(space_lib.parse(SPACE, "test"), image_size=SIZE, num_classes=CLASSES, name="supernet")
+    net = Supernet(
+        space_lib.parse(SPACE, "test"), image_size=SIZE, num_classes=CLASSES, start_margin=1.0, name="supernet"
+    )
     perturb(net)
     return net
 
@@ -148,7 +150,7 @@ def test_in_float32_the_cost_is_exact_to_a_millionth():
 def test_every_margin_starts_at_about_1_and_every_surrogate_gradient_above_the_floor(name):
     """The floor is sigmoid'(1) = 0.197; raw norms would start at 1e-5 to 1e-17."""
     size = COSTS[name][2]
-    net = Supernet(SPACES[name], image_size=size, num_classes=10, name="supernet")
+    net = Supernet(SPACES[name], image_size=size, num_classes=10, start_margin=1.0, name="supernet")
     margins = net.live_margins()
     assert len(net.table.names) == len(set(net.table.names)) == len(margins)
     np.testing.assert_allclose(margins, np.ones(len(margins)), atol=0.2)
@@ -158,7 +160,9 @@ def test_every_margin_starts_at_about_1_and_every_surrogate_gradient_above_the_f
 
 def test_a_ring_that_has_grown_counts_where_its_gate_is_open_alone():
     """A value above 1 counts as 1: over a threshold above that the kernel is closed, and so for its parts' values."""
-    net = Supernet(space_lib.parse(SPACE, "test"), image_size=SIZE, num_classes=CLASSES, name="supernet")
+    net = Supernet(
+        space_lib.parse(SPACE, "test"), image_size=SIZE, num_classes=CLASSES, start_margin=1.0, name="supernet"
+    )
     block, places = net.blocks[1], net.table.slices[1]
     rings = ring_indicators(block.depthwise.kernel_sizes)
     kernel = block.depthwise.depthwise_kernel
@@ -192,7 +196,11 @@ def test_what_a_block_can_do_without_starts_at_the_start_margin_and_stays_there_
     adds = np.array([gate.adds for gate in net.table.gates])
     assert {gate.name.split("/")[1] for gate in net.table.gates if gate.adds} == {"nl", "se0.25"}
     np.testing.assert_allclose(net.live_margins().numpy()[adds], 0.05, atol=1e-6)
-    net(images(8), training=True)
+    for block in net.blocks[1:]:
+        block.nl.depthwise_kernel.assign(0.7 * block.nl.depthwise_kernel)
+        block.se.reduce.kernel.assign(0.7 * block.se.reduce.kernel)
+    net.track(tf.constant(False), tf.constant(False))
+    assert (net.live_margins().numpy()[adds] < -0.1).all()
     net.track(tf.constant(False), tf.constant(True))
     np.testing.assert_allclose(net.live_margins().numpy()[adds], 0.05, atol=1e-6)
     np.testing.assert_array_equal(net.thresholds.numpy()[~adds], 0)

@@ -128,7 +128,9 @@ def test_every_gates_surrogate_gradient_stays_above_the_floor(searches):
 
 def test_every_gate_that_counts_gets_a_gradient_from_the_cost():
     """What is measured is the gradient of log(MACs) itself, at the largest member, where all gates count."""
-    supernet = Supernet(space_lib.parse(SPACE, "test"), image_size=SIZE, num_classes=CLASSES, name="supernet")
+    supernet = Supernet(
+        space_lib.parse(SPACE, "test"), image_size=SIZE, num_classes=CLASSES, start_margin=1.0, name="supernet"
+    )
     cost = GateCost(supernet.table, macs_model(supernet.table.space, image_size=SIZE, num_classes=CLASSES))
     with tf.GradientTape() as tape:
         loss = tf.math.log(cost(indicator(supernet.live_margins())))

@@ -20,7 +20,7 @@ STEP = tf.constant(5, tf.int64)
 def gradients(labels, cost_lambda=0.3):
     """Gradients to the weights and to the thresholds for one batch of four, of which the last two are held out."""
     keras.utils.set_random_seed(1)
-    supernet = Supernet(space_lib.parse(SPACE, "test"), image_size=16, num_classes=3, name="supernet")
+    supernet = Supernet(space_lib.parse(SPACE, "test"), image_size=16, num_classes=3, start_margin=1.0, name="supernet")
     for block in supernet.blocks:
         block.nl.bn.gamma.assign(tf.ones_like(block.nl.bn.gamma))  # else LightNL's gates feel nothing at the start
     schedule = SearchSchedule(10, 2, 2, 0.6, 0.0, cost_lambda, 3.0)
