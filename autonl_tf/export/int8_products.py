@@ -65,28 +65,39 @@ def quantize_products(path: str | Path, ranges: dict[str, tuple[float, float]]) 
       How many products are int8 now.
     """
     model = flatbuffer_utils.read_model(str(path))
+    count = 0
+    while (product := _next_product(model, ranges)) is not None:
+        _rewrite(model, product)
+        count += 1
+    if count:
+        flatbuffer_utils.write_model(model, str(path))
+    return count
+
+
+def _next_product(model: schema.ModelT, ranges: dict[str, tuple[float, float]]) -> _Product | None:
+    """The first that is left; looked for anew after every rewrite, which moves what parallel branches interleave."""
     (graph,) = model.subgraphs
-    found = []
     for position, operator in enumerate(graph.operators):
         if kind_of(model, operator) == _OP.QUANTIZE:
             product = _match(model, position, ranges)
             if product is not None:
-                found.append(product)
-    for product in reversed(found):  # from the end, so that the positions before stay true
-        if product.factor != 1.0:  # moved into the weights behind: the integers stay the same
-            weights = graph.tensors[_convolution_behind(model, product.y).inputs[1]].quantization
-            weights.scale = [float(scale) * product.factor for scale in weights.scale]
-            values = graph.tensors[product.y].quantization
-            values.scale = [float(scale) / product.factor for scale in values.scale]
-        made = _Writer(model).write(product)
-        for position in reversed(product.operators):
-            del graph.operators[position]
-        # Behind what made x: nothing of another kind lies between a product's operators that it would have to follow.
-        start = 1 + max(place for place, operator in enumerate(graph.operators) if product.x in operator.outputs)
-        graph.operators[start:start] = made
-    if found:
-        flatbuffer_utils.write_model(model, str(path))
-    return len(found)
+                return product
+    return None
+
+
+def _rewrite(model: schema.ModelT, product: _Product) -> None:
+    (graph,) = model.subgraphs
+    if product.factor != 1.0:  # moved into the weights behind: the integers stay the same
+        weights = graph.tensors[_convolution_behind(model, product.y).inputs[1]].quantization
+        weights.scale = [float(scale) * product.factor for scale in weights.scale]
+        values = graph.tensors[product.y].quantization
+        values.scale = [float(scale) / product.factor for scale in values.scale]
+    made = _Writer(model).write(product)
+    for position in reversed(product.operators):
+        del graph.operators[position]
+    # Behind what made x: nothing of another kind lies between a product's operators that it would have to follow.
+    start = 1 + max(place for place, operator in enumerate(graph.operators) if product.x in operator.outputs)
+    graph.operators[start:start] = made
 
 
 def _match(model: schema.ModelT, last: int, ranges: dict[str, tuple[float, float]]) -> _Product | None:
@@ -155,12 +166,13 @@ def _match(model: schema.ModelT, last: int, ranges: dict[str, tuple[float, float
 
 
 def _convolution_behind(model: schema.ModelT, tensor: int) -> schema.OperatorT | None:
-    """The depthwise convolution that takes an int8 tensor, if nothing else does."""
+    """The depthwise convolution that takes an int8 tensor, if nothing else takes that tensor or its weights."""
     (graph,) = model.subgraphs
     takers = [operator for operator in graph.operators if tensor in operator.inputs]
     if len(takers) != 1 or kind_of(model, takers[0]) != _OP.DEPTHWISE_CONV_2D or tensor in graph.outputs:
         return None
-    return takers[0]
+    weights = takers[0].inputs[1]
+    return takers[0] if sum(weights in operator.inputs for operator in graph.operators) == 1 else None
 
 
 class _Writer:

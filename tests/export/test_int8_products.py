@@ -66,6 +66,31 @@ def test_the_layer_in_another_network_and_still_adding_nothing_is_one_piece(tmp_
     assert tflite.graph_facts(quantized).xnnpack_whole
 
 
+def test_products_of_parallel_branches_are_all_int8_and_answer_as_float_products(tmp_path):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input([SIZE, SIZE, 3])
+    maps = [keras.layers.Conv2D(8, 3, strides=2, padding="same")(inputs) for _ in range(2)]
+    branches = [LightNL(0.5, stride, name=f"light_nl_{stride}")(x) for x, stride in zip(maps, (2, 1), strict=True)]
+    outputs = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(keras.layers.Add()(branches)))
+    model = keras.Model(inputs, outputs)
+    for layer in model.layers:
+        if isinstance(layer, LightNL):
+            layer.bn.gamma.assign(keras.backend.ones_like(layer.bn.gamma))
+    path, *quantized = (tmp_path / f"{name}.tflite" for name in ("float", "float_products", "int8_products"))
+    tflite.convert_fp32(model, path, image_size=SIZE)
+    for file, float_products in zip(quantized, (True, False), strict=True):
+        int8.quantize_int8(path, file, pictures(8), float_products=float_products)
+    assert products(quantized[1]) == [[schema.TensorType.INT8] * 2] * 4
+    answers = []
+    for file in (path, *quantized):
+        interpreter = Interpreter(str(file), num_threads=1)
+        run = interpreter.get_signature_runner("classify")
+        (name,) = run.get_input_details()
+        answers.append(np.stack([next(iter(run(**{name: one[np.newaxis]}).values()))[0] for one in pictures(8)]))
+    before, after = (np.abs(found - answers[0]).max() for found in answers[1:])
+    assert after < 1.5 * before + 0.02 * np.abs(answers[0]).max(), (before, after)
+
+
 def values(path, image, part: str) -> dict[str, np.ndarray]:
     """The tensors that go into the depthwise convolutions of LightNL, by the name of what they give."""
     with warnings.catch_warnings():
