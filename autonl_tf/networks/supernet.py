@@ -102,6 +102,7 @@ class Supernet(keras.Model):
       table: the gates' order.
       thresholds: [G], trained; from 0, those of LightNL and squeeze-excite from start_margin below their values. A gate
         is open where its value is at least its threshold.
+      starts: [G], the most that a margin starts at: start_margin for LightNL and squeeze-excite, 1 for the others.
       margins: [G], moving average (0.9) of value - threshold, written by `track`; they decide in inference.
       distances: [G], moving average (0.95) of LightNL's distances over training batches, taken over all replicas by
         `track`; it starts at 1, so that nothing counts as close enough before it was measured. Only their own gates
