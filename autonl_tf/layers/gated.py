@@ -8,6 +8,7 @@ the one it decodes to.
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -197,7 +198,7 @@ class GatedLightNL(keras.layers.Layer):
             g = flatten_positions(map_)
             contexts.append(tf.matmul(g[..., :widest], g, transpose_a=True))
             positions.append(g.shape[1])
-        context = sum(w * k for w, k in zip(option_weights(stride_gates), contexts, strict=True))
+        context = tf.add_n([w * k for w, k in zip(option_weights(stride_gates), contexts, strict=True)])
         y = tf.matmul(theta * part_mask(self.parts, ratio_gates), context)
         y = tf.reshape(y, [-1, *x.shape[1:]]) * (1.0 / theta.shape[1])
         y = tf.nn.depthwise_conv2d(y, self.depthwise_kernel, [1] * 4, "SAME")
@@ -206,14 +207,15 @@ class GatedLightNL(keras.layers.Layer):
             return outputs, None
         return outputs, self._distances([tf.stop_gradient(k) for k in contexts], positions)
 
-    def _distances(self, contexts: list[tf.Tensor], positions: list[int]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        gram = contexts[-1][..., : self.filters[-1]]
-        whole = _norm(gram)
-        by_ratio = [_mean_ratio(_norm(gram[:, kept:, kept:]), whole) for kept in self.filters[:-1]]
-        means = [context / count for context, count in zip(contexts, positions, strict=True)]
-        reference = _norm(means[-1])
-        by_stride = [_mean_ratio(_norm(mean - means[-1]), reference) for mean in means[:-1]]
-        return by_ratio, by_stride
+    def _distances(self, contexts: list[tf.Tensor], positions: list[int]) -> tuple[tf.Tensor, tf.Tensor]:
+        """As many operations however many candidates there are."""
+        squares = tf.square(contexts[-1][..., : self.filters[-1]])
+        from_channel = tf.linalg.diag_part(tf.cumsum(tf.cumsum(squares, 1, reverse=True), 2, reverse=True))  # [B, c]
+        left_out = tf.gather(from_channel, self.filters[:-1], axis=1)
+        means = tf.stack(contexts) / np.reshape(positions, [-1, 1, 1, 1])
+        apart = tf.reduce_sum(tf.square(means[:-1] - means[-1]), [2, 3])
+        reference = tf.reduce_sum(tf.square(means[-1]), [1, 2])
+        return _mean_root_ratio(left_out, from_channel[:, :1], 0), _mean_root_ratio(apart, reference, 1)
 
     def place_value(self) -> tf.Tensor:
         """Mean square of the depthwise kernel over its expectation at initialisation (Glorot uniform): 1 there."""
@@ -241,10 +243,6 @@ def subsampled(x: tf.Tensor, strides: tuple[int, ...]) -> list[tf.Tensor]:
     return [maps[stride] for stride in strides]
 
 
-def _norm(matrices: tf.Tensor) -> tf.Tensor:
-    """Frobenius norms of [B, m, n]: [B]."""
-    return tf.sqrt(tf.reduce_sum(tf.square(matrices), [1, 2]))
-
-
-def _mean_ratio(distances: tf.Tensor, references: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_mean(tf.math.divide_no_nan(distances, references))
+def _mean_root_ratio(squares: tf.Tensor, references: tf.Tensor, batch_axis: int) -> tf.Tensor:
+    """sqrt(squares / references), averaged over the batch; where a reference is 0 it counts as 0."""
+    return tf.reduce_mean(tf.sqrt(tf.math.divide_no_nan(squares, references)), batch_axis)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -57,5 +58,6 @@ def option_weights(gates: list[tf.Tensor]) -> list[tf.Tensor]:
 
 def part_mask(parts: list[int], gates: list[tf.Tensor]) -> tf.Tensor:
     """A mask over sum(parts) channels: the first part is always on, part j where its ladder is climbed to it."""
-    masks = [tf.ones([]), *ladder_masks(gates)]
-    return tf.concat([tf.fill([size], mask) for size, mask in zip(parts, masks, strict=True)], 0)
+    masks = tf.stack([1.0, *ladder_masks(gates)])
+    belongs = np.repeat(np.eye(len(parts), dtype=np.float32), parts, axis=1)  # [parts, channels]
+    return tf.reduce_sum(masks[:, None] * belongs, 0)

@@ -192,20 +192,19 @@ class Supernet(keras.Model):
 
     def live_margins(self) -> tf.Tensor:
         """[G]: each gate's value, at most 1, minus its threshold; with gradients to the weights and the thresholds."""
-        thresholds = self.table.ladders(tf.convert_to_tensor(self.thresholds))
+        limits = tf.convert_to_tensor(self.thresholds)
         averages = self.table.ladders(tf.convert_to_tensor(self.distances))
-        margins: list[tf.Tensor] = []
-        for block, threshold, average in zip(self.blocks, thresholds, averages, strict=True):
+        values: list[tf.Tensor] = []
+        for block, threshold, average in zip(self.blocks, self.table.ladders(limits), averages, strict=True):
             if not isinstance(block, SuperBlock):
                 continue
             kernel = [
                 tf.cast(tf.minimum(value, 1.0) >= limit, tf.float32)
                 for value, limit in zip(block.depthwise.ring_values(), threshold["kernel"], strict=True)
             ]
-            values = block.values({"kernel": kernel}, average)
-            for kind, limits in threshold.items():
-                margins += [tf.minimum(value, 1.0) - limit for value, limit in zip(values[kind], limits, strict=True)]
-        return tf.stack(margins)
+            by_kind = block.values({"kernel": kernel}, average)
+            values += [value for kind in threshold for value in by_kind[kind]]
+        return tf.minimum(tf.stack(values), 1.0) - limits
 
     def track(self, hold: tf.Tensor, follow: tf.Tensor) -> None:
         """After an update: averages distances and margins, and keeps thresholds in reach of their values.
@@ -235,9 +234,9 @@ class Supernet(keras.Model):
         for by_kind, slices in zip(measured, self.table.slices, strict=True):
             for kind, distances in by_kind.items():
                 places += [[place] for place in range(slices[kind].start, slices[kind].stop)]
-                values += distances
-        if values:
-            self.measured.assign(tf.tensor_scatter_nd_update(tf.ones([len(self.table)]), places, tf.stack(values)))
+                values.append(distances)
+        if places:
+            self.measured.assign(tf.tensor_scatter_nd_update(tf.ones([len(self.table)]), places, tf.concat(values, 0)))
 
     def _average_distances(self) -> None:
         current = tf.convert_to_tensor(self.measured.read_value())
