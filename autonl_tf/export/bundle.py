@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,6 +36,8 @@ TFLITE = {
 }
 _UINT8 = ("tflite_int8", "tflite_qat")  # by default
 DEFAULT_FORMATS = ("savedmodel", "tflite_fp32")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,4 +282,7 @@ def _put_in_place(staging: Path, target: Path) -> None:
     except BaseException:
         os.replace(old, target)
         raise
-    shutil.rmtree(old)
+    try:
+        shutil.rmtree(old)
+    except OSError as error:  # the new export is in its place all the same
+        _log.warning("%s: what is left of the earlier export cannot be removed: %s", old, error.strerror)

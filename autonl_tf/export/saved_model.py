@@ -13,9 +13,9 @@ Signatures, k = min(5, K) and K the number of classes:
 
 No output's name ends in `_bytes`, which the REST interface of TF-Serving would encode as base64.
 
-A request is refused as an invalid argument, in words, when its batch is empty, a string is no image, an image has more
-than `MAX_PIXELS` pixels (a JPEG's and a PNG's are counted before they are decoded), or it is so small that its centre
-crop, int(S / (S + padding) * side) pixels wide, is empty.
+A request is refused as an invalid argument, in words, when it has another shape, its batch is empty, a string is no
+image, an image has more than `MAX_PIXELS` pixels (a JPEG's and a PNG's are counted before they are decoded), or it is
+so small that its centre crop, int(S / (S + padding) * side) pixels wide, is empty.
 """
 
 from __future__ import annotations
@@ -101,13 +101,17 @@ def _endpoints(
                 encoded = tf.identity(encoded)
             return image_ops.preprocess_for_eval(encoded, image_size, crop_padding)
 
+        with tf.control_dependencies([_check_strings(image_bytes)]):
+            image_bytes = tf.identity(image_bytes)
         with tf.control_dependencies([_check_batch(image_bytes)]):
             image_bytes = tf.identity(image_bytes)
         return classify(tf.map_fn(prepare, image_bytes, fn_output_signature=pixels))
 
     @tf.function(input_signature=[batch])
     def by_pixels(images):
-        with tf.control_dependencies([_check_batch(images), _check_pixels(images, pixels.shape)]):
+        with tf.control_dependencies([_check_pixels(images, pixels.shape)]):
+            images = tf.identity(images)
+        with tf.control_dependencies([_check_batch(images)]):
             images = tf.identity(images)
         return classify(images)
 
@@ -118,8 +122,16 @@ def _check_batch(batch: tf.Tensor) -> tf.Operation:
     return tf.debugging.assert_positive(tf.shape(batch)[0], "the batch is empty: send at least one image")
 
 
+def _check_strings(encoded: tf.Tensor) -> tf.Operation:
+    """Refuses strings that are no list: a server does not compare a request with the signature."""
+    given = tf.compat.v1.placeholder_with_default(encoded, None)  # without the signature's static shape
+    return tf.debugging.Assert(
+        tf.equal(tf.rank(given), 1), [f"{BYTES_INPUT} must have shape [batch], have", tf.shape(given)]
+    )
+
+
 def _check_pixels(images: tf.Tensor, shape: tf.TensorShape) -> tf.Operation:
-    """Refuses images of another shape: a server does not compare a request with the signature."""
+    """Refuses images of another shape, likewise."""
     given = tf.compat.v1.placeholder_with_default(images, None)  # without the signature's static shape
     # Compared as text, since a comparison of numbers fails by itself where the ranks differ.
     fits = tf.equal(tf.strings.reduce_join(tf.as_string(tf.shape(given)[1:]), separator=","), ",".join(map(str, shape)))

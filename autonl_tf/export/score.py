@@ -122,7 +122,7 @@ def _score(name: str, tally: _Tally, reference: _Tally, labelled: bool) -> Score
         tally.count - tally.compared,
         top1 if labelled else None,
         own if labelled else None,
-        100 * (own - top1) if labelled else None,
+        _points(reference.hits - tally.hits, tally.count) if labelled else None,
         tally.same / tally.compared,
         tally.worst,
         tally.total / tally.numbers,
@@ -131,7 +131,13 @@ def _score(name: str, tally: _Tally, reference: _Tally, labelled: bool) -> Score
 
 def beside_quantized(score: Score, top1: float) -> Score:
     """The score of a file of the quantized network whose own top-1 on the same images is `top1`."""
-    return dataclasses.replace(score, quantized_top1=top1, quantized_drop_points=100 * (top1 - score.top1))
+    lost = round(top1 * score.images) - round(score.top1 * score.images)
+    return dataclasses.replace(score, quantized_top1=top1, quantized_drop_points=_points(lost, score.images))
+
+
+def _points(lost: int, images: int) -> float:
+    """Of whole numbers, since 0.95 - 0.94 is a little more than 0.01: a drop just as large as accepted is accepted."""
+    return 100 * lost / images
 
 
 def check(score: Score, max_accuracy_drop: float) -> None:

@@ -165,6 +165,21 @@ def test_an_interrupted_replacement_puts_the_earlier_export_back(small, earlier,
     assert snapshot(directory.parent) == {f"export/{name}": data for name, data in before.items()}
 
 
+def test_an_earlier_export_that_cannot_be_removed_is_told_and_the_new_one_is_in_its_place(
+    small, earlier, monkeypatch, caplog
+):
+    def failing(path, **others):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(bundle, "_fill", lambda folder, *others: (folder / "new").write_text("new") and {})
+    monkeypatch.setattr(bundle.shutil, "rmtree", failing)
+    directory, _ = earlier
+    small.export(directory)
+    monkeypatch.undo()
+    assert snapshot(directory) == {"new": b"new"}
+    assert ".old: what is left of the earlier export cannot be removed: Permission denied" in caplog.text
+
+
 def test_an_empty_directory_is_taken(small, tmp_path, monkeypatch):
     monkeypatch.setattr(bundle, "_fill", lambda folder, *others: (folder / "new").write_text("new") and {})
     small.export(tmp_path)

@@ -203,6 +203,25 @@ def test_a_quantized_file_far_from_its_own_network_fails_too():
         score.check(score.beside_quantized(found, 0.95), 1.0)
 
 
+@pytest.mark.parametrize("hits", range(1, 101))
+def test_a_drop_just_as_large_as_accepted_is_accepted(hits):
+    """0.95 - 0.94 is a little more than 0.01."""
+
+    def tally(right: int) -> score._Tally:
+        found = score._Tally()
+        answers = np.repeat([[0.9, 0.1], [0.1, 0.9]], [right, 100 - right], axis=0)
+        found.add(answers, answers, np.zeros(100, int))
+        return found
+
+    found = score._score("model_int8.tflite", tally(hits - 1), tally(hits), True)
+    score.check(found, 1.0)
+    score.check(score.beside_quantized(found, hits / 100), 1.0)
+    with pytest.raises(UserError, match=r"1\.00 points below the checkpoint"):
+        score.check(found, 0.99)
+    with pytest.raises(UserError, match=r"2\.00 points below the quantized"):
+        score.check(score.beside_quantized(found, (hits + 1) / 100), 1.0)
+
+
 def test_a_relu6_network_becomes_one_int8_piece_that_answers_as_trained(tmp_path):
     text = "network activation=relu6\n" + MOBILE
     keras_model = make_model(text, len(NAMES))

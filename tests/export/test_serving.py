@@ -108,9 +108,18 @@ def test_an_empty_batch(client, encoded):
     good(client, encoded)
 
 
-@pytest.mark.parametrize("shape", [[1, 16, 16, 3], [1, SIZE, SIZE, 1], [SIZE, SIZE, 3]])
+@pytest.mark.parametrize("shape", [[1, 16, 16, 3], [1, SIZE, SIZE, 1], [SIZE, SIZE, 3], [0, 16, 16, 3], [SIZE], []])
 def test_a_wrong_shape(client, encoded, shape):
-    refused(client, None, signature="float_images", images=np.zeros(shape, np.float32))
+    words = r"images must have shape \[batch, 32, 32, 3\]"
+    refused(client, words, signature="float_images", images=np.zeros(shape, np.float32))
+    good(client, encoded)
+
+
+@pytest.mark.parametrize("shape", [[], [1, 1], [1, 2], [0, 1]])
+def test_strings_that_are_no_list(client, encoded, shape):
+    images = np.empty(shape, object)
+    images[...] = encoded[0]
+    refused(client, r"image_bytes must have shape \[batch\]", image_bytes=images)
     good(client, encoded)
 
 
