@@ -211,7 +211,7 @@ class GatedLightNL(keras.layers.Layer):
         """As many operations however many candidates there are."""
         squares = tf.square(contexts[-1][..., : self.filters[-1]])
         from_channel = tf.linalg.diag_part(tf.cumsum(tf.cumsum(squares, 1, reverse=True), 2, reverse=True))  # [B, c]
-        left_out = tf.gather(from_channel, self.filters[:-1], axis=1)
+        left_out = tf.gather(from_channel, np.array(self.filters[:-1], np.int32), axis=1)  # of one ratio: none
         means = tf.stack(contexts) / np.reshape(positions, [-1, 1, 1, 1])
         apart = tf.reduce_sum(tf.square(means[:-1] - means[-1]), [2, 3])
         reference = tf.reduce_sum(tf.square(means[-1]), [1, 2])

@@ -102,12 +102,13 @@ def distances_by_definition(x, filters, strides):
     return by_ratio, by_stride
 
 
-def test_light_nl_distances_equal_their_definition():
+@pytest.mark.parametrize(("filters", "strides"), [((2, 4, 6), (4, 2, 1)), ((6,), (2, 1)), ((2, 6), (1,)), ((6,), (1,))])
+def test_light_nl_distances_equal_their_definition(filters, strides):
     x = np.random.default_rng(0).normal(size=[3, 8, 8, 12]).astype(np.float32)
-    layer = GatedLightNL((2, 4, 6), (4, 2, 1))
-    open_gates = [tf.constant(1.0)] * 2
-    _, (by_ratio, by_stride) = layer(x, tf.constant(1.0), open_gates, open_gates, training=True)
-    expected = distances_by_definition(x, (2, 4, 6), (4, 2, 1))
+    layer = GatedLightNL(filters, strides)
+    gates = [[tf.constant(1.0)] * (len(options) - 1) for options in (filters, strides)]
+    _, (by_ratio, by_stride) = layer(x, tf.constant(1.0), *gates, training=True)
+    expected = distances_by_definition(x, filters, strides)
     np.testing.assert_allclose(by_ratio, expected[0], rtol=1e-4)
     np.testing.assert_allclose(by_stride, expected[1], rtol=1e-4)
 
