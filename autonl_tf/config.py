@@ -169,7 +169,7 @@ def _refuse_without_dataset(config: Config) -> None:
     if config.export.max_accuracy_drop != ExportConfig().max_accuracy_drop:
         raise UserError("--max_accuracy_drop needs --dataset, whose validation images measure it")
     for name in ("data_dir", "skip_corrupt", "validation_fraction", "eval_batch_size"):
-        if name == "data_dir" and config.export.calibration_dataset:
+        if name in ("data_dir", "skip_corrupt") and config.export.calibration_dataset:
             continue
         if getattr(config.data, name) != getattr(defaults, name):
             raise UserError(f"--{name} needs --dataset in --mode=export")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from autonl_tf.data import images
 from autonl_tf.data.datasets import ImageDataset, open_dataset
-from autonl_tf.data.folder import EXTENSIONS
+from autonl_tf.data.folder import EXTENSIONS, VALIDATION_NAMES
 from autonl_tf.errors import UserError, first_line
 
+_HINT = "(--skip_corrupt leaves it out)"
 
-def open_calibration(name: str, data_dir: str | None = None) -> list[str] | ImageDataset:
+_log = logging.getLogger(__name__)
+
+
+def open_calibration(name: str, data_dir: str | None = None, skip_corrupt: bool = False) -> list[str] | ImageDataset:
     """What `--calibration_dataset` names: for `folder:PATH` any directory of images, else a dataset by name.
 
     Raises:
@@ -21,7 +27,7 @@ def open_calibration(name: str, data_dir: str | None = None) -> list[str] | Imag
     """
     kind, _, root = name.partition(":")
     if kind != "folder" or not root:
-        return open_dataset(name, data_dir=data_dir)
+        return open_dataset(name, data_dir=data_dir, skip_corrupt=skip_corrupt, images_only=True)
     if not os.path.isdir(root):
         raise UserError(f"--calibration_dataset={name}: no such directory")
     paths = _image_files(root)
@@ -31,13 +37,30 @@ def open_calibration(name: str, data_dir: str | None = None) -> list[str] | Imag
 
 
 def _image_files(root: str) -> list[str]:
-    """Every image below `root`/train if there is such a folder, else below `root`; sorted."""
+    """Every image below `root`, sorted; below `root`/train alone where that is a split and not a class of that name."""
     train = os.path.join(root, "train")
-    found = []
-    for directory, folders, names in os.walk(train if os.path.isdir(train) else root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    top = train if os.path.isdir(train) and _is_split(root, train) else root
+    found, seen = [], {os.path.realpath(top)}
+    for directory, folders, names in os.walk(top, followlinks=True):
+        entered = []
+        for name in sorted(folders):
+            real = os.path.realpath(os.path.join(directory, name))  # a link may lead back to a directory that holds it
+            if not name.startswith(".") and real not in seen:
+                seen.add(real)
+                entered.append(name)
+        folders[:] = entered
         found += [os.path.join(directory, name) for name in names if _is_image(name)]
     return sorted(found)
+
+
+def _is_split(root: str, train: str) -> bool:
+    """Whether it holds folders, or has nothing beside it but what is validated on."""
+    return bool(_folders(train)) or not set(_folders(root)) - {"train", *VALIDATION_NAMES}
+
+
+def _folders(path: str) -> list[str]:
+    with os.scandir(path) as entries:
+        return [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
 
 
 def _is_image(name: str) -> bool:
@@ -45,35 +68,58 @@ def _is_image(name: str) -> bool:
 
 
 def calibration_images(
-    source: list[str] | ImageDataset, count: int, *, image_size: int, crop_padding: int
+    source: list[str] | ImageDataset, count: int, *, image_size: int, crop_padding: int, skip_corrupt: bool = False
 ) -> np.ndarray:
     """At most `count` images, chosen by a fixed seed: float32 [N, S, S, 3] in the scale of 0 to 255, cropped as for
     evaluation. Of a dataset, from its training split.
 
     Raises:
-      UserError: an image that cannot be read or decoded, or a dataset without training images.
+      UserError: an image that cannot be read or decoded (with `skip_corrupt`: all of them), or a dataset without
+        training images.
     """
     prepared = []
-    for name, encoded in _chosen(source, count):
+    if isinstance(source, ImageDataset):
+        source.check("train", least_side=images.least_side(image_size, crop_padding))
+        candidates = _of_dataset(source)
+    else:
+        candidates = _of_files(source, skip_corrupt)
+    for name, encoded in candidates:
         try:
             prepared.append(images.preprocess_for_eval(tf.constant(encoded), image_size, crop_padding).numpy())
         except tf.errors.InvalidArgumentError as error:
-            raise UserError(f"calibration image {name} cannot be decoded: {first_line(error)}") from None
+            fault = f"calibration image {name} cannot be decoded: {first_line(error)}"
+            if not skip_corrupt:
+                raise UserError(f"{fault} {_HINT}") from None
+            _log.warning("left out: %s", fault)
+        if len(prepared) == count:
+            break
+    if not prepared:
+        raise UserError("none of the calibration images can be read and decoded")
     return np.stack(prepared)
 
 
-def _chosen(source: list[str] | ImageDataset, count: int):
-    """(name, encoded image) of the chosen ones."""
-    if isinstance(source, ImageDataset):
-        for example in source.examples("train", shuffle_seed=0).take(count).as_numpy_iterator():
-            yield example["name"].decode("utf-8", "replace"), example["image"]
-        return
-    for index in np.random.default_rng(0).permutation(len(source))[:count]:
-        path = source[index]
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe could be waited on for ever
-            raise UserError(f"calibration image {path}: not a regular file")
+def _of_dataset(dataset: ImageDataset) -> Iterator[tuple[str, bytes]]:
+    """(name, encoded image) in random order."""
+    for example in dataset.examples("train", shuffle_seed=0).as_numpy_iterator():
+        yield example["name"].decode("utf-8", "replace"), example["image"]
+
+
+def _of_files(paths: list[str], skip_corrupt: bool) -> Iterator[tuple[str, bytes]]:
+    """Likewise, of those that can be read."""
+    for index in np.random.default_rng(0).permutation(len(paths)):
         try:
-            with open(path, "rb") as file:
-                yield path, file.read()
-        except OSError as error:
-            raise UserError(f"calibration image {path} cannot be read: {error.strerror}") from None
+            yield paths[index], _read(paths[index])
+        except UserError as error:
+            if not skip_corrupt:
+                raise UserError(f"{error} {_HINT}") from None
+            _log.warning("left out: %s", error)
+
+
+def _read(path: str) -> bytes:
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe could be waited on for ever
+        raise UserError(f"calibration image {path}: not a regular file")
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise UserError(f"calibration image {path} cannot be read: {error.strerror}") from None

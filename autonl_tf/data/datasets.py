@@ -190,13 +190,15 @@ def open_dataset(
     label_file: str | None = None,
     validation_fraction: float = 0.1,
     skip_corrupt: bool = False,
+    images_only: bool = False,
 ) -> ImageDataset:
     """Opens a data set by name.
 
     `demo`, `demo:texture` (built in; made in `data_dir` when first used), `folder:PATH`, `tfds:NAME`
     (prepared in `data_dir`), `imagenet_tfrecord:PATH`. Class names are the data's own, or those of
     `label_file` in its order (then each of the data's must be among them). `validation_fraction` applies
-    where the data has a single split.
+    where the data has a single split. With `images_only` labels are not read, and need not be there, where the data is
+    records: all are 0.
 
     Raises `UserError` for a name, directory, label file or set that cannot be used.
     """
@@ -206,15 +208,15 @@ def open_dataset(
     kind, colon, rest = name.partition(":")
     if name in ("demo", "demo:texture"):
         builder = demo.demo_builder(rest or "far", data_dir)
-        return _open_builder(name, builder, labels, validation_fraction, skip_corrupt)
+        return _open_builder(name, builder, labels, validation_fraction, skip_corrupt, images_only)
     if not (colon and rest) or kind not in ("folder", "tfds", "imagenet_tfrecord"):
         raise UserError(f"unknown data set {name!r}; expected one of {ACCEPTED}")
     if kind == "folder":
         return _open_folder(name, rest, labels, validation_fraction, skip_corrupt)
     if kind == "tfds":
         builder = tfds_source.load_builder(rest, data_dir)
-        return _open_builder(name, builder, labels, validation_fraction, skip_corrupt)
-    return _open_imagenet(name, rest, labels, skip_corrupt)
+        return _open_builder(name, builder, labels, validation_fraction, skip_corrupt, images_only)
+    return _open_imagenet(name, rest, labels, skip_corrupt, images_only)
 
 
 def _open_folder(
@@ -232,17 +234,24 @@ def _open_folder(
 
 
 def _open_builder(
-    name: str, builder, label_file: LabelFile | None, validation_fraction: float, skip_corrupt: bool
+    name: str,
+    builder,
+    label_file: LabelFile | None,
+    validation_fraction: float,
+    skip_corrupt: bool,
+    images_only: bool,
 ) -> ImageDataset:
-    image_key, label_key = tfds_source.image_and_label(builder, name)
-    own_names = builder.info.features[label_key].names
-    class_names = label_file.names(own_names) if label_file else tuple(own_names)
-    if len(own_names) < 2:
-        raise UserError(f"{name}: only one class, {own_names[0]!r}; at least two are needed")
-    labels = new_labels(own_names, class_names, name, label_file)
+    if images_only:
+        keys, class_names, labels = (tfds_source.image_alone(builder, name), None), numbered(1), [0]
+    else:
+        keys = tfds_source.image_and_label(builder, name)
+        own_names = builder.info.features[keys[1]].names
+        class_names = label_file.names(own_names) if label_file else tuple(own_names)
+        if len(own_names) < 2:
+            raise UserError(f"{name}: only one class, {own_names[0]!r}; at least two are needed")
+        labels = new_labels(own_names, class_names, name, label_file)
 
     def opener(instruction: str) -> OpenedSplit:
-        keys = (image_key, label_key)
         return _open_records(name, tfds_source.tfds_split(builder, name, instruction, keys, labels))
 
     instructions = tfds_source.split_instructions(builder, name, validation_fraction)
@@ -251,17 +260,21 @@ def _open_builder(
         for split, instruction in instructions.items()
         if builder.info.splits[instruction].num_examples
     }
-    side = tfds_source.square_side(builder, image_key) or DEFAULT_IMAGE_SIZE
+    side = tfds_source.square_side(builder, keys[0]) or DEFAULT_IMAGE_SIZE
     return ImageDataset(name, class_names, side, openers, skip_corrupt)
 
 
-def _open_imagenet(name: str, directory: str, label_file: LabelFile | None, skip_corrupt: bool) -> ImageDataset:
+def _open_imagenet(
+    name: str, directory: str, label_file: LabelFile | None, skip_corrupt: bool, images_only: bool
+) -> ImageDataset:
     shards = tfrecord.list_imagenet_shards(directory)
     # The records hold numbers only; without a label file a class is called by its label.
     class_names = label_file.names() if label_file else numbered(tfrecord.IMAGENET_CLASSES)
 
     def opener(split: str) -> OpenedSplit:
-        return _open_records(name, tfrecord.imagenet_split(shards[split], split, len(class_names)))
+        return _open_records(
+            name, tfrecord.imagenet_split(shards[split], split, None if images_only else len(class_names))
+        )
 
     openers = {split: functools.partial(opener, split) for split in shards}
     return ImageDataset(name, class_names, DEFAULT_IMAGE_SIZE, openers, skip_corrupt, label_file is None)

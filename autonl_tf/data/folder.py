@@ -16,7 +16,7 @@ from autonl_tf.data.splits import Example, IndexedSplit
 from autonl_tf.errors import UserError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
-_VALIDATION_NAMES = ("val", "validation", "test")  # the first that exists is taken
+VALIDATION_NAMES = ("val", "validation", "test")  # the first that exists is taken
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def _split_folders(root: str) -> dict[str, str]:
     splits = {}
     if "train" in holds_folders:
         splits["train"] = os.path.join(root, "train")
-    for name in _VALIDATION_NAMES:
+    for name in VALIDATION_NAMES:
         if name in holds_folders:
             splits["validation"] = os.path.join(root, name)
             break

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -65,18 +65,30 @@ def image_and_label(builder: tfds.core.DatasetBuilder, source: str) -> tuple[str
 
     Raises `UserError` where there is not one of each.
     """
+    image, label = _features(
+        builder, source, ((tfds.features.Image, "image"), (tfds.features.ClassLabel, "class label"))
+    )
+    return image, label
+
+
+def image_alone(builder: tfds.core.DatasetBuilder, source: str) -> str:
+    """The name of the image among a set's features, whatever else it has. Raises `UserError` likewise."""
+    return _features(builder, source, ((tfds.features.Image, "image"),))[0]
+
+
+def _features(builder: tfds.core.DatasetBuilder, source: str, kinds: Sequence[tuple[type, str]]) -> list[str]:
     features = builder.info.features
     if not isinstance(features, tfds.features.FeaturesDict):
         raise UserError(f"{source}: not an image classification set (its features have no names)")
     found = []
-    for kind, what in ((tfds.features.Image, "image"), (tfds.features.ClassLabel, "class label")):
+    for kind, what in kinds:
         keys = [key for key, feature in features.items() if type(feature) is kind]
         supervised = [key for key in keys if key in (builder.info.supervised_keys or ())]
         keys = supervised or keys
         if len(keys) != 1:
             raise UserError(f"{source}: not an image classification set (it has {len(keys)} {what} features)")
         found.append(keys[0])
-    return found[0], found[1]
+    return found
 
 
 def square_side(builder: tfds.core.DatasetBuilder, image_key: str) -> int | None:
@@ -106,9 +118,9 @@ def split_instructions(builder: tfds.core.DatasetBuilder, source: str, validatio
 
 
 def tfds_split(
-    builder: tfds.core.DatasetBuilder, source: str, instruction: str, keys: tuple[str, str], labels: list[int]
+    builder: tfds.core.DatasetBuilder, source: str, instruction: str, keys: tuple[str, str | None], labels: list[int]
 ) -> RecordSplit:
-    """The records of one split; label l of the set becomes `labels[l]`.
+    """The records of one split; label l of the set becomes `labels[l]`, all labels 0 where it has no key.
 
     Raises `UserError` for a set prepared in another file format than TFRecord, or whose files are missing.
     """
@@ -126,13 +138,17 @@ def tfds_split(
     return RecordSplit(tuple(files), _parser(builder.info.features, keys, labels), total)
 
 
-def _parser(features: Any, keys: tuple[str, str], labels: list[int]) -> Callable[[tf.Tensor, tf.Tensor], Example]:
+def _parser(
+    features: Any, keys: tuple[str, str | None], labels: list[int]
+) -> Callable[[tf.Tensor, tf.Tensor], Example]:
     image_key, label_key = keys
     encoded = {image_key: tfds.decode.SkipDecoding()}
     wanted = tf.constant(labels, tf.int32)
 
     def parse(record: tf.Tensor, name: tf.Tensor) -> Example:
         example = features.deserialize_example(record, decoders=encoded)
+        if label_key is None:
+            return {"image": example[image_key], "label": tf.constant(0), "name": name}
         own = example[label_key]
         inside = tf.logical_and(own >= 0, own < len(labels))
         message = f"label outside 0..{len(labels) - 1} (record, label):"

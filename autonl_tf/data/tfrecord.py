@@ -57,8 +57,8 @@ def list_imagenet_shards(directory: str) -> dict[str, tuple[str, ...]]:
     return shards
 
 
-def imagenet_split(files: tuple[str, ...], split: str, num_classes: int) -> RecordSplit:
-    """The records of one split; stored labels 1 .. num_classes become 0 .. num_classes - 1.
+def imagenet_split(files: tuple[str, ...], split: str, num_classes: int | None) -> RecordSplit:
+    """The records of one split; stored labels 1 .. num_classes become 0 .. num_classes - 1, all 0 where it is None.
 
     Raises `UserError` for a truncated or empty file set and for records of other features.
     """
@@ -107,8 +107,11 @@ def _count_in_file(path: str) -> int:
     return count
 
 
-def _imagenet_parser(num_classes: int) -> Callable[[tf.Tensor, tf.Tensor], Example]:
+def _imagenet_parser(num_classes: int | None) -> Callable[[tf.Tensor, tf.Tensor], Example]:
     def parse(record: tf.Tensor, name: tf.Tensor) -> Example:
+        if num_classes is None:
+            image = tf.io.parse_single_example(record, {"image/encoded": _FEATURES["image/encoded"]})["image/encoded"]
+            return {"image": image, "label": tf.constant(0), "name": name}
         features = tf.io.parse_single_example(record, _FEATURES)
         stored = features["image/class/label"]
         inside = tf.logical_and(stored >= 1, stored <= num_classes)

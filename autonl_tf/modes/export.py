@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -95,9 +97,16 @@ def _calibration(config: Config, dataset: ImageDataset | None, size: int, paddin
     """The images that set int8's ranges; None where no format needs them."""
     if "tflite_int8" not in config.export.formats:
         return None
-    name = config.export.calibration_dataset
-    source = dataset if name in (None, config.data.dataset) else open_calibration(name, config.data.data_dir)
-    found = calibration_images(source, config.export.calibration_images, image_size=size, crop_padding=padding)
+    name, skip = config.export.calibration_dataset, config.data.skip_corrupt
+    trained = name in (None, config.data.dataset) and dataset.size("train")
+    if name is None and not trained:
+        raise UserError(f"{dataset.name}: it has no train images to set int8's ranges; give --calibration_dataset")
+    source = dataset if trained else open_calibration(name, config.data.data_dir, skip)
+    of_records = isinstance(source, ImageDataset)
+    with wiring.naming_corrupt(source, "train") if of_records else contextlib.nullcontext():
+        found = calibration_images(
+            source, config.export.calibration_images, image_size=size, crop_padding=padding, skip_corrupt=skip
+        )
     wiring.say(f"int8: ranges from {len(found)} images of {name or config.data.dataset}")
     return found
 

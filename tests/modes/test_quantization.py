@@ -134,6 +134,18 @@ def test_calibration_images_need_no_classes(home, tmp_path):
     with pytest.raises(UserError, match=r"calibration image .*broken\.jpg cannot be decoded"):
         export.run(configure(*words, f"--calibration_dataset=folder:{loose}"))
     assert tree(tmp_path) == before
+    export.run(configure(*words, f"--calibration_dataset=folder:{loose}", "--skip_corrupt"))
+
+
+def test_a_set_without_training_images_needs_a_calibration_set(home, tmp_path):
+    shutil.copytree(home / "pictures" / "val", tmp_path / "pictures" / "val")
+    words = ["--mode=export", f"--model_dir={home}/float", "--formats=tflite_int8", "--max_accuracy_drop=100"]
+    words += [f"--dataset=folder:{tmp_path}/pictures", f"--export_dir={tmp_path}/export"]
+    with pytest.raises(UserError, match="no train images to set int8's ranges; give --calibration_dataset"):
+        export.run(configure(*words))
+    assert not (tmp_path / "export").exists()
+    export.run(configure(*words, f"--calibration_dataset=folder:{tmp_path}/pictures"))
+    assert (tmp_path / "export" / "model_int8.tflite").is_file()
 
 
 @pytest.mark.parametrize(
