@@ -43,7 +43,13 @@ for file in "${files[@]}"; do
     printf '\r%d of %d: %s\033[K' "$number" "${#files[@]}" "$name" >&2
     adb push "$file" "$remote/model.tflite" </dev/null >/dev/null
     adb shell "$remote/benchmark_model" "--graph=$remote/model.tflite" "--num_threads=$threads" --use_xnnpack=true \
-        "--warmup_runs=$warmup" "--num_runs=$runs" </dev/null >"$result.part" 2>&1
+        "--warmup_runs=$warmup" "--num_runs=$runs" </dev/null >"$result.part" 2>&1 || true
+    # Kept only with statistics: what is kept is not measured again. (An old adb says 0 whatever the program did.)
+    if ! grep -q 'count=[0-9]' "$result.part"; then
+        printf '\nno statistics of %s; benchmark_model said (%s):\n' "$name" "$result.part" >&2
+        tail -n 5 "$result.part" >&2
+        exit 1
+    fi
     mv "$result.part" "$result"
 done
 printf '\ndone: %s\n' "$output" >&2

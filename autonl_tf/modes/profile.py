@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pathlib
+import shlex
 import shutil
 import sys
 import time
@@ -182,7 +183,8 @@ def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> No
     if missing:
         raise UserError(
             f"--benchmark_output={output}: lacks {len(missing)} of {len(work.keys)} results, the first "
-            f"{missing[0]}.txt; run phone.sh again, or give the flags that the files were made with"
+            f"{missing[0]}.txt; let the profile here end, which makes the files, and run phone.sh again, or give the "
+            "flags that the files were made with"
         )
     measured = {}
     for key in work.keys:
@@ -191,7 +193,10 @@ def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> No
     named = [output / name for name in ("device.txt", "settings.txt")]
     device, settings = (path.read_text(encoding="utf-8").strip() if path.is_file() else "" for path in named)
     runtime = {"name": "benchmark_model", "delegate": "XNNPACK", "settings": settings or "unknown"}
-    write_json(directory / PHONE_TABLE, work.table(measured, device or "unknown", runtime))
+    try:
+        write_json(directory / PHONE_TABLE, work.table(measured, device or "unknown", runtime))
+    except OSError as error:
+        raise UserError(f"{directory / PHONE_TABLE}: cannot be written: {error.strerror}") from error
     _tell(work, directory / PHONE_TABLE)
 
 
@@ -211,7 +216,7 @@ def _tell(work: Work, path: pathlib.Path) -> None:
         f"{calibration['scale']:.3f} x sum\n"
         f"the space's networks: {low:.3f} to {high:.3f} ms\n"
         f"written: {path}; files for a phone: {work.files}, {work.files.parent}/phone.sh\n"
-        f"next:\n  python main.py --mode=search --search_space={work.space.name} "
-        f"--input_image_size={work.image_size} --cost=latency --latency_table={path} "
-        f"--target_latency_ms={(low * high) ** 0.5:.3f} --dataset=DATASET --model_dir=DIR"
+        f"next:\n  python main.py --mode=search {shlex.quote(f'--search_space={work.space.name}')} "
+        f"--input_image_size={work.image_size} --cost=latency {shlex.quote(f'--latency_table={path}')} "
+        f"--target_latency_ms={(low * high) ** 0.5:.5g} --dataset=DATASET --model_dir=DIR"
     )

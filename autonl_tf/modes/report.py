@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
+from collections.abc import Iterator
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.config import Config
 from autonl_tf.engine.files import read_json
 from autonl_tf.engine.runlog import read_records
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, first_line
 from autonl_tf.pictures import network as network_picture
 from autonl_tf.pictures import report as report_picture
 from autonl_tf.pictures import search as search_picture
@@ -28,18 +30,37 @@ def run(config: Config) -> None:
     account = read_account(directory)
     other = read_account(pathlib.Path(config.run.compare_with)) if config.run.compare_with else None
     names = (config.run.model_dir, config.run.compare_with)
-    if other is not None and account["budget"]["cost"] != other["budget"]["cost"]:
-        costs = [a["budget"]["cost"] for a in (account, other)]
-        raise UserError(f"{names[0]} was charged in {costs[0]}, {names[1]} in {costs[1]}: not to be compared")
-    comparison = report_picture.comparison_page([account, other], names) if other is not None else None
+    comparison = _comparison((account, other), names) if other is not None else None
     try:
-        write_report(directory, account)
+        with _telling_damage(directory):
+            write_report(directory, account)
         print(f"written: {directory}/{PAGE}, network.png, search.png")
         if comparison is not None:
             report_picture.write_page(comparison, directory / COMPARISON)
             print(f"written: {directory}/{COMPARISON}")
     except OSError as error:
         raise UserError(f"{error.filename or directory}: cannot be written: {error.strerror}") from error
+
+
+def _comparison(accounts: tuple[dict, dict], names: tuple[str, str]) -> str:
+    with _telling_damage(*map(pathlib.Path, names)):
+        costs = [account["budget"]["cost"] for account in accounts]
+        if costs[0] != costs[1]:
+            raise UserError(f"{names[0]} was charged in {costs[0]}, {names[1]} in {costs[1]}: not to be compared")
+        return report_picture.comparison_page(accounts, names)
+
+
+@contextlib.contextmanager
+def _telling_damage(*directories: pathlib.Path) -> Iterator[None]:
+    """Nothing but files of a search is read here: what cannot be shown is theirs, an older version's or edited."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        files = " or ".join(f"{directory}/{ACCOUNT}" for directory in directories)
+        raise UserError(
+            f"{files}, or metrics.jsonl beside it: cannot be shown ({type(error).__name__}: {first_line(error)}); "
+            "accepted: what --mode=search of this version writes"
+        ) from error
 
 
 def read_account(directory: pathlib.Path) -> dict:
@@ -66,7 +87,7 @@ def write_report(directory: pathlib.Path, account: dict) -> None:
     size = {"image_size": account["input_image_size"], "num_classes": account["num_label_classes"]}
     spec = blockstring.parse("\n".join(account["arch"]), f"{directory}/{ACCOUNT}")
     cost, phases = network_cost(spec, **size), account["phases"]
-    page = report_picture.report_page(account, directory.name)
+    page = report_picture.report_page(account, directory.absolute().name)
     search_picture.draw_search(
         read_records(directory / "metrics.jsonl"),
         directory / "search.png",

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shlex
 import shutil
 import stat
 import subprocess
@@ -187,6 +188,43 @@ def test_a_missing_result_of_the_phone_is_named(home, phone):
     with pytest.raises(UserError, match=r"lacks 1 of 10 results, the first stem@32.txt"):
         profile.run(configure(*words(home, f"--benchmark_output={phone}")))
     (phone / "kept").rename(phone / "stem@32.txt")
+
+
+def test_the_next_command_can_be_pasted_where_names_have_blanks(home, phone, tmp_path, capsys):
+    directory = tmp_path / "with a blank"
+    profile.run(configure(*words(home, f"--benchmark_output={phone}", f"--model_dir={directory}")))
+    given = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert f"--latency_table={directory}/latency_phone.json" in given
+    assert f"--search_space={home}/space.json" in given
+
+
+def test_a_phones_table_that_cannot_be_written_is_told_in_one_line(home, phone, tmp_path):
+    (tmp_path / "file").write_text("no directory")
+    with pytest.raises(UserError, match=r"file/latency_phone\.json: cannot be written: "):
+        profile.run(configure(*words(home, f"--benchmark_output={phone}", f"--model_dir={tmp_path}/file")))
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_file_the_phone_cannot_run_is_named_and_tried_again(home, phone, tmp_path, code):
+    shutil.copytree(phone, tmp_path / "brought")
+    (tmp_path / "brought" / "stem@32.txt").unlink()
+    adb = tmp_path / "adb"
+    adb.write_text(
+        "#!/bin/bash\nif [[ $* == *getprop* ]]; then printf 'Maker\\r\\nModel 7\\r\\n15\\r\\n'; fi\n"
+        f"if [[ $* == *--graph=* ]]; then echo 'ERROR: out of memory'; exit {code}; fi\n"
+    )
+    adb.chmod(0o755)
+    for _ in range(2):
+        done = subprocess.run(
+            [home / "profile" / "phone.sh", home / "benchmark_model", tmp_path / "brought"],
+            env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "no statistics of stem@32" in done.stderr and "ERROR: out of memory" in done.stderr
+        assert not (tmp_path / "brought" / "stem@32.txt").exists()
 
 
 def test_percentiles_are_taken_where_the_binary_prints_them():

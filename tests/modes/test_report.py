@@ -103,6 +103,36 @@ def test_a_run_whose_pictures_cannot_be_made_is_told_in_one_line_and_left_as_it_
     assert tree(run) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("budget", 3, r"search\.json, or metrics\.jsonl beside it: cannot be shown \(TypeError"),
+        ("budget", {"cost": "macs"}, r"cannot be shown \(KeyError: 'cheapest'\); accepted: what --mode=search of this"),
+        ("blocks", [], r"cannot be shown \(ValueError"),
+        ("gates", [{}], r"cannot be shown \(KeyError"),
+    ],
+)
+def test_an_account_of_another_form_is_told_in_one_line_and_nothing_is_written(home, tmp_path, name, value, message):
+    run = tmp_path / "run"
+    shutil.copytree(home / "free", run)
+    account = json.loads((run / "search.json").read_text())
+    (run / "search.json").write_text(json.dumps(account | {name: value}))
+    before = tree(tmp_path)
+    with pytest.raises(UserError, match=message):
+        report.run(configure("--mode=report", f"--model_dir={run}"))
+    if name == "budget":
+        with pytest.raises(UserError, match=r"free/search\.json or .*run/search\.json, .*cannot be shown"):
+            report.run(configure("--mode=report", f"--model_dir={home}/free", f"--compare_with={run}"))
+    assert tree(tmp_path) == before
+
+
+def test_a_report_of_the_working_directory_has_its_name(home, monkeypatch):
+    made = (home / "free" / "report.html").read_bytes()
+    monkeypatch.chdir(home / "free")
+    report.run(configure("--mode=report", "--model_dir=."))
+    assert (home / "free" / "report.html").read_bytes() == made
+
+
 def test_what_is_no_finished_search_is_refused(home, tmp_path):
     with pytest.raises(UserError, match=r"no search.json: not the run directory of a finished search"):
         report.run(configure("--mode=report", f"--model_dir={tmp_path}"))
