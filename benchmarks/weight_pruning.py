@@ -162,7 +162,7 @@ def kernels(work: pathlib.Path, python: str) -> dict:
         f"{name} {key}": [str((work / f"{name}_{kind}.tflite").resolve()) for kind in (key, f"{key}_sparse")]
         for name, rows in files_of(work).items()
         for key in rows
-        if f"{key}_sparse" in rows and ("zeros5" in key or "zeros8" in key)
+        if f"{key}_sparse" in rows and key.startswith(("zeros50", "zeros80"))
     }
     script = pathlib.Path(__file__).resolve().parent / "support" / "sparse_kernels.py"
     command = [*shlex.split(python), str(script), json.dumps(pairs)]

@@ -5,7 +5,8 @@ kernels. Needs numpy and ai-edge-litert alone, so that an emulated processor's P
 
     python benchmarks/support/sparse_kernels.py '{"name": ["dense.tflite", "sparse.tflite"]}'
 
-Ends in one line of JSON.
+Ends in one line of JSON. Its `times`, sparse over dense by the quicker of two runs, are rough, and of an emulated
+processor they are nearer to counts of instructions than to time.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def run(path: str, runs: int) -> tuple[np.ndarray, float, int]:
     interpreter.allocate_tensors()
     (entry,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
     _, height, width, _ = entry["shape"]
-    coarse = np.random.default_rng(0).uniform(0, 255, (1, 8, 8, 3))
-    image = coarse.repeat(-(-height // 8), axis=1)[:, :height].repeat(-(-width // 8), axis=2)[:, :, :width]
+    # Noise about grey: LightNL is cubic, and random weights overflow where contrasts are strong.
+    image = np.random.default_rng(0).normal(127, 20, [1, height, width, 3])
     seconds = []
     for _ in range(runs):
         interpreter.set_tensor(entry["index"], image.astype(entry["dtype"]))
@@ -37,9 +38,9 @@ def run(path: str, runs: int) -> tuple[np.ndarray, float, int]:
     return interpreter.get_tensor(result["index"]), min(seconds), pieces
 
 
-def compare(dense: str, sparse: str, runs: int = 3) -> dict:
+def compare(dense: str, sparse: str, runs: int = 2) -> dict:
     (first, before, _), (second, after, pieces) = run(dense, runs), run(sparse, runs)
-    if not np.isfinite(first).all() or first.std() == 0:
+    if not np.isfinite(first).all() or np.ptp(first) == 0 or first.max() > 0.99:
         raise SystemExit(f"{dense}: its answers tell nothing apart")
     return {
         "same_bits": bool(np.array_equal(first, second)),
