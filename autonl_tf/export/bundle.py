@@ -23,7 +23,7 @@ import tf_keras as keras
 
 from autonl_tf.data import images as image_ops
 from autonl_tf.errors import UserError
-from autonl_tf.export import card, int8, rewrite, score, serving, tflite, verify
+from autonl_tf.export import card, int8, qat, rewrite, score, serving, tflite, verify
 from autonl_tf.export.saved_model import export_saved_model
 
 SAVED_MODEL = "saved_model/1"
@@ -150,8 +150,8 @@ def _fill(
         batches = request.held_out if known else [(reference.images, np.zeros(len(reference.images), int))]
         scores = score.score_files(model, files, batches, labelled=known)
         if known and request.quantized_top1 is not None:
-            qat = TFLITE["tflite_qat"]
-            scores = [score.beside_quantized(s, request.quantized_top1) if s.artifact == qat else s for s in scores]
+            own = TFLITE["tflite_qat"]
+            scores = [score.beside_quantized(s, request.quantized_top1) if s.artifact == own else s for s in scores]
     for found in scores:
         score.check(found, request.max_accuracy_drop)
     return card.write_card(
@@ -194,8 +194,7 @@ def _convert(name: str, path: Path, model: keras.Model, image_size: int, request
     elif name == "tflite_qat":
         if request.quantized is None:
             raise ValueError("tflite_qat needs the quantized network")
-        tflite.convert_qat(request.quantized, path, image_size=image_size)
-        rewrite.float_softmax(path)
+        qat.convert_qat(request.quantized, path, image_size=image_size)
     else:
         if request.calibration_images is None:
             raise ValueError("tflite_int8 needs calibration images")

@@ -78,7 +78,7 @@ def quantize_int8(
         quantized = work.quantize(found).quantized_model
     Path(path).write_bytes(bytes(quantized))
     if not float_products:
-        int8_products.quantize_products(path, measured)
+        int8_products.quantize_products(path, int8_products.measured(measured))
 
 
 def _addable(path: str | Path, measured: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:

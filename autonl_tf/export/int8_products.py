@@ -1,10 +1,11 @@
-"""LightNL's products in int8: a rewrite of an int8 TFLite file, in which the quantizer left them float32.
+"""LightNL's products in int8: a rewrite of an int8 TFLite file, in which the quantizer or converter left them float32.
 
 With T = g^T [C, n], phi^T its first c rows and theta [N, c], context first is M^T = T phi, y = theta M; affinity first
 is S = theta phi^T, y = S g. Each is a BATCH_MATMUL whose second operand is given transposed (`adj_y`): the CPU delegate
 packs such an operand up to fifteen times as fast as an upright one, so that T costs less than it saves. The second
 operand has zero point 0, which the delegate asks for: phi^T (and T in the second order) are requantized for it, and M
-and S get a range of their own around 0. x and y keep the quantizer's.
+and S get a range of their own around 0. x and y keep theirs. The ranges are measured on images, or trained: then
+`networks.quantizers.QuantizedProduct` computes as the rewritten file does.
 
 A product that is not made of exactly the expected ops, in an op scope of `SCOPES`, stays float32.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,22 @@ _LIMIT = 127
 
 
 @dataclasses.dataclass(frozen=True)
+class Reach:
+    """The greatest magnitudes of M or S, of phi, and of g where the second product takes it (None: those of x)."""
+
+    middle: float
+    phi: float
+    g: float | None = None
+
+    def usable(self) -> bool:
+        return all(0 < value < np.inf for value in (self.middle, self.phi, self.g) if value is not None)
+
+
+# The names of the tensors of M or S and of phi -> their reach; None: not known.
+Reaches = Callable[[str, str], Reach | None]
+
+
+@dataclasses.dataclass(frozen=True)
 class _Product:
     """One product in the file: the int8 tensors it goes from and to, and what it computes between.
 
@@ -38,8 +56,7 @@ class _Product:
       reduced: c.
       stride: of g and phi.
       affinity_first: the order.
-      middle: the range of M or S, its greatest magnitude.
-      phi: likewise of phi.
+      reach: the ranges in between.
       factor: by which the float product is multiplied; 1 where the converter has put it into the convolution behind.
     """
 
@@ -49,24 +66,44 @@ class _Product:
     reduced: int
     stride: int
     affinity_first: bool
-    middle: float
-    phi: float
+    reach: Reach
     factor: float
 
 
-def quantize_products(path: str | Path, ranges: dict[str, tuple[float, float]]) -> int:
+def measured(ranges: dict[str, tuple[float, float]]) -> Reaches:
+    """By ranges (low, high) of the float32 file's tensors, by their names."""
+
+    def reach(*names: str) -> Reach | None:
+        if not set(names) <= set(ranges):
+            return None
+        return Reach(*(max(abs(value) for value in ranges[name]) for name in names))
+
+    return reach
+
+
+def trained(ranges: dict[str, dict[str, float]]) -> Reaches:
+    """By the ranges of `networks.quantized.products_left_float`, whose layers the tensors' names begin with."""
+
+    def reach(middle: str, phi: str) -> Reach | None:
+        found = [values for layer, values in ranges.items() if layer in middle.split("/")]
+        return Reach(**found[0]) if len(found) == 1 else None
+
+    return reach
+
+
+def quantize_products(path: str | Path, reaches: Reaches) -> int:
     """Rewrites the file at `path` in place.
 
     Args:
-      path: a file of ai-edge-quantizer with float32 LightNL products.
-      ranges: tensor name -> (low, high), of the float32 file.
+      path: an int8 file with float32 LightNL products, by ai-edge-quantizer or by the converter.
+      reaches: the ranges within them.
 
     Returns:
       How many products are int8 now.
     """
     model = flatbuffer_utils.read_model(str(path))
     count = 0
-    while (product := _next_product(model, ranges)) is not None:
+    while (product := _next_product(model, reaches)) is not None:
         _rewrite(model, product)
         count += 1
     if count:
@@ -74,12 +111,12 @@ def quantize_products(path: str | Path, ranges: dict[str, tuple[float, float]]) 
     return count
 
 
-def _next_product(model: schema.ModelT, ranges: dict[str, tuple[float, float]]) -> _Product | None:
+def _next_product(model: schema.ModelT, reaches: Reaches) -> _Product | None:
     """The first that is left; looked for anew after every rewrite, which moves what parallel branches interleave."""
     (graph,) = model.subgraphs
     for position, operator in enumerate(graph.operators):
         if kind_of(model, operator) == _OP.QUANTIZE:
-            product = _match(model, position, ranges)
+            product = _match(model, position, reaches)
             if product is not None:
                 return product
     return None
@@ -100,12 +137,12 @@ def _rewrite(model: schema.ModelT, product: _Product) -> None:
     graph.operators[start:start] = made
 
 
-def _match(model: schema.ModelT, last: int, ranges: dict[str, tuple[float, float]]) -> _Product | None:
+def _match(model: schema.ModelT, last: int, reaches: Reaches) -> _Product | None:
     """The product that ends in the QUANTIZE at position `last`, or None."""
     (graph,) = model.subgraphs
     made_at = {tensor: place for place, operator in enumerate(graph.operators) for tensor in operator.outputs}
     places, waiting, source, factor = {last}, [graph.operators[last].inputs[0]], None, 1.0
-    while waiting:  # back from y to the one DEQUANTIZE that all of it comes from
+    while waiting:  # back from y to the one int8 tensor that all of it comes from
         tensor = waiting.pop()
         place = made_at.get(tensor)
         if place is None or place in places:
@@ -113,9 +150,10 @@ def _match(model: schema.ModelT, last: int, ranges: dict[str, tuple[float, float
         operator, places = graph.operators[place], places | {place}
         kind = kind_of(model, operator)
         if kind == _OP.DEQUANTIZE:
-            if source not in (None, place):
+            root, moved = _root(model, made_at, operator.inputs[0])
+            if source not in (None, root):
                 return None
-            source = place
+            source, places = root, places | moved
         elif kind == _OP.MUL:
             value = model.buffers[graph.tensors[operator.inputs[1]].buffer].data
             if value is None or len(value) != 4:
@@ -130,6 +168,12 @@ def _match(model: schema.ModelT, last: int, ranges: dict[str, tuple[float, float
             return None
     if source is None:
         return None
+    y = graph.operators[last].outputs[0]
+    if _shape(graph, y) != _shape(graph, source):  # the converter's files reshape it as int8
+        takers = [place for place, operator in enumerate(graph.operators) if y in operator.inputs]
+        if len(takers) != 1 or kind_of(model, graph.operators[takers[0]]) != _OP.RESHAPE:
+            return None
+        places, y = places | {takers[0]}, graph.operators[takers[0]].outputs[0]
     operators = tuple(sorted(places))
     kept = {tensor for place in operators[:-1] for tensor in graph.operators[place].outputs}
     others = [op for place, op in enumerate(graph.operators) if place not in places]
@@ -147,22 +191,37 @@ def _match(model: schema.ModelT, last: int, ranges: dict[str, tuple[float, float
     orders = (_adjoint(first), _adjoint(second))
     if orders not in (((True, False), (False, False)), ((False, True), (False, False))):
         return None
-    if not any(re.fullmatch(scope, _name(graph.tensors[second.outputs[0]])) for scope in SCOPES):
+    if not _in_scope(graph, second.outputs[0]):
         return None
     affinity_first = orders[0] == (False, True)
     phi = first.inputs[1] if affinity_first else first.inputs[0]
-    names = [_name(graph.tensors[tensor]) for tensor in (first.outputs[0], phi)]
-    phi_shape = list(graph.tensors[phi].shape)
-    if not set(names) <= set(ranges):
-        return None
-    middle, reach = (max(abs(value) for value in ranges[name]) for name in names)
-    x, y = graph.operators[source].inputs[0], graph.operators[last].outputs[0]
-    if not (0 < middle < np.inf and 0 < reach < np.inf) or list(graph.tensors[x].shape) != list(graph.tensors[y].shape):
+    reach = reaches(*(_name(graph.tensors[tensor]) for tensor in (first.outputs[0], phi)))
+    if reach is None or not reach.usable() or _shape(graph, source) != _shape(graph, y):
         return None
     if factor != 1.0 and _convolution_behind(model, y) is None:
         return None
     stride = strides[0][0] if strides else 1
-    return _Product(x, y, operators, int(phi_shape[-1]), stride, affinity_first, middle, reach, factor)
+    return _Product(source, y, operators, _shape(graph, phi)[-1], stride, affinity_first, reach, factor)
+
+
+def _root(model: schema.ModelT, made_at: dict[int, int], tensor: int) -> tuple[int, set[int]]:
+    """The int8 tensor that a product's int8 reshapes and slices take, and their positions: the converter's files."""
+    (graph,) = model.subgraphs
+    places = set()
+    while (place := made_at.get(tensor)) is not None and _in_scope(graph, tensor):
+        operator = graph.operators[place]
+        if kind_of(model, operator) not in (_OP.RESHAPE, _OP.STRIDED_SLICE, _OP.SLICE):
+            break
+        tensor, places = operator.inputs[0], places | {place}
+    return tensor, places
+
+
+def _in_scope(graph: schema.SubGraphT, tensor: int) -> bool:
+    return any(re.fullmatch(scope, _name(graph.tensors[tensor])) for scope in SCOPES)
+
+
+def _shape(graph: schema.SubGraphT, tensor: int) -> list[int]:
+    return [int(size) for size in graph.tensors[tensor].shape]
 
 
 def _convolution_behind(model: schema.ModelT, tensor: int) -> schema.OperatorT | None:
@@ -191,16 +250,16 @@ class _Writer:
         reduced = product.reduced
         flat = self._reshape(g, [1, positions, channels])
         turned = self._transpose(flat)
-        middle = product.middle / _LIMIT
+        reach, middle = product.reach, product.reach.middle / _LIMIT
         if product.affinity_first:
             x = flat if product.stride == 1 else self._reshape(product.x, [1, height * width, channels])
             theta = self._slice(x, [1, height * width, reduced])
             phi = theta if product.stride == 1 else self._slice(flat, [1, positions, reduced])
-            affinity = self._product(theta, self._centred(phi, product.phi), scale=middle)
-            y = self._product(affinity, self._centred(turned, self._reach(turned)), like=product.y)
+            affinity = self._product(theta, self._centred(phi, reach.phi), scale=middle)
+            y = self._product(affinity, self._centred(turned, reach.g or self._reach(turned)), like=product.y)
         else:
             phi = self._slice(turned, [1, reduced, positions])
-            context = self._product(turned, self._centred(phi, product.phi), scale=middle)
+            context = self._product(turned, self._centred(phi, reach.phi), scale=middle)
             if product.stride == 1:
                 y = self._product(phi, context, like=product.y, adjoint_first=True)
             else:
@@ -301,7 +360,7 @@ class _Writer:
         return len(self._graph.tensors) - 1
 
     def _shape(self, tensor: int) -> list[int]:
-        return [int(size) for size in self._graph.tensors[tensor].shape]
+        return _shape(self._graph, tensor)
 
 
 def _adjoint(operator: schema.OperatorT) -> tuple[bool, bool]:

@@ -1,4 +1,4 @@
-"""A network as a TFLite file of built-in ops: float32, float16 weights, or quantization-aware trained int8.
+"""A network as a TFLite file of built-in ops: float32, or with float16 weights; what `int8` and `qat` start from.
 
 Signature `classify`: `images` [1, S, S, 3], RGB in the scale of 0 to 255, normalised inside, to `probabilities`
 float32 [1, K]. Files are converted with float32 images; `rewrite.take_uint8` makes a file take uint8.
@@ -63,8 +63,8 @@ def convert_fp16(model: keras.Model, path: str | Path, *, image_size: int) -> No
     _convert(model, path, image_size, optimizations=[tf.lite.Optimize.DEFAULT], float16=True)
 
 
-def convert_qat(model: keras.Model, path: str | Path, *, image_size: int) -> None:
-    """As `convert_fp32`, of a network of `networks.quantized`, whose trained ranges make it an int8 file."""
+def convert_simulated(model: keras.Model, path: str | Path, *, image_size: int) -> None:
+    """As `convert_fp32`, of a network with simulated int8: where values have ranges, the file is int8."""
     _convert(model, path, image_size, optimizations=[tf.lite.Optimize.DEFAULT])
 
 

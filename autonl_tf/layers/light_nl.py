@@ -13,6 +13,8 @@ No softmax, no projections. Source: the AutoNL release for TensorFlow; its PyTor
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -85,6 +87,14 @@ class LightNLProduct(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs):
+        return self.product(inputs)
+
+    def product(self, inputs, held: Callable[[str, tf.Tensor], tf.Tensor] = lambda name, value: value):
+        """y, with `held(name, value)` as what the next step takes of a value in between, which simulated int8 rounds.
+
+        Names: `phi`, where it is the second factor; `middle`, the first product, unscaled; and, where the second
+        product takes it (affinity first), `g`.
+        """
         x = tf.cast(inputs, wide_dtype(self.dtype_policy))
         _, height, width, _ = x.shape
         theta = flatten_positions(x[..., : self.reduced])
@@ -94,9 +104,11 @@ class LightNLProduct(keras.layers.Layer):
         # Where the scale is cheapest in a TFLite file: the converter puts a factor of the whole of y into the depthwise
         # convolution behind, but not past the reshape that this order ends in.
         if self.affinity_first:
-            y = tf.reshape(tf.matmul(tf.matmul(theta, phi, transpose_b=True) * scale, g), [-1, *x.shape[1:]])
+            affinity = held("middle", tf.matmul(theta, held("phi", phi), transpose_b=True))
+            y = tf.reshape(tf.matmul(affinity * scale, held("g", g)), [-1, *x.shape[1:]])
         else:
-            y = tf.reshape(tf.matmul(theta, tf.matmul(phi, g, transpose_a=True)), [-1, *x.shape[1:]]) * scale
+            context = held("middle", tf.matmul(held("phi", phi), g, transpose_a=True))
+            y = tf.reshape(tf.matmul(theta, context), [-1, *x.shape[1:]]) * scale
         return tf.cast(y, inputs.dtype)
 
     def get_config(self):

@@ -8,7 +8,8 @@ depthwise kernels per tensor. So every layer gets one from here:
     batch norm, swish, relu, relu6,         output int8 with a zero point; the range is a moving average
       sigmoid, pooling, multiply, add,      of the batches' ranges, which starts at the first batch's
       concatenate, and what has a bias (logits, squeeze-excite)
-    LightNL's product                       output alone: what is inside stays float32
+    LightNL's product                       output, and what is inside: phi, M or S and (affinity first) g, each
+                                            int8 with zero point 0 and a range of its own
     dropout, slices of channels             nothing: they keep their input's values
 
 What else a network may have (`check_quantizable`) would be cut into pieces by the CPU delegate, and is refused.
@@ -17,6 +18,9 @@ Weights' ranges follow from the weights at every use, so that averaged weights a
 """
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import tf_keras as keras
 
@@ -71,8 +75,9 @@ def quantized_network(model: keras.Model) -> keras.Model:
     from autonl_tf.networks import quantizers
 
     def annotated(layer):
-        copy = layer.__class__.from_config(layer.get_config())
         kind = layer.__class__.__name__
+        made = quantizers.QuantizedProduct if kind == "LightNLProduct" else layer.__class__
+        copy = made.from_config(layer.get_config())
         if kind in _UNTOUCHED:
             return copy
         if kind in _WEIGHTS:
@@ -84,8 +89,30 @@ def quantized_network(model: keras.Model) -> keras.Model:
 
     with quantize_scope(quantizers.custom_objects()):
         template = keras.models.clone_model(model, clone_function=annotated)
-        template.set_weights(model.get_weights())
-        return quantize_apply(template, scheme=quantizers.Scheme())
+        quantized = quantize_apply(template, scheme=quantizers.Scheme())
+    held = {variable.name: variable for variable in quantized.variables}
+    for variable, value in zip(model.weights, model.get_weights(), strict=True):
+        held[variable.name].assign(value)
+    return quantized
+
+
+@contextlib.contextmanager
+def products_left_float(quantized: keras.Model) -> Iterator[dict[str, dict[str, float]]]:
+    """Within it, a network of `quantized_network` computes LightNL's products in float32, their output apart.
+
+    Gives the ranges they have otherwise: layer's name -> `phi`, `middle`, `g` (affinity first) -> greatest magnitude.
+    """
+    from autonl_tf.networks.quantizers import QuantizedProduct
+
+    wrapped = {layer.name: getattr(layer, "layer", None) for layer in quantized.layers}
+    products = {name: layer for name, layer in wrapped.items() if isinstance(layer, QuantizedProduct)}
+    for layer in products.values():
+        layer.simulated = False
+    try:
+        yield {name: layer.ranges() for name, layer in products.items()}
+    finally:
+        for layer in products.values():
+            layer.simulated = True
 
 
 def copy_float_weights(quantized: keras.Model, model: keras.Model) -> None:

@@ -1,8 +1,10 @@
-"""What `quantized` plugs into tensorflow-model-optimization: quantizers, a layer's configuration, the scheme."""
+"""What `quantized` plugs into tensorflow-model-optimization: quantizers, layers, their configuration, the scheme."""
 
 from __future__ import annotations
 
 import tensorflow as tf
+import tf_keras as keras
+from tensorflow_model_optimization.python.core.keras.utils import smart_cond
 from tensorflow_model_optimization.python.core.quantization.keras import (
     quantize_layer,
     quantize_layout_transform,
@@ -13,6 +15,8 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
 from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import model_transformer
 from tensorflow_model_optimization.python.core.quantization.keras.quantizers import Quantizer
 from tensorflow_model_optimization.quantization.keras import QuantizeConfig
+
+from autonl_tf.layers.light_nl import LightNLProduct
 
 RANGE_DECAY = 0.99
 BITS = 8
@@ -61,7 +65,13 @@ class RangeQuantizer(Quantizer):
     d = min(0.99, n / (n + 1));    low <- d low + (1 - d) l;    high <- d high + (1 - d) h
 
     The first batch's range is thus taken as it is, where the library starts at +-6 and moves by a thousandth.
+
+    Args:
+      centred: the zero point is 0: h is the greatest magnitude and l = -h; int8 holds from -128/127 high to high.
     """
+
+    def __init__(self, centred: bool = False):
+        self.centred = centred
 
     def build(self, tensor_shape, name, layer):
         def variable(suffix, start):
@@ -76,13 +86,52 @@ class RangeQuantizer(Quantizer):
             count = seen.read_value()
             decay = tf.minimum(RANGE_DECAY, count / (count + 1.0))
             held = tf.stop_gradient(tf.cast(inputs, tf.float32))
-            low.assign(decay * low.read_value() + (1 - decay) * tf.minimum(tf.reduce_min(held), 0.0))
-            high.assign(decay * high.read_value() + (1 - decay) * tf.maximum(tf.reduce_max(held), 0.0))
+            least, greatest = tf.minimum(tf.reduce_min(held), 0.0), tf.maximum(tf.reduce_max(held), 0.0)
+            if self.centred:
+                greatest = tf.maximum(tf.maximum(greatest, -least), _LEAST)
+                least = -greatest
+            low.assign(decay * low.read_value() + (1 - decay) * least)
+            high.assign(decay * high.read_value() + (1 - decay) * greatest)
             seen.assign_add(1.0)
-        return tf.quantization.fake_quant_with_min_max_vars(inputs, low.read_value(), high.read_value(), BITS)
+        least, greatest = low.read_value(), high.read_value()
+        if self.centred:
+            least = least * (2 ** (BITS - 1) / (2 ** (BITS - 1) - 1))
+        return tf.quantization.fake_quant_with_min_max_vars(inputs, least, greatest, BITS)
 
     def get_config(self):
-        return {}
+        return {"centred": self.centred}
+
+
+class QuantizedProduct(LightNLProduct):
+    """LightNL's product as `export.int8_products` computes it: what is between its operations is int8, centred.
+
+    Attributes:
+      simulated: False leaves those values as they are: what is converted, since no converter gives that form.
+    """
+
+    simulated = True
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        names = ("phi", "middle", "g") if self.affinity_first else ("phi", "middle")
+        self._held = {name: RangeQuantizer(centred=True).build([], name, self) for name in names}
+
+    def call(self, inputs, training=None):
+        if not self.simulated:
+            return self.product(inputs)
+        training = keras.backend.learning_phase() if training is None else training
+
+        def held(name, value):
+            def as_in(training):
+                return lambda: RangeQuantizer(centred=True)(value, training, self._held[name])
+
+            return smart_cond(training, as_in(True), as_in(False))
+
+        return self.product(inputs, held)
+
+    def ranges(self) -> dict[str, float]:
+        """The greatest magnitude of `phi`, `middle` and, affinity first, `g`."""
+        return {name: float(variables["high"].read_value()) for name, variables in self._held.items()}
 
 
 class LayerConfig(QuantizeConfig):
@@ -157,9 +206,8 @@ def custom_objects() -> dict:
     """For `quantize_scope`."""
     from autonl_tf.layers.dropout import Dropout
     from autonl_tf.layers.initializers import DenseUniform, FanOutNormal
-    from autonl_tf.layers.light_nl import LightNLProduct
     from autonl_tf.networks.network import ChannelGroup
 
-    kinds = (WeightQuantizer, RangeQuantizer, LayerConfig, quantize_layer.QuantizeLayer)
-    kinds += (Dropout, DenseUniform, FanOutNormal, LightNLProduct, ChannelGroup)
+    kinds = (WeightQuantizer, RangeQuantizer, LayerConfig, QuantizedProduct, quantize_layer.QuantizeLayer)
+    kinds += (Dropout, DenseUniform, FanOutNormal, ChannelGroup)
     return {kind.__name__: kind for kind in kinds}

@@ -15,7 +15,7 @@ from export_cases import SIZE, lively, make_model, smooth_picture, snapshot
 from autonl_tf.arch import blockstring, placement, presets
 from autonl_tf.data.images import normalize
 from autonl_tf.errors import UserError
-from autonl_tf.export import bundle, int8, rewrite, score, tflite
+from autonl_tf.export import bundle, int8, qat, rewrite, score, tflite
 from autonl_tf.layers.embedded_nl import EmbeddedNonLocal
 from autonl_tf.networks import quantizers
 from autonl_tf.networks.insert import insert_behind
@@ -228,8 +228,7 @@ def test_a_relu6_network_becomes_one_int8_piece_that_answers_as_trained(tmp_path
     model = ranged(keras_model)
     assert any(layer.__class__.__name__ == "ReLU" for layer in keras_model.layers)
     path = tmp_path / "m.tflite"
-    tflite.convert_qat(model, path, image_size=SIZE)
-    rewrite.float_softmax(path)
+    qat.convert_qat(model, path, image_size=SIZE)
     facts = tflite.graph_facts(path)
     assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole and "RELU6" not in facts.ops  # within convolutions
     images = pictures(40, first=200)

@@ -143,7 +143,7 @@ def test_a_product_with_anything_else_in_it_stays_float(files, tmp_path):
     unknown = tmp_path / "unknown.tflite"
     unknown.write_bytes(files["float_products"].read_bytes())
     without = {name: value for name, value in ranges.items() if "nl_product" not in name}
-    assert int8_products.quantize_products(unknown, without) == 0
+    assert int8_products.quantize_products(unknown, int8_products.measured(without)) == 0
     assert unknown.read_bytes() == files["float_products"].read_bytes()
 
     model = flatbuffer_utils.read_model(str(files["float_products"]))
@@ -152,4 +152,4 @@ def test_a_product_with_anything_else_in_it_stays_float(files, tmp_path):
     graph.outputs = [*graph.outputs, inner.outputs[0]]  # M is asked for: it has to stay float32
     path = tmp_path / "asked.tflite"
     flatbuffer_utils.write_model(model, str(path))
-    assert int8_products.quantize_products(path, ranges) == files["count"] - 1
+    assert int8_products.quantize_products(path, int8_products.measured(ranges)) == files["count"] - 1

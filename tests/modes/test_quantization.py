@@ -63,6 +63,7 @@ def test_training_starts_from_the_float_weights_and_learns_ranges(home):
     start, after = values(best), values(home / "qat" / "checkpoints" / "ckpt-4")
     seen = {name: value for name, value in after.items() if name.endswith(f"_seen{VALUE}")}
     assert seen and all(value == 4.0 for value in seen.values())
+    assert any("nl_product.Smiddle" in name for name in seen) and any("nl_product.Sphi" in name for name in seen)
     assert json.loads((home / "qat" / "model.json").read_text())["qat"] is True
     first = f"variables/stem_conv.Skernel{VALUE}"
     assert np.abs(after[first] - start[f"averages/shadows/stem_conv.Skernel{VALUE}"]).max() < 0.2 * start[first].std()

@@ -1,0 +1,33 @@
+"""A network trained with simulated int8 (`networks.quantized`) as the int8 file that was simulated.
+
+The converter takes weights and ranges as they were trained. Two things are done for it: LightNL's products, which it
+would make int8 in a form that the CPU delegate does not take, are given to it in float32 and made int8 after it, by
+their trained ranges (`int8_products`); and its int8 softmax becomes float32 (`rewrite.float_softmax`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tf_keras as keras
+
+from autonl_tf.export import int8_products, rewrite, tflite
+from autonl_tf.networks.quantized import products_left_float
+
+
+def convert_qat(model: keras.Model, path: str | Path, *, image_size: int, float_products: bool = False) -> None:
+    """Writes the file; its input stays float32.
+
+    Args:
+      model: of `networks.quantized.quantized_network`, its ranges known.
+      image_size: S.
+      float_products: LightNL's products stay float32, though training simulated int8 ones.
+
+    Raises:
+      ValueError: S is not the model's.
+    """
+    with products_left_float(model) as ranges:
+        tflite.convert_simulated(model, path, image_size=image_size)
+    rewrite.float_softmax(path)
+    if not float_products:
+        int8_products.quantize_products(path, int8_products.trained(ranges))
