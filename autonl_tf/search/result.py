@@ -105,7 +105,7 @@ def budget(table: GateTable, model: CostModel, account: dict[str, Any], target: 
     if target is None:
         return stand
     flips = [gate for gate in account["gates"] if gate["flipped"]]
-    before = np.array([gate["margin"] >= 0 for gate in account["gates"]], np.float32)
+    before = np.array([gate["open"] != gate["flipped"] for gate in account["gates"]], np.float32)
     flips_margin = sum(abs(gate["margin"]) for gate in flips)
     all_margin = sum(abs(gate["margin"]) for gate in account["gates"])
     return stand | {

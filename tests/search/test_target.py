@@ -134,6 +134,13 @@ def test_flips_are_told_with_their_margins_and_large_ones_are_not_converged():
     assert not account_of(margins, flipped, 1e6)[1]["converged"]
 
 
+def test_the_cost_before_flips_is_that_of_the_decisions_however_small_a_margin():
+    margins = np.full(len(TABLE), 0.5, np.float32)
+    margins[TABLE.names.index("block1/keep")] = -2e-7  # told as 0.0
+    _, budget = account_of(margins, np.zeros(len(TABLE), bool), 1e6)
+    assert budget["before_flips"] == budget["found"]
+
+
 @pytest.fixture(scope="module")
 def searches():
     space = space_lib.parse(SPACE, "test")
