@@ -78,6 +78,7 @@ def export_all(
     accuracy: Mapping[str, object] | None,
     cost: Mapping[str, float],
     weights: Mapping[str, object] | None = None,
+    data: Mapping[str, object] | None = None,
     depth_multiplier: float = 1.0,
     crop_padding: int = image_ops.CROP_PADDING,
     request: Request | None = None,
@@ -88,7 +89,7 @@ def export_all(
 
     Args:
       model: normalised images [B, S, S, 3] to logits [B, K], holding the weights to export.
-      spec_text, depth_multiplier, cost, accuracy, weights: for the card, see `card.Description`.
+      spec_text, depth_multiplier, cost, accuracy, weights, data: for the card, see `card.Description`.
       image_size: S.
       crop_padding: of the centre crop that encoded images get.
       class_names: K names in label order.
@@ -111,7 +112,7 @@ def export_all(
     if len(class_names) != model.output_shape[-1]:
         raise UserError(f"{len(class_names)} class names for a model of {model.output_shape[-1]} classes")
     description = card.Description(
-        spec_text, depth_multiplier, image_size, crop_padding, tuple(class_names), cost, accuracy, weights
+        spec_text, depth_multiplier, image_size, crop_padding, tuple(class_names), cost, accuracy, weights, data
     )
     reference = verify.make_reference(
         model, sample_float_images, sample_encoded_images, image_size=image_size, crop_padding=crop_padding

@@ -42,6 +42,7 @@ class Description:
       cost: `macs` (the paper's accounting), `macs_exact` (as computed), `params` (trainable).
       accuracy: what was measured, e.g. `top1` and `top5` as shares, `count`, `dataset`; None: not measured.
       weights: where the weights came from, e.g. `prefix`, `step`, `averages`; None: unknown.
+      data: what the network was trained on and int8 ranges are of, e.g. `trained_on`; None: unknown.
     """
 
     spec_text: str
@@ -52,6 +53,7 @@ class Description:
     cost: Mapping[str, float]
     accuracy: Mapping[str, object] | None
     weights: Mapping[str, object] | None
+    data: Mapping[str, object] | None = None
 
 
 def write_labels(path: Path, class_names: Sequence[str]) -> None:
@@ -102,6 +104,7 @@ def write_card(
         "labels": LABELS,
         "accuracy": _plain(description.accuracy),
         "weights": _plain(description.weights),
+        "data": _plain(description.data),
         "artifacts": artifacts,
         "verification": {
             "tolerance": tolerance,
@@ -143,6 +146,7 @@ def _plain(values: Mapping[str, object] | None) -> dict | None:
 def _input(size: int, crop_padding: int) -> dict:
     return {
         "image_size": size,
+        "crop_padding": crop_padding,
         "channels": "RGB",
         "range": [0, 255],
         "preprocessing": f"centre crop of int({size} / {size + crop_padding} * min(height, width)) pixels, bicubic "
@@ -219,6 +223,7 @@ def _markdown(facts: dict) -> str:
         "",
         *_section("Accuracy", _bullets(facts["accuracy"], "Not measured.")),
         *_section("Weights", _bullets(facts["weights"], "Of unknown origin.")),
+        *_section("Data", _bullets(facts["data"], "Unknown.")),
         *_section("Architecture", ["```", *architecture["blocks"], "```", "", *_bullets(costs, "")]),
         *_section(
             "Preprocessing",

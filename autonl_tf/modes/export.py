@@ -62,6 +62,7 @@ def run(config: Config) -> None:
         accuracy=accuracy,
         cost={"macs": cost.macs, "macs_exact": cost.macs_exact, "params": cost.params},
         weights=network.loaded._asdict(),
+        data=_data(config, network, calibration),
         depth_multiplier=network.depth_multiplier,
         crop_padding=padding,
         request=Request(
@@ -91,6 +92,15 @@ def _scores(network: checkpointed.Checkpointed, batches: tf.data.Dataset, datase
         **scores,
         **{f"quantized_{name}": value for name, value in own.items()},
     }
+
+
+def _data(config: Config, network: checkpointed.Checkpointed, calibration: np.ndarray | None) -> dict[str, object]:
+    """For the card: which images the network was trained on, and which set int8's ranges."""
+    found = {"trained_on": network.source.description.get("dataset") or "not known"}
+    if calibration is not None:
+        name = config.export.calibration_dataset or config.data.dataset
+        found["int8_ranges"] = f"{len(calibration)} images of {name}"
+    return found
 
 
 def _calibration(config: Config, dataset: ImageDataset | None, size: int, padding: int) -> np.ndarray | None:

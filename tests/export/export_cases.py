@@ -83,6 +83,7 @@ def make_case(text: str, class_names: tuple[str, ...]) -> Case:
         "accuracy": {"top1": np.float32(0.5), "top5": 0.875, "count": 64, "dataset": "made up"},
         "cost": dataclasses.asdict(total),
         "weights": {"prefix": "runs/x/best/ckpt-7", "step": 7, "averages": True},
+        "data": {"trained_on": "pictures"},
     }
     return Case(make_model(text, len(class_names)), arguments)
 

@@ -51,6 +51,8 @@ def test_the_card_says_what_was_exported(exported, everything):
     assert facts["accuracy"] == {"top1": 0.5, "top5": 0.875, "count": 64, "dataset": "made up"}
     assert facts["weights"]["averages"] is True
     assert facts["input"]["image_size"] == SIZE and facts["num_classes"] == 7
+    assert facts["input"]["crop_padding"] == 32  # what docs/android.md says to look up
+    assert facts["data"] == {"trained_on": "pictures"}
     assert set(facts["artifacts"][BEST]["signatures"]) == {"serving_default", "float_images"}
     file = facts["artifacts"]["model_fp32.tflite"]
     assert set(file["signatures"]) == {"classify"} and file["xnnpack_partitions"] == 1
@@ -81,7 +83,15 @@ def test_the_report_gives_every_difference(exported):
 
 def test_the_card_for_people_tells_the_same(exported, exported_small):
     text = (exported[0] / "card.md").read_text(encoding="utf-8")
-    for part in ("top1: 50.00%", "made up", EVERYTHING, "`float_images`", "ckpt-7", "(the whole graph)"):
+    for part in (
+        "top1: 50.00%",
+        "made up",
+        "- trained_on: pictures",
+        EVERYTHING,
+        "`float_images`",
+        "ckpt-7",
+        "(the whole graph)",
+    ):
         assert part in text
     assert exported[1]["files"]["model_fp32.tflite"]["sha256"] in text
     unmeasured = (exported_small[0] / "card.md").read_text(encoding="utf-8")

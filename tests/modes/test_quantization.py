@@ -130,6 +130,8 @@ def test_calibration_images_need_no_classes(home, tmp_path):
     words = ["--mode=export", f"--model_dir={home}/float", "--formats=tflite_int8", f"--export_dir={tmp_path}/export"]
     export.run(configure(*words, f"--calibration_dataset=folder:{loose}"))
     assert (tmp_path / "export" / "model_int8.tflite").is_file()
+    data = json.loads((tmp_path / "export" / "card.json").read_text())["data"]
+    assert data == {"trained_on": f"folder:{home}/pictures", "int8_ranges": f"12 images of folder:{loose}"}
     (loose / "broken.jpg").write_bytes(b"no image")
     before = tree(tmp_path)
     with pytest.raises(UserError, match=r"calibration image .*broken\.jpg cannot be decoded"):
