@@ -28,6 +28,7 @@ SCOPES = (".*nl_product.*", ".*light_nl[^/]*/product/.*")
 
 _OP = schema.BuiltinOperator
 _LIMIT = 127
+_FINER = 64  # how many times as fine as what it is made of a step may be: the delegate takes a requantization up to 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,9 +307,10 @@ class _Writer:
         return self._operator(_OP.SLICE, 2, inputs, shape, options, like=x)
 
     def _centred(self, x: int, reach: float) -> int:
-        """x with zero point 0 and values up to `reach`."""
+        """x with zero point 0 and values up to `reach`; more where its steps would be too fine for the delegate."""
         options = (schema.BuiltinOptions.QuantizeOptions, schema.QuantizeOptionsT())
-        return self._operator(_OP.QUANTIZE, 2, [x], self._shape(x), options, scale=reach / _LIMIT)
+        finest = float(self._graph.tensors[x].quantization.scale[0]) / _FINER
+        return self._operator(_OP.QUANTIZE, 2, [x], self._shape(x), options, scale=max(reach / _LIMIT, finest))
 
     def _reach(self, x: int) -> float:
         """The greatest magnitude that an int8 tensor's range holds."""

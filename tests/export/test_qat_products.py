@@ -13,7 +13,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from export_cases import EVERYTHING, SIZE, make_model, smooth_picture
 
 from autonl_tf.data.images import normalize
-from autonl_tf.export import qat, rewrite, tflite
+from autonl_tf.export import int8_products, qat, rewrite, tflite
 from autonl_tf.networks.quantized import products_left_float, quantized_network
 from autonl_tf.networks.quantizers import QuantizedProduct, RangeQuantizer
 
@@ -65,6 +65,16 @@ def test_every_product_is_int8_and_the_file_one_piece(quantized, files, float_pr
     assert kinds == [[wanted] * 2] * 2 * len(products(quantized))
     facts = tflite.graph_facts(files[float_products])
     assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole
+
+
+@pytest.mark.parametrize("narrow", ["phi", "middle", "g"])
+def test_a_range_that_holds_next_to_nothing_leaves_the_file_one_piece(quantized, files, tmp_path, narrow):
+    path = tmp_path / "narrow.tflite"
+    path.write_bytes(files[True].read_bytes())
+    with products_left_float(quantized) as ranges:
+        known = {name: {**found, **({narrow: 1e-6} if narrow in found else {})} for name, found in ranges.items()}
+    assert int8_products.quantize_products(path, int8_products.trained(known)) == len(known)
+    assert tflite.graph_facts(path).xnnpack_whole
 
 
 def steps_apart(quantized, path, images) -> dict[str, np.ndarray]:
