@@ -15,7 +15,7 @@ from autonl_tf.arch import blockstring
 from autonl_tf.arch import space as space_lib
 from autonl_tf.arch.cost_model import CostModel, macs_model
 from autonl_tf.arch.latency import read_table
-from autonl_tf.config import Config
+from autonl_tf.config import DEFAULT_EPOCHS, Config
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
 from autonl_tf.engine.batch_norm import set_momentum
@@ -254,10 +254,10 @@ def _write(
 
 
 def _next_commands(config: Config, directory: pathlib.Path) -> list[str]:
-    words = wiring.image_words(config)
-    return [
-        f"python main.py --mode=train {shlex.quote(f'--arch={directory}/arch.txt')} --model_dir=DIR {words}",
-    ]
+    """The training, by the release's recipe: a search's learning rates are made for its own few epochs."""
+    words = shlex.join([f"--arch={directory}/arch.txt", f"--model_dir={directory}_train"])
+    length = f"--train_batch_size={config.data.train_batch_size} --train_epochs={DEFAULT_EPOCHS['train']:g}"
+    return [f"python main.py --mode=train {words} {wiring.image_words(config)} {length}"]
 
 
 def _target_text(budget: dict[str, Any], model: CostModel) -> str:

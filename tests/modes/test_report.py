@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from html.parser import HTMLParser
 
@@ -61,6 +62,14 @@ def test_the_page_stands_alone_and_says_what_the_files_say(home, name):
     kept = sum(block is not None for block in account["decided_blocks"])
     assert f"{kept} of {len(account['decided_blocks'])}" in reader.text
     assert [block for block in account["decided_blocks"] if block] == account["arch"]
+
+
+def test_the_next_command_can_be_given_as_it_stands(home):
+    (line,) = json.loads((home / "free" / "search.json").read_text())["next"]
+    config = configure(*shlex.split(line)[2:])
+    assert config.run.mode == "train" and config.run.model_dir == f"{home}/free_train"
+    assert config.network.arch == f"{home}/free/arch.txt" and config.data.train_batch_size == 6
+    assert (config.network.input_image_size, config.data.dataset) == (32, f"folder:{home}/pictures")
 
 
 def test_a_report_is_made_again_alike_by_command(home):
