@@ -1,6 +1,7 @@
-"""Exports AutoNL-S and AutoNL-L at 224 pixels; prints size, XNNPACK partitions and differences of the files.
+"""Exports AutoNL-S and AutoNL-L at 224 pixels, with and without LightNL, in every format: bytes, XNNPACK partitions.
 
-Random weights: differences are those of the arithmetic, no accuracy is claimed. Ends in one JSON line.
+Random weights and ranges: of the SavedModel and the float32 file differences to the model are shown, which are those of
+the arithmetic; no accuracy is claimed. Ends in one JSON line.
 
     python benchmarks/export_partitions.py
 """
@@ -15,12 +16,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+from support.latency_networks import without_light_nl
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.data.images import normalize, preprocess_for_eval
-from autonl_tf.export.bundle import TFLITE_FP32, export_all
+from autonl_tf.export.bundle import TFLITE, Request, export_all
 from autonl_tf.networks.network import build_network
+from autonl_tf.networks.quantized import quantized_network
 
 SIZE, CLASSES = 224, 1000
 
@@ -50,13 +53,20 @@ def set_scales(model: keras.Model, images: np.ndarray) -> None:
     logits.bias.assign(-model(batch, training=False).numpy().mean(axis=0))
 
 
-def measure(name: str) -> dict:
+def measure(name: str, with_light_nl: bool) -> dict:
     spec, images = presets.load(name), pictures(8)
+    if not with_light_nl:
+        spec = without_light_nl(spec)
     encoded = [tf.io.encode_jpeg(image).numpy() for image in images]
     prepared = np.stack([preprocess_for_eval(tf.constant(data), SIZE).numpy() for data in encoded])
     model = build_network(spec, image_size=SIZE, num_classes=CLASSES)
     set_scales(model, np.concatenate([images.astype(np.float32), prepared]))
+    quantized = quantized_network(model)
+    quantized(normalize(prepared), training=True)  # its ranges
     cost = network_cost(spec, image_size=SIZE, num_classes=CLASSES).total
+    request = Request(
+        ("savedmodel", *TFLITE), calibration_images=prepared, quantized=quantized, max_accuracy_drop=100.0
+    )
     with tempfile.TemporaryDirectory() as folder:
         report = export_all(
             model,
@@ -68,25 +78,29 @@ def measure(name: str) -> dict:
             sample_encoded_images=encoded,
             accuracy=None,
             cost=dataclasses.asdict(cost),
+            request=request,
         )
-    file = report["artifacts"][TFLITE_FP32]
+    facts = ("xnnpack_partitions", "xnnpack_whole")
     return {
         "network": name,
-        "tflite_bytes": report["files"][TFLITE_FP32]["bytes"],
-        "xnnpack_partitions": file["xnnpack_partitions"],
-        "xnnpack_whole": file["xnnpack_whole"],
+        "light_nl": with_light_nl,
+        "files": {
+            file: {"bytes": report["files"][file]["bytes"]} | {fact: report["artifacts"][file][fact] for fact in facts}
+            for file in TFLITE.values()
+        },
         "agreements": report["verification"]["agreements"],
     }
 
 
 def main() -> None:
-    results = [measure(name) for name in ("autonl_l", "autonl_s")]
+    results = [measure(name, light) for name in ("autonl_s", "autonl_l") for light in (True, False)]
     for result in results:
-        whole = "whole" if result["xnnpack_whole"] else "not whole"
-        print(
-            f"{result['network']}: {result['tflite_bytes'] / 1e6:.1f} MB, XNNPACK partitions "
-            f"{result['xnnpack_partitions']} ({whole})"
-        )
+        print(f"{result['network']} {'with' if result['light_nl'] else 'without'} LightNL")
+        for file, facts in result["files"].items():
+            whole = "whole" if facts["xnnpack_whole"] else "not whole"
+            print(
+                f"  {file:19} {facts['bytes'] / 1e6:.1f} MB, XNNPACK partitions {facts['xnnpack_partitions']} ({whole})"
+            )
         for row in result["agreements"]:
             print(
                 f"  {row['artifact']:19} {row['signature']:16} "

@@ -7,8 +7,8 @@ Parts:
   rank     the found network of `far` among random members of the space within 5% of its MACs, all trained alike.
   study    the recipe, and one flag of it changed at a time: the thresholds' travel, the warm-up's share, the gates'
            dropout.
-  pareto   searches for several targets, each found network trained, beside random members within 5% of each target's
-           MACs (and those of `rank`, if that goes before): a picture.
+  pareto   searches for several targets, each found network trained from several seeds, beside random members within 5%
+           of each target's MACs (and those of `rank`, if that goes before): a picture.
 
 Every search and training is a command of `main.py`, which resumes: the same command goes on where it was stopped, and
 stops by itself, between two commands, when `--minutes` are over. A command that fails ends its part, and is told. Ends
@@ -170,7 +170,7 @@ def pareto(bench: Bench, result: dict) -> None:
         rows[-1] |= {name: budget[name] for name in ("flips_margin", "all_margin")}
         archs.append(found["arch"])
     for row, arch in zip(rows, archs, strict=True):
-        row["top1"] = bench.train(arch, 0)
+        row["top1"] = [bench.train(arch, seed) for seed in range(bench.options.seeds)]
         row["random"] = []
         for lines in random_members(bench, row["found"], bench.options.members_per_target):
             macs = network_cost(blockstring.parse("\n".join(lines), "random"), **bench.shape).total.macs
@@ -202,13 +202,18 @@ def draw(bench: Bench, result: dict) -> None:
 
     figure = new_figure(7, 4.6, f"Searched and random networks of the space {bench.setting}")
     axes = plain_axes(figure.add_axes((0.1, 0.12, 0.86, 0.72)), "validation top-1, %")
-    points = [(row["found"] / 1e6, 100 * row["top1"]) for row in result["pareto"] if "top1" in row]
+    found = np.array(sorted([row["found"] / 1e6, *row["top1"]] for row in result["pareto"] if "top1" in row))
+    macs, scores = found[:, 0], 100 * found[:, 1:]
+    mean = scores.mean(1)
     scattered = [(one["macs"] / 1e6, 100 * one["top1"]) for row in result["pareto"] for one in row.get("random", [])]
     if "rank" in result:
         scattered += [(result["rank"]["macs"] / 1e6, 100 * score) for score in result["rank"]["random_top1"]]
     if scattered:
         axes.scatter(*zip(*scattered, strict=True), color=QUIET, s=18, label="random members")
-    axes.plot(*zip(*sorted(points), strict=True), "o-", color=BLUE, label="found for a target")
+    spread = [mean - scores.min(1), scores.max(1) - mean]
+    axes.errorbar(
+        macs, mean, spread, fmt="o-", color=BLUE, capsize=3, label="found for a target (mean, least, greatest)"
+    )
     axes.set_xlabel("MACs, millions")
     axes.legend(frameon=False)
     save(figure, bench.work / "pareto.png")
