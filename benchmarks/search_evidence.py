@@ -149,13 +149,21 @@ def random_members(bench: Bench, macs: float, count: int) -> list[list[str]]:
     return members
 
 
+def trained_random(bench: Bench, macs: float, count: int, rows: list[dict]) -> None:
+    """Appends MACs and top-1 of random members, one by one."""
+    for lines in random_members(bench, macs, count):
+        cost = network_cost(blockstring.parse("\n".join(lines), "random"), **bench.shape).total
+        rows.append({"macs": cost.macs, "top1": bench.train(lines, 0)})
+
+
 def rank(bench: Bench, result: dict) -> None:
     found = bench.search("far0", "--seed=0")
-    rows = result.setdefault("rank", {"macs": found["macs"], "random_top1": []})
+    rows = result.setdefault("rank", {"macs": found["macs"], "random": []})
     rows["top1"] = bench.train(found["arch"], 0)
-    for lines in random_members(bench, found["macs"], bench.options.members):
-        rows["random_top1"].append(bench.train(lines, 0))
-        rows["rank"] = 1 + sum(score > rows["top1"] for score in rows["random_top1"])
+    try:
+        trained_random(bench, found["macs"], bench.options.members, rows["random"])
+    finally:
+        rows["rank"] = 1 + sum(row["top1"] > rows["top1"] for row in rows["random"])
 
 
 def pareto(bench: Bench, result: dict) -> None:
@@ -172,9 +180,7 @@ def pareto(bench: Bench, result: dict) -> None:
     for row, arch in zip(rows, archs, strict=True):
         row["top1"] = [bench.train(arch, seed) for seed in range(bench.options.seeds)]
         row["random"] = []
-        for lines in random_members(bench, row["found"], bench.options.members_per_target):
-            macs = network_cost(blockstring.parse("\n".join(lines), "random"), **bench.shape).total.macs
-            row["random"].append({"macs": macs, "top1": bench.train(lines, 0)})
+        trained_random(bench, row["found"], bench.options.members_per_target, row["random"])
         draw(bench, result)
 
 
@@ -205,9 +211,8 @@ def draw(bench: Bench, result: dict) -> None:
     found = np.array(sorted([row["found"] / 1e6, *row["top1"]] for row in result["pareto"] if "top1" in row))
     macs, scores = found[:, 0], 100 * found[:, 1:]
     mean = scores.mean(1)
-    scattered = [(one["macs"] / 1e6, 100 * one["top1"]) for row in result["pareto"] for one in row.get("random", [])]
-    if "rank" in result:
-        scattered += [(result["rank"]["macs"] / 1e6, 100 * score) for score in result["rank"]["random_top1"]]
+    others = [one for row in [result.get("rank", {}), *result["pareto"]] for one in row.get("random", [])]
+    scattered = [(one["macs"] / 1e6, 100 * one["top1"]) for one in others]
     if scattered:
         axes.scatter(*zip(*scattered, strict=True), color=QUIET, s=18, label="random members")
     spread = [mean - scores.min(1), scores.max(1) - mean]
