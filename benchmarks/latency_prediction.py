@@ -67,8 +67,9 @@ def main() -> None:
     rng, members = np.random.default_rng(options.seed), []
     while len(members) < options.members:
         spec = space.random_member(rng)
-        if blockstring.write(spec).splitlines() not in used:
+        if (lines := blockstring.write(spec).splitlines()) not in used:
             members.append(spec)
+            used.append(lines)
     runtime = data["runtime"]
     errors = {"calibrated": [], "sum": []}
     with tempfile.TemporaryDirectory() as folder:

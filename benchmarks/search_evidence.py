@@ -216,11 +216,10 @@ def draw(bench: Bench, result: dict) -> None:
     if scattered:
         axes.scatter(*zip(*scattered, strict=True), color=QUIET, s=18, label="random members")
     spread = [mean - scores.min(1), scores.max(1) - mean]
-    axes.errorbar(
-        macs, mean, spread, fmt="o-", color=BLUE, capsize=3, label="found for a target (mean, least, greatest)"
-    )
+    seeds = f" ({scores.shape[1]} seeds)" if scores.shape[1] > 1 else ""
+    axes.errorbar(macs, mean, spread, fmt="o-", color=BLUE, capsize=3, label=f"found for a target{seeds}")
     axes.set_xlabel("MACs, millions")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     save(figure, bench.work / "pareto.png")
 
 

@@ -1,9 +1,10 @@
 """What a search step costs beside a training step of the space's largest member, in time and in memory.
 
 Both steps are those of `--mode=search` and `--mode=train`: same batch, size, machine, run and compile options. Time:
-loops of both, interleaved in one process, medians. Memory: the peak resident size of a fresh process less its size
-before the first step, processes interleaved, medians. `richer` is the same space with one more LightNL ratio (0.0625)
-and stride (4). Ends in one line of JSON with `time_ratio` and `memory_ratio`, and richer's over the search's own.
+loops of both, interleaved in one process, medians; ratios round by round, as the machine drifts, and medians of
+those. Memory: the peak resident size of a fresh process less its size before the first step, processes interleaved,
+medians. `richer` is the same space with one more LightNL ratio (0.0625) and stride (4). Ends in one line of JSON with
+`time_ratio` and `memory_ratio`, and richer's over the search's own.
 
     python benchmarks/search_overhead.py [--setting=paper|demo] [--rounds=5] [--steps=2] [--processes=3]
 """
@@ -100,6 +101,10 @@ def child(*words: str):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def paired(values: list[float], others: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(values, others, strict=True))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--setting", choices=SETTINGS, default="paper")
@@ -136,9 +141,9 @@ def main() -> None:
                 "batch": batch,
                 "seconds": times,
                 "megabytes": sizes,
-                "time_ratio": times["search"] / times["train"],
+                "time_ratio": paired(seconds["search"], seconds["train"]),
                 "memory_ratio": sizes["search"] / sizes["train"],
-                "richer_time_ratio": times["richer"] / times["search"],
+                "richer_time_ratio": paired(seconds["richer"], seconds["search"]),
                 "richer_memory_ratio": sizes["richer"] / sizes["search"],
             }
         )
