@@ -57,8 +57,6 @@ def learner_of(mode: str, sync: bool, num_parts: int):
     import tf_keras as keras
 
     from autonl_tf.arch import blockstring
-    from autonl_tf.arch import space as space_lib
-    from autonl_tf.arch.cost_model import macs_model
     from autonl_tf.engine.averages import MovingAverages
     from autonl_tf.engine.batch_norm import averaged_variables
     from autonl_tf.engine.learner import Learner
@@ -70,6 +68,8 @@ def learner_of(mode: str, sync: bool, num_parts: int):
     from autonl_tf.search.objective import optimizer_groups, search_objective
     from autonl_tf.search.schedule import SearchSchedule
     from autonl_tf.settings_search import SearchConfig
+    from autonl_tf.space import space as space_lib
+    from autonl_tf.space.cost_model import macs_model
 
     keras.utils.set_random_seed(3)
     sizes = {"image_size": SIZE, "num_classes": CLASSES}

@@ -18,11 +18,12 @@ import tempfile
 
 import numpy as np
 
-from autonl_tf.arch import blockstring, latency
-from autonl_tf.arch import space as space_lib
+from autonl_tf.arch import blockstring
 from autonl_tf.errors import UserError
 from autonl_tf.export.pieces import write_network
 from autonl_tf.export.timing import device, measure
+from autonl_tf.space import latency
+from autonl_tf.space import space as space_lib
 
 TABLE = pathlib.Path("runs/profile/latency.json")
 MAKE = (

@@ -18,9 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from autonl_tf.arch import presets
-from autonl_tf.arch import space as space_lib
 from autonl_tf.arch.cost import network_cost
-from autonl_tf.arch.cost_model import macs_model
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables, is_batch_norm
 from autonl_tf.engine.learner import Learner, make_train_function
@@ -32,6 +30,8 @@ from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search.objective import optimizer_groups, search_objective
 from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.settings_search import SearchConfig
+from autonl_tf.space import space as space_lib
+from autonl_tf.space.cost_model import macs_model
 
 SIZE, CLASSES, IMAGES = 224, 1000, 1_281_167
 EPOCHS = {"search": 8, "train": 350}

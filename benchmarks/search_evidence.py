@@ -33,9 +33,9 @@ import zlib
 import numpy as np
 
 from autonl_tf.arch import blockstring
-from autonl_tf.arch import space as space_lib
 from autonl_tf.arch.cost import network_cost
-from autonl_tf.arch.cost_model import macs_model
+from autonl_tf.space import space as space_lib
+from autonl_tf.space.cost_model import macs_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SETTINGS = {"demo": {"image_size": 64, "num_classes": 8}, "cifar10": {"image_size": 32, "num_classes": 10}}
@@ -106,7 +106,7 @@ def light(account: dict) -> dict:
 
 
 def without_light_nl(bench: Bench) -> pathlib.Path:
-    source = ROOT / "autonl_tf" / "arch" / "spaces" / f"{bench.setting}.json"
+    source = ROOT / "autonl_tf" / "space" / "spaces" / f"{bench.setting}.json"
     data = json.loads(source.read_text(encoding="utf-8"))
     data["candidates"] |= WITHOUT
     path = bench.work / "without_light_nl.json"

@@ -25,11 +25,11 @@ KINDS = ("train", "search", "richer")
 
 
 def space_of(name: str, kind: str):
-    from autonl_tf.arch import space as space_lib
+    from autonl_tf.space import space as space_lib
 
     if kind != "richer":
         return space_lib.load(name)
-    data = json.loads((ROOT / "autonl_tf" / "arch" / "spaces" / f"{name}.json").read_text(encoding="utf-8"))
+    data = json.loads((ROOT / "autonl_tf" / "space" / "spaces" / f"{name}.json").read_text(encoding="utf-8"))
     candidates = data["candidates"]
     candidates["nonlocal_ratios"] = [0.0625, *candidates["nonlocal_ratios"]]
     candidates["nonlocal_strides"] = [4, *candidates["nonlocal_strides"]]
@@ -41,7 +41,6 @@ def train_function(setting: str, kind: str):
     import tensorflow as tf
     from support import training_step
 
-    from autonl_tf.arch.cost_model import macs_model
     from autonl_tf.engine.learner import Learner, make_train_function
     from autonl_tf.engine.optimizer import TF1RMSprop
     from autonl_tf.networks.gate_table import GateCost
@@ -49,6 +48,7 @@ def train_function(setting: str, kind: str):
     from autonl_tf.search.objective import optimizer_groups, search_objective
     from autonl_tf.search.schedule import SearchSchedule
     from autonl_tf.settings_search import SearchConfig
+    from autonl_tf.space.cost_model import macs_model
 
     size, batch, classes = SETTINGS[setting]
     shape = {"image_size": size, "num_classes": classes}

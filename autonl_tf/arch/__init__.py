@@ -1,1 +1,1 @@
-"""Architectures as data: block strings, the shipped networks, search spaces, MACs and parameters. No TensorFlow."""
+"""Architectures as data: block strings, the shipped networks, MACs and parameters. No TensorFlow."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.arch.latency import Piece
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.networks.network import build_network, fixed_block, head_model, stem_model
+from autonl_tf.space.latency import Piece
 
 
 def piece_model(piece: Piece, num_classes: int) -> keras.Model:

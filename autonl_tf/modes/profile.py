@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from autonl_tf.arch import blockstring, latency
-from autonl_tf.arch import space as space_lib
+from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.config import Config
 from autonl_tf.engine import rundir
@@ -23,6 +22,8 @@ from autonl_tf.engine.files import read_json, write_json
 from autonl_tf.errors import UserError
 from autonl_tf.export import pieces as piece_files
 from autonl_tf.export import timing
+from autonl_tf.space import latency
+from autonl_tf.space import space as space_lib
 
 DEFAULT_IMAGE_SIZE = 224
 DEFAULT_CLASSES = 1000

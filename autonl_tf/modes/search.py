@@ -12,9 +12,6 @@ import numpy as np
 import tensorflow as tf
 
 from autonl_tf.arch import blockstring
-from autonl_tf.arch import space as space_lib
-from autonl_tf.arch.cost_model import CostModel, macs_model
-from autonl_tf.arch.latency import read_table
 from autonl_tf.config import DEFAULT_EPOCHS, Config
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
@@ -36,6 +33,9 @@ from autonl_tf.search.landing import landing_flips
 from autonl_tf.search.multiplier import TargetMultiplier, soft_gates
 from autonl_tf.search.objective import optimizer_groups, search_objective
 from autonl_tf.search.schedule import SearchSchedule
+from autonl_tf.space import space as space_lib
+from autonl_tf.space.cost_model import CostModel, macs_model
+from autonl_tf.space.latency import read_table
 
 
 def run(config: Config) -> None:
@@ -163,7 +163,11 @@ def _landing(learner: SearchLearner, model: CostModel, schedule: SearchSchedule)
 
 def space_text(space: space_lib.Space) -> str:
     """Every block with its options: a search goes on in the space it began in, though its file may have changed."""
-    return json.dumps([dataclasses.asdict(block) for block in space.blocks], indent=2) + "\n"
+    blocks = [
+        {"base": dataclasses.asdict(block.base), "options": block.options, "searchable": block.searchable}
+        for block in space.blocks
+    ]
+    return json.dumps(blocks, indent=2) + "\n"
 
 
 def schedule_of(config: Config, total_steps: int) -> SearchSchedule:

@@ -11,35 +11,29 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from autonl_tf.arch.cost_model import CostModel
-from autonl_tf.arch.space import KINDS, Space
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.layers.gates import option_weights
+from autonl_tf.space.cost_model import CostModel
+from autonl_tf.space.space import Space
 
 
 @dataclasses.dataclass(frozen=True)
 class Gate:
-    """One gate: block index, kind of choice, its rung on the ladder, and the option it opens."""
+    """One gate.
 
+    Attributes:
+      name: for logs and reports, such as `block3/kernel5`, `block3/keep`, `block3/nl`, `block3/nl_stride1`.
+      block: index of its block.
+      ladder: what it decides (`SpaceBlock.options`).
+      rung: on the ladder, from 0.
+      adds: whether it opens what a block can do without: LightNL or squeeze-excite, not their sizes, nor the block's.
+    """
+
+    name: str
     block: int
-    kind: str
+    ladder: str
     rung: int
-    option: object
-
-    @property
-    def name(self) -> str:
-        """For logs and reports, such as `block3/kernel5`, `block3/keep`, `block3/nl`, `block3/nl_stride1`."""
-        if self.kind == "expand" and self.option_is_keep:
-            return f"block{self.block}/keep"
-        suffix = "" if self.kind == "nl" else f"{self.option:g}"
-        return f"block{self.block}/{self.kind}{suffix}"
-
-    option_is_keep: bool = False
-
-    @property
-    def adds(self) -> bool:
-        """Whether it opens what a block can do without: LightNL or squeeze-excite, not their sizes, nor the block's."""
-        return self.kind == "nl" or (self.kind == "se" and self.rung == 0)
+    adds: bool
 
 
 class GateTable:
@@ -47,7 +41,7 @@ class GateTable:
 
     Attributes:
       gates: every `Gate`, in order.
-      slices: slices[block][kind] is that ladder's place in a [G] vector.
+      slices: slices[block][ladder] is that ladder's place in a [G] vector.
     """
 
     def __init__(self, space: Space):
@@ -56,12 +50,13 @@ class GateTable:
         self.slices: list[dict[str, slice]] = []
         for index, block in enumerate(space.blocks):
             places = {}
-            for kind in KINDS:
-                start = len(self.gates)
-                for rung, option in enumerate(block.options[kind][1:]):
-                    keep = kind == "expand" and block.droppable and rung == 0
-                    self.gates.append(Gate(index, kind, rung, option, keep))
-                places[kind] = slice(start, len(self.gates))
+            for kind in block.kinds:
+                for ladder in kind.ladders:
+                    start, options = len(self.gates), block.options[ladder]
+                    for rung in range(len(options) - 1):
+                        name = f"block{index}/{kind.gate_name(ladder, options, rung)}"
+                        self.gates.append(Gate(name, index, ladder, rung, kind.adds(ladder, rung)))
+                    places[ladder] = slice(start, len(self.gates))
             self.slices.append(places)
 
     @property
@@ -72,14 +67,14 @@ class GateTable:
         return len(self.gates)
 
     def ladders(self, vector: tf.Tensor) -> list[dict[str, list[tf.Tensor]]]:
-        """A [G] vector as scalars: one list a block and kind."""
+        """A [G] vector as scalars: one list a block and ladder."""
         scalars = tf.unstack(vector, len(self))
-        return [{kind: scalars[place] for kind, place in places.items()} for places in self.slices]
+        return [{ladder: scalars[place] for ladder, place in places.items()} for places in self.slices]
 
     def choices(self, gates: np.ndarray) -> list[dict[str, int]]:
         """The option each ladder of 0/1 gates has climbed to: how many of them are on before the first that is off."""
         return [
-            {kind: int(np.cumprod(gates[place] > 0.5).sum()) for kind, place in places.items()}
+            {ladder: int(np.cumprod(gates[place] > 0.5).sum()) for ladder, place in places.items()}
             for places in self.slices
         ]
 
@@ -106,31 +101,31 @@ class GateCost:
         self.name = model.name
         self._constant = tf.constant(model.constant, dtype)
         tables = model.tables
-        rungs = {kind: max(len(block.options[kind]) - 1 for block in space.blocks) for kind in KINDS}
-        padded = np.zeros([len(tables), *(rungs[kind] + 1 for kind in KINDS)])
+        rungs = {ladder: max(len(block.options[ladder]) - 1 for block in space.blocks) for ladder in space.ladders}
+        padded = np.zeros([len(tables), *(rung + 1 for rung in rungs.values())])
         for index, block in enumerate(tables):
             padded[(index, *map(slice, block.shape))] = block
         self._tables = tf.constant(padded, dtype)
         # Rungs a block does not have read the zero appended to the gates: never climbed.
         self._places = {
-            kind: np.array(
+            ladder: np.array(
                 [
                     [
-                        places[kind].start + rung if rung < places[kind].stop - places[kind].start else len(table)
-                        for rung in range(rungs[kind])
+                        places[ladder].start + rung if rung < places[ladder].stop - places[ladder].start else len(table)
+                        for rung in range(rungs[ladder])
                     ]
                     for places in table.slices
                 ]
             )
-            for kind in KINDS
+            for ladder in space.ladders
         }
 
     def per_block(self, gates: tf.Tensor) -> tf.Tensor:
         """Cost of each block, [blocks], from gates [G]."""
         gates = tf.concat([tf.cast(gates, self._tables.dtype), tf.zeros([1], self._tables.dtype)], 0)
         cost = self._tables
-        for kind in reversed(KINDS):
-            places = self._places[kind]
+        for ladder in reversed(self._places):
+            places = self._places[ladder]
             rungs = [tf.gather(gates, places[:, rung]) for rung in range(places.shape[1])]
             if not rungs:
                 cost = cost[..., 0]

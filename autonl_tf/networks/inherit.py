@@ -8,6 +8,7 @@ import tf_keras as keras
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import SuperBlock, Supernet
+from autonl_tf.space.kind import batch_norm_weights
 
 
 def inherited_network(supernet: Supernet, gates: np.ndarray, *, image_size: int, num_classes: int) -> keras.Model:
@@ -51,28 +52,17 @@ def _assign(model: keras.Model, weights: dict[str, list[np.ndarray]], spec: Netw
         model.get_layer(name).set_weights(values)
 
 
-def _batch_norm(layer, kept: slice = slice(None)) -> list[np.ndarray]:
-    return [v.numpy()[kept] for v in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)]
-
-
 def _sliced(block: SuperBlock, member: BlockSpec) -> dict[str, list[np.ndarray]]:
     """Weights of one block's layers in the decoded network, by layer name without the block's prefix."""
     kept = slice(member.expanded_filters)
     border = (block.depthwise.kernel_sizes[-1] - member.kernels[0]) // 2
     taps = slice(border, border + member.kernels[0])
-    layers = {
+    return {
         "expand_conv": [block.expand_conv.kernel.numpy()[..., kept]],
-        "expand_bn": _batch_norm(block.expand_bn, kept),
+        "expand_bn": batch_norm_weights(block.expand_bn, kept),
         "depthwise": [block.depthwise.depthwise_kernel.numpy()[taps, taps, kept]],
-        "depthwise_bn": _batch_norm(block.depthwise_bn, kept),
+        "depthwise_bn": batch_norm_weights(block.depthwise_bn, kept),
         "project_conv": [block.project_conv.kernel.numpy()[:, :, kept]],
-        "project_bn": _batch_norm(block.project_bn),
+        "project_bn": batch_norm_weights(block.project_bn),
+        **block.inserted_weights(member),
     }
-    if member.se_ratio is not None:
-        reduce, expand, filters = block.se.reduce, block.se.expand, slice(member.se_filters)
-        layers["se_reduce"] = [reduce.kernel.numpy()[:, :, kept, filters], reduce.bias.numpy()[filters]]
-        layers["se_expand"] = [expand.kernel.numpy()[:, :, filters, kept], expand.bias.numpy()[kept]]
-    if member.nonlocal_ is not None:
-        layers["nl_depthwise"] = [block.nl.depthwise_kernel.numpy()]
-        layers["nl_bn"] = _batch_norm(block.nl.bn)
-    return layers

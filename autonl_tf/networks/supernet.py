@@ -17,15 +17,16 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.arch.space import Space, SpaceBlock
-from autonl_tf.arch.spec import HEAD_FILTERS, STEM_FILTERS, squeeze_filters
+from autonl_tf.arch.spec import HEAD_FILTERS, STEM_FILTERS, BlockSpec
 from autonl_tf.layers.activations import swish
 from autonl_tf.layers.dropout import Dropout
-from autonl_tf.layers.gated import GatedBatchNormalization, GatedLightNL, GatedSqueezeExcite
+from autonl_tf.layers.gated import GatedBatchNormalization
 from autonl_tf.layers.gates import part_mask
 from autonl_tf.layers.superkernel import SuperkernelDepthwiseConv2D
 from autonl_tf.networks.gate_table import GateTable
 from autonl_tf.networks.network import batch_norm, classifier, convolution, fixed_block
+from autonl_tf.space.kind import InsertedKind
+from autonl_tf.space.space import Space, SpaceBlock
 
 MARGIN_MOMENTUM = 0.9
 DISTANCE_MOMENTUM = 0.95
@@ -35,7 +36,8 @@ MARGIN_RANGE = (-0.5, 1.0)
 class SuperBlock(keras.layers.Layer):
     """One searchable block at its largest, [B, H, W, C] to [B, H', W', C'].
 
-    Its layers carry the names that they have in the decoded network, without the block's prefix.
+    Its layers carry the names that they have in the decoded network, without the block's prefix. `inserted` are those
+    of kinds that bring their own, by name.
     """
 
     def __init__(self, block: SpaceBlock, sync_batch_norm: bool, **kwargs):
@@ -50,44 +52,53 @@ class SuperBlock(keras.layers.Layer):
         self.depthwise_bn = GatedBatchNormalization(synchronized=sync_batch_norm, name="depthwise_bn")
         self.project_conv = convolution(base.out_filters, 1, name="project_conv")
         self.project_bn = batch_norm("project_bn", sync_batch_norm)
-        self.se = self.nl = None
-        if len(options["se"]) > 1:
-            filters = tuple(squeeze_filters(base.in_filters, ratio) for ratio in options["se"][1:])
-            self.se = GatedSqueezeExcite(filters, name="se")
-        if len(options["nl"]) > 1:
-            filters = tuple(int(base.out_filters * ratio) for ratio in options["nl_ratio"])
-            self.nl = GatedLightNL(filters, options["nl_stride"], sync_batch_norm, name="nl")
+        self.inserted = {kind.name: kind.layer(block, sync_batch_norm) for kind in self._inserted_kinds()}
 
     def call(self, inputs, gates, training=None):
-        """gates: lists of scalars by kind. Returns the outputs and LightNL's distances by kind (empty in inference)."""
+        """gates: lists of scalars by ladder. Returns the outputs and distances by ladder (empty in inference)."""
         widths, keep = self._widths(gates)
         x = swish(self.expand_bn(self.expand_conv(inputs), training=training))
         x = self.depthwise(x, gates["kernel"])
         x = swish(self.depthwise_bn(x, part_mask(self.width_parts, widths), training=training))
-        if self.se is not None:
-            x = self.se(x, gates["se"])
+        x, distances = self._through_inserted("filtered", x, gates, training)
         x = self.project_bn(self.project_conv(x), training=training)
-        distances = None
-        if self.nl is not None:
-            x, distances = self.nl(x, gates["nl"][0], gates["nl_ratio"], gates["nl_stride"], training=training)
+        x, further = self._through_inserted("projected", x, gates, training)
         if keep is not None:
             x = x * tf.cast(keep, x.dtype)
         if self.block.base.has_shortcut:
             x = x + inputs
-        by_kind = dict(zip(("nl_ratio", "nl_stride"), distances, strict=True)) if distances else {}
-        return x, by_kind
+        return x, distances | further
 
     def values(self, gates, distances) -> dict[str, list[tf.Tensor]]:
-        """What each gate compares with its threshold, by kind; `gates` decides which kernel taps count."""
+        """What each gate compares with its threshold, by ladder; `gates` decides which kernel taps count."""
         parts = self.depthwise.part_values(self.width_parts, gates["kernel"])
-        return {
-            "kernel": self.depthwise.ring_values(),
-            "expand": parts if self.block.droppable else parts[1:],
-            "se": self.se.part_values() if self.se is not None else [],
-            "nl": [self.nl.place_value()] if self.nl is not None else [],
-            "nl_ratio": distances["nl_ratio"],
-            "nl_stride": distances["nl_stride"],
-        }
+        values = {"kernel": self.depthwise.ring_values(), "expand": parts if self.block.droppable else parts[1:]}
+        for kind in self._inserted_kinds():
+            values |= kind.values(self.inserted[kind.name], distances)
+        return values
+
+    def inserted_weights(self, member: BlockSpec) -> dict[str, list[np.ndarray]]:
+        """Of a member's block, by layer name without the block's prefix: what inserted layers leave there."""
+        weights: dict[str, list[np.ndarray]] = {}
+        for kind in self._inserted_kinds():
+            weights |= kind.weights(self.inserted[kind.name], member)
+        return weights
+
+    def _inserted_kinds(self) -> list[InsertedKind]:
+        """Those with something to choose in this block."""
+        return [
+            kind
+            for kind in self.block.kinds
+            if isinstance(kind, InsertedKind) and any(len(self.block.options[ladder]) > 1 for ladder in kind.ladders)
+        ]
+
+    def _through_inserted(self, place, x, gates, training):
+        distances: dict[str, tf.Tensor] = {}
+        for kind in self._inserted_kinds():
+            if kind.place == place:
+                x, found = kind.call(self.inserted[kind.name], x, gates, training)
+                distances |= found
+        return x, distances
 
     def _widths(self, gates):
         """The gates of the channels' parts after the first, and the gate that keeps the block (None: always kept)."""
@@ -202,8 +213,8 @@ class Supernet(keras.Model):
                 tf.cast(tf.minimum(value, 1.0) >= limit, tf.float32)
                 for value, limit in zip(block.depthwise.ring_values(), threshold["kernel"], strict=True)
             ]
-            by_kind = block.values({"kernel": kernel}, average)
-            values += [value for kind in threshold for value in by_kind[kind]]
+            by_ladder = block.values({"kernel": kernel}, average)
+            values += [value for ladder in threshold for value in by_ladder.get(ladder, [])]
         return tf.minimum(tf.stack(values), 1.0) - limits
 
     def track(self, hold: tf.Tensor, follow: tf.Tensor) -> None:
@@ -231,9 +242,9 @@ class Supernet(keras.Model):
     def _keep(self, measured) -> None:
         """Writes down this batch's distances; a gate without one keeps its 1."""
         places, values = [], []
-        for by_kind, slices in zip(measured, self.table.slices, strict=True):
-            for kind, distances in by_kind.items():
-                places += [[place] for place in range(slices[kind].start, slices[kind].stop)]
+        for by_ladder, slices in zip(measured, self.table.slices, strict=True):
+            for ladder, distances in by_ladder.items():
+                places += [[place] for place in range(slices[ladder].start, slices[ladder].stop)]
                 values.append(distances)
         if places:
             self.measured.assign(tf.tensor_scatter_nd_update(tf.ones([len(self.table)]), places, tf.concat(values, 0)))

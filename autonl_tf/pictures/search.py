@@ -27,6 +27,7 @@ from autonl_tf.pictures.canvas import (
     plain_axes,
     save,
 )
+from autonl_tf.space.kinds import KINDS
 
 _WIDTH, _LEFT, _RIGHT = 11.0, 1.75, 1.2  # inches
 _TOP, _PANEL, _GAP, _BOTTOM = 0.85, 1.7, 0.58, 0.5
@@ -34,16 +35,8 @@ _READABLE = 0.12  # rows lower than this, in inches, get no label of their own
 _PREFIX = "gate/"
 # The two sides of matplotlib's PuOr, which keep apart for every kind of colour vision.
 _MAP, _OPEN, _CLOSED = "PuOr", "#542788", "#B35806"
-# Kinds in the order of the picture, and what each one decides; a kind that is not here comes after them.
-_KINDS = {
-    "keep": "block kept",
-    "expand": "expansion",
-    "kernel": "kernel",
-    "se": "squeeze-excite",
-    "nl": "LightNL",
-    "nl_ratio": "LightNL ratio",
-    "nl_stride": "LightNL stride",
-}
+# What gates decide, by the first part of their names, in the order of the picture; others come after them.
+_KINDS = {"keep": "block kept"} | {k: v for kind in KINDS for k, v in zip(kind.ladders, kind.titles, strict=True)}
 
 
 def draw_search(

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from autonl_tf.arch.cost_model import CostModel
-from autonl_tf.arch.space import KINDS
 from autonl_tf.networks.gate_table import GateTable
+from autonl_tf.space.cost_model import CostModel
 
 TOLERANCE = 0.01
 _BINS = 4000  # of the cost, up to the target and a tenth more
@@ -46,14 +45,11 @@ def _block_options(table: GateTable, model: CostModel, margins: np.ndarray, inde
     """Costs, sums of |margin| and lists of gates to flip for every choice of a block, dominated ones left out."""
     block, places = table.space.blocks[index], table.slices[index]
     best: dict[float, tuple[float, list[int]]] = {}
-    for choice in np.ndindex(model.tables[index].shape):
-        by_kind = dict(zip(KINDS, choice, strict=True))
-        if block.options["expand"][by_kind["expand"]] == 0:
-            kinds = ("expand",)
-        else:
-            kinds = tuple(k for k in KINDS if k not in ("nl_ratio", "nl_stride") or block.options["nl"][by_kind["nl"]])
-        flips = [gate for kind in kinds for gate in _ladder_flips(margins, places[kind], by_kind[kind])]
-        weight, cost = float(np.abs(margins[flips]).sum()), float(model.tables[index][choice])
+    for choice in block.choices():
+        flips = [
+            gate for ladder in block.counting(choice) for gate in _ladder_flips(margins, places[ladder], choice[ladder])
+        ]
+        weight, cost = float(np.abs(margins[flips]).sum()), float(model.tables[index][tuple(choice.values())])
         if cost not in best or weight < best[cost][0]:
             best[cost] = (weight, flips)
     costs = np.array(list(best))

@@ -8,9 +8,9 @@ import numpy as np
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
-from autonl_tf.arch.cost_model import CostModel
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.networks.gate_table import GateTable
+from autonl_tf.space.cost_model import CostModel
 
 SMALL_SHARE = 0.05  # of all gates' margins, up to which flips are close calls
 
@@ -121,14 +121,8 @@ def budget(table: GateTable, model: CostModel, account: dict[str, Any], target: 
 
 def _counting(table: GateTable, gates: np.ndarray) -> list[bool]:
     choices = table.choices(gates)
-    counting = []
-    for gate in table.gates:
-        choice, options = choices[gate.block], table.space.blocks[gate.block].options
-        dropped = options["expand"][choice["expand"]] == 0
-        without = gate.kind in ("nl_ratio", "nl_stride") and not options["nl"][choice["nl"]]
-        is_keep = gate.kind == "expand" and gate.rung == 0
-        counting.append(gate.rung <= choice[gate.kind] and not without and (is_keep or not dropped))
-    return counting
+    live = [block.counting(choice) for block, choice in zip(table.space.blocks, choices, strict=True)]
+    return [gate.ladder in live[gate.block] and gate.rung <= choices[gate.block][gate.ladder] for gate in table.gates]
 
 
 def close_calls(table: GateTable, model: CostModel, account: dict[str, Any], most: int = 12) -> list[dict[str, Any]]:

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from support.fuzzing import NUMBERS, Target, mutated, refusal, spoilt_json
 from support.tiny_run import SPACE
 
-from autonl_tf.arch import blockstring, latency, presets
-from autonl_tf.arch import space as space_lib
+from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.errors import UserError
+from autonl_tf.space import latency
+from autonl_tf.space import space as space_lib
 
 TOKENS = ["r", "k", "s", "e", "i", "o", "se", "a", "p", "nonlocal", "noskip", "sw", "cc", "x"]
 SPACE_KEYS = ["candidates", "blocks", "block", "kernels", "expansions", "se_ratios", "nonlocal_ratios"]

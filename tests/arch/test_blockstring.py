@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autonl_tf.arch import blockstring, presets, space
+from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.spec import BlockSpec, LightNLSpec, NetworkSpec
 from autonl_tf.errors import UserError
+from autonl_tf.space import space
 
 odd = st.integers(0, 5).map(lambda n: 2 * n + 1)
 kernels = st.lists(odd, min_size=1, max_size=3).map(tuple)

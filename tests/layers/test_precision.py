@@ -7,10 +7,10 @@ import tf_keras as keras
 from golden_data import TESTDATA, VALUES, averaged_network, relative_l2
 from one_block import SPACE
 
-from autonl_tf.arch import space as space_lib
 from autonl_tf.layers.light_nl import LightNL
 from autonl_tf.layers.precision import POLICIES, precision_scope, wide_dtype
 from autonl_tf.networks.supernet import Supernet
+from autonl_tf.space import space as space_lib
 
 SHORT = ("bfloat16", "float16")
 ERRORS = {"bfloat16": 0.1, "float16": 0.01}  # 8 and 11 bits of mantissa through some sixty layers
@@ -79,7 +79,8 @@ def test_every_layer_of_light_nl_and_every_statistic_is_float32(precision):
     assert model.get_layer("stem_conv").compute_dtype == model.get_layer("stem_bn").compute_dtype == precision
     assert model.get_layer("logits").compute_dtype == "float32"
     super_block = supernet(precision).blocks[0]
-    assert super_block.nl.bn.compute_dtype == super_block.nl.depthwise_kernel.dtype == "float32"
+    nl = super_block.inserted["nl"]
+    assert nl.bn.compute_dtype == nl.depthwise_kernel.dtype == "float32"
     assert super_block.expand_conv.compute_dtype == precision
 
 
@@ -91,7 +92,7 @@ def test_light_nl_takes_inputs_whose_product_float16_cannot_hold(gated):
     for precision in ("float32", "float16"):
         if gated:
             keras.utils.set_random_seed(2)
-            layer = supernet(precision).blocks[0].nl
+            layer = supernet(precision).blocks[0].inserted["nl"]
             layer.bn.gamma.assign(tf.ones_like(layer.bn.gamma))
             one = tf.ones([])
             half = tf.cast(x, precision)

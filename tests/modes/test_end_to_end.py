@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from mode_cases import CLASSES, class_folder, command, configure, tree, write_space
 
-from autonl_tf.arch import blockstring, space
+from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.modes import checkpointed, eval, train
 from autonl_tf.settings_search import SearchConfig
+from autonl_tf.space import space
 
 SIZE, STEPS = 32, 4
 SHORT = ("--input_image_size=32", "--train_batch_size=6", "--eval_batch_size=5", "--steps_per_loop=2")

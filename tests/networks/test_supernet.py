@@ -9,13 +9,13 @@ import tf_keras as keras
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autonl_tf.arch import space as space_lib
 from autonl_tf.arch.cost import network_cost
-from autonl_tf.arch.cost_model import macs_model
 from autonl_tf.layers.superkernel import ring_indicators
 from autonl_tf.networks.gate_table import GateCost, GateTable
 from autonl_tf.networks.inherit import inherited_network
 from autonl_tf.networks.supernet import MARGIN_RANGE, Supernet
+from autonl_tf.space import space as space_lib
+from autonl_tf.space.cost_model import macs_model
 
 SIZE, CLASSES = 16, 5
 SPACE = {
@@ -197,8 +197,9 @@ def test_what_a_block_can_do_without_starts_at_the_start_margin_and_stays_there_
     assert {gate.name.split("/")[1] for gate in net.table.gates if gate.adds} == {"nl", "se0.25"}
     np.testing.assert_allclose(net.live_margins().numpy()[adds], 0.05, atol=1e-6)
     for block in net.blocks[1:]:
-        block.nl.depthwise_kernel.assign(0.7 * block.nl.depthwise_kernel)
-        block.se.reduce.kernel.assign(0.7 * block.se.reduce.kernel)
+        nl, se = block.inserted["nl"], block.inserted["se"]
+        nl.depthwise_kernel.assign(0.7 * nl.depthwise_kernel)
+        se.reduce.kernel.assign(0.7 * se.reduce.kernel)
     net.track(tf.constant(False), tf.constant(False))
     assert (net.live_margins().numpy()[adds] < -0.1).all()
     net.track(tf.constant(False), tf.constant(True))
@@ -229,6 +230,6 @@ def test_training_averages_the_distances_from_1_and_only_those(supernet):
     supernet(images(8), gates=tf.ones([len(supernet.table)]), training=True)
     supernet.track(tf.constant(False), tf.constant(False))
     moved = supernet.distances.numpy() != 1
-    compactness = [gate.kind in ("nl_ratio", "nl_stride") for gate in supernet.table.gates]
+    compactness = [gate.ladder in ("nl_ratio", "nl_stride") for gate in supernet.table.gates]
     np.testing.assert_array_equal(moved, compactness)
     supernet.set_weights(kept)

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from autonl_tf.arch import latency
-from autonl_tf.arch import space as space_lib
 from autonl_tf.errors import UserError
 from autonl_tf.export import timing
+from autonl_tf.space import latency
+from autonl_tf.space import space as space_lib
 
 SPACE = space_lib.load("demo")
 

@@ -6,8 +6,6 @@ import tensorflow as tf
 import tf_keras as keras
 from one_block import CANDIDATES
 
-from autonl_tf.arch import space as space_lib
-from autonl_tf.arch.cost_model import macs_model
 from autonl_tf.engine.learner import Learner, make_train_function
 from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.layers.gates import indicator
@@ -18,6 +16,8 @@ from autonl_tf.search.objective import optimizer_groups, search_objective
 from autonl_tf.search.result import summary
 from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.settings_search import SearchConfig
+from autonl_tf.space import space as space_lib
+from autonl_tf.space.cost_model import macs_model
 
 SIZE, CLASSES, BATCH, STEPS = 16, 4, 32, 160
 DEFAULTS = SearchConfig()

@@ -8,8 +8,6 @@ from golden_data import TINY
 from one_block import SPACE
 
 from autonl_tf.arch import blockstring
-from autonl_tf.arch import space as space_lib
-from autonl_tf.arch.cost_model import macs_model
 from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.networks.gate_table import GateCost
@@ -17,6 +15,8 @@ from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search.objective import optimizer_groups, search_objective
 from autonl_tf.search.schedule import SearchSchedule
+from autonl_tf.space import space as space_lib
+from autonl_tf.space.cost_model import macs_model
 
 RECIPE = {"global_batch_size": 2, "num_parts": 1, "label_smoothing": 0.1, "weight_decay_rate": 0.5}
 

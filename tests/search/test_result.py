@@ -7,13 +7,13 @@ import pytest
 import tensorflow as tf
 
 from autonl_tf.arch import blockstring
-from autonl_tf.arch import space as space_lib
 from autonl_tf.arch.cost import network_cost
-from autonl_tf.arch.cost_model import macs_model
 from autonl_tf.networks.gate_table import GateTable
 from autonl_tf.search import result
 from autonl_tf.search.objective import draw_gates
 from autonl_tf.search.schedule import SearchSchedule, ThresholdRate
+from autonl_tf.space import space as space_lib
+from autonl_tf.space.cost_model import macs_model
 
 SIZE, CLASSES = 32, 7
 SPACE = {

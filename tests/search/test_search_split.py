@@ -6,13 +6,13 @@ import tensorflow as tf
 import tf_keras as keras
 from test_objective import RECIPE, SPACE
 
-from autonl_tf.arch import space as space_lib
-from autonl_tf.arch.cost_model import macs_model
 from autonl_tf.data.splits import IndexedSplit, divided
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search.objective import search_objective
 from autonl_tf.search.schedule import SearchSchedule
+from autonl_tf.space import space as space_lib
+from autonl_tf.space.cost_model import macs_model
 
 STEP = tf.constant(5, tf.int64)
 
@@ -22,7 +22,8 @@ def gradients(labels, cost_lambda=0.3):
     keras.utils.set_random_seed(1)
     supernet = Supernet(space_lib.parse(SPACE, "test"), image_size=16, num_classes=3, start_margin=1.0, name="supernet")
     for block in supernet.blocks:
-        block.nl.bn.gamma.assign(tf.ones_like(block.nl.bn.gamma))  # else LightNL's gates feel nothing at the start
+        gamma = block.inserted["nl"].bn.gamma
+        gamma.assign(tf.ones_like(gamma))  # else LightNL's gates feel nothing at the start
     schedule = SearchSchedule(10, 2, 2, 0.6, 0.0, cost_lambda, 3.0)
     cost = GateCost(supernet.table, macs_model(supernet.table.space, image_size=16, num_classes=3))
     objective = search_objective(supernet, cost, schedule, seed=0, held_out=True, **RECIPE)

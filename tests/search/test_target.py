@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_dynamics import CLASSES, SIZE, SPACE, STEPS, search
 
-from autonl_tf.arch import space as space_lib
-from autonl_tf.arch.cost_model import macs_model
 from autonl_tf.errors import UserError
 from autonl_tf.networks.gate_table import GateTable
 from autonl_tf.search import result
 from autonl_tf.search.landing import TOLERANCE, landing_flips
 from autonl_tf.search.multiplier import INTEGRAL, PROPORTIONAL, TargetMultiplier, soft_gates
+from autonl_tf.space import space as space_lib
+from autonl_tf.space.cost_model import macs_model
 
 SMALL = {
     "candidates": {

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from autonl_tf.arch import latency
-from autonl_tf.arch import space as space_lib
-from autonl_tf.arch.latency import FORMAT, fit, network_keys, pieces, read_table
 from autonl_tf.errors import UserError
+from autonl_tf.space import latency
+from autonl_tf.space import space as space_lib
+from autonl_tf.space.latency import FORMAT, fit, network_keys, pieces, read_table
 
 SIZE, CLASSES = 64, 8
 DEMO = space_lib.load("demo")
@@ -49,7 +49,7 @@ def test_a_networks_prediction_is_its_choices_cost_whatever_the_network(tmp_path
     rng = np.random.default_rng(0)
     for _ in range(20):
         choices = [
-            {kind: int(rng.integers(len(block.options[kind]))) for kind in space_lib.KINDS} for block in DEMO.blocks
+            {ladder: int(rng.integers(len(of))) for ladder, of in block.options.items()} for block in DEMO.blocks
         ]
         spec = DEMO.member(choices)
         keys = network_keys(spec, image_size=SIZE, num_classes=CLASSES)

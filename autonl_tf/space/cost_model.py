@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 from autonl_tf.arch import cost
-from autonl_tf.arch.space import KINDS, Space
 from autonl_tf.arch.spec import BlockSpec
 from autonl_tf.errors import UserError
+from autonl_tf.space.space import Space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,18 +19,20 @@ class CostModel:
 
     Attributes:
       name: `macs` or `latency_ms`: how logs and reports call it.
-      tables: for each block the cost of every choice, float64, one axis a kind in the order of `KINDS`.
+      ladders: the space's.
+      tables: for each block the cost of every choice, float64, one axis a ladder.
       constant: of the stem and the head.
     """
 
     name: str
+    ladders: tuple[str, ...]
     tables: tuple[np.ndarray, ...]
     constant: float
 
     def per_block(self, choices: list[dict[str, int]]) -> list[float]:
-        """Cost of each block at one choice (option index by kind) a block."""
+        """Cost of each block at one choice (option index by ladder) a block."""
         return [
-            float(table[tuple(choice[kind] for kind in KINDS)])
+            float(table[tuple(choice[ladder] for ladder in self.ladders)])
             for table, choice in zip(self.tables, choices, strict=True)
         ]
 
@@ -63,10 +65,10 @@ def tabulate(space: Space, image_size: int, cost_of: Callable[[BlockSpec, int], 
     """`cost_of(block, side of the map it receives)` of every choice of every block; 0 where a block is dropped."""
     tables = []
     for block, size in zip(space.blocks, space.map_sizes(image_size), strict=False):
-        table = np.zeros([len(block.options[kind]) for kind in KINDS])
+        table = np.zeros([len(options) for options in block.options.values()])
         for choice in block.choices():
-            member = block.block(dict(zip(KINDS, choice, strict=True)))
-            table[choice] = 0.0 if member is None else cost_of(member, size)
+            member = block.block(choice)
+            table[tuple(choice.values())] = 0.0 if member is None else cost_of(member, size)
         tables.append(table)
     return tuple(tables)
 
@@ -75,4 +77,4 @@ def macs_model(space: Space, *, image_size: int, num_classes: int) -> CostModel:
     """MACs by the paper's accounting (`arch/cost.py`)."""
     head = cost.head_cost(space.blocks[-1].base.out_filters, space.map_sizes(image_size)[-1], num_classes)
     tables = tabulate(space, image_size, lambda block, size: cost.block_cost(block, size).macs)
-    return CostModel("macs", tables, cost.stem_cost(image_size).macs + head.macs)
+    return CostModel("macs", space.ladders, tables, cost.stem_cost(image_size).macs + head.macs)

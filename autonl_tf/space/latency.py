@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from autonl_tf.arch import blockstring
-from autonl_tf.arch.cost_model import CostModel, tabulate
-from autonl_tf.arch.space import KINDS, Space
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec, feature_map_sizes
 from autonl_tf.errors import UserError
+from autonl_tf.space.cost_model import CostModel, tabulate
+from autonl_tf.space.space import Space
 
 FORMAT = "autonl latency table 1"
 _TOP = {"format", "device", "runtime", "space", "input_image_size", "num_label_classes", "pieces"}
@@ -59,7 +59,7 @@ def pieces(space: Space, *, image_size: int, num_classes: int) -> dict[str, Piec
     sizes = space.map_sizes(image_size)
     for block, size in zip(space.blocks, sizes, strict=False):
         for choice in block.choices():
-            member = block.block(dict(zip(KINDS, choice, strict=True)))
+            member = block.block(choice)
             if member is not None:
                 key = block_key(member, size)
                 found[key] = Piece(key, size, member)
@@ -145,7 +145,7 @@ class LatencyTable:
         sizes, filters = space.map_sizes(image_size), space.blocks[-1].base.out_filters
         ends = self.pieces[stem_key(image_size)] + self.pieces[head_key(filters, num_classes, sizes[-1])]
         tables = tabulate(space, image_size, lambda block, size: self.scale * self.pieces[block_key(block, size)])
-        model = CostModel("latency_ms", tables, self.offset + self.scale * ends)
+        model = CostModel("latency_ms", space.ladders, tables, self.offset + self.scale * ends)
         cheapest, _ = model.reachable()
         if cheapest <= 0:
             raise UserError(

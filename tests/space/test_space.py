@@ -4,10 +4,10 @@ import json
 import numpy as np
 import pytest
 
-from autonl_tf.arch import blockstring, cost, presets, space
-from autonl_tf.arch.cost_model import macs_model
-from autonl_tf.arch.space import KINDS
+from autonl_tf.arch import blockstring, cost, presets
 from autonl_tf.errors import UserError
+from autonl_tf.space import space
+from autonl_tf.space.cost_model import macs_model
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_cost_tables_hold_the_macs_of_every_choice(paper):
     choice = {"kernel": 1, "expand": 0, "se": 2, "nl": 1, "nl_ratio": 0, "nl_stride": 1}
     member = paper.blocks[5].block(choice)
     assert blockstring.write_block(member) == "r1_k5_s22_e3_i24_o40_nonlocal0.125-1_se0.5"
-    assert table[tuple(choice[kind] for kind in KINDS)] == cost.block_cost(member, size).macs
+    assert table[tuple(choice[ladder] for ladder in paper.ladders)] == cost.block_cost(member, size).macs
 
 
 def test_candidates_are_data():
@@ -98,7 +98,7 @@ def change(path, value):
         (change(["blocks", 6, "droppable"], True), "no block of it has a shortcut"),
         (change(["candidates", "nonlocal_strides"], []), "both empty or neither"),
         (change(["candidates", "se_ratios"], [0.01, 0.02]), "'se_ratios' give"),
-        (change(["blocks", 1, "kernels"], [3, 7]), "largest candidates, k7"),
+        (change(["blocks", 1, "kernels"], [3, 7]), "largest candidate, k7"),
         (change(["blocks", 1, "droppable"], "no"), "'droppable' must be true or false"),
         (change(["blocks", 1, "block"], "r4_k5_s22_e6_i16_o24_se0.5"), "only the tokens"),
         (change(["blocks", 1, "block"], "r4_k5_s22_e6_i16_o24_embedded0.5-2"), "block entry 1: .* only the tokens"),
@@ -125,7 +125,7 @@ def test_a_space_whose_every_block_may_be_dropped_is_refused():
 
 def test_a_space_in_which_nothing_can_be_chosen_is_refused():
     data = content()
-    data["candidates"] = {name: [] for name in space.CANDIDATES} | {"kernels": [5], "expansions": [6]}
+    data["candidates"] = {"kernels": [5], "expansions": [6]}
     data["blocks"] = [{"block": "r1_k5_s22_e6_i32_o40"}]
     with pytest.raises(UserError, match=r"mine\.json: nothing can be chosen"):
         space.parse(data, "mine.json")

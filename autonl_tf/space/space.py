@@ -13,6 +13,7 @@ candidate list for its own blocks. Kernels and expansions ascend; squeeze-excite
 and empty lists leave them out of the space. A block that has a shortcut may be dropped unless `"droppable": false`.
 
 Every choice in a block is a *ladder* of options in ascending cost, climbed by gates: gate j takes option j to j + 1.
+What ladders there are is said by the kinds of gates (`kinds.py`).
 Source: the paper, section 3.2, on the macro-architecture of Single-Path NAS.
 """
 
@@ -22,36 +23,30 @@ import dataclasses
 import itertools
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from autonl_tf.arch import blockstring
-from autonl_tf.arch.spec import (
-    BlockSpec,
-    LightNLSpec,
-    NetworkSpec,
-    check_fits,
-    feature_map_sizes,
-    squeeze_filters,
-)
+from autonl_tf.arch.spec import BlockSpec, NetworkSpec, check_fits, feature_map_sizes
 from autonl_tf.errors import UserError
-
-KINDS = ("kernel", "expand", "se", "nl", "nl_ratio", "nl_stride")
-CANDIDATES = ("kernels", "expansions", "se_ratios", "nonlocal_ratios", "nonlocal_strides")
+from autonl_tf.space.kind import Kind
+from autonl_tf.space.kinds import KINDS
 
 _FOLDER = pathlib.Path(__file__).parent / "spaces"
 
 
 @dataclasses.dataclass(frozen=True)
 class SpaceBlock:
-    """One block of a space: `base` at its largest, and for each kind of choice its options, cheapest first.
+    """One block of a space: `base` at its largest, and for each ladder its options, cheapest first.
 
-    `options["expand"]` starts with 0, "drop the block", where that is allowed.
+    `options["expand"]` starts with 0, "drop the block", where that is allowed. A choice is an option's index by ladder.
     """
 
     base: BlockSpec
     options: dict[str, tuple[Any, ...]]
+    kinds: tuple[Kind, ...]
     searchable: bool = True
 
     @property
@@ -60,30 +55,38 @@ class SpaceBlock:
 
     @property
     def largest(self) -> dict[str, int]:
-        return {kind: len(self.options[kind]) - 1 for kind in KINDS}
+        return {ladder: len(options) - 1 for ladder, options in self.options.items()}
 
     @property
     def smallest(self) -> dict[str, int]:
-        return dict.fromkeys(KINDS, 0)
+        return dict.fromkeys(self.options, 0)
 
-    def choices(self) -> itertools.product:
-        """Every choice, as tuples of option indices in the order of `KINDS`."""
-        return itertools.product(*(range(len(self.options[kind])) for kind in KINDS))
+    def choices(self) -> Iterator[dict[str, int]]:
+        """Every choice; the values are the indices of a table that has an axis a ladder."""
+        for indices in itertools.product(*(range(len(options)) for options in self.options.values())):
+            yield dict(zip(self.options, indices, strict=True))
 
     def block(self, choice: dict[str, int]) -> BlockSpec | None:
-        """The block that a choice (option index by kind) stands for; None where it drops the block."""
+        """The block that a choice stands for; None where it drops the block."""
         if not self.searchable:
             return self.base
-        value = {kind: self.options[kind][choice[kind]] for kind in KINDS}
-        if value["expand"] == 0:
+        chosen = self._chosen(choice)
+        if chosen["expand"] == 0:
             return None
-        return dataclasses.replace(
-            self.base,
-            kernels=(value["kernel"],),
-            expansion=value["expand"],
-            se_ratio=value["se"],
-            nonlocal_=LightNLSpec(value["nl_ratio"], value["nl_stride"]) if value["nl"] else None,
-        )
+        fields: dict[str, Any] = {}
+        for kind in self.kinds:
+            fields |= kind.fields(chosen)
+        return dataclasses.replace(self.base, **fields)
+
+    def counting(self, choice: dict[str, int]) -> tuple[str, ...]:
+        """The ladders that mean anything at a choice: of a dropped block the one alone that dropped it."""
+        chosen = self._chosen(choice)
+        if chosen["expand"] == 0:
+            return ("expand",)
+        return tuple(ladder for kind in self.kinds for ladder in kind.counting(chosen))
+
+    def _chosen(self, choice: dict[str, int]) -> dict[str, Any]:
+        return {ladder: options[choice[ladder]] for ladder, options in self.options.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +95,11 @@ class Space:
 
     name: str
     blocks: tuple[SpaceBlock, ...]
+
+    @property
+    def ladders(self) -> tuple[str, ...]:
+        """What may be chosen in a block, in the order of its gates."""
+        return tuple(self.blocks[0].options)
 
     def member(self, choices: list[dict[str, int]]) -> NetworkSpec:
         """The network that one choice a block stands for."""
@@ -107,7 +115,7 @@ class Space:
     def random_member(self, rng: np.random.Generator) -> NetworkSpec:
         """A network with every choice drawn uniformly."""
         return self.member(
-            [{kind: int(rng.integers(len(block.options[kind]))) for kind in KINDS} for block in self.blocks]
+            [{ladder: int(rng.integers(len(of))) for ladder, of in block.options.items()} for block in self.blocks]
         )
 
     def contains(self, spec: NetworkSpec) -> bool:
@@ -117,7 +125,7 @@ class Space:
         wanted = spec.canonical().blocks
         reachable = {0}
         for block in self.blocks:
-            members = [block.block(dict(zip(KINDS, choice, strict=True))) for choice in block.choices()]
+            members = [block.block(choice) for choice in block.choices()]
             canonical = [m if m is None else NetworkSpec((m,)).canonical().blocks[0] for m in members]
             reachable = {
                 position + (member is not None)
@@ -132,18 +140,11 @@ class Space:
         return feature_map_sizes(tuple(block.base for block in self.blocks), image_size)
 
     def check(self, image_size: int) -> None:
-        """Raises UserError where a LightNL candidate does not fit its feature map."""
-        for extreme in (0, -1):
-            candidates = [
-                dataclasses.replace(
-                    block.base,
-                    nonlocal_=LightNLSpec(block.options["nl_ratio"][0], block.options["nl_stride"][extreme]),
-                )
-                if block.options["nl"][-1]
-                else block.base
-                for block in self.blocks
-            ]
-            check_fits(NetworkSpec(tuple(candidates), f"search space {self.name}"), image_size)
+        """Raises UserError where a candidate does not fit its feature map."""
+        for ladder in set(self.ladders) - {"expand"}:  # a dropped block would shift the others' numbers
+            for index in range(max(len(block.options[ladder]) for block in self.blocks)):
+                varied = [b.largest | {ladder: min(index, len(b.options[ladder]) - 1)} for b in self.blocks]
+                check_fits(dataclasses.replace(self.member(varied), source=f"search space {self.name}"), image_size)
 
 
 def names() -> tuple[str, ...]:
@@ -169,30 +170,33 @@ def load(name_or_path: str) -> Space:
     return parse(data, name_or_path)
 
 
-def parse(data: Any, name: str) -> Space:
-    """A space from the content of its file. Raises UserError."""
+def parse(data: Any, name: str, kinds: tuple[Kind, ...] = KINDS) -> Space:
+    """A space of these kinds of gates from the content of its file. Raises UserError."""
+    keys = {key: kind.required for kind in kinds for key in kind.candidates}
+    required = {key for key, needed in keys.items() if needed}
     _keys(data, name, required={"candidates", "blocks"})
-    _keys(data["candidates"], f"{name}, candidates", required=set(CANDIDATES))
+    _keys(data["candidates"], f"{name}, candidates", required=required, optional=keys.keys() - required)
+    common = {"searchable": True, "droppable": True} | {key: [] for key in keys} | data["candidates"]
     if not isinstance(data["blocks"], list) or not data["blocks"]:
         raise UserError(f'{name}: "blocks" must be a list of at least one block')
     lines, entries = [], []
     for number, entry in enumerate(data["blocks"]):
         where = f"{name}, block entry {number}"
         fixed = isinstance(entry, dict) and entry.get("searchable") is False
-        optional = {"searchable"} if fixed else {"searchable", "droppable", *CANDIDATES}
+        optional = {"searchable"} if fixed else {"searchable", "droppable", *keys}
         _keys(entry, where, required={"block"}, optional=optional)
         if not isinstance(entry["block"], str):
             raise UserError(f'{where}: "block" must be a block string')
         line = entry["block"].strip()
         blockstring.parse_block(line, where)  # one line, and no header: the space's networks are AutoNL's family
         lines.append(line)
-        entries.append((where, {"searchable": True, "droppable": True, **data["candidates"], **entry}))
+        entries.append((where, common | entry))
     spec = blockstring.parse("\n".join(lines), name)
     for line, entry, (where, _) in zip(spec.blocks, data["blocks"], entries, strict=True):
         if entry.get("droppable") is True and not any(block.has_shortcut for block in line.singles()):
             raise UserError(f"{where}: 'droppable' is true, but no block of it has a shortcut to drop to")
     blocks = [
-        _space_block(single, entry, where)
+        _space_block(single, entry, where, kinds)
         for line, (where, entry) in zip(spec.blocks, entries, strict=True)
         for single in line.singles()
     ]
@@ -214,56 +218,17 @@ def _keys(data: Any, where: str, *, required: set[str], optional: set[str] = fro
         raise UserError(f"{where}: unknown key {key!r}; accepted: {', '.join(sorted(required | optional))}")
 
 
-def _space_block(base: BlockSpec, entry: dict[str, Any], where: str) -> SpaceBlock:
+def _space_block(base: BlockSpec, entry: dict[str, Any], where: str, kinds: tuple[Kind, ...]) -> SpaceBlock:
     for flag in ("searchable", "droppable"):
         if not isinstance(entry[flag], bool):
             raise UserError(f"{where}: {flag!r} must be true or false")
     if not entry["searchable"]:
-        fixed = dict.fromkeys(KINDS, (None,)) | {"nl": (False,)}
-        return SpaceBlock(base, fixed, searchable=False)
+        nothing = {ladder: (None,) for kind in kinds for ladder in kind.ladders}
+        return SpaceBlock(base, nothing, kinds, searchable=False)
     placed = (base.se_ratio, base.nonlocal_, base.embedded) != (None, None, None)
     if placed or base.expand_kernels + base.project_kernels != (1, 1):
         raise UserError(f"{where}: a searchable block string has only the tokens r k s e i o, noskip and sw")
-    kernels = _ascending(entry, "kernels", where, int, lambda v: v % 2 == 1 and v <= blockstring.MAX_KERNEL)
-    expansions = _ascending(entry, "expansions", where, int, lambda v: 2 <= v <= 64)
-    if base.kernels != kernels[-1:] or base.expansion != expansions[-1:][0]:
-        raise UserError(
-            f"{where}: the block string must have the largest candidates, k{kernels[-1]} and e{expansions[-1]}"
-        )
-    se_ratios = _ascending(entry, "se_ratios", where, (int, float), lambda v: 0 < v <= 1, empty=True)
-    ratios = _ascending(entry, "nonlocal_ratios", where, (int, float), lambda v: 0 < v <= 1, empty=True)
-    strides = _ascending(entry, "nonlocal_strides", where, int, lambda v: v >= 1, empty=True, descending=True)
-    if strides and strides[-1] != 1:
-        raise UserError(f"{where}: 'nonlocal_strides' must end in 1, which the others are compared with")
-    if bool(ratios) != bool(strides):
-        raise UserError(f"{where}: nonlocal_ratios and nonlocal_strides are both empty or neither is")
-    _distinct([squeeze_filters(base.in_filters, ratio) for ratio in se_ratios], "se_ratios", where)
-    _distinct([int(base.out_filters * ratio) for ratio in ratios], "nonlocal_ratios", where)
-    droppable = entry["droppable"] and base.has_shortcut
-    options = {
-        "kernel": kernels,
-        "expand": (0, *expansions) if droppable else expansions,
-        "se": (None, *map(float, se_ratios)),
-        "nl": (False, True) if ratios else (False,),
-        "nl_ratio": tuple(map(float, ratios)) or (None,),
-        "nl_stride": strides or (None,),
-    }
-    return SpaceBlock(base, options)
-
-
-def _ascending(entry, key, where, types, accept, *, empty=False, descending=False) -> tuple:
-    values = entry[key]
-    order = "descending" if descending else "ascending"
-    ok = isinstance(values, list) and all(
-        isinstance(v, types) and not isinstance(v, bool) and v > 0 and accept(v) for v in values
-    )
-    if not ok or sorted(set(values), reverse=descending) != values or not (values or empty):
-        raise UserError(
-            f"{where}: {key!r} must be {order} numbers in range{', or empty' if empty else ''}; got {values}"
-        )
-    return tuple(values)
-
-
-def _distinct(channels: list[int], key: str, where: str) -> None:
-    if channels and (channels[0] < 1 or len(set(channels)) != len(channels)):
-        raise UserError(f"{where}: {key!r} give {channels} channels in this block; they must be at least 1 and differ")
+    options: dict[str, tuple[Any, ...]] = {}
+    for kind in kinds:
+        options |= kind.options(base, entry, where)
+    return SpaceBlock(base, options, kinds)

@@ -1,0 +1,151 @@
+"""What a kind of gate is: the candidates it reads, the options it makes of them, and what an option does to a block.
+
+A kind is everything that the search knows of one thing that may be chosen: a class of this room, named once in
+`kinds.KINDS`. Gates, costs, latency pieces, logs, flips, reports and decoding ask it and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from autonl_tf.arch.spec import BlockSpec
+from autonl_tf.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+    import tf_keras as keras
+
+    from autonl_tf.space.space import SpaceBlock
+
+
+class Kind:
+    """A kind of gate that sizes what every block has.
+
+    It owns one ladder of options or several, each in ascending cost; gate j of a ladder takes option j to j + 1.
+
+    Attributes:
+      ladders: their names, in gates' names and in `SpaceBlock.options`.
+      titles: what pictures call them.
+      candidates: the keys it reads of a space file.
+      required: whether a space file must have them; of the others an absent one is an empty list.
+    """
+
+    ladders: ClassVar[tuple[str, ...]]
+    titles: ClassVar[tuple[str, ...]]
+    candidates: ClassVar[tuple[str, ...]]
+    required: ClassVar[bool] = True
+
+    def options(self, base: BlockSpec, entry: Mapping[str, Any], where: str) -> dict[str, tuple[Any, ...]]:
+        """The options of each ladder in a searchable block; one alone where there is nothing to choose.
+
+        Args:
+          base: the block at its largest.
+          entry: its entry in the space file, with every kind's `candidates`.
+          where: of the entry, for messages.
+
+        Raises:
+          UserError: candidates that cannot be.
+        """
+        raise NotImplementedError
+
+    def fields(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """What one option of every ladder makes of the block: fields of `BlockSpec`."""
+        raise NotImplementedError
+
+    def counting(self, chosen: Mapping[str, Any]) -> tuple[str, ...]:
+        """Those of its ladders that mean anything beside the options chosen."""
+        del chosen
+        return self.ladders
+
+    def gate_name(self, ladder: str, options: tuple[Any, ...], rung: int) -> str:
+        """Of the gate that opens `options[rung + 1]`, without the block: `kernel5`; of an option True `nl` alone."""
+        option = options[rung + 1]
+        return ladder if option is True else f"{ladder}{option:g}"
+
+    def adds(self, ladder: str, rung: int) -> bool:
+        """Whether the gate opens what a block can do without, and so has to earn its place: not its size."""
+        del ladder, rung
+        return False
+
+
+class InsertedKind(Kind):
+    """A kind whose gates work in a layer of their own, put into the supernet's blocks.
+
+    The layer lives where it likes (`layers/gated.py` has this project's); the room imports it when `layer` is called,
+    so that a space can be read without TensorFlow.
+
+    Attributes:
+      name: of the layer; in the decoded network its parts are `block3_<name>_...`.
+      place: the activations it takes and gives, [B, H, W, C]: `filtered`, after the depthwise convolution's
+        activation, or `projected`, after the projection's batch norm.
+    """
+
+    name: ClassVar[str]
+    place: ClassVar[str]
+    required: ClassVar[bool] = False
+
+    def layer(self, block: SpaceBlock, sync_batch_norm: bool) -> keras.layers.Layer:
+        """A new layer for a block in which there is something to choose."""
+        raise NotImplementedError
+
+    def call(
+        self, layer: keras.layers.Layer, inputs: tf.Tensor, gates: dict[str, list[tf.Tensor]], training: bool | None
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """The layer at these gates (scalars by ladder; off must be exactly off).
+
+        Returns:
+          Outputs, and in training the distances to average for those ladders that compare them: [gates] each.
+        """
+        raise NotImplementedError
+
+    def values(self, layer: keras.layers.Layer, distances: dict[str, list[tf.Tensor]]) -> dict[str, list[tf.Tensor]]:
+        """What each gate compares with its threshold, by ladder: about 1 at initialisation.
+
+        Args:
+          distances: the averages of what `call` gave.
+        """
+        raise NotImplementedError
+
+    def weights(self, layer: keras.layers.Layer, member: BlockSpec) -> dict[str, list[np.ndarray]]:
+        """The decoded block's weights, by layer name without the block's prefix; nothing where it has no such layer."""
+        raise NotImplementedError
+
+
+def batch_norm_weights(layer: keras.layers.Layer, kept: slice = slice(None)) -> list[np.ndarray]:
+    """Of a batch norm of those channels, in Keras' order."""
+    return [v.numpy()[kept] for v in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)]
+
+
+def candidate_list(
+    entry: Mapping[str, Any],
+    key: str,
+    where: str,
+    types: type | tuple[type, ...],
+    accept: Callable[[Any], bool],
+    *,
+    empty: bool = False,
+    descending: bool = False,
+) -> tuple:
+    """The candidates under a key: numbers above 0 of these types, ordered and distinct, which `accept` takes.
+
+    Raises:
+      UserError: they are not.
+    """
+    values = entry[key]
+    order = "descending" if descending else "ascending"
+    ok = isinstance(values, list) and all(
+        isinstance(v, types) and not isinstance(v, bool) and v > 0 and accept(v) for v in values
+    )
+    if not ok or sorted(set(values), reverse=descending) != values or not (values or empty):
+        raise UserError(
+            f"{where}: {key!r} must be {order} numbers in range{', or empty' if empty else ''}; got {values}"
+        )
+    return tuple(values)
+
+
+def check_distinct(channels: list[int], key: str, where: str) -> None:
+    """Raises UserError where ratios come to no channel, or to as many as another."""
+    if channels and (channels[0] < 1 or len(set(channels)) != len(channels)):
+        raise UserError(f"{where}: {key!r} give {channels} channels in this block; they must be at least 1 and differ")

@@ -1,0 +1,60 @@
+"""LightNL as a kind of gate: whether it is there, and how compact. Source: the paper, section 3.2."""
+
+from __future__ import annotations
+
+from autonl_tf.arch.spec import LightNLSpec
+from autonl_tf.errors import UserError
+from autonl_tf.space.kind import InsertedKind, batch_norm_weights, candidate_list, check_distinct
+
+
+class LightNL(InsertedKind):
+    """Three ladders: whether, the channel ratio, and the stride, coarsest first. Its layer is `GatedLightNL`.
+
+    Ratio and stride are decided by distances between what the candidates compute, which the layer measures in training.
+    """
+
+    ladders = ("nl", "nl_ratio", "nl_stride")
+    titles = ("LightNL", "LightNL ratio", "LightNL stride")
+    candidates = ("nonlocal_ratios", "nonlocal_strides")
+    name, place = "nl", "projected"
+
+    def options(self, base, entry, where):
+        ratios = candidate_list(entry, "nonlocal_ratios", where, (int, float), lambda v: 0 < v <= 1, empty=True)
+        strides = candidate_list(entry, "nonlocal_strides", where, int, lambda v: v >= 1, empty=True, descending=True)
+        if strides and strides[-1] != 1:
+            raise UserError(f"{where}: 'nonlocal_strides' must end in 1, which the others are compared with")
+        if bool(ratios) != bool(strides):
+            raise UserError(f"{where}: nonlocal_ratios and nonlocal_strides are both empty or neither is")
+        check_distinct([int(base.out_filters * ratio) for ratio in ratios], "nonlocal_ratios", where)
+        return {
+            "nl": (False, True) if ratios else (False,),
+            "nl_ratio": tuple(map(float, ratios)) or (None,),
+            "nl_stride": strides or (None,),
+        }
+
+    def fields(self, chosen):
+        return {"nonlocal_": LightNLSpec(chosen["nl_ratio"], chosen["nl_stride"]) if chosen["nl"] else None}
+
+    def counting(self, chosen):
+        return self.ladders if chosen["nl"] else ("nl",)
+
+    def adds(self, ladder, rung):
+        return ladder == "nl"
+
+    def layer(self, block, sync_batch_norm):
+        from autonl_tf.layers.gated import GatedLightNL
+
+        filters = tuple(int(block.base.out_filters * ratio) for ratio in block.options["nl_ratio"])
+        return GatedLightNL(filters, block.options["nl_stride"], sync_batch_norm, name=self.name)
+
+    def call(self, layer, inputs, gates, training):
+        outputs, distances = layer(inputs, gates["nl"][0], gates["nl_ratio"], gates["nl_stride"], training=training)
+        return outputs, dict(zip(("nl_ratio", "nl_stride"), distances, strict=True)) if distances else {}
+
+    def values(self, layer, distances):
+        return {"nl": [layer.place_value()], **{ladder: distances[ladder] for ladder in ("nl_ratio", "nl_stride")}}
+
+    def weights(self, layer, member):
+        if member.nonlocal_ is None:
+            return {}
+        return {"nl_depthwise": [layer.depthwise_kernel.numpy()], "nl_bn": batch_norm_weights(layer.bn)}

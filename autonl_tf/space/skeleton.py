@@ -1,0 +1,46 @@
+"""The kinds that every block has: its depthwise kernel, and its expansion or whether it is kept at all.
+
+The supernet's block holds what they size (`networks/supernet.py`): smaller kernels are the core of the largest, smaller
+expansions its first channels. Source: Single-Path NAS.
+"""
+
+from __future__ import annotations
+
+from autonl_tf.arch import blockstring
+from autonl_tf.errors import UserError
+from autonl_tf.space.kind import Kind, candidate_list
+
+
+class Kernel(Kind):
+    """The side of the depthwise kernel."""
+
+    ladders = titles = ("kernel",)
+    candidates = ("kernels",)
+
+    def options(self, base, entry, where):
+        kernels = candidate_list(entry, "kernels", where, int, lambda v: v % 2 == 1 and v <= blockstring.MAX_KERNEL)
+        if base.kernels != kernels[-1:]:
+            raise UserError(f"{where}: the block string must have the largest candidate, k{kernels[-1]}")
+        return {"kernel": kernels}
+
+    def fields(self, chosen):
+        return {"kernels": (chosen["kernel"],)}
+
+
+class Expansion(Kind):
+    """The expansion ratio; where a block may be dropped, 0 comes first and stands for that."""
+
+    ladders, titles = ("expand",), ("expansion",)
+    candidates = ("expansions",)
+
+    def options(self, base, entry, where):
+        expansions = candidate_list(entry, "expansions", where, int, lambda v: 2 <= v <= 64)
+        if base.expansion != expansions[-1]:
+            raise UserError(f"{where}: the block string must have the largest candidate, e{expansions[-1]}")
+        return {"expand": (0, *expansions) if entry["droppable"] and base.has_shortcut else expansions}
+
+    def fields(self, chosen):
+        return {"expansion": chosen["expand"]}
+
+    def gate_name(self, ladder, options, rung):
+        return "keep" if options[rung] == 0 else super().gate_name(ladder, options, rung)

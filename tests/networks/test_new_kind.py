@@ -1,0 +1,148 @@
+"""A kind of gate that the project does not have, in one place: whether a block has a conventional non-local block.
+
+CONTRIBUTING.md sends those here who add a kind.
+"""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+from test_supernet import gates_of, images, perturb
+
+from autonl_tf.arch import blockstring
+from autonl_tf.arch.cost import network_cost
+from autonl_tf.arch.spec import EmbeddedNLSpec
+from autonl_tf.errors import UserError
+from autonl_tf.layers.embedded_nl import EmbeddedNonLocal
+from autonl_tf.layers.initializers import fan_out_stddev
+from autonl_tf.networks.gate_table import GateCost
+from autonl_tf.networks.inherit import inherited_network
+from autonl_tf.networks.supernet import Supernet
+from autonl_tf.search import result
+from autonl_tf.search.landing import landing_flips
+from autonl_tf.space import latency
+from autonl_tf.space import space as space_lib
+from autonl_tf.space.cost_model import macs_model
+from autonl_tf.space.kind import InsertedKind, candidate_list
+from autonl_tf.space.kinds import KINDS
+
+
+class GatedEmbeddedNonLocal(EmbeddedNonLocal):
+    def call(self, inputs, gate, training=None):
+        return inputs + gate * self.branch(inputs, training=training)
+
+
+class Embedded(InsertedKind):
+    ladders, titles = ("embedded",), ("conventional non-local",)
+    candidates = ("embedded_ratios",)
+    name, place = "embedded", "projected"
+
+    def options(self, base, entry, where):
+        ratios = candidate_list(entry, "embedded_ratios", where, float, lambda v: v <= 1, empty=True)
+        return {"embedded": (None, *ratios[:1])}
+
+    def fields(self, chosen):
+        return {"embedded": EmbeddedNLSpec(chosen["embedded"], 2) if chosen["embedded"] else None}
+
+    def adds(self, ladder, rung):
+        return True
+
+    def layer(self, block, sync_batch_norm):
+        return GatedEmbeddedNonLocal(block.options["embedded"][1], 2, name=self.name)
+
+    def call(self, layer, inputs, gates, training):
+        return layer(inputs, gates["embedded"][0], training=training), {}
+
+    def values(self, layer, distances):
+        kernel = layer.branch.get_layer("theta").kernel
+        return {"embedded": [tf.sqrt(tf.reduce_mean(tf.square(kernel))) / fan_out_stddev(kernel.shape)]}
+
+    def weights(self, layer, member):
+        if member.embedded is None:
+            return {}
+        return {f"embedded_{part.name}": part.get_weights() for part in layer.branch.layers if part.weights}
+
+
+SHAPE = {"image_size": 16, "num_classes": 5}
+SPACE = {
+    "candidates": {
+        "kernels": [3, 5],
+        "expansions": [3, 6],
+        "nonlocal_ratios": [0.25, 0.5],
+        "nonlocal_strides": [2, 1],
+        "embedded_ratios": [0.5],
+    },
+    "blocks": [
+        {"block": "r1_k5_s22_e6_i32_o12"},
+        {"block": "r2_k5_s11_e6_i12_o12"},
+        {"block": "r1_k5_s22_e6_i12_o16", "embedded_ratios": []},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def supernet():
+    keras.utils.set_random_seed(0)
+    space = space_lib.parse(SPACE, "test", (*KINDS, Embedded()))
+    return Supernet(space, start_margin=0.1, name="supernet", **SHAPE)
+
+
+def test_its_gates_are_named_and_start_like_the_others(supernet):
+    added = [gate for gate in supernet.table.gates if gate.ladder == "embedded"]
+    assert [gate.name for gate in added] == [f"block{index}/embedded0.5" for index in range(3)]
+    adds = np.array([gate.adds for gate in supernet.table.gates])
+    np.testing.assert_allclose(supernet.live_margins().numpy()[adds], 0.1, atol=1e-6)
+    np.testing.assert_allclose((supernet.live_margins() + supernet.thresholds).numpy(), 1.0, atol=0.3)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_supernet_is_the_network_it_decodes_to(supernet, seed, training):
+    perturb(supernet)
+    gates = (np.random.default_rng(seed).uniform(size=len(supernet.table)) < 0.7).astype(np.float32)
+    real = inherited_network(supernet, gates, **SHAPE)
+    x, kept = images(8), supernet.get_weights()
+    got = supernet(x, gates=tf.constant(gates), training=training)
+    supernet.set_weights(kept)
+    np.testing.assert_allclose(got, real(x, training=training), rtol=1e-3, atol=1e-3)
+
+
+def test_it_is_costed_decoded_timed_and_landed_on_like_the_others(supernet):
+    table, rng = supernet.table, np.random.default_rng(1)
+    model = macs_model(table.space, **SHAPE)
+    cost = GateCost(table, model, tf.float64)
+    for _ in range(20):
+        choices = [{ladder: rng.integers(len(of)) for ladder, of in b.options.items()} for b in table.space.blocks]
+        spec = table.decode(gates_of(table, choices))
+        assert table.space.contains(spec)
+        assert float(cost(gates_of(table, choices))) == network_cost(spec, **SHAPE).total.macs == model.of(choices)
+    pieces = latency.pieces(table.space, **SHAPE)
+    assert any("embedded0.5-2" in key for key in pieces)
+    target = sum(model.reachable()) / 2
+    margins = np.where([gate.ladder == "embedded" for gate in table.gates], 0.01, 0.5)
+    flips = landing_flips(table, model, margins, target)
+    spec, account = result.summary(table, margins, flipped=flips, **SHAPE)
+    assert account["macs"] == pytest.approx(target, rel=0.02)
+    assert {gate["name"] for gate in account["gates"] if gate["flipped"]} >= {"block0/embedded0.5"}
+    assert all(gate["counts"] for gate in account["gates"] if gate["name"] == "block0/embedded0.5")
+    assert blockstring.parse(blockstring.write(spec)).canonical() == spec.canonical()
+
+
+def test_its_gate_gets_a_gradient(supernet):
+    with tf.GradientTape() as tape:
+        gates = tf.ones([len(supernet.table)])
+        tape.watch(gates)
+        loss = tf.reduce_sum(tf.square(supernet(images(), gates=gates, training=True)))
+    gradient = tape.gradient(loss, gates).numpy()
+    assert all(gradient[[gate.ladder == "embedded" for gate in supernet.table.gates]] != 0)
+
+
+def test_a_space_file_without_its_candidates_is_as_before():
+    data = json.loads((space_lib._FOLDER / "demo.json").read_text())
+    plain, more = space_lib.parse(data, "demo"), space_lib.parse(data, "demo", (*KINDS, Embedded()))
+    assert more.ladders == (*plain.ladders, "embedded")
+    assert more.largest() == plain.largest()
+    with pytest.raises(UserError, match="unknown key 'embedded_ratios'"):
+        space_lib.parse(SPACE, "test")
