@@ -51,8 +51,8 @@ class SearchConfig:
     search_split: float = flag(
         flags.DEFINE_float,
         0.0,
-        "Share of the training images held out for the gates' thresholds, as DARTS does; 0: all train both, as in the "
-        "paper.",
+        "Share of the training images held out for the gates' thresholds, as DARTS does (an epoch is then one of the "
+        "others); 0: all train both, as in the paper.",
         modes=_SEARCH,
         lower_bound=0.0,
         upper_bound=0.9,

@@ -14,7 +14,7 @@ import tensorflow as tf
 from autonl_tf.data import demo, folder, tfds_source, tfrecord
 from autonl_tf.data.corrupt import CorruptExample, count_kinds, find_corrupt
 from autonl_tf.data.labels import LabelFile, new_labels, numbered, read_label_file
-from autonl_tf.data.splits import IndexedSplit, RecordSplit, divided
+from autonl_tf.data.splits import IndexedSplit, RecordSplit, Stream, divided
 from autonl_tf.errors import UserError, first_line
 
 SPLITS = ("train", "validation")
@@ -95,7 +95,11 @@ class ImageDataset:
         """The number of (good) examples of 'train' or 'validation'; 0 where the data has no such split."""
         if split not in SPLITS:
             raise ValueError(f"split {split!r}; expected one of {SPLITS}")
-        return self.split(split).size if split in self._openers else 0
+        return self.split(split).size if self.has(split) else 0
+
+    def has(self, split: str) -> bool:
+        """Whether the data has such a split; it is not opened, and may turn out to hold nothing."""
+        return split in self._openers
 
     def check(self, *splits: str, least_side: int = 1) -> None:
         """Opens splits and checks their images now; one with a side below `least_side` pixels counts as corrupt.
@@ -111,8 +115,11 @@ class ImageDataset:
 
     def examples(self, split: str, *, shuffle_seed: int | None = None, epoch: int = 0) -> tf.data.Dataset:
         """One epoch of {image: string, label: int32, name: string}, in natural or in the epoch's order."""
-        stream = self.split(split).once(shuffle_seed, epoch)
-        return stream.elements.map(lambda *element: stream.load(*element)[1])
+        return _loaded(self.split(split).once(shuffle_seed, epoch))
+
+    def unchecked(self, split: str, shuffle_seed: int) -> tf.data.Dataset:
+        """As `examples`, without checking all images first: for whoever takes a few and deals with corrupt ones."""
+        return _loaded((self._splits.get(split) or self._openers[split]().examples).once(shuffle_seed, 0))
 
     def split(self, split: str) -> IndexedSplit | RecordSplit:
         """The checked examples of a split, for `batches`."""
@@ -181,6 +188,10 @@ class ImageDataset:
             raise _record_error(self.name, examples, error) from error
         except tf.errors.InvalidArgumentError as error:
             raise _bad_record(self.name, error) from error
+
+
+def _loaded(stream: Stream) -> tf.data.Dataset:
+    return stream.elements.map(lambda *element: stream.load(*element)[1])
 
 
 def open_dataset(

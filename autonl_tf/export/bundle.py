@@ -242,7 +242,8 @@ def _files_of_export(path: Path) -> set[str]:
         return set()
     if not isinstance(facts, dict) or facts.get("format") != card.FORMAT:
         return set()
-    return {card.CARD_JSON, *facts.get("files", ())}
+    files = facts.get("files")
+    return {card.CARD_JSON, *(files if isinstance(files, dict) else ())}
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ the others their precision, and the usual moving average clips every second imag
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import warnings
 from collections.abc import Iterable
@@ -37,6 +38,12 @@ COVERED = 0.95  # of the images, by every range
 _NARROWEST = 256
 
 
+def check_installed() -> None:
+    """Raises UserError where the package that quantizes is not there."""
+    if importlib.util.find_spec("ai_edge_quantizer") is None:
+        raise UserError("--formats=tflite_int8 needs ai-edge-quantizer: python -m pip install 'autonl-tf[export]'")
+
+
 def quantize_int8(
     float_path: str | Path,
     path: str | Path,
@@ -56,13 +63,10 @@ def quantize_int8(
       UserError: ai-edge-quantizer is not installed, or on too many images a value is not finite.
       ValueError: no calibration images.
     """
-    try:
-        from ai_edge_quantizer import qtyping, quantizer, recipe
-        from ai_edge_quantizer.algorithm_manager import AlgorithmName
-    except ImportError:
-        raise UserError(
-            "--formats=tflite_int8 needs ai-edge-quantizer: python -m pip install 'autonl-tf[export]'"
-        ) from None
+    check_installed()
+    from ai_edge_quantizer import qtyping, quantizer, recipe
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
     op = qtyping.TFLOperationName
     work = quantizer.Quantizer(str(float_path), recipe.static_wi8_ai8())
     for scope in FLOAT_SCOPES:

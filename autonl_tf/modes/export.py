@@ -17,7 +17,7 @@ from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine.evaluate import evaluate
 from autonl_tf.engine.strategy import make_strategy
 from autonl_tf.errors import UserError
-from autonl_tf.export import card
+from autonl_tf.export import card, int8
 from autonl_tf.export.bundle import Request, check_export_dir, export_all
 from autonl_tf.modes import checkpointed, wiring
 
@@ -27,6 +27,8 @@ SAMPLES = 32
 def run(config: Config) -> None:
     """Exports; with `--dataset` on its validation images and with the accuracy measured, else on made-up images."""
     check_export_dir(config.run.export_dir)
+    if "tflite_int8" in config.export.formats:
+        int8.check_installed()
     network = checkpointed.load(config)
     if "tflite_qat" in config.export.formats and network.model is network.float_model:
         raise UserError(
@@ -108,7 +110,7 @@ def _calibration(config: Config, dataset: ImageDataset | None, size: int, paddin
     if "tflite_int8" not in config.export.formats:
         return None
     name, skip = config.export.calibration_dataset, config.data.skip_corrupt
-    trained = name in (None, config.data.dataset) and dataset.size("train")
+    trained = name in (None, config.data.dataset) and dataset.has("train")
     if name is None and not trained:
         raise UserError(f"{dataset.name}: it has no train images to set int8's ranges; give --calibration_dataset")
     source = dataset if trained else open_calibration(name, config.data.data_dir, skip)

@@ -162,13 +162,14 @@ def _runtime(config: Config) -> dict[str, Any]:
 
 
 def _measured_before(path: pathlib.Path, device: str, runtime: dict[str, Any]) -> dict[str, dict]:
-    """What an earlier start measured. Raises UserError if that was on another device or runtime."""
+    """What an earlier start measured. Raises UserError if that was on another device, runtime, or version of what made
+    the files."""
     if not path.exists():
         return {}
     latency.read_table(path)
     content = read_json(path)
-    for name, now in (("device", device), ("runtime", runtime)):
-        if content[name] != now:
+    for name, now in (("device", device), ("runtime", runtime), ("versions", rundir.versions())):
+        if content.get(name, now) != now:  # a table from elsewhere may not tell its versions
             raise UserError(f"{path}: measured with {name} {content[name]}, now {now}; choose another --model_dir")
     networks = {
         key: {name: value for name, value in times.items() if name != "arch"}

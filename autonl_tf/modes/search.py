@@ -259,9 +259,14 @@ def _write(
 
 def _next_commands(config: Config, directory: pathlib.Path) -> list[str]:
     """The training, by the release's recipe: a search's learning rates are made for its own few epochs."""
-    words = shlex.join([f"--arch={directory}/arch.txt", f"--model_dir={directory}_train"])
+    words = shlex.join([f"--arch={directory}/arch.txt", f"--model_dir={_beside(directory)}"])
     length = f"--train_batch_size={config.data.train_batch_size} --train_epochs={DEFAULT_EPOCHS['train']:g}"
     return [f"python main.py --mode=train {words} {wiring.image_words(config)} {length}"]
+
+
+def _beside(directory: pathlib.Path) -> str:
+    """A directory for the training: of a search in runs/search, runs/search_train."""
+    return f"{directory}_train" if directory.name not in ("", "..") else f"{directory}/train"
 
 
 def _target_text(budget: dict[str, Any], model: CostModel) -> str:

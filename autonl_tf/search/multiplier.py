@@ -34,7 +34,7 @@ class TargetMultiplier(tf.Module):
     def __init__(self, target: float, reach: tuple[float, float], decision_steps: int):
         super().__init__(name="multiplier")
         self.target = float(target)
-        self._span = math.log(reach[1] / reach[0])
+        self._span = math.log(reach[1] / reach[0]) or 1.0  # where all members cost the same there is no error either
         self._rate = 1.0 / decision_steps
         self.integral = tf.Variable(
             0.0,

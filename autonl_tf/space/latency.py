@@ -174,6 +174,10 @@ def read_table(path: str | pathlib.Path) -> LatencyTable:
     if not isinstance(data["pieces"], dict) or not data["pieces"]:
         raise UserError(f"{path}: 'pieces' must be an object of measured pieces; it has none")
     times = {key: _time(value, f"{path}: {key}") for key, value in data["pieces"].items()}
+    if not isinstance(data.get("networks", {}), dict):
+        raise UserError(f"{path}: 'networks' must be an object of measured networks")
+    for key, value in data.get("networks", {}).items():
+        _time(value, f"{path}: {key}")
     calibration = data.get("calibration", {"offset_ms": 0.0, "scale": 1.0})
     if not isinstance(calibration, dict):
         raise UserError(f"{path}: 'calibration' must be an object with offset_ms and scale")

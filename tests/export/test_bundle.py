@@ -207,9 +207,11 @@ def test_a_file_that_no_export_wrote_is_never_replaced(small, earlier, name):
     assert snapshot(directory) == before
 
 
-@pytest.mark.parametrize("text", ["{}", "[]", "no json", '{"format": "x"}', '{"format": "autonl_tf export"}'])
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "no json", '{"format": "x"}', '{"format": "OURS"}', '{"format": "OURS", "files": 3}']
+)
 def test_a_directory_with_a_card_of_something_else_is_refused(tmp_path, text):
-    (tmp_path / "card.json").write_text(text)
+    (tmp_path / "card.json").write_text(text.replace("OURS", card.FORMAT))
     (tmp_path / "model.bin").write_text("mine")
     with pytest.raises(UserError, match="which no export wrote"):
         bundle.check_export_dir(tmp_path)

@@ -116,11 +116,20 @@ def test_a_start_after_a_kill_measures_what_is_missing_alone(home, table, capsys
     assert f"10 of 10: {gone}" in capsys.readouterr().err
 
 
-def test_a_table_of_another_device_is_not_gone_on_with(home, table):
+@pytest.mark.parametrize(
+    ("edit", "culprit"),
+    [
+        ({"device": "another"}, r"measured with device another, now .*choose another --model_dir"),
+        ({"versions": {"tensorflow": "1.14"}}, r"measured with versions .*1\.14.*choose another --model_dir"),
+        ({"networks": []}, "'networks' must be an object"),
+        ({"networks": {"network_1": {"median_ms": "fast"}}}, "network_1: 'median_ms' must be a number above 0"),
+    ],
+)
+def test_a_table_of_another_device_or_version_or_a_damaged_one_is_not_gone_on_with(home, table, edit, culprit):
     path = home / "profile" / "latency.json"
     kept = path.read_text()
-    path.write_text(json.dumps(table | {"device": "another"}))
-    with pytest.raises(UserError, match=r"measured with device another, now .*choose another --model_dir"):
+    path.write_text(json.dumps(table | edit))
+    with pytest.raises(UserError, match=culprit):
         profile.run(configure(*words(home)))
     path.write_text(kept)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -138,6 +139,13 @@ def test_calibration_images_need_no_classes(home, tmp_path):
         export.run(configure(*words, f"--calibration_dataset=folder:{loose}"))
     assert tree(tmp_path) == before
     export.run(configure(*words, f"--calibration_dataset=folder:{loose}", "--skip_corrupt"))
+
+
+def test_int8_without_its_package_is_refused_before_anything_is_read(home, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
+    words = ["--mode=export", f"--model_dir={home}/none", "--formats=tflite_int8", f"--export_dir={tmp_path}/export"]
+    with pytest.raises(UserError, match=r"tflite_int8 needs ai-edge-quantizer: .*autonl-tf\[export\]"):
+        export.run(configure(*words, f"--calibration_dataset=folder:{home}/pictures"))
 
 
 def test_a_set_without_training_images_needs_a_calibration_set(home, tmp_path):

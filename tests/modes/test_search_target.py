@@ -1,6 +1,7 @@
 """`--target_macs` by command line: hit, told, resumed exactly, and refused where no member can have it."""
 
 import json
+import pathlib
 import shutil
 
 import pytest
@@ -100,3 +101,10 @@ def test_a_search_on_held_out_images_logs_their_cross_entropy_and_refuses_an_emp
     assert all(line["values"]["held_out_cross_entropy"] > 0 for line in lines)
     with pytest.raises(UserError, match="leaves a part without any"):
         run(home, "empty", "0.56M", "--search_split=0.01")
+
+
+@pytest.mark.parametrize(
+    ("given", "beside"), [("runs/search", "runs/search_train"), (".", "./train"), ("..", "../train")]
+)
+def test_the_training_of_what_was_found_goes_beside_it_or_below_a_directory_without_a_name(given, beside):
+    assert search._beside(pathlib.Path(given)) == beside

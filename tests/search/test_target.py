@@ -107,6 +107,12 @@ def test_the_controller_is_proportional_and_integral_and_is_held_outside_its_pha
     assert float(multiplier.integral) == pytest.approx(e / 10)
 
 
+def test_in_a_space_of_one_cost_there_is_no_error_to_correct():
+    multiplier = TargetMultiplier(100.0, (100.0, 100.0), 10)
+    multiplier.update(tf.constant(100.0), tf.constant(True))
+    assert float(multiplier.value(tf.constant(100.0))) == 0
+
+
 def account_of(margins, flipped, target):
     _, account = result.summary(TABLE, margins, image_size=16, num_classes=3, flipped=flipped)
     return account, result.budget(TABLE, MODEL, account, target)
