@@ -12,8 +12,9 @@ from export_cases import lively
 
 from autonl_tf.arch import blockstring
 from autonl_tf.data import images
-from autonl_tf.export import bundle, card, int8, rewrite, tflite
+from autonl_tf.export import bundle, card, int8, qat, rewrite, tflite
 from autonl_tf.networks.network import build_network
+from autonl_tf.networks.quantized import quantized_network
 
 GUIDE = (pathlib.Path(__file__).parents[2] / "docs" / "android.md").read_text(encoding="utf-8")
 CONSTANTS = {
@@ -24,16 +25,21 @@ CONSTANTS = {
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A float and an int8 file of a small network with the guide's size and classes."""
+    """Every file of a small network with the guide's size and classes."""
     spec = blockstring.parse("r1_k3_s22_e1_i32_o16_noskip\nr1_k3_s44_e1_i16_o16_nonlocal0.25-2_se0.5\n")
     model = lively(build_network(spec, image_size=CONSTANTS["SIZE"], num_classes=CONSTANTS["CLASSES"]))
     folder = tmp_path_factory.mktemp("android")
-    float_path, int8_path = (folder / bundle.TFLITE[name] for name in ("tflite_fp32", "tflite_int8"))
-    tflite.convert_fp32(model, float_path, image_size=CONSTANTS["SIZE"])
-    shape = [2, CONSTANTS["SIZE"], CONSTANTS["SIZE"], 3]
-    int8.quantize_int8(float_path, int8_path, np.random.default_rng(0).uniform(0, 255, shape))
-    rewrite.take_uint8(int8_path)
-    return {path.name: Interpreter(model_path=str(path)) for path in (float_path, int8_path)}
+    paths, size = {name: folder / file for name, file in bundle.TFLITE.items()}, CONSTANTS["SIZE"]
+    tflite.convert_fp32(model, paths["tflite_fp32"], image_size=size)
+    tflite.convert_fp16(model, paths["tflite_fp16"], image_size=size)
+    pixels = np.random.default_rng(0).uniform(0, 255, [2, size, size, 3]).astype(np.float32)
+    int8.quantize_int8(paths["tflite_fp32"], paths["tflite_int8"], pixels)
+    quantized = quantized_network(model)
+    quantized(images.normalize(pixels), training=True)  # or it has no ranges
+    qat.convert_qat(quantized, paths["tflite_qat"], image_size=size)
+    for name in ("tflite_int8", "tflite_qat"):
+        rewrite.take_uint8(paths[name])
+    return {path.name: Interpreter(model_path=str(path)) for path in paths.values()}
 
 
 def rows() -> dict[str, list[str]]:
@@ -54,7 +60,9 @@ def test_the_files_named_are_those_an_export_writes():
 
 def test_the_table_is_true_of_the_files(files):
     table = rows()
-    for column, name in enumerate(("model_int8.tflite", "model_fp32.tflite")):
+    columns = [(column, name) for column, cell in enumerate(table[""]) for name in re.findall(r"`([\w.]+)`", cell)]
+    assert len(columns) == len(files)
+    for column, name in columns:
         interpreter = files[name]
         signature = table["signature"][column].strip("`")
         (key,) = [first for first in table if first.startswith("input")]
