@@ -87,7 +87,8 @@ class SearchConfig:
     gate_start_margin: float = flag(
         flags.DEFINE_float,
         0.02,
-        "How far open the gates of LightNL and squeeze-excite stand when decisions begin; the others stand at about 1.",
+        "How far open the gates of what a block can do without (LightNL, squeeze-excite) stand when decisions begin; "
+        "the others stand at about 1.",
         modes=_SEARCH,
         lower_bound=0.001,
         upper_bound=1.0,

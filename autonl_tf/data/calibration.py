@@ -79,7 +79,8 @@ def calibration_images(
     """
     prepared = []
     if isinstance(source, ImageDataset):
-        candidates = _of_dataset(source, images.least_side(image_size, crop_padding) if skip_corrupt else None)
+        source.check("train", least_side=images.least_side(image_size, crop_padding))
+        candidates = _of_dataset(source)
     else:
         candidates = _of_files(source, skip_corrupt)
     for name, encoded in candidates:
@@ -97,12 +98,9 @@ def calibration_images(
     return np.stack(prepared)
 
 
-def _of_dataset(dataset: ImageDataset, least_side: int | None) -> Iterator[tuple[str, bytes]]:
-    """(name, encoded image) in random order: of those with such sides that can be used; None: whatever there is."""
-    if least_side is not None:
-        dataset.check("train", least_side=least_side)
-    examples = dataset.unchecked if least_side is None else dataset.examples
-    for example in examples("train", shuffle_seed=0).as_numpy_iterator():
+def _of_dataset(dataset: ImageDataset) -> Iterator[tuple[str, bytes]]:
+    """(name, encoded image) in random order."""
+    for example in dataset.examples("train", shuffle_seed=0).as_numpy_iterator():
         yield example["name"].decode("utf-8", "replace"), example["image"]
 
 

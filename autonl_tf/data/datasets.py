@@ -14,7 +14,7 @@ import tensorflow as tf
 from autonl_tf.data import demo, folder, tfds_source, tfrecord
 from autonl_tf.data.corrupt import CorruptExample, count_kinds, find_corrupt
 from autonl_tf.data.labels import LabelFile, new_labels, numbered, read_label_file
-from autonl_tf.data.splits import IndexedSplit, RecordSplit, Stream, divided
+from autonl_tf.data.splits import IndexedSplit, RecordSplit, divided
 from autonl_tf.errors import UserError, first_line
 
 SPLITS = ("train", "validation")
@@ -67,6 +67,7 @@ class ImageDataset:
         openers: dict[str, Callable[[], OpenedSplit]],
         skip_corrupt: bool = False,
         classes_are_numbered: bool = False,
+        files: dict[str, list[str]] | None = None,
     ):
         self.name = name
         self.class_names = tuple(class_names)
@@ -74,6 +75,7 @@ class ImageDataset:
         self.image_size = image_size
         self.corrupt: dict[str, list[CorruptExample]] = {}
         self._openers = openers
+        self._files = files or {}
         self._skip_corrupt = skip_corrupt
         self._least_side = 1
         self._splits: dict[str, IndexedSplit | RecordSplit] = {}
@@ -101,6 +103,10 @@ class ImageDataset:
         """Whether the data has such a split; it is not opened, and may turn out to hold nothing."""
         return split in self._openers
 
+    def files(self, split: str) -> list[str] | None:
+        """The image files of a split, unchecked; None where the data is no class folder."""
+        return self._files.get(split)
+
     def check(self, *splits: str, least_side: int = 1) -> None:
         """Opens splits and checks their images now; one with a side below `least_side` pixels counts as corrupt.
 
@@ -115,11 +121,8 @@ class ImageDataset:
 
     def examples(self, split: str, *, shuffle_seed: int | None = None, epoch: int = 0) -> tf.data.Dataset:
         """One epoch of {image: string, label: int32, name: string}, in natural or in the epoch's order."""
-        return _loaded(self.split(split).once(shuffle_seed, epoch))
-
-    def unchecked(self, split: str, shuffle_seed: int) -> tf.data.Dataset:
-        """As `examples`, without checking all images first: for whoever takes a few and deals with corrupt ones."""
-        return _loaded((self._splits.get(split) or self._openers[split]().examples).once(shuffle_seed, 0))
+        stream = self.split(split).once(shuffle_seed, epoch)
+        return stream.elements.map(lambda *element: stream.load(*element)[1])
 
     def split(self, split: str) -> IndexedSplit | RecordSplit:
         """The checked examples of a split, for `batches`."""
@@ -190,10 +193,6 @@ class ImageDataset:
             raise _bad_record(self.name, error) from error
 
 
-def _loaded(stream: Stream) -> tf.data.Dataset:
-    return stream.elements.map(lambda *element: stream.load(*element)[1])
-
-
 def open_dataset(
     name: str,
     *,
@@ -241,7 +240,8 @@ def _open_folder(
         )
 
     openers = {split: functools.partial(opener, files) for split, files in splits.items() if files.paths}
-    return ImageDataset(name, class_names, DEFAULT_IMAGE_SIZE, openers, skip_corrupt)
+    paths = {split: list(files.paths) for split, files in splits.items()}
+    return ImageDataset(name, class_names, DEFAULT_IMAGE_SIZE, openers, skip_corrupt, files=paths)
 
 
 def _open_builder(

@@ -36,12 +36,13 @@ FLOAT_SCOPES = (
 )
 COVERED = 0.95  # of the images, by every range
 _NARROWEST = 256
+_NEEDED = "--formats=tflite_int8 needs ai-edge-quantizer: python -m pip install 'autonl-tf[export]'"
 
 
 def check_installed() -> None:
     """Raises UserError where the package that quantizes is not there."""
     if importlib.util.find_spec("ai_edge_quantizer") is None:
-        raise UserError("--formats=tflite_int8 needs ai-edge-quantizer: python -m pip install 'autonl-tf[export]'")
+        raise UserError(_NEEDED)
 
 
 def quantize_int8(
@@ -63,10 +64,11 @@ def quantize_int8(
       UserError: ai-edge-quantizer is not installed, or on too many images a value is not finite.
       ValueError: no calibration images.
     """
-    check_installed()
-    from ai_edge_quantizer import qtyping, quantizer, recipe
-    from ai_edge_quantizer.algorithm_manager import AlgorithmName
-
+    try:
+        from ai_edge_quantizer import qtyping, quantizer, recipe
+        from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    except ImportError as error:
+        raise UserError(f"{_NEEDED} ({error})") from None
     op = qtyping.TFLOperationName
     work = quantizer.Quantizer(str(float_path), recipe.static_wi8_ai8())
     for scope in FLOAT_SCOPES:

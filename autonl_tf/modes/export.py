@@ -113,7 +113,8 @@ def _calibration(config: Config, dataset: ImageDataset | None, size: int, paddin
     trained = name in (None, config.data.dataset) and dataset.has("train")
     if name is None and not trained:
         raise UserError(f"{dataset.name}: it has no train images to set int8's ranges; give --calibration_dataset")
-    source = dataset if trained else open_calibration(name, config.data.data_dir, skip)
+    # Of a folder only the images taken are read.
+    source = dataset.files("train") or dataset if trained else open_calibration(name, config.data.data_dir, skip)
     of_records = isinstance(source, ImageDataset)
     with wiring.naming_corrupt(source, "train") if of_records else contextlib.nullcontext():
         found = calibration_images(

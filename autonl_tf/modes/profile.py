@@ -69,13 +69,15 @@ class Work:
                 piece_files.write_network(self.networks[key], path, **self._shape)
         return path
 
-    def table(self, measured: dict[str, dict], device: str, runtime: dict[str, Any]) -> dict[str, Any]:
+    def table(
+        self, measured: dict[str, dict], device: str, runtime: dict[str, Any], versions: dict[str, str]
+    ) -> dict[str, Any]:
         """The table's content; calibrated where all pieces of all networks are there."""
         content = {
             "format": latency.FORMAT,
             "device": device,
             "runtime": runtime,
-            "versions": rundir.versions(),
+            "versions": versions,
             "space": self.space.name,
             "input_image_size": self.image_size,
             "num_label_classes": self.num_classes,
@@ -117,15 +119,20 @@ def run(config: Config) -> None:
         return
     device, runtime = timing.device(), _runtime(config)
     measured = work.measured_of(_measured_before(directory / TABLE, device, runtime))
+    versions = _makers(directory / TABLE)
+    if any(key not in measured for key in work.keys):
+        _check_makers(directory / TABLE, versions)
+
+    def save() -> None:
+        write_json(directory / TABLE, work.table(measured, device, runtime, versions))
+
     with rundir.prepare(directory, config.settings(), comparable) as home:
         for note in home.notes:
             print(note, file=sys.stderr)
         script = resources.files("autonl_tf.export") / "phone.sh"
         with resources.as_file(script) as source:
             shutil.copy(source, directory / "phone.sh")
-        _measure_all(
-            config, work, measured, lambda: write_json(directory / TABLE, work.table(measured, device, runtime))
-        )
+        _measure_all(config, work, measured, save)
     _tell(work, directory / TABLE)
 
 
@@ -162,20 +169,34 @@ def _runtime(config: Config) -> dict[str, Any]:
 
 
 def _measured_before(path: pathlib.Path, device: str, runtime: dict[str, Any]) -> dict[str, dict]:
-    """What an earlier start measured. Raises UserError if that was on another device, runtime, or version of what made
-    the files."""
+    """What an earlier start measured. Raises UserError if that was on another device or runtime."""
     if not path.exists():
         return {}
     latency.read_table(path)
     content = read_json(path)
-    for name, now in (("device", device), ("runtime", runtime), ("versions", rundir.versions())):
-        if content.get(name, now) != now:  # a table from elsewhere may not tell its versions
+    for name, now in (("device", device), ("runtime", runtime)):
+        if content[name] != now:
             raise UserError(f"{path}: measured with {name} {content[name]}, now {now}; choose another --model_dir")
     networks = {
         key: {name: value for name, value in times.items() if name != "arch"}
         for key, times in content.get("networks", {}).items()
     }
     return {**content["pieces"], **networks}
+
+
+def _makers(path: pathlib.Path) -> dict[str, str]:
+    """The versions that made the files which the table at `path` is of; those of now where there is none yet."""
+    found = read_json(path) if path.exists() else {}
+    versions = found.get("versions") if isinstance(found, dict) else None
+    return versions if isinstance(versions, dict) else rundir.versions()
+
+
+def _check_makers(path: pathlib.Path, versions: dict[str, str]) -> None:
+    """Raises UserError where files made by other versions would be measured beside new ones."""
+    now = rundir.versions()
+    for name, then in versions.items():
+        if name in ("autonl_tf", "tensorflow", "tf_keras") and then != now[name]:
+            raise UserError(f"{path}: files made by {name} {then}, now {now[name]}; choose another --model_dir")
 
 
 def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> None:
@@ -194,9 +215,10 @@ def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> No
         measured[key] = timing.parse_benchmark_output(path.read_text(encoding="utf-8", errors="replace"), str(path))
     named = [output / name for name in ("device.txt", "settings.txt")]
     device, settings = (path.read_text(encoding="utf-8").strip() if path.is_file() else "" for path in named)
+    versions = _makers(directory / TABLE)
     runtime = {"name": "benchmark_model", "delegate": "XNNPACK", "settings": settings or "unknown"}
     try:
-        write_json(directory / PHONE_TABLE, work.table(measured, device or "unknown", runtime))
+        write_json(directory / PHONE_TABLE, work.table(measured, device or "unknown", runtime, versions))
     except OSError as error:
         raise UserError(f"{directory / PHONE_TABLE}: cannot be written: {error.strerror}") from error
     _tell(work, directory / PHONE_TABLE)
@@ -209,11 +231,11 @@ def _tell(work: Work, path: pathlib.Path) -> None:
         .cost_model(work.space, image_size=work.image_size, num_classes=work.num_classes)
         .reachable()
     )
-    spread = [(v["p95_ms"] - v["p5_ms"]) / v["median_ms"] for v in content["pieces"].values()]
+    wide = [(v.get("p95_ms", np.nan) - v.get("p5_ms", np.nan)) / v["median_ms"] for v in content["pieces"].values()]
     calibration = content["calibration"]
     print(
-        f"{len(content['pieces'])} pieces on {content['device']}; spread (p5 to p95) "
-        f"{np.median(spread):.0%} of the median for half of them\n"
+        f"{len(content['pieces'])} pieces on {content['device']}; spread (p5 to p95) {np.median(wide):.0%} of the "
+        "median for half of them\n"
         f"calibrated by {calibration['networks']} networks: {calibration['offset_ms']:+.3f} ms + "
         f"{calibration['scale']:.3f} x sum\n"
         f"the space's networks: {low:.3f} to {high:.3f} ms\n"

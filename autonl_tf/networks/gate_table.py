@@ -26,7 +26,7 @@ class Gate:
       block: index of its block.
       ladder: what it decides (`SpaceBlock.options`).
       rung: on the ladder, from 0.
-      adds: whether it opens what a block can do without: LightNL or squeeze-excite, not their sizes, nor the block's.
+      adds: whether it opens what a block can do without, as LightNL or squeeze-excite (not their sizes, nor blocks).
     """
 
     name: str

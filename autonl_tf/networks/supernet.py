@@ -111,9 +111,9 @@ class Supernet(keras.Model):
 
     Attributes:
       table: the gates' order.
-      thresholds: [G], trained; from 0, those of LightNL and squeeze-excite from start_margin below their values. A gate
-        is open where its value is at least its threshold.
-      starts: [G], the most that a margin starts at: start_margin for LightNL and squeeze-excite, 1 for the others.
+      thresholds: [G], trained; from 0, those of gates that add something (`Gate.adds`) from start_margin below their
+        values. A gate is open where its value is at least its threshold.
+      starts: [G], the most that a margin starts at: start_margin for those, 1 for the others.
       margins: [G], moving average (0.9) of value - threshold, written by `track`; they decide in inference.
       distances: [G], moving average (0.95) of LightNL's distances over training batches, taken over all replicas by
         `track`; it starts at 1, so that nothing counts as close enough before it was measured. Only their own gates
@@ -126,7 +126,7 @@ class Supernet(keras.Model):
       num_classes: number of logits.
       dropout_rate: share of the pooled features dropped in training.
       sync_batch_norm: every batch norm takes its statistics over the batches of all replicas.
-      start_margin: how far below their values the thresholds of LightNL and squeeze-excite start (`Gate.adds`).
+      start_margin: how far below their values the thresholds start of gates that add something, as LightNL's do.
 
     Raises:
       UserError: a LightNL candidate that does not fit its feature map.
@@ -214,7 +214,11 @@ class Supernet(keras.Model):
                 for value, limit in zip(block.depthwise.ring_values(), threshold["kernel"], strict=True)
             ]
             by_ladder = block.values({"kernel": kernel}, average)
-            values += [value for ladder in threshold for value in by_ladder.get(ladder, [])]
+            for ladder, gates in threshold.items():
+                found = by_ladder.get(ladder, [])
+                if len(found) != len(gates):
+                    raise ValueError(f"{block.name}: {len(found)} values for the {len(gates)} gates of {ladder!r}")
+                values += found
         return tf.minimum(tf.stack(values), 1.0) - limits
 
     def track(self, hold: tf.Tensor, follow: tf.Tensor) -> None:

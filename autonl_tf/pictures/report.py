@@ -32,7 +32,7 @@ def report_page(account: dict[str, Any], name: str) -> str:
         page.section(
             "Close calls",
             '<p class="quiet">A gate is open where its margin is 0 or more; margins start at about 1, those of '
-            "LightNL and squeeze-excite near 0. Flipping a decision alone would change the cost by:</p>",
+            "what a block can do without near 0. Flipping a decision alone would change the cost by:</p>",
             close_calls(account),
         ),
         page.section("How each decision came about", decisions(account)),

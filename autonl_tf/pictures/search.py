@@ -223,8 +223,10 @@ def _ordered_gates(records: Sequence[dict]) -> list[str]:
 
 
 def _kind(name: str) -> str:
-    """`gate/block3/kernel5` decides `kernel`: the last part without its number."""
-    return re.sub(r"[\d.]+$", "", name.rsplit("/", 1)[-1])
+    """`gate/block3/kernel5` decides `kernel`: the known kind its last part begins with, else that without digits."""
+    last = name.rsplit("/", 1)[-1]
+    known = [kind for kind in _KINDS if last.startswith(kind)]
+    return max(known, key=len) if known else re.sub(r"[\d.]+$", "", last)
 
 
 def _block(name: str) -> int:

@@ -8,7 +8,7 @@ Source: the paper's section 4.1 and Single-Path NAS (8 epochs, 5 of them warm-up
 and why, in `docs/search.md`:
 
 1. Dropped gates are not scaled by 1 / 0.6, which overdrives squeeze-excite.
-2. Thresholds start, and stand in warm-up, just below the values of LightNL and squeeze-excite and far below the others'
+2. Thresholds start, and stand in warm-up, just below the values of what a block can do without and far below others'
    (`Supernet`). They have an optimizer of their own (Adam) whose rate falls to 0, and no weight decay.
 3. Flips in the decision phase, and the settling phase.
 """

@@ -1,12 +1,14 @@
 """What a kind of gate is: the candidates it reads, the options it makes of them, and what an option does to a block.
 
 A kind is everything that the search knows of one thing that may be chosen: a class of this room, named once in
-`kinds.KINDS`. Gates, costs, latency pieces, logs, flips, reports and decoding ask it and nothing else.
+`kinds.KINDS`. Gates, costs, latency pieces, logs, flips, reports and decoding ask it and nothing else. What it needs of
+TensorFlow it imports in its methods, so that a space can be read without.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from autonl_tf.arch.spec import BlockSpec
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     import tf_keras as keras
 
     from autonl_tf.space.space import SpaceBlock
+
+
+PLACES = ("filtered", "projected")
 
 
 class Kind:
@@ -38,7 +43,7 @@ class Kind:
     required: ClassVar[bool] = True
 
     def options(self, base: BlockSpec, entry: Mapping[str, Any], where: str) -> dict[str, tuple[Any, ...]]:
-        """The options of each ladder in a searchable block; one alone where there is nothing to choose.
+        """The options of each ladder in a searchable block: what JSON has as scalars, alone where there is no choice.
 
         Args:
           base: the block at its largest.
@@ -60,9 +65,11 @@ class Kind:
         return self.ladders
 
     def gate_name(self, ladder: str, options: tuple[Any, ...], rung: int) -> str:
-        """Of the gate that opens `options[rung + 1]`, without the block: `kernel5`; of an option True `nl` alone."""
+        """Of the gate that opens `options[rung + 1]`, less the block: `kernel5`, `nl` (True), `mode_hard` (a word)."""
         option = options[rung + 1]
-        return ladder if option is True else f"{ladder}{option:g}"
+        if option is True:
+            return ladder
+        return f"{ladder}_{option}" if isinstance(option, str) else f"{ladder}{option:g}"
 
     def adds(self, ladder: str, rung: int) -> bool:
         """Whether the gate opens what a block can do without, and so has to earn its place: not its size."""
@@ -71,15 +78,17 @@ class Kind:
 
 
 class InsertedKind(Kind):
-    """A kind whose gates work in a layer of their own, put into the supernet's blocks.
+    """A kind whose gates work in a layer of their own, put into the supernet's blocks (`layers/gated.py` has ours).
 
-    The layer lives where it likes (`layers/gated.py` has this project's); the room imports it when `layer` is called,
-    so that a space can be read without TensorFlow.
+    A block has the layer where a ladder of the kind has more than one option there; alone an option means that the
+    decoded block has nothing of it. At one place kinds act in the order of `kinds.KINDS`, which therefore is that of
+    the decoded block (`networks/network.py`).
 
     Attributes:
-      name: of the layer; in the decoded network its parts are `block3_<name>_...`.
+      name: of the layer in the supernet.
       place: the activations it takes and gives, [B, H, W, C]: `filtered`, after the depthwise convolution's
-        activation, or `projected`, after the projection's batch norm.
+        activation, where channels that are off are 0 and have to stay it (of weights over channels the decoded block
+        takes the first `BlockSpec.expanded_filters`); or `projected`, after the projection's batch norm.
     """
 
     name: ClassVar[str]
@@ -87,16 +96,25 @@ class InsertedKind(Kind):
     required: ClassVar[bool] = False
 
     def layer(self, block: SpaceBlock, sync_batch_norm: bool) -> keras.layers.Layer:
-        """A new layer for a block in which there is something to choose."""
+        """A new layer for a block in which there is something to choose.
+
+        Its variables' names have to differ from block to block, as those do that a layer makes in its `build`: a
+        functional model within would begin its names anew.
+        """
         raise NotImplementedError
 
     def call(
         self, layer: keras.layers.Layer, inputs: tf.Tensor, gates: dict[str, list[tf.Tensor]], training: bool | None
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """The layer at these gates (scalars by ladder; off must be exactly off).
+        """The layer at these gates: off must be exactly off.
+
+        Args:
+          inputs: in the compute type.
+          gates: float32 scalars by ladder.
 
         Returns:
-          Outputs, and in training the distances to average for those ladders that compare them: [gates] each.
+          Outputs, and by ladder the distances to average, [gates] each, of those ladders that compare such: in
+          training; in inference none.
         """
         raise NotImplementedError
 
@@ -104,13 +122,28 @@ class InsertedKind(Kind):
         """What each gate compares with its threshold, by ladder: about 1 at initialisation.
 
         Args:
-          distances: the averages of what `call` gave.
+          distances: the averages of what `call` gave, by ladder; 1 where nothing was.
         """
         raise NotImplementedError
 
     def weights(self, layer: keras.layers.Layer, member: BlockSpec) -> dict[str, list[np.ndarray]]:
         """The decoded block's weights, by layer name without the block's prefix; nothing where it has no such layer."""
         raise NotImplementedError
+
+
+def check_kinds(kinds: Sequence[Kind]) -> None:
+    """Raises ValueError where two kinds share a name, or one has a place that no block has: a mistake in code."""
+    inserted = [kind for kind in kinds if isinstance(kind, InsertedKind)]
+    for what, names in (
+        ("ladder", [ladder for kind in kinds for ladder in kind.ladders]),
+        ("candidates", [key for kind in kinds for key in kind.candidates]),
+        ("name", [kind.name for kind in inserted]),
+    ):
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise ValueError(f"two kinds of gates have the {what} {twice[0]!r}")
+    for kind in inserted:
+        if kind.place not in PLACES:
+            raise ValueError(f"{type(kind).__name__}: place {kind.place!r}; accepted: {', '.join(PLACES)}")
 
 
 def batch_norm_weights(layer: keras.layers.Layer, kept: slice = slice(None)) -> list[np.ndarray]:

@@ -31,10 +31,11 @@ import numpy as np
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec, check_fits, feature_map_sizes
 from autonl_tf.errors import UserError
-from autonl_tf.space.kind import Kind
+from autonl_tf.space.kind import Kind, check_kinds
 from autonl_tf.space.kinds import KINDS
 
 _FOLDER = pathlib.Path(__file__).parent / "spaces"
+_SHAPE = ("kernels", "stride", "expansion", "in_filters", "out_filters", "skip")  # what a searchable block string gives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +81,8 @@ class SpaceBlock:
 
     def counting(self, choice: dict[str, int]) -> tuple[str, ...]:
         """The ladders that mean anything at a choice: of a dropped block the one alone that dropped it."""
+        if not self.searchable:
+            return ()
         chosen = self._chosen(choice)
         if chosen["expand"] == 0:
             return ("expand",)
@@ -141,7 +144,9 @@ class Space:
 
     def check(self, image_size: int) -> None:
         """Raises UserError where a candidate does not fit its feature map."""
-        for ladder in set(self.ladders) - {"expand"}:  # a dropped block would shift the others' numbers
+        for ladder in self.ladders:
+            if ladder == "expand":
+                continue  # it fits, and a dropped block would shift the others' numbers
             for index in range(max(len(block.options[ladder]) for block in self.blocks)):
                 varied = [b.largest | {ladder: min(index, len(b.options[ladder]) - 1)} for b in self.blocks]
                 check_fits(dataclasses.replace(self.member(varied), source=f"search space {self.name}"), image_size)
@@ -172,6 +177,7 @@ def load(name_or_path: str) -> Space:
 
 def parse(data: Any, name: str, kinds: tuple[Kind, ...] = KINDS) -> Space:
     """A space of these kinds of gates from the content of its file. Raises UserError."""
+    check_kinds(kinds)
     keys = {key: kind.required for kind in kinds for key in kind.candidates}
     required = {key for key, needed in keys.items() if needed}
     _keys(data, name, required={"candidates", "blocks"})
@@ -225,8 +231,7 @@ def _space_block(base: BlockSpec, entry: dict[str, Any], where: str, kinds: tupl
     if not entry["searchable"]:
         nothing = {ladder: (None,) for kind in kinds for ladder in kind.ladders}
         return SpaceBlock(base, nothing, kinds, searchable=False)
-    placed = (base.se_ratio, base.nonlocal_, base.embedded) != (None, None, None)
-    if placed or base.expand_kernels + base.project_kernels != (1, 1):
+    if base != BlockSpec(**{name: getattr(base, name) for name in _SHAPE}):
         raise UserError(f"{where}: a searchable block string has only the tokens r k s e i o, noskip and sw")
     options: dict[str, tuple[Any, ...]] = {}
     for kind in kinds:

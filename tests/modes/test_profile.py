@@ -120,16 +120,29 @@ def test_a_start_after_a_kill_measures_what_is_missing_alone(home, table, capsys
     ("edit", "culprit"),
     [
         ({"device": "another"}, r"measured with device another, now .*choose another --model_dir"),
-        ({"versions": {"tensorflow": "1.14"}}, r"measured with versions .*1\.14.*choose another --model_dir"),
         ({"networks": []}, "'networks' must be an object"),
         ({"networks": {"network_1": {"median_ms": "fast"}}}, "network_1: 'median_ms' must be a number above 0"),
     ],
 )
-def test_a_table_of_another_device_or_version_or_a_damaged_one_is_not_gone_on_with(home, table, edit, culprit):
+def test_a_table_of_another_device_or_a_damaged_one_is_not_gone_on_with(home, table, edit, culprit):
     path = home / "profile" / "latency.json"
     kept = path.read_text()
     path.write_text(json.dumps(table | edit))
     with pytest.raises(UserError, match=culprit):
+        profile.run(configure(*words(home)))
+    path.write_text(kept)
+
+
+def test_files_made_by_another_version_are_not_measured_beside_new_ones(home, table, capsys):
+    path = home / "profile" / "latency.json"
+    kept = path.read_text()
+    older = json.loads(kept) | {"versions": table["versions"] | {"tensorflow": "1.14", "numpy": "1.0"}}
+    path.write_text(json.dumps(older))
+    profile.run(configure(*words(home)))  # complete: nothing is measured
+    assert "next:" in capsys.readouterr().out
+    del older["pieces"][sorted(older["pieces"])[0]], older["calibration"]
+    path.write_text(json.dumps(older))
+    with pytest.raises(UserError, match=r"files made by tensorflow 1\.14, now .*choose another --model_dir"):
         profile.run(configure(*words(home)))
     path.write_text(kept)
 

@@ -141,6 +141,18 @@ def test_calibration_images_need_no_classes(home, tmp_path):
     export.run(configure(*words, f"--calibration_dataset=folder:{loose}", "--skip_corrupt"))
 
 
+def test_of_the_training_images_only_those_are_read_that_are_taken(home, tmp_path):
+    shutil.copytree(home / "pictures", tmp_path / "pictures")
+    (bad,) = sorted((tmp_path / "pictures").glob("train/*/*"))[:1]
+    bad.write_bytes(b"no image")
+    words = ["--mode=export", f"--model_dir={home}/float", "--formats=tflite_int8", "--max_accuracy_drop=100"]
+    words += [f"--dataset=folder:{tmp_path}/pictures", f"--export_dir={tmp_path}/export"]
+    with pytest.raises(UserError, match=rf"calibration image .*{bad.name} cannot be decoded: .*--skip_corrupt"):
+        export.run(configure(*words))
+    export.run(configure(*words, "--calibration_images=2"))
+    assert (tmp_path / "export" / "model_int8.tflite").is_file()
+
+
 def test_int8_without_its_package_is_refused_before_anything_is_read(home, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
     words = ["--mode=export", f"--model_dir={home}/none", "--formats=tflite_int8", f"--export_dir={tmp_path}/export"]

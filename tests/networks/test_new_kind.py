@@ -14,9 +14,11 @@ from test_supernet import gates_of, images, perturb
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.arch.spec import EmbeddedNLSpec
+from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
-from autonl_tf.layers.embedded_nl import EmbeddedNonLocal
-from autonl_tf.layers.initializers import fan_out_stddev
+from autonl_tf.layers.embedded_nl import EmbeddedProduct
+from autonl_tf.layers.gated import GatedBatchNormalization
+from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.inherit import inherited_network
 from autonl_tf.networks.supernet import Supernet
@@ -25,44 +27,74 @@ from autonl_tf.search.landing import landing_flips
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
-from autonl_tf.space.kind import InsertedKind, candidate_list
+from autonl_tf.space.kind import InsertedKind, batch_norm_weights, candidate_list, check_kinds
 from autonl_tf.space.kinds import KINDS
 
+STRIDE = 2
 
-class GatedEmbeddedNonLocal(EmbeddedNonLocal):
+
+class GatedEmbeddedNonLocal(keras.layers.Layer):
+    """x + g BN(W_out softmax(theta phi^T) g): parts built here, so that their variables are named by block."""
+
+    def __init__(self, ratio, sync_batch_norm, **kwargs):
+        super().__init__(**kwargs)
+        self.ratio = ratio
+        self.pool = keras.layers.MaxPooling2D(STRIDE, padding="same")
+        self.product = EmbeddedProduct()
+        self.bn = GatedBatchNormalization("zeros", synchronized=sync_batch_norm, name="bn")
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        inner = int(channels * self.ratio)
+        self.parts = {
+            name: keras.layers.Conv2D(filters, 1, use_bias=name != "out", kernel_initializer=FanOutNormal(), name=name)
+            for name, filters in (("theta", inner), ("phi", inner), ("g", inner), ("out", channels))
+        }
+        for name, layer in (*self.parts.items(), ("bn", self.bn)):
+            with tf.name_scope(name):
+                layer.build([*input_shape[:-1], inner if name == "out" else channels])
+        self.built = True
+
     def call(self, inputs, gate, training=None):
-        return inputs + gate * self.branch(inputs, training=training)
+        theta, phi, g = (self.parts[name](inputs) for name in ("theta", "phi", "g"))
+        y = self.parts["out"](self.product([theta, self.pool(phi), self.pool(g)]))
+        return inputs + self.bn(y, gate, training=training)
 
 
 class Embedded(InsertedKind):
+    """One ladder: none, or the one ratio there may be."""
+
     ladders, titles = ("embedded",), ("conventional non-local",)
     candidates = ("embedded_ratios",)
     name, place = "embedded", "projected"
 
     def options(self, base, entry, where):
         ratios = candidate_list(entry, "embedded_ratios", where, float, lambda v: v <= 1, empty=True)
-        return {"embedded": (None, *ratios[:1])}
+        if len(ratios) > 1:
+            raise UserError(f"{where}: 'embedded_ratios' has {len(ratios)} candidates; accepted: at most one")
+        return {"embedded": (None, *ratios)}
 
     def fields(self, chosen):
-        return {"embedded": EmbeddedNLSpec(chosen["embedded"], 2) if chosen["embedded"] else None}
+        return {"embedded": EmbeddedNLSpec(chosen["embedded"], STRIDE) if chosen["embedded"] else None}
 
     def adds(self, ladder, rung):
         return True
 
     def layer(self, block, sync_batch_norm):
-        return GatedEmbeddedNonLocal(block.options["embedded"][1], 2, name=self.name)
+        return GatedEmbeddedNonLocal(block.options["embedded"][1], sync_batch_norm, name=self.name)
 
     def call(self, layer, inputs, gates, training):
         return layer(inputs, gates["embedded"][0], training=training), {}
 
     def values(self, layer, distances):
-        kernel = layer.branch.get_layer("theta").kernel
+        kernel = layer.parts["theta"].kernel
         return {"embedded": [tf.sqrt(tf.reduce_mean(tf.square(kernel))) / fan_out_stddev(kernel.shape)]}
 
     def weights(self, layer, member):
         if member.embedded is None:
             return {}
-        return {f"embedded_{part.name}": part.get_weights() for part in layer.branch.layers if part.weights}
+        convolutions = {f"embedded_{name}": part.get_weights() for name, part in layer.parts.items()}
+        return convolutions | {"embedded_bn": batch_norm_weights(layer.bn)}
 
 
 SHAPE = {"image_size": 16, "num_classes": 5}
@@ -94,7 +126,14 @@ def test_its_gates_are_named_and_start_like_the_others(supernet):
     assert [gate.name for gate in added] == [f"block{index}/embedded0.5" for index in range(3)]
     adds = np.array([gate.adds for gate in supernet.table.gates])
     np.testing.assert_allclose(supernet.live_margins().numpy()[adds], 0.1, atol=1e-6)
-    np.testing.assert_allclose((supernet.live_margins() + supernet.thresholds).numpy(), 1.0, atol=0.3)
+    for block in supernet.blocks:
+        if "embedded" in block.inserted:
+            (value,) = Embedded().values(block.inserted["embedded"], {})["embedded"]
+            assert float(value) == pytest.approx(1, abs=0.3)
+
+
+def test_its_variables_are_told_apart(supernet):
+    assert any("embedded/theta" in name for name in by_name(supernet.variables))
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -131,6 +170,7 @@ def test_it_is_costed_decoded_timed_and_landed_on_like_the_others(supernet):
 
 
 def test_its_gate_gets_a_gradient(supernet):
+    perturb(supernet)
     with tf.GradientTape() as tape:
         gates = tf.ones([len(supernet.table)])
         tape.watch(gates)
@@ -146,3 +186,13 @@ def test_a_space_file_without_its_candidates_is_as_before():
     assert more.largest() == plain.largest()
     with pytest.raises(UserError, match="unknown key 'embedded_ratios'"):
         space_lib.parse(SPACE, "test")
+
+
+def test_kinds_that_could_not_be_told_apart_or_never_act_are_a_mistake():
+    class Elsewhere(Embedded):
+        place = "somewhere"
+
+    with pytest.raises(ValueError, match="two kinds of gates have the ladder 'embedded'"):
+        check_kinds((*KINDS, Embedded(), Embedded()))
+    with pytest.raises(ValueError, match="Elsewhere: place 'somewhere'; accepted: filtered, projected"):
+        check_kinds((Elsewhere(),))
