@@ -186,9 +186,8 @@ def _measured_before(path: pathlib.Path, device: str, runtime: dict[str, Any]) -
 
 def _makers(path: pathlib.Path) -> dict[str, str]:
     """The versions that made the files which the table at `path` is of; those of now where there is none yet."""
-    found = read_json(path) if path.exists() else {}
-    versions = found.get("versions") if isinstance(found, dict) else None
-    return versions if isinstance(versions, dict) else rundir.versions()
+    found = read_json(path).get("versions") if path.exists() else None
+    return found if isinstance(found, dict) else rundir.versions()
 
 
 def _check_makers(path: pathlib.Path, versions: dict[str, str]) -> None:
