@@ -42,7 +42,7 @@ def checked(path: pathlib.Path, space: space_lib.Space) -> tuple[latency.Latency
     runtime, networks = data["runtime"], data.get("networks")
     if not isinstance(runtime, dict) or not all(isinstance(runtime.get(name), int) for name in _RUNTIME):
         raise UserError(f"{path}: runtime: lacks {', '.join(_RUNTIME)} as --mode=profile writes them")
-    if not isinstance(networks, dict) or not all(isinstance(n, dict) and "arch" in n for n in networks.values()):
+    if not networks or not all("arch" in network for network in networks.values()):
         raise UserError(f"{path}: networks: lacks the networks that calibrated it")
     table.cost_model(space, image_size=table.image_size, num_classes=table.num_classes)  # says what it lacks
     return table, data

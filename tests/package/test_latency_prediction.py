@@ -56,7 +56,7 @@ def test_a_table_that_was_asked_for_and_is_not_there_is_an_error(script, tmp_pat
     [
         ({"device": "a phone"}, "measured on a phone, this is "),
         ({"runtime": {"name": "benchmark_model"}}, "runtime: lacks threads, warmup, runs"),
-        ({"networks": None}, "lacks the networks that calibrated it"),
+        ({"networks": {}}, "lacks the networks that calibrated it"),
         ({"calibration": None}, "'calibration' must be an object"),
         ({"pieces": {"stem@64": {"median_ms": 0.1}}}, "lacks 102 of the 103 configurations"),
     ],
