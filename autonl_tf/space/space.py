@@ -10,7 +10,7 @@ A space file is JSON:
 
 Each block string is written at its largest kernel and expansion and unrolled by its repeats; an entry may replace any
 candidate list for its own blocks. Kernels and expansions ascend; squeeze-excite and LightNL may always be left out,
-and empty lists leave them out of the space. A block that has a shortcut may be dropped unless `"droppable": false`.
+and empty or absent lists leave them out of it. A block that has a shortcut may be dropped unless `"droppable": false`.
 
 Every choice in a block is a *ladder* of options in ascending cost, climbed by gates: gate j takes option j to j + 1.
 What ladders there are is said by the kinds of gates (`kinds.py`).
