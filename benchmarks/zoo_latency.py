@@ -28,13 +28,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def ready(name: str) -> Interpreter:
-    """The network at 224 px as a float TFLite file, loaded and warm."""
+    """The network at its own size as a float TFLite file, loaded and warm."""
+    size = presets.image_size(name)
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "network.tflite"
-        pieces.write_network(presets.load(name), path, image_size=224, num_classes=1000)
+        pieces.write_network(presets.load(name), path, image_size=size, num_classes=1000)
         interpreter = Interpreter(model_content=path.read_bytes(), num_threads=1)
     interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.zeros([1, 224, 224, 3], np.float32))
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.zeros([1, size, size, 3], np.float32))
     for _ in range(3):
         interpreter.invoke()
     return interpreter

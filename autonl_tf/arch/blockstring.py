@@ -6,8 +6,9 @@ repeated or out-of-range token is an error that names file, line and token.
 
 Two additions, which official files lack and which leave them read as before:
 
-- a first line `network activation=relu6 stem=32 head=1280 shuffle=on padding=symmetric`, every part optional, for
-  networks of other families. With it `sw` means what it means in MixNet: this block is swish, whatever the rest;
+- a first line `network activation=relu6 stem=32 head=1280 shuffle=on padding=symmetric mean=127 stddev=128`, every part
+  optional, for networks of other families. With it `sw` means what it means in MixNet: this block is swish, whatever
+  the rest;
 - the token `embeddedC[-S]`, a conventional non-local block after the projection, where LightNL would be.
 """
 
@@ -27,6 +28,7 @@ from autonl_tf.arch.spec import (
     EmbeddedNLSpec,
     LightNLSpec,
     NetworkSpec,
+    Normalization,
 )
 from autonl_tf.errors import UserError
 
@@ -157,13 +159,25 @@ def _filters(text: str) -> int:
     return _bounded(text if re.fullmatch(_INTEGER, text) else "0", 1, MAX_FILTERS)
 
 
-# key: (field of NetworkSpec, reader of what follows the equals sign)
+def _rgb(low: float, high: float) -> Callable[[str], tuple[float, float, float]]:
+    def read(text: str) -> tuple[float, float, float]:
+        values = [float(part) if re.fullmatch(_REAL, part) else -1.0 for part in text.split(",")]
+        if len(values) not in (1, 3) or not all(low <= value <= high for value in values):
+            raise ValueError(f"a number from {low:g} to {high:g}, or three with commas between: red, green, blue")
+        return tuple(values * (3 // len(values)))
+
+    return read
+
+
+# key: (field of NetworkSpec, or of its Normalization, reader of what follows the equals sign)
 _HEADER: dict[str, tuple[str, Callable[[str], Any]]] = {
     "activation": ("activation", _one_of(*ACTIVATIONS)),
     "stem": ("stem_filters", _filters),
     "head": ("head_filters", _filters),
     "shuffle": ("shuffle", lambda text: _one_of("on", "off")(text) == "on"),
     "padding": ("padding", _one_of(*PADDINGS)),
+    "mean": ("mean", _rgb(0, 255)),
+    "stddev": ("stddev", _rgb(0.001, 65536)),
 }
 
 
@@ -182,6 +196,8 @@ def parse_header(line: str, where: str = "header") -> dict[str, Any]:
             values[field] = read(text)
         except ValueError as error:
             raise UserError(f"{where}: {part!r} is out of range; accepted: {error}") from None
+    if pixels := {name: values.pop(name) for name in ("mean", "stddev") if name in values}:
+        values["normalization"] = Normalization(**pixels)
     return values
 
 
@@ -261,6 +277,11 @@ def _plain(value: float) -> str:
     return text
 
 
+def _one_or_three(values: tuple[float, float, float]) -> str:
+    texts = [_plain(value).removesuffix(".0") for value in values]
+    return texts[0] if len(set(texts)) == 1 else ",".join(texts)
+
+
 def write_header(spec: NetworkSpec) -> str:
     """The header that `parse` reads back; empty for the AutoNL family, which needs none."""
     parts = []
@@ -274,6 +295,10 @@ def write_header(spec: NetworkSpec) -> str:
         parts.append("shuffle=on")
     if spec.padding != "same":
         parts.append(f"padding={spec.padding}")
+    for name in ("mean", "stddev"):
+        values = getattr(spec.normalization, name)
+        if values != getattr(Normalization(), name):
+            parts.append(f"{name}={_one_or_three(values)}")
     return " ".join(["network", *parts]) if parts else ""
 
 

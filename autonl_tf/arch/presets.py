@@ -15,13 +15,15 @@ from autonl_tf.errors import UserError
 _FOLDER = pathlib.Path(__file__).parent / "presets"
 
 ZOO = "all"
+DEFAULT_IMAGE_SIZE = 224
 
 
 @functools.cache
 def published() -> dict[str, dict[str, Any]]:
     """What was published of each shipped network, by name, in the order in which the zoo lists them.
 
-    `macs` and `params` in millions and `top1`, `top5` in percent (null where not published) by `source`;
+    `image_size` in pixels, at which the others are given; `macs` and `params` in millions and `top1`, `top5` in percent
+    (null where not published) by `source`;
     `reference_params`, the exact trainable parameters of the `reference` implementation.
     """
     return json.loads((pathlib.Path(__file__).parent / "zoo.json").read_text(encoding="utf-8"))
@@ -31,6 +33,12 @@ def published_accuracy(name: str) -> tuple[float, float | None] | None:
     """ImageNet top-1 and top-5 in percent as published; None for what is not shipped."""
     entry = published().get(name)
     return (entry["top1"], entry["top5"]) if entry else None
+
+
+def image_size(name_or_path: str | None) -> int:
+    """Side in pixels of the images that a network takes where nothing else says it: of a shipped network the published
+    one, else 224."""
+    return published().get(name_or_path, {}).get("image_size", DEFAULT_IMAGE_SIZE)
 
 
 def names() -> tuple[str, ...]:

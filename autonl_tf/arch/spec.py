@@ -1,8 +1,8 @@
 """What an architecture is: blocks as written in `arch.txt`, and the single blocks they stand for.
 
-Source: the block notation of the AutoNL release (an extension of MnasNet's and MixNet's). Two things are this
-project's own: the header (`activation`, `stem`, `head`, `shuffle`, `padding`), for other families, and the conventional
-non-local block (`embedded`), for comparison.
+Source: the block notation of the AutoNL release (an extension of MnasNet's and MixNet's). Two things are this project's
+own: the header (`activation`, `stem`, `head`, `shuffle`, `padding`, `mean`, `stddev`), for other families, and the
+conventional non-local block (`embedded`), for comparison.
 """
 
 from __future__ import annotations
@@ -18,6 +18,24 @@ STEM_KERNEL = 3
 STEM_STRIDE = 2
 PADDINGS = ("same", "symmetric")
 ACTIVATIONS = ("swish", "relu", "relu6", "hswish")
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """How a network takes pixels of 0 to 255: (pixel - mean) / stddev, each for red, green and blue.
+
+    The defaults are the AutoNL release's: mean (0.485, 0.456, 0.406) * 255, stddev (0.229, 0.224, 0.225) * 255.
+    """
+
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    stddev: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    def __str__(self) -> str:
+        return f"mean {_channels(self.mean)}, stddev {_channels(self.stddev)}"
+
+
+def _channels(values: tuple[float, float, float]) -> str:
+    return f"{values[0]:g}" if len(set(values)) == 1 else "/".join(f"{value:g}" for value in values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +123,8 @@ class NetworkSpec:
     """An architecture: its lines, in order. `source` names where it was read, for error messages.
 
     `activation` (of stem and head, and of the blocks but those marked `sw`), `stem_filters`, `head_filters`,
-    `shuffle` and `padding` are the header's; their defaults are the AutoNL family's, which has no header.
+    `shuffle`, `padding` and `normalization` are the header's; their defaults are the AutoNL family's, which has no
+    header.
     """
 
     blocks: tuple[BlockSpec, ...]
@@ -115,6 +134,7 @@ class NetworkSpec:
     head_filters: int = HEAD_FILTERS
     shuffle: bool = False
     padding: str = "same"
+    normalization: Normalization = Normalization()
 
     @property
     def has_header(self) -> bool:
@@ -142,6 +162,16 @@ class NetworkSpec:
             for block in self.singles()
         )
         return dataclasses.replace(self, blocks=blocks)
+
+
+def difference(found: NetworkSpec, wanted: NetworkSpec) -> str | None:
+    """In words, what `found` is where it is not the network `wanted`; None where the two are one network."""
+    found, wanted = found.canonical(), wanted.canonical()
+    if found == wanted:
+        return None
+    if dataclasses.replace(found, normalization=wanted.normalization) == wanted:
+        return f"the same layers with another normalisation ({found.normalization}; not {wanted.normalization})"
+    return "another architecture"
 
 
 def scale_filters(filters: int, depth_multiplier: float = 1.0) -> int:

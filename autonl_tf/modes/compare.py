@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from autonl_tf.arch import cost, presets
+from autonl_tf.arch.spec import STEM_STRIDE, output_size
 from autonl_tf.config import Config
 from autonl_tf.errors import UserError
 from autonl_tf.modes import describe
@@ -23,38 +24,46 @@ def run(config: Config) -> None:
         from autonl_tf.pictures.comparison import draw_comparison
 
         specs = [presets.load(name, network.nonlocal_) for name in names]
-        costs = [cost.network_cost(spec, **sizes) for spec in specs]
+        sides = [result["input_image_size"] for result in results]
+        costs = [
+            cost.network_cost(spec, **sizes | {"image_size": side}) for spec, side in zip(specs, sides, strict=True)
+        ]
         describe.write_picture(config.run.picture, lambda path: draw_comparison(names, costs, path))
     print(json.dumps({"networks": results}) if config.run.output == "json" else table(results, sizes))
 
 
 def table(results: list[dict[str, Any]], sizes: dict[str, Any]) -> str:
-    """One column a network; a block stands in the rows of its map size, so that like stands beside like."""
+    """One column a network; blocks whose maps are as many times smaller than the image stand side by side."""
     stages = [_stages(result) for result in results]
-    order = sorted({side for staged in stages for side in staged}, reverse=True)
     rows = [("map", *(result["arch"] for result in results))]
-    for side in order:
-        columns = [staged.get(side, []) for staged in stages]
+    for stride in sorted({stride for staged in stages for stride in staged}):
+        columns = [staged.get(stride, []) for staged in stages]
+        sides = dict.fromkeys(output_size(result["input_image_size"], stride) for result in results)
+        label = ", ".join(f"{side}x{side}" for side in sides)
         for number, cells in enumerate(itertools.zip_longest(*columns, fillvalue="")):
-            rows.append((f"{side}x{side}" if number == 0 else "", *cells))
+            rows.append((label if number == 0 else "", *cells))
     totals = [
         ("blocks", *(str(len(result["blocks"]) - 2) for result in results)),
         ("MACs", *(f"{result['macs'] / 1e6:.1f}M" for result in results)),
         ("params", *(f"{result['params']:,}" for result in results)),
         ("of the first's MACs", *(f"{result['macs'] / results[0]['macs']:.2f}" for result in results)),
+        ("px", *(str(result["input_image_size"]) for result in results)),
+        ("normalised by", *(str(describe.normalization(result)) for result in results)),
     ]
-    notes = f"{sizes['image_size']} px, {sizes['num_classes']} classes; each cell: the block, its MACs"
+    notes = f"{sizes['num_classes']} classes; each cell: the block, its MACs"
     if placed := results[0].get("nonlocal"):
         notes += f"; all with --nonlocal={placed}"
     return "\n".join([*describe.aligned([*rows, *totals], left=len(results) + 1), "", notes])
 
 
 def _stages(result: dict[str, Any]) -> dict[int, list[str]]:
-    """Side of the map that comes out (of the head: goes in) to the cells of its blocks."""
+    """Stride of the map that comes out (of the head: goes in), to the cells of its blocks."""
     stages: dict[int, list[str]] = {}
+    stride = STEM_STRIDE
     for row in result["blocks"]:
-        side = row["input"][0] if row["name"] == "head" else row["output"][0]
-        stages.setdefault(side, []).append(_cell(row))
+        if row["name"] not in ("stem", "head"):
+            stride *= int(dict(_tokens(row["block"]))["s"][0])
+        stages.setdefault(stride, []).append(_cell(row))
     return stages
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from autonl_tf.arch import cost, presets, zoo_latency
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.config import Config
 from autonl_tf.errors import UserError
 
-DEFAULT_IMAGE_SIZE = 224
 DEFAULT_CLASSES = 1000
 
 
@@ -31,37 +31,41 @@ def run(config: Config) -> None:
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """What the counts depend on, with the defaults of this mode."""
+    """What the counts depend on, with the defaults of this mode; image size None: each network's own."""
     network = config.network
     return {
-        "image_size": network.input_image_size or DEFAULT_IMAGE_SIZE,
+        "image_size": network.input_image_size,
         "num_classes": network.num_label_classes or DEFAULT_CLASSES,
         "depth_multiplier": network.depth_multiplier or 1.0,
     }
 
 
 def description(
-    arch: str, nonlocal_: str | None = None, *, image_size: int, num_classes: int, depth_multiplier: float
+    arch: str, nonlocal_: str | None = None, *, image_size: int | None, num_classes: int, depth_multiplier: float
 ) -> dict[str, Any]:
-    """What describe says of a network.
+    """What describe says of a network, at `image_size` or, with None, at `presets.image_size`.
 
     Returns:
       `macs` (the paper's accounting), `macs_exact` (LightNL with the positions and channels it really has), `params`
-      (trainable), the settings (`nonlocal` where given), the published top-1 and top-5 of a shipped network, and
-      `blocks`: one row each for the stem, every block with repeats unrolled, and the head.
+      (trainable), the settings (`nonlocal` where given), `mean` and `stddev` of the pixels by channel, the published
+      top-1 and top-5 of a shipped network, and `blocks`: one row each for the stem, every block with repeats unrolled,
+      and the head.
 
     Raises:
       UserError: the architecture cannot be read or does not fit the image size.
     """
-    spec = presets.load(arch, nonlocal_)
+    spec, own_size = presets.load(arch, nonlocal_), presets.image_size(arch)
+    image_size = image_size or own_size
     costs = cost.network_cost(spec, image_size=image_size, num_classes=num_classes, depth_multiplier=depth_multiplier)
-    as_published = (image_size, num_classes, depth_multiplier, nonlocal_) == (224, 1000, 1.0, None)
+    as_published = (image_size, num_classes, depth_multiplier, nonlocal_) == (own_size, DEFAULT_CLASSES, 1.0, None)
     return {
         "arch": arch,
         **({"nonlocal": nonlocal_} if nonlocal_ else {}),
         "input_image_size": image_size,
         "num_label_classes": num_classes,
         "depth_multiplier": depth_multiplier,
+        "mean": list(spec.normalization.mean),
+        "stddev": list(spec.normalization.stddev),
         **counts(costs.total),
         "published_top1_top5": presets.published_accuracy(arch) if as_published else None,
         "blocks": [
@@ -77,6 +81,11 @@ def description(
     }
 
 
+def normalization(result: dict[str, Any]) -> Normalization:
+    """The one that a description tells of."""
+    return Normalization(tuple(result["mean"]), tuple(result["stddev"]))
+
+
 def counts(total: cost.Cost) -> dict[str, Any]:
     """macs, macs_exact and params; MACs whole where they are."""
     macs = int(total.macs) if total.macs == int(total.macs) else total.macs
@@ -84,17 +93,18 @@ def counts(total: cost.Cost) -> dict[str, Any]:
 
 
 def zoo(nonlocal_: str | None = None, **settings: Any) -> dict[str, Any]:
-    """Every shipped network: the counts here, what was published, and the latency measured (224 px, as shipped)."""
+    """Every shipped network: the counts here, what was published, and the latency measured (at its own size, as
+    shipped)."""
     timed = zoo_latency.measured()
-    as_measured = nonlocal_ is None and settings == {"image_size": 224, "num_classes": 1000, "depth_multiplier": 1.0}
     networks = []
     for name, entry in presets.published().items():
         counted = description(name, nonlocal_, **settings)
+        as_measured = counted["published_top1_top5"] is not None
         networks.append(
             {
                 "arch": name,
-                **{key: counted[key] for key in ("macs", "macs_exact", "params")},
-                "published": {key: entry[key] for key in ("macs", "params", "top1", "top5", "source")},
+                **{key: counted[key] for key in ("input_image_size", "macs", "macs_exact", "params")},
+                "published": {key: entry[key] for key in ("image_size", "macs", "params", "top1", "top5", "source")},
                 "latency_ms": timed["milliseconds"].get(name) if as_measured else None,
             }
         )
@@ -103,13 +113,15 @@ def zoo(nonlocal_: str | None = None, **settings: Any) -> dict[str, Any]:
 
 def zoo_table(result: dict[str, Any]) -> str:
     """The zoo as text."""
-    header = ("network", "MACs (M)", "params", "published: MACs (M)", "params (M)", "top-1 %", "top-5 %", "latency ms")
+    header = ("network", "px", "MACs (M)", "params")
+    header += ("published: MACs (M)", "params (M)", "top-1 %", "top-5 %", "latency ms")
     rows = []
     for network in result["networks"]:
         published, milliseconds = network["published"], network["latency_ms"]
         rows.append(
             (
                 network["arch"],
+                str(network["input_image_size"]),
                 f"{network['macs'] / 1e6:.1f}",
                 f"{network['params']:,}",
                 f"{published['macs']:g}",
@@ -121,8 +133,7 @@ def zoo_table(result: dict[str, Any]) -> str:
         )
     notes = [
         "",
-        f"Counted at {result['image_size']} px, {result['num_classes']} classes; published figures are the papers', "
-        "for their own networks on ImageNet.",
+        f"Counted at {result['num_classes']} classes; published figures are of the authors' own training on ImageNet.",
         f"Latency: {result['latency']}.",
     ]
     if result.get("nonlocal"):
@@ -160,13 +171,14 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         *aligned([header, *rows], left=4),
         "",
+        f"pixels of 0 to 255 are normalised by {normalization(result)}",
         f"{result['arch']}{placed} at {result['input_image_size']} px, {result['num_label_classes']} classes: "
         f"{result['macs'] / 1e6:.6f}M MACs ({result['macs_exact'] / 1e6:.6f}M exact), "
         f"{result['params']:,} trainable parameters",
     ]
     if published := result["published_top1_top5"]:
         top5 = f", top-5 {published[1]}%" if published[1] is not None else ""
-        lines.append(f"ImageNet top-1 {published[0]}%{top5} (the paper's figures)")
+        lines.append(f"ImageNet top-1 {published[0]}%{top5} (as published)")
     return "\n".join(lines)
 
 
@@ -175,6 +187,7 @@ def _draw(config: Config) -> None:
 
     network, sizes = config.network, settings(config)
     spec = presets.load(network.arch, network.nonlocal_)
+    sizes["image_size"] = sizes["image_size"] or presets.image_size(network.arch)
     write_picture(
         config.run.picture,
         lambda path: draw_network(spec, path, image_size=sizes["image_size"], cost=cost.network_cost(spec, **sizes)),

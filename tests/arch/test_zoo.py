@@ -2,13 +2,14 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autonl_tf.arch import blockstring, cost, presets
 from autonl_tf.arch.placement import place_nonlocal
-from autonl_tf.arch.spec import ACTIVATIONS, EmbeddedNLSpec, LightNLSpec
+from autonl_tf.arch.spec import ACTIVATIONS, EmbeddedNLSpec, LightNLSpec, Normalization, difference
 from autonl_tf.errors import UserError
 
 # MACs that the papers give for networks whose count here must come within 1%. docs/zoo.md explains the others.
@@ -17,8 +18,11 @@ WITHIN_ONE_PERCENT = {
 }  # fmt: skip
 
 
+LITE_MACS = (385250272, 600267152, 859839952, 1383425552, 2553162336)  # at 224, 240, 260, 280, 300 px
+
+
 def counted(name):
-    return cost.network_cost(presets.load(name), image_size=224, num_classes=1000).total
+    return cost.network_cost(presets.load(name), image_size=presets.image_size(name), num_classes=1000).total
 
 
 def test_every_shipped_network_is_in_the_table_and_no_other():
@@ -40,6 +44,15 @@ def test_macs_are_the_papers_or_the_gap_is_known(name):
     assert abs(gap) < 0.09
 
 
+def test_efficientnet_lite_counts_exactly_at_its_own_sizes_and_takes_its_own_pixels():
+    names = [f"efficientnet_lite{number}" for number in range(5)]
+    assert [presets.image_size(name) for name in names] == [224, 240, 260, 280, 300]
+    assert tuple(counted(name).macs for name in names) == LITE_MACS
+    assert {presets.load(name).normalization for name in names} == {Normalization((127.0,) * 3, (128.0,) * 3)}
+    others = set(presets.names()) - set(names)
+    assert {presets.load(name).normalization for name in others} == {Normalization()}
+
+
 def test_a_header_round_trips_and_changes_what_it_says():
     text = "network activation=relu6 stem=16 head=96 shuffle=on\nr1_k3_s22_p1.1_e2_i16_o24\nr1_k3_s11_e2_i24_o24_sw\n"
     spec = blockstring.parse(text)
@@ -51,6 +64,44 @@ def test_a_header_round_trips_and_changes_what_it_says():
     plain = blockstring.parse(text.partition("\n")[2].replace("i16", "i32"))
     assert not plain.has_header
     assert total.macs < cost.network_cost(plain, image_size=32, num_classes=10).total.macs
+
+
+decimals = st.one_of(st.integers(1, 255).map(float), st.floats(0.001, 255))
+triples = st.one_of(decimals.map(lambda value: (value,) * 3), st.tuples(decimals, decimals, decimals))
+
+
+@given(triples, triples)
+def test_any_normalisation_reads_back_as_itself(mean, stddev):
+    spec = dataclasses.replace(blockstring.parse("r1_k3_s11_e1_i32_o16"), normalization=Normalization(mean, stddev))
+    again = blockstring.parse(blockstring.write(spec))
+    assert again == spec and again.normalization == Normalization(mean, stddev)
+    assert blockstring.write(again) == blockstring.write(spec)
+
+
+def test_without_a_header_pixels_are_normalised_as_the_release_does_to_the_bit():
+    normal = blockstring.parse("r1_k3_s11_e1_i32_o16").normalization
+    for values, shares in ((normal.mean, (0.485, 0.456, 0.406)), (normal.stddev, (0.229, 0.224, 0.225))):
+        assert [np.float32(value) for value in values] == [np.float32(share * 255) for share in shares]
+    explicit = "network mean=123.675,116.28,103.53 stddev=58.395,57.12,57.375\nr1_k3_s11_e1_i32_o16"
+    assert blockstring.write(blockstring.parse(explicit)) == "r1_k3_s11_e1_i32_o16\n"
+
+
+def test_three_equal_values_are_one_and_each_key_stands_alone():
+    spec = blockstring.parse("network mean=127.0,127,127\nr1_k3_s11_e1_i32_o16")
+    assert spec.normalization == Normalization(mean=(127.0,) * 3)
+    assert blockstring.write(spec).splitlines()[0] == "network mean=127"
+
+
+def test_architectures_that_differ_in_normalisation_alone_are_told_apart_by_it():
+    plain, lite = (blockstring.parse(head + "r2_k3_s11_e1_i32_o32") for head in ("", "network mean=127 stddev=128\n"))
+    other = blockstring.parse("r1_k5_s11_e1_i32_o32")
+    unrolled = dataclasses.replace(plain, blocks=tuple(plain.singles()))
+    assert difference(plain, unrolled) is None
+    assert difference(lite, plain) == (
+        "the same layers with another normalisation (mean 127, stddev 128; not mean 123.675/116.28/103.53, "
+        "stddev 58.395/57.12/57.375)"
+    )
+    assert difference(other, plain) == difference(other, lite) == "another architecture"
 
 
 @given(st.sampled_from(ACTIVATIONS), st.integers(1, 300), st.integers(1, 3000), st.booleans())
@@ -75,6 +126,18 @@ BLOCK = "\nr1_k3_s11_e1_i32_o16"
         ("network width=3" + BLOCK, r"unknown 'width=3' in .* accepted: activation=\.\.\. stem="),
         ("network head" + BLOCK, r"unknown 'head'"),
         ("network head=8 head=9" + BLOCK, r"'head=9' repeats 'head'"),
+        ("network stddev=0" + BLOCK, r"line 1: 'stddev=0' is out of range; accepted: a number from 0.001 to 65536, or"),
+        ("network stddev=-1" + BLOCK, r"'stddev=-1' is out of range"),
+        ("network stddev=nan" + BLOCK, r"'stddev=nan' is out of range"),
+        ("network stddev=inf" + BLOCK, r"'stddev=inf' is out of range"),
+        ("network stddev=1e400" + BLOCK, r"'stddev=1e400' is out of range"),
+        ("network stddev=128,128" + BLOCK, r"'stddev=128,128' is out of range; .* or three with commas between: red"),
+        ("network stddev=1,2,3,4" + BLOCK, r"'stddev=1,2,3,4' is out of range"),
+        ("network stddev=58,0,57" + BLOCK, r"'stddev=58,0,57' is out of range"),
+        ("network mean=" + BLOCK, r"'mean=' is out of range; accepted: a number from 0 to 255"),
+        ("network mean=256" + BLOCK, r"'mean=256' is out of range"),
+        ("network mean=1,,3" + BLOCK, r"'mean=1,,3' is out of range"),
+        ("network mean=1 mean=2" + BLOCK, r"'mean=2' repeats 'mean'"),
         ("network head=8\nnetwork stem=9" + BLOCK, r"line 2: .*the header is the first line"),
         (BLOCK + "\nnetwork head=8", r"line 3: .*the header is the first line"),
         ("network stem=16" + BLOCK, r"line 2: token 'i32' does not follow the 16 .* stem; accepted: 'i16'"),

@@ -22,6 +22,8 @@ def test_the_zoo_lists_every_network(capsys):
     assert all(network["latency_ms"] is None for network in result["networks"])
     plain = describe.zoo(image_size=224, num_classes=1000, depth_multiplier=1.0)
     assert all(network["latency_ms"] is None or network["latency_ms"] > 0 for network in plain["networks"])
+    sizes = {network["arch"]: network["input_image_size"] for network in result["networks"]}
+    assert sizes["efficientnet_lite4"] == 300 and sizes["mobilenet_v2"] == 224
     v2 = {which["arch"]: which for which in result["networks"]}["mobilenet_v2"]
     assert v2["macs"] > next(w["macs"] for w in plain["networks"] if w["arch"] == "mobilenet_v2") == 300836992
 
@@ -40,6 +42,17 @@ def test_networks_stand_side_by_side_by_map_size(capsys, tmp_path):
     compare.run(configure("--mode=compare", f"--arch={names}", "--output=json"))
     result = json.loads(capsys.readouterr().out)
     assert [network["arch"] for network in result["networks"]] == names.split(",")
+
+
+def test_networks_of_different_sizes_stand_stage_beside_stage(capsys, tmp_path):
+    names = "efficientnet_lite0,efficientnet_lite2,autonl_s"
+    compare.run(configure("--mode=compare", f"--arch={names}", f"--picture={tmp_path}/c.png"))
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition("  ")[0] for line in said if line[:1].isdigit() and "x" in line.split()[0]] == [
+        "112x112, 130x130", "56x56, 65x65", "28x28, 33x33", "14x14, 17x17", "7x7, 9x9",
+    ]  # fmt: skip
+    assert any(line.split() == ["px", "224", "260", "224"] for line in said)
+    assert any("mean 127, stddev 128" in line and "stddev 58.395" in line for line in said)
 
 
 def test_a_stride_is_told_as_written_where_the_map_is_odd(capsys, tmp_path):

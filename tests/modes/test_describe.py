@@ -37,6 +37,8 @@ def test_the_presets_count_exactly_as_published(capsys, name):
         "input_image_size": 224,
         "num_label_classes": 1000,
         "depth_multiplier": 1.0,
+        "mean": [123.675, 116.28, 103.53],
+        "stddev": [58.395, 57.12, 57.375],
         "macs": macs,
         "macs_exact": exact,
         "params": params,
@@ -81,6 +83,15 @@ def test_a_run_directory_stands_for_its_architecture(capsys, tmp_path):
 def test_a_scaled_preset_does_not_boast_the_published_accuracy(capsys):
     assert described(capsys, "--arch=autonl_s", "--depth_multiplier=0.5")["published_top1_top5"] is None
     assert "ImageNet" not in describe.table(described(capsys, "--arch=autonl_s", "--depth_multiplier=0.5"))
+
+
+def test_a_network_is_counted_at_the_size_it_was_published_at(capsys):
+    own, smaller = (described(capsys, "--arch=efficientnet_lite3", *size) for size in ((), ("--input_image_size=224",)))
+    assert (own["input_image_size"], own["macs"], own["params"]) == (280, 1383425552, 8197096)
+    assert (own["mean"], own["stddev"]) == ([127.0] * 3, [128.0] * 3)
+    assert "pixels of 0 to 255 are normalised by mean 127, stddev 128" in describe.table(own).splitlines()
+    assert own["published_top1_top5"] == [79.8, None] and smaller["published_top1_top5"] is None
+    assert smaller["input_image_size"] == 224 and smaller["macs"] < own["macs"]
 
 
 def test_the_table_has_one_row_a_block_and_the_totals(capsys):
