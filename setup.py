@@ -42,6 +42,7 @@ setup(
         "ai-edge-litert>=2.3",
         "importlib-resources>=6.4",  # TensorFlow Datasets imports it without declaring it
         "matplotlib>=3.8",
+        "msgspec>=0.19",
         "numpy>=1.26",
         "tensorboard>=2.20,<2.22",
         "tensorflow>=2.20,<2.22",

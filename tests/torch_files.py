@@ -58,22 +58,45 @@ def _tensors(value, storages, legacy):
     if isinstance(value, np.ndarray):
         key, kind = str(len(storages)), _Global("torch", KINDS[value.dtype.name])
         storages.append(value)
-        pid = ("storage", kind, key, "cpu", value.size, *([None] if legacy else []))
         strides = tuple(stride // value.itemsize for stride in value.strides)
-        rebuild = _Global("torch._utils", "_rebuild_tensor_v2")
-        return _Call(
-            rebuild, _Persistent(pid), 0, value.shape, strides, False, _Call(_Global("collections", "OrderedDict"))
-        )
+        return _rebuilt((key, "cpu", value.size, *([None] if legacy else [])), kind, value.shape, strides)
+    if isinstance(value, View):
+        key = str(next((n for n, known in enumerate(storages) if known is value.values), len(storages)))
+        storages += [value.values] * (int(key) == len(storages))
+        return _rebuilt((key, "cpu", value.count), _Global("torch", "FloatStorage"), value.shape, value.strides)
     if isinstance(value, dict):
         return {key: _tensors(entry, storages, legacy) for key, entry in value.items()}
     return value
 
 
-def zip_file(value) -> bytes:
+class View:
+    """A tensor of any shape and strides, and a storage of any count, over an array of float32, in a ZIP archive."""
+
+    def __init__(self, values, shape, strides, count=None):
+        self.values, self.shape, self.strides = values, shape, strides
+        self.count = values.size if count is None else count
+
+
+def _rebuilt(place, kind, shape, strides):
+    rebuild = _Global("torch._utils", "_rebuild_tensor_v2")
+    attributes = _Call(_Global("collections", "OrderedDict"))
+    return _Call(rebuild, _Persistent(("storage", kind, *place)), 0, shape, strides, False, attributes)
+
+
+def zip_file(value, compression=zipfile.ZIP_STORED) -> bytes:
     storages: list[np.ndarray] = []
     data = _pickled(_tensors(value, storages, legacy=False))
+    return _archive(data, storages, compression)
+
+
+def keyed_zip_file(key) -> bytes:
+    """A dictionary with a key that takes as long to hash as to copy: written without making the dictionary."""
+    return _archive(b"\x80\x02}" + _pickled(key)[2:-1] + b"Ns.", [], zipfile.ZIP_STORED)
+
+
+def _archive(data: bytes, storages: list[np.ndarray], compression: int) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(file, "w", compression) as archive:
         archive.writestr("archive/data.pkl", data)
         for key, values in enumerate(storages):
             archive.writestr(f"archive/data/{key}", values.tobytes())
@@ -97,8 +120,11 @@ def safetensors_file(value) -> bytes:
         raw = values.tobytes()
         header[name] = {"dtype": kind, "shape": values.shape, "data_offsets": [len(body), len(body) + len(raw)]}
         body += raw
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + body
+    return with_header(json.dumps(header).encode(), body)
+
+
+def with_header(header: bytes, body: bytes = b"123") -> bytes:
+    return struct.pack("<Q", len(header)) + header + body
 
 
 WRITERS = {"zip": zip_file, "legacy": legacy_file, "safetensors": safetensors_file}
