@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from autonl_tf.data import images
 from autonl_tf.data.datasets import ImageDataset, open_dataset
-from autonl_tf.data.folder import EXTENSIONS, VALIDATION_NAMES
+from autonl_tf.data.folder import split_kind
+from autonl_tf.data.tree import EXTENSIONS, folders, images_below
 from autonl_tf.errors import UserError, first_line
 
 _HINT = "(--skip_corrupt leaves it out)"
@@ -37,34 +38,15 @@ def open_calibration(name: str, data_dir: str | None = None, skip_corrupt: bool 
 
 
 def _image_files(root: str) -> list[str]:
-    """Every image below `root`, sorted; below `root`/train alone where that is a split and not a class of that name."""
-    train = os.path.join(root, "train")
-    top = train if os.path.isdir(train) and _is_split(root, train) else root
-    found, seen = [], {os.path.realpath(top)}
-    for directory, folders, names in os.walk(top, followlinks=True):
-        entered = []
-        for name in sorted(folders):
-            real = os.path.realpath(os.path.join(directory, name))  # a link may lead back to a directory that holds it
-            if not name.startswith(".") and real not in seen:
-                seen.add(real)
-                entered.append(name)
-        folders[:] = entered
-        found += [os.path.join(directory, name) for name in names if _is_image(name)]
-    return sorted(found)
-
-
-def _is_split(root: str, train: str) -> bool:
-    """Whether it holds folders, or has nothing beside it but what is validated on."""
-    return bool(_folders(train)) or not set(_folders(root)) - {"train", *VALIDATION_NAMES}
-
-
-def _folders(path: str) -> list[str]:
-    with os.scandir(path) as entries:
-        return [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(EXTENSIONS)
+    """Every image below `root`, sorted; of a training split alone, where there is one."""
+    names = folders(root)
+    trains = [name for name in names if split_kind(name) == "train"]
+    if len(trains) == 1:
+        # A class may well be called 'train': a split holds folders, or has but splits beside it.
+        top = os.path.join(root, trains[0])
+        if folders(top) or all(split_kind(name) for name in names):
+            root = top
+    return [file.path for file in images_below(root)[0]]
 
 
 def calibration_images(
@@ -116,8 +98,6 @@ def _of_files(paths: list[str], skip_corrupt: bool) -> Iterator[tuple[str, bytes
 
 
 def _read(path: str) -> bytes:
-    if os.path.exists(path) and not os.path.isfile(path):  # a pipe could be waited on for ever
-        raise UserError(f"calibration image {path}: not a regular file")
     try:
         with open(path, "rb") as file:
             return file.read()

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from autonl_tf.data import demo, folder, tfds_source, tfrecord
 from autonl_tf.data.corrupt import CorruptExample, count_kinds, find_corrupt
-from autonl_tf.data.labels import LabelFile, new_labels, numbered, read_label_file
+from autonl_tf.data.labels import LabelFile, class_name, new_labels, numbered, read_label_file
 from autonl_tf.data.splits import IndexedSplit, RecordSplit, divided
 from autonl_tf.errors import UserError, first_line
 
@@ -70,7 +70,7 @@ class ImageDataset:
         files: dict[str, list[str]] | None = None,
     ):
         self.name = name
-        self.class_names = tuple(class_names)
+        self.class_names = tuple(class_name(text, name) for text in class_names)
         self.classes_are_numbered = classes_are_numbered  # nothing named them: their names are their labels
         self.image_size = image_size
         self.corrupt: dict[str, list[CorruptExample]] = {}
@@ -235,9 +235,14 @@ def _open_folder(
     class_names, splits = folder.list_folder(root, label_file, validation_fraction)
 
     def opener(files: folder.LabelledFiles) -> OpenedSplit:
-        return OpenedSplit(
-            files.split(), True, lambda found: files.without({example.position for example in found}).split()
-        )
+        def without(found: list[CorruptExample]) -> IndexedSplit:
+            left = files.without({example.position for example in found})
+            if files is splits["train"] and (lost := set(files.labels) - set(left.labels)):
+                named, count = class_names[min(lost)], files.labels.count(min(lost))
+                raise UserError(f"{name}: class {named!r} has no image left to train on: all {count} are corrupt")
+            return left.split()
+
+        return OpenedSplit(files.split(), True, without)
 
     openers = {split: functools.partial(opener, files) for split, files in splits.items() if files.paths}
     paths = {split: list(files.paths) for split, files in splits.items()}

@@ -1,37 +1,55 @@
-"""Image folders: one folder a class, directly or under train/ and val/ (or validation/, or test/)."""
+"""Image folders: one folder a class, directly or within those of splits (train/ and val/, Training/ and Testing/)."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import itertools
 import logging
 import os
+import re
 import unicodedata
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from autonl_tf.data.labels import LabelFile, new_labels
+from autonl_tf.data.labels import LabelFile, class_name, new_labels
 from autonl_tf.data.splits import Example, IndexedSplit
+from autonl_tf.data.tree import EXTENSIONS, ImageFile, folders, images_below, images_in
 from autonl_tf.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
-VALIDATION_NAMES = ("val", "validation", "test")  # the first that exists is taken
+# What a word of a split's name says, the word in lower case.
+_WORDS = {
+    "train": re.compile(r"(train(ing|val)?|trn)(set|data|images?|imgs?|split)?"),
+    "validation": re.compile(
+        r"(val(id(ation)?)?|dev(el(opment)?)?|eval(uation)?|holdout)(set|data|images?|imgs?|split)?"
+    ),
+    "test": re.compile(r"(test(ing)?|tst)(set|data|images?|imgs?|split)?"),
+}
+# Words that say no more than that there are images.
+_FILLERS = frozenset(("set", "data", "dataset", "image", "images", "imgs", "pictures", "photos", "split", "folder"))
+_NAMED = 5  # of a list of names, so many are told
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class LabelledFiles:
-    """Files in sorted order and the label of each."""
+    """Files in sorted order and the label of each; `stamps` are their lengths and times of change, where asked for."""
 
     paths: tuple[str, ...]
     labels: tuple[int, ...]
+    stamps: tuple[tuple[int, int], ...] = ()
 
     def without(self, positions: set[int]) -> LabelledFiles:
         """The same list without the files at some positions."""
-        kept = [i for i in range(len(self.paths)) if i not in positions]
-        return LabelledFiles(tuple(self.paths[i] for i in kept), tuple(self.labels[i] for i in kept))
+        return self.at([i for i in range(len(self.paths)) if i not in positions])
+
+    def at(self, positions: list[int]) -> LabelledFiles:
+        """The files at some positions alone."""
+        columns = (self.paths, self.labels, self.stamps)
+        return LabelledFiles(*(tuple(column[i] for i in positions if column) for column in columns))
 
     def split(self) -> IndexedSplit:
         """Random access to the encoded files."""
@@ -45,6 +63,15 @@ class LabelledFiles:
         return IndexedSplit(len(self.paths), fetch, lambda index: tf.gather(paths, index))
 
 
+def split_kind(name: str) -> str | None:
+    """'train', 'validation' or 'test' for a folder of a usual name: Training, val, seg_test, train_images, devSet."""
+    words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+    kinds = [next((kind for kind, word_of in _WORDS.items() if word_of.fullmatch(word)), None) for word in words]
+    if len(set(filter(None, kinds))) != 1:
+        return None
+    return kinds[-1] or (kinds[0] if set(words[1:]) <= _FILLERS else None)
+
+
 def list_folder(
     root: str,
     label_file: LabelFile | None = None,
@@ -52,47 +79,57 @@ def list_folder(
 ) -> tuple[tuple[str, ...], dict[str, LabelledFiles]]:
     """Lists an image folder: class names and the files of 'train' and 'validation'.
 
-    With train/ and one of val/, validation/, test/ these are the splits; with only the latter, 'train' is
-    empty. Otherwise a file belongs to the validation split when the hash of its name (relative to the class
-    folders) is below `validation_fraction`: adding files never moves others. Labels follow the sorted class
-    folder names, or the label file.
+    Where there are folders of splits (see `split_kind`) that hold folders, these are the splits: of validation and
+    test, validation; with only one of the two, 'train' is empty. Otherwise a file belongs to the validation split
+    when the hash of its name (relative to the class folders) is below `validation_fraction`: adding files never moves
+    others, but of each class an image is left to train on. Labels follow the sorted class names, or the label file.
 
     Raises `UserError` for a missing directory, one without images, with a single class, with a class folder
-    the label file does not name, a class to validate on that has no training folder, or images that are in no
-    class folder.
+    the label file does not name, a class without training images, images that are in no class folder, a name that
+    `class_name` refuses, and folders that look like something else than classes.
     """
     if "://" in root:
         raise UserError(f"folder:{root}: expected a local directory")
     if not os.path.isdir(root):
         raise UserError(f"folder:{root}: no such directory")
-    split_folders = _split_folders(root)
-    found = {split: _class_files(path) for split, path in split_folders.items()}
+    bases = _split_folders(root)
+    found = _class_files(root, bases)
     own_names = sorted({name for classes in found.values() for name in classes})
     _check_classes(root, own_names, found)
-    for name in own_names:
-        if not _is_text(name):
-            raise UserError(f"folder:{root}: the name of the class folder {name!r} is not UTF-8")
-    if label_file is None and "train" in found:
-        for name in sorted(set(found.get("validation", ())) - set(found["train"])):
-            raise UserError(f"{split_folders['validation']}: no training folder for class {name!r}")
     class_names = label_file.names(own_names) if label_file else tuple(own_names)
     labels = new_labels(own_names, class_names, f"folder:{root}", label_file)
     label_of = dict(zip(own_names, labels, strict=True))
 
-    def listed(split: str) -> list[tuple[str, str, int]]:
-        base = split_folders[split]
-        classes = sorted(found[split].items())
-        return [(os.path.join(base, f), f, label_of[name]) for name, files in classes for f in files]
+    def listed(split: str) -> list[_Row]:
+        start = len(os.path.join(bases[split], ""))
+        return [
+            _Row(file, file.path[start:], label_of[name])
+            for name, files in sorted(found[split].items())
+            for file in files
+        ]
 
     if "validation" in found:
-        files = {"validation": listed("validation"), "train": listed("train") if "train" in found else []}
+        listing = {"validation": listed("validation"), "train": listed("train") if "train" in found else []}
     else:
-        files = _split_by_hash(listed("train"), validation_fraction)
-    return class_names, {split: _labelled(rows) for split, rows in files.items()}
+        listing = _split_by_hash(listed("train"), validation_fraction)
+    _tell(root, class_names, listing)
+    return class_names, {split: _labelled(rows) for split, rows in listing.items()}
 
 
-def _labelled(rows: list[tuple[str, str, int]]) -> LabelledFiles:
-    return LabelledFiles(tuple(path for path, _, _ in rows), tuple(label for _, _, label in rows))
+class _Row(NamedTuple):
+    """An image, its path relative to the class folders, its label."""
+
+    file: ImageFile
+    name: str
+    label: int
+
+
+def _labelled(rows: list[_Row]) -> LabelledFiles:
+    return LabelledFiles(
+        tuple(row.file.path for row in rows),
+        tuple(row.label for row in rows),
+        tuple((row.file.size, row.file.time) for row in rows),
+    )
 
 
 def _split_folders(root: str) -> dict[str, str]:
@@ -100,87 +137,150 @@ def _split_folders(root: str) -> dict[str, str]:
 
     A folder counts as a split when it holds folders: a class may well be called 'train'.
     """
-    holds_folders = {name for name in _folders(root) if _folders(os.path.join(root, name))}
-    splits = {}
-    if "train" in holds_folders:
-        splits["train"] = os.path.join(root, "train")
-    for name in VALIDATION_NAMES:
-        if name in holds_folders:
-            splits["validation"] = os.path.join(root, name)
-            break
-    if not splits:
+    names = folders(root)
+    by_kind: dict[str, list[str]] = {}
+    for name in names:
+        if (kind := split_kind(name)) and folders(os.path.join(root, name)):
+            by_kind.setdefault(kind, []).append(name)
+    if not by_kind:
+        if names and all(map(split_kind, names)):
+            raise UserError(f"folder:{root}: {_listed(names, '/')} are splits without class folders in them")
+        _refuse_hidden_splits(root, names)
         return {"train": root}
-    others = sorted(set(_folders(root)) - {os.path.basename(path) for path in splits.values()})
-    if others:
-        used = ", ".join(f"{os.path.basename(path)}/" for path in splits.values())
-        _log.warning("folder:%s: using %s; not used: %s", root, used, ", ".join(others))
-    return splits
+    for kind, of_kind in by_kind.items():
+        if len(of_kind) > 1:
+            raise UserError(f"folder:{root}: {_listed(of_kind, '/')} are all for {kind}; accepted: one folder a split")
+    if "validation" not in by_kind and "test" in by_kind:
+        by_kind["validation"] = by_kind.pop("test")
+    used = {split: by_kind[split][0] for split in ("train", "validation") if split in by_kind}
+    others = [name for name in names if name not in used.values()]
+    if len(used) == 1:
+        (split,) = used.values()
+        for name in others:
+            if not split_kind(name) and images_below(os.path.join(root, name))[0]:
+                raise UserError(
+                    f"folder:{root}: {split}/ holds folders, as a split does, and {name}/ beside it holds images, as a "
+                    f"class does; give folder:{os.path.join(root, split)} if the classes are in there, or rename "
+                    f"{split}/ if it is a class"
+                )
+    left = [*(f"{name}/" for name in others), *images_in(root)]
+    said = ", ".join(f"{name}/ for {split}" for split, name in used.items())
+    _log.info("folder:%s: %s%s", root, said, f"; not used: {_listed(left)}" if left else "")
+    return {split: _innermost(os.path.join(root, name)) for split, name in used.items()}
 
 
-def _class_files(base: str) -> dict[str, list[str]]:
-    """The image files of each class folder, relative to `base`, sorted."""
-    with os.scandir(base) as entries:
-        loose = [entry.name for entry in entries if entry.is_file() and _is_image(entry.name)]
-    if loose and _folders(base):
-        raise UserError(f"folder:{base}: {min(loose)} is in no class folder")
-    return {name: _images_below(base, name) for name in _folders(base)}
+def _innermost(base: str) -> str:
+    """Of a split unpacked into a folder of its own name, seg_train/seg_train/, the inner one."""
+    while len(names := folders(base)) == 1 and not images_in(base):
+        inner = os.path.join(base, names[0])
+        if split_kind(names[0]) != split_kind(os.path.basename(base)) or not folders(inner):
+            break
+        base = inner
+    return base
 
 
-def _images_below(base: str, class_name: str) -> list[str]:
-    files, others = [], 0
-    directories = [os.path.join(base, class_name)]
-    seen = {os.path.realpath(directories[0])}
-    while directories:
-        with os.scandir(directories.pop()) as entries:
-            for entry in sorted(entries, key=lambda entry: (entry.is_symlink(), entry.name)):
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    # A link may lead back to a directory that holds it.
-                    if (real := os.path.realpath(entry.path)) not in seen:
-                        seen.add(real)
-                        directories.append(entry.path)
-                elif _is_image(entry.name):
-                    _refuse_special(entry)
-                    files.append(os.path.relpath(entry.path, base))
-                else:
-                    others += 1
-    if others:
-        _log.warning("%s: %d files left out, not named as images", os.path.join(base, class_name), others)
-    return sorted(files)
+def _refuse_hidden_splits(root: str, names: list[str]) -> None:
+    """Raises UserError where most of the folders hold nothing but folders, of the same names: these are the classes."""
+    within = {name: set(folders(os.path.join(root, name))) for name in names}
+    holding = {name: inner for name, inner in within.items() if inner and not images_in(os.path.join(root, name))}
+    if len(holding) < 2 or 2 * len(holding) <= len(names):
+        return
+    shared = sorted(set.intersection(*holding.values()))
+    if len(shared) < 2:
+        return
+    said = f"folder:{root}: {_listed(sorted(holding), '/')} all hold {_listed(shared, '/')}"
+    if all(split_kind(name) for name in shared):
+        raise UserError(f"{said}: the splits are within the classes; accepted: the classes within train/ and val/")
+    raise UserError(
+        f"{said}: these look like the classes, and what holds them like splits or sources; accepted: class folders, "
+        "alone or within train/ and val/"
+    )
 
 
-def _refuse_special(entry: os.DirEntry) -> None:
-    """Raises `UserError` for a pipe, socket or device, which could be waited on for ever.
+def _class_files(root: str, bases: dict[str, str]) -> dict[str, dict[str, list[ImageFile]]]:
+    """The images of each class of each split; folders whose names are spellings of one are one class."""
+    found: dict[str, dict[str, list[ImageFile]]] = {}
+    visited: dict[str, str] = {}
+    for split, base in bases.items():
+        names, loose = folders(base), images_in(base)
+        if loose and names:
+            raise UserError(f"folder:{base}: {loose[0]} is in no class folder")
+        if loose:
+            raise UserError(f"folder:{root}: no images in class folders; {base} holds images, {loose[0]} first")
+        classes = found[split] = {}
+        for folder in names:
+            top = os.path.join(base, folder)
+            name = class_name(_text(folder, root), f"folder:{root}")
+            images, others = images_below(top, visited, above=(root, base))
+            if others:
+                _log.warning("%s: %d files left out, not named as images", top, others)
+            classes[name] = sorted(classes.get(name, []) + images)
+    return found
 
-    A link to nothing passes: it is found among the files that cannot be read.
-    """
-    if not entry.is_file() and os.path.exists(entry.path):
-        raise UserError(f"{entry.path}: named as an image but not a regular file")
+
+def _text(folder: str, root: str) -> str:
+    """A folder's name, which is UTF-8 whatever the locale says."""
+    try:
+        return os.fsencode(folder).decode()
+    except UnicodeDecodeError:
+        raise UserError(f"folder:{root}: the name of the class folder {folder!r} is not UTF-8") from None
 
 
-def _check_classes(root: str, names: list[str], found: dict[str, dict[str, list[str]]]) -> None:
+def _check_classes(root: str, names: list[str], found: dict[str, dict[str, list[ImageFile]]]) -> None:
     accepted = f"expected class folders with images ({', '.join(EXTENSIONS)})"
-    filled = {name for classes in found.values() for name, files in classes.items() if files}
-    if not filled:
+    if not any(files for classes in found.values() for files in classes.values()):
         raise UserError(f"folder:{root}: no images in class folders; {accepted}")
-    empty = sorted(set(names) - filled)
-    if empty:
-        raise UserError(f"folder:{root}: class folder {empty[0]!r} has no images; {accepted}")
-    if len(filled) == 1:
-        raise UserError(f"folder:{root}: only one class, {names[0]!r}; at least two are needed")
+    for split, classes in found.items():
+        for name, files in sorted(classes.items()):
+            if not files and (split == "train" or not found.get("train", {}).get(name)):
+                raise UserError(f"folder:{root}: class folder {name!r} has no images{_of(split, found)}; {accepted}")
+    if len(names) == 1:
+        inner = os.path.join(root, names[0])
+        hint = f"; give folder:{inner} if the classes are in there" if os.path.isdir(inner) and folders(inner) else ""
+        raise UserError(f"folder:{root}: only one class, {names[0]!r}; at least two are needed{hint}")
+    if "train" not in found:
+        return
+    for name in sorted(set(found.get("validation", ())) - set(found["train"])):
+        alike = [other for other in found["train"] if other.casefold() == name.casefold()]
+        hint = f" (it has {alike[0]!r})" if alike else ""
+        raise UserError(f"folder:{root}: the training split has no class {name!r} of the validation split{hint}")
+    for first, second in itertools.pairwise(sorted(names, key=str.casefold)):
+        if first.casefold() == second.casefold():
+            _log.warning("folder:%s: %r and %r are two classes: their names differ in case", root, first, second)
 
 
-def _split_by_hash(
-    rows: list[tuple[str, str, int]], validation_fraction: float
-) -> dict[str, list[tuple[str, str, int]]]:
-    shares = [_hash_share(relative) for _, relative, _ in rows]
+def _of(split: str, found: dict) -> str:
+    return f" in the {'training' if split == 'train' else split} split" if len(found) > 1 else ""
+
+
+def _tell(root: str, class_names: tuple[str, ...], rows: dict[str, list[_Row]]) -> None:
+    """Says what was found, so that a folder taken for something else is seen."""
+    counts = {split: len(of_split) for split, of_split in rows.items()}
+    labels = sorted({row.label for of_split in rows.values() for row in of_split})
+    _log.info(
+        "folder:%s: %d classes (%s), %d images to train on, %d to validate on",
+        *(root, len(labels), _listed([class_names[label] for label in labels])),
+        *(counts["train"], counts["validation"]),
+    )
+    absent = sorted(set(labels) - {row.label for row in rows["validation"]})
+    if absent and rows["validation"]:
+        _log.warning("folder:%s: no image to validate on of %s", root, _listed([class_names[i] for i in absent]))
+
+
+def _listed(names: list[str], end: str = "") -> str:
+    shown = [f"{name}{end}" for name in names[:_NAMED]]
+    return ", ".join(shown) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
+def _split_by_hash(rows: list[_Row], validation_fraction: float) -> dict[str, list[_Row]]:
+    shares = [_hash_share(row.name) for row in rows]
     chosen = {i for i, share in enumerate(shares) if share < validation_fraction}
-    # A handful of files may all fall on one side; neither split is left empty unless asked for.
-    if not chosen and validation_fraction > 0 and len(rows) > 1:
-        chosen = {min(range(len(rows)), key=shares.__getitem__)}
-    elif len(chosen) == len(rows) and validation_fraction < 1:
-        chosen.remove(max(range(len(rows)), key=shares.__getitem__))
+    # A handful of files may all fall on one side: of each class one is trained on, and one of all is held out.
+    if 0 < validation_fraction < 1:
+        ascending = sorted(range(len(rows)), key=shares.__getitem__)
+        kept = {rows[i].label: i for i in ascending}  # of each class the last
+        free = [i for i in ascending if kept[rows[i].label] != i]
+        chosen = (chosen & set(free)) or set(free[:1])
     return {
         "train": [row for i, row in enumerate(rows) if i not in chosen],
         "validation": [row for i, row in enumerate(rows) if i in chosen],
@@ -192,21 +292,3 @@ def _hash_share(relative_path: str) -> float:
     name = unicodedata.normalize("NFC", relative_path.replace(os.sep, "/"))
     digest = hashlib.sha256(os.fsencode(name)).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
-
-
-def _folders(path: str) -> list[str]:
-    with os.scandir(path) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _is_text(name: str) -> bool:
-    """Whether a file's name is UTF-8: other bytes come as surrogates, which cannot be written."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(EXTENSIONS)

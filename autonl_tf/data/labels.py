@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autonl_tf.errors import UserError
+
+# Joiners, which scripts and emoji need, and the letters of flags are seen by what is around them.
+_SEEN = {0x200C, 0x200D, *range(0xE0020, 0xE0080)}
+
+
+def class_name(text: str, where: str) -> str:
+    """A class's name as it is compared and written: accents composed, blanks at the ends left out.
+
+    Raises:
+      UserError: nothing is left, or there is a character in it that is not seen and may do harm where it is written
+        (line breaks, control characters, marks of direction).
+    """
+    name = "".join(" " if unicodedata.category(c) == "Zs" else c for c in unicodedata.normalize("NFC", text)).strip(" ")
+    if not name:
+        raise UserError(f"{where}: class {text!r}: a name without a character that can be seen")
+    for character in name:
+        if unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") and ord(character) not in _SEEN:
+            raise UserError(
+                f"{where}: class {text!r}: holds the character U+{ord(character):04X}, which cannot be seen; rename it"
+            )
+    return name
 
 
 @dataclass(frozen=True)
@@ -25,11 +47,10 @@ class LabelFile:
         whole = any(len(name.split()) > 1 for name in own_names) and set(own_names) <= set(self.lines)
         first_line: dict[str, int] = {}
         for number, line in enumerate(self.lines, start=1):
-            name = line if whole else line.split(maxsplit=1)[0]
+            where = f"label file {self.path}, line {number}"
+            name = class_name(line if whole else line.split(maxsplit=1)[0], where)
             if name in first_line:
-                raise UserError(
-                    f"label file {self.path}, line {number}: {name!r} was already on line {first_line[name]}"
-                )
+                raise UserError(f"{where}: {name!r} was already on line {first_line[name]}")
             first_line[name] = number
         return tuple(first_line)
 
@@ -41,11 +62,12 @@ def read_label_file(path: str) -> LabelFile:
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
-            lines = tuple(line.strip() for line in file.read().rstrip().split("\n"))
+            text = unicodedata.normalize("NFC", file.read().rstrip())
     except OSError as error:
         raise UserError(f"label file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"label file {path}: not UTF-8 text") from error
+    lines = tuple(line.strip() for line in text.split("\n"))
     if not any(lines):
         raise UserError(f"label file {path}: empty; expected one class name a line")
     for number, line in enumerate(lines, start=1):

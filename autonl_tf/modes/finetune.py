@@ -13,6 +13,7 @@ import tf_keras as keras
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.data.labels import class_name
 from autonl_tf.engine.batch_norm import unique
 from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed, wiring
@@ -156,10 +157,10 @@ def _read(path: str, names: tuple[str, ...]) -> np.ndarray:
             weight = math.nan
         if not (0 < weight < math.inf) or not name.strip():
             raise UserError(f"{where}: {line!r} is not CLASS WEIGHT, a positive number")
-        if name.strip() not in names or name.strip() in found:
-            fault = "is given twice" if name.strip() in found else "is no class of the data"
-            raise UserError(f"{where}: {name.strip()!r} {fault}")
-        found[name.strip()] = weight
+        name = class_name(name, where)
+        if name not in names or name in found:
+            raise UserError(f"{where}: {name!r} {'is given twice' if name in found else 'is no class of the data'}")
+        found[name] = weight
     if missing := [name for name in names if name not in found]:
         raise UserError(f"--class_weights={path}: lacks {len(missing)} classes, {missing[0]!r} first")
     return np.array([found[name] for name in names])

@@ -12,7 +12,7 @@ import numpy as np
 
 from autonl_tf.config import Config
 from autonl_tf.data.batches import predict_batches
-from autonl_tf.data.folder import EXTENSIONS
+from autonl_tf.data.tree import images_below
 from autonl_tf.engine.files import json_line
 from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed, wiring
@@ -72,11 +72,10 @@ def matching(pattern: str) -> list[str]:
       UserError: there is none.
     """
     if os.path.isdir(pattern):
-        found = glob.glob(os.path.join(glob.escape(pattern), "**"), recursive=True)
-        found = [path for path in found if path.lower().endswith(EXTENSIONS)]
+        files = [file.path for file in images_below(pattern)[0]]
     else:
         found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
-    files = sorted(path for path in found if os.path.isfile(path))
+        files = sorted(path for path in found if os.path.isfile(path))
     if not files:
         raise UserError(f"--images={pattern}: no such file; accepted: the path of an image, a directory or a glob")
     return files

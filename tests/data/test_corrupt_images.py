@@ -57,6 +57,12 @@ def test_skip_corrupt_with_nothing_left_is_an_error(make_folder):
         open_dataset("folder:" + root, validation_fraction=0, skip_corrupt=True).size("train")
 
 
+def test_a_class_that_loses_its_last_training_image_is_named(make_folder):
+    root = make_folder(two_classes() | {"cat/1.jpg": b"x", "cat/2.jpg": b""})
+    with pytest.raises(UserError, match="class 'cat' has no image left to train on: all 2 are corrupt"):
+        open_dataset("folder:" + root, validation_fraction=0, skip_corrupt=True).check("train")
+
+
 def test_odd_but_good_images_are_not_taken_for_corrupt(make_folder, encode):
     odd = {
         "ant/grey.jpg": encode(1, mode="L"),

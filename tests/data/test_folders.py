@@ -7,8 +7,15 @@ import pytest
 from dataset_cases import listing, two_classes
 
 from autonl_tf.data import datasets, folder, images
+from autonl_tf.data.calibration import open_calibration
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.errors import UserError
+from autonl_tf.modes.predict import matching
+
+
+def _product(tops, classes):
+    """{TOP/CLASS/1.jpg: None} for every top and class."""
+    return {f"{top}/{name}/1.jpg": None for top in tops for name in classes}
 
 
 def test_train_and_val_folders_are_the_splits_with_sorted_classes(make_folder):
@@ -22,11 +29,58 @@ def test_train_and_val_folders_are_the_splits_with_sorted_classes(make_folder):
         assert images.decode(example["image"]).shape == (40, 56, 3)
 
 
-@pytest.mark.parametrize("name", ["val", "validation", "test"])
-def test_each_name_of_the_second_split_is_taken(make_folder, name):
-    files = ["train/ant/1.jpg", "train/bee/1.jpg", f"{name}/ant/2.jpg"]
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    {
+        "train": "train Train TRAIN training Training trn train_set training-images TrainingData train2017 seg_train "
+        "asl_alphabet_train trainval traindata X_train",
+        "validation": "val Val valid validation Validation dev devel evaluation holdout val_images my_valid valset",
+        "test": "test Test testing TESTING tst test_set x_test testdata",
+        None: "ant trainer contest testament valley device evaluate_this train_test test_tubes val-d'or été 2019",
+    }.items(),
+)
+def test_a_split_is_known_by_its_usual_names(kind, names):
+    assert {name: folder.split_kind(name) for name in names.split()} == dict.fromkeys(names.split(), kind)
+
+
+@pytest.mark.parametrize(("first", "second"), [("Training", "Testing"), ("seg_train/seg_train", "seg_dev/seg_dev")])
+def test_folders_of_such_names_are_the_splits(make_folder, first, second):
+    files = [f"{first}/ant/1.jpg", f"{first}/bee/1.jpg", f"{second}/ant/2.jpg"]
     dataset = open_dataset("folder:" + make_folder(dict.fromkeys(files)))
-    assert (dataset.size("train"), dataset.size("validation")) == (2, 1)
+    assert dataset.class_names == ("ant", "bee")
+    assert listing(dataset, "train") == [("ant/1.jpg", 0), ("bee/1.jpg", 1)]
+    assert listing(dataset, "validation") == [("ant/2.jpg", 0)]
+
+
+def test_of_validation_and_test_the_one_is_taken_and_the_other_told(make_folder, caplog):
+    files = [f"{split}/{name}/{split}.jpg" for split in ("Train", "Valid", "test") for name in ("ant", "bee")]
+    with caplog.at_level("INFO", logger="autonl_tf"):
+        dataset = open_dataset("folder:" + make_folder(dict.fromkeys([*files, "loose.jpg", "notes/a.txt"])))
+    assert [name for name, _ in listing(dataset, "validation")] == ["ant/Valid.jpg", "bee/Valid.jpg"]
+    assert "Train/ for train, Valid/ for validation; not used: notes/, test/, loose.jpg" in caplog.text
+    assert "2 classes (ant, bee), 2 images to train on, 2 to validate on" in caplog.text
+
+
+def test_what_systems_put_among_images_is_no_class_and_no_image(make_folder):
+    files = ["ant/1.jpg", "bee/1.jpg", "ant/@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg", "$RECYCLE.BIN/S-1-5/2.jpg"]
+    files += [
+        f"{name}/3.jpg" for name in ("__MACOSX", "lost+found", "System Volume Information", "@eaDir", "found.000")
+    ]
+    files += [".git/4.jpg", ".ipynb_checkpoints/5.jpg", "ant/._1.jpg", "Thumbs.db/6.jpg"]
+    root = make_folder(dict.fromkeys(files))
+    dataset = open_dataset("folder:" + root, validation_fraction=0)
+    assert listing(dataset, "train") == [("ant/1.jpg", 0), ("bee/1.jpg", 1)]
+    assert len(open_calibration("folder:" + root)) == len(matching(root)) == 2
+
+
+def test_spellings_of_one_visible_name_are_one_class(make_folder):
+    composed, decomposed = (unicodedata.normalize(form, "käfer") for form in ("NFC", "NFD"))
+    files = [f"train/{decomposed}/1.jpg", f"train/{composed}/2.jpg", "train/ant/3.jpg", f"val/{composed}/4.jpg"]
+    root = make_folder(dict.fromkeys([*files, "train/ant /5.jpg", "train/red ant/6.jpg", "val/red\xa0ant/7.jpg"]))
+    dataset = open_dataset("folder:" + root)
+    assert dataset.class_names == ("ant", composed, "red ant")
+    assert [label for _, label in listing(dataset, "train")] == [0, 0, 1, 1, 2]
+    assert [label for _, label in listing(dataset, "validation")] == [1, 2]
 
 
 def test_a_lone_val_folder_is_the_validation_split(make_folder):
@@ -68,7 +122,8 @@ def test_neither_part_of_a_hash_split_is_empty_unless_asked_for(make_folder):
     root = make_folder({"ant/1.jpg": None, "bee/1.jpg": None, "bee/2.jpg": None})
     for fraction in (1e-9, 1 - 1e-9):
         dataset = open_dataset("folder:" + root, validation_fraction=fraction)
-        assert min(dataset.size("train"), dataset.size("validation")) == 1
+        # Of each class one is left to train on.
+        assert {label for _, label in listing(dataset, "train")} == {0, 1} and dataset.size("validation") == 1
     assert open_dataset("folder:" + root, validation_fraction=0.0).size("validation") == 0
     assert open_dataset("folder:" + root, validation_fraction=1.0).size("validation") == 3
 
@@ -83,6 +138,23 @@ def test_neither_part_of_a_hash_split_is_empty_unless_asked_for(make_folder):
         ({"ant/1.jpg": None, "bee/1.jpg": None, "cat/notes.txt": b"x"}, "class folder 'cat' has no images"),
         ({"ant/1.jpg": None, "bee/1.jpg": None, "loose.jpg": None}, "loose.jpg is in no class folder"),
         ({"train/ant/1.jpg": None, "train/bee/1.jpg": None, "val/cow/1.jpg": None}, "class 'cow'"),
+        ({"train/Ant/1.jpg": None, "train/bee/1.jpg": None, "val/ant/1.jpg": None}, r"'ant' .* \(it has 'Ant'\)"),
+        (
+            {"train/ant/1.jpg": None, "train/bee/1.txt": b"", "val/ant/1.jpg": None, "val/bee/1.jpg": None},
+            "class folder 'bee' has no images in the training split",
+        ),
+        (_product(["2019", "2020"], ["ant", "bee"]), "2019/, 2020/ all hold ant/, bee/: these look like the classes"),
+        ({**_product("xyz", ["ant", "bee"]), "w/1.jpg": None}, "x/, y/, z/ all hold ant/, bee/: these look like"),
+        ({"train/1.jpg": None, "Test/1.jpg": None}, "Test/, train/ are splits without class folders"),
+        (_product(["ant", "bee"], ["test", "train"]), "the splits are within the classes"),
+        (_product(["train", "Training", "val"], ["ant", "bee"]), "Training/, train/ are all for train"),
+        ({**_product(["pets"], ["ant", "bee"])}, r"only one class, 'pets'.*; give folder:.*/pets if"),
+        ({**_product(["train"], ["steam", "diesel"]), "bus/1.jpg": None}, "train/ holds folders, as a split does, and"),
+        ({"1.jpg": None, "2.jpg": None}, "no images in class folders; .* holds images, 1.jpg first"),
+        ({"ant\nbee/1.jpg": None, "cat/1.jpg": None}, r"class 'ant\\nbee': holds the character U\+000A"),
+        ({"\x1b[31mant/1.jpg": None, "cat/1.jpg": None}, r"holds the character U\+001B"),
+        ({"tac\u202e/1.jpg": None, "cat/1.jpg": None}, r"holds the character U\+202E"),
+        ({" /1.jpg": None, "cat/1.jpg": None}, "without a character that can be seen"),
     ],
 )
 def test_a_bad_folder_is_an_error_that_says_what_is_wrong(make_folder, files, message):
@@ -119,3 +191,37 @@ def test_links_to_folders_are_followed_once(make_folder):
     os.symlink(f"{root}/ant", f"{root}/ant/itself")
     dataset = open_dataset("folder:" + root, validation_fraction=0)
     assert listing(dataset, "train") == [("ant/1.jpg", 0), ("more/2.jpg", 0), ("bee/1.jpg", 1)]
+
+
+def test_one_directory_is_not_two_classes_nor_two_splits(make_folder):
+    root = make_folder(dict.fromkeys(["ant/1.jpg", "bee/1.jpg"]))
+    os.symlink("../bee", f"{root}/ant/more")
+    with pytest.raises(UserError, match=r"/bee and .*/ant are one directory|/ant/more and .*/bee are one directory"):
+        open_dataset("folder:" + root)
+    split = make_folder(_product(["train"], ["ant", "bee"]), "split")
+    os.symlink("train", f"{split}/val")
+    with pytest.raises(UserError, match=r"train/ant are one directory"):
+        open_dataset("folder:" + split)
+
+
+def test_a_link_to_the_root_adds_nothing_and_one_to_nothing_is_refused(make_folder):
+    root = make_folder(dict.fromkeys(["ant/1.jpg", "bee/1.jpg"]))
+    os.symlink("..", f"{root}/ant/back")
+    assert len(listing(open_dataset("folder:" + root, validation_fraction=0), "train")) == 2
+    os.symlink("/not/mounted", f"{root}/cat")
+    with pytest.raises(UserError, match=r"/cat: a link to nothing \(/not/mounted\)"):
+        open_dataset("folder:" + root)
+
+
+def test_what_may_be_meant_otherwise_is_told(make_folder, caplog):
+    files = ["train/Ant/1.jpg", "train/ant/1.jpg", "train/bee/small/1.jpg", "val/Ant/1.jpg"]
+    with caplog.at_level("INFO", logger="autonl_tf"):
+        open_dataset("folder:" + make_folder(dict.fromkeys(files)))
+    assert "'Ant' and 'ant' are two classes: their names differ in case" in caplog.text
+    assert "no image to validate on of ant, bee" in caplog.text
+
+
+def test_nested_folders_belong_to_their_class(make_folder):
+    files = ["animals/cat/1.jpg", "animals/dog/1.jpg", "vehicles/car/1.jpg", "vehicles/bus/1.jpg"]
+    dataset = open_dataset("folder:" + make_folder(dict.fromkeys(files)), validation_fraction=0)
+    assert dataset.class_names == ("animals", "vehicles") and dataset.size("train") == 4
