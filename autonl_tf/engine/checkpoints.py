@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from autonl_tf.engine.files import read_json, write_json
+from autonl_tf.engine.files import Place, read_json, write_json
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.names import by_name
 from autonl_tf.engine.strategy import is_chief, task_name
@@ -66,6 +66,7 @@ class Checkpoints:
         self._tell = tell
         self._chief = is_chief(learner.strategy)
         self._worker_dir = self.directory / f".saving-{task_name(learner.strategy)}"
+        self._place = Place(self.directory)
         parts = {
             "step": learner.step,
             "variables": by_name(learner.model.variables),
@@ -99,7 +100,8 @@ class Checkpoints:
         """Saves at `step`, then removes all but the newest three.
 
         Raises:
-          UserError: a value that is not finite (nothing is written), or files that cannot be written.
+          UserError: a value that is not finite (nothing is written), files that cannot be written, or a run directory
+            that was moved away.
         """
         self._check_state(step)
         prefix = self._write(self._latest_dir, step)
@@ -166,6 +168,7 @@ class Checkpoints:
             raise UserError(f"{prefix}: made by another model or other settings: {first_line(error)}") from error
 
     def _write(self, directory: Path, step: int) -> Path:
+        self._place.check(f"step {step} is not saved")
         target = directory if self._chief else self._worker_dir
         prefix = target / f"ckpt-{step}"
         try:

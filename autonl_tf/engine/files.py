@@ -10,10 +10,32 @@ from autonl_tf.errors import UserError, first_line
 from autonl_tf.strict_json import finite
 
 
+class Place:
+    """A directory that is written to for long: known again by more than its name, which another may have by then."""
+
+    def __init__(self, directory: str | Path):
+        self._directory = Path(directory)
+        self._identity = self._now()
+
+    def _now(self) -> tuple[int, int] | None:
+        try:
+            stat = os.stat(self._directory)
+        except FileNotFoundError:
+            return None
+        return stat.st_dev, stat.st_ino
+
+    def check(self, lost: str) -> None:
+        """Raises UserError, which says what is `lost`, where the directory is gone or another one is in its place."""
+        if self._identity is not None and self._now() != self._identity:
+            raise UserError(
+                f"{self._directory}: was moved away or replaced while this run wrote to it: {lost}; move it back, and "
+                "the same command goes on from what is saved there"
+            )
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Writes aside, then renames: a reader sees the old file or the new one, never a part."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(aside, "w", encoding="utf-8") as file:

@@ -92,7 +92,7 @@ def run_training(
         uninterrupted run's would from that step.
       steps_per_loop: steps the device makes between two visits of the host.
       evaluate: scores the model, and swaps the averages in itself if they are to be scored; called every
-        `evaluate_every` steps and at the end. Its `top1` decides on the best copy.
+        `evaluate_every` steps and at the end. Its `top1` decides on the best copy, if all it gives is finite.
       save_every: steps between checkpoints; one is saved at the end too.
       max_skipped: where the learner's guard skips updates: how many it may before the run stops.
       on_loop: `(step, mean values of the loop)`, after every loop, before its line is logged and before any
@@ -190,9 +190,13 @@ def _check_finite(learner, metrics, checkpoints, log, max_skipped) -> None:
 def _evaluate(evaluate, step, log, checkpoints) -> None:
     values = dict(evaluate())
     log.write("validation", step, values)
-    best = "top1" in values and checkpoints.save_best(step, values["top1"])
     listed = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-    log.message(f"step {step}: validation {listed}{' (best so far)' if best else ''}")
+    note = ""
+    if not all(map(math.isfinite, values.values())):
+        note = " (not finite: not kept as best)"
+    elif "top1" in values and checkpoints.save_best(step, values["top1"]):
+        note = " (best so far)"
+    log.message(f"step {step}: validation {listed}{note}")
 
 
 def _check_agreement(strategy, start: int, checkpoints: Checkpoints) -> None:

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import autonl_tf
-from autonl_tf.engine.files import read_json, write_json, write_text
+from autonl_tf.engine.files import Place, read_json, write_json, write_text
 from autonl_tf.errors import UserError
 
 CONFIG = "config.json"
@@ -28,7 +28,12 @@ class RunDirectory:
     def __init__(self, path: Path, notes: list[str], lock_file):
         self.path = path
         self.notes = notes  # what changed since the run began that does not forbid going on
+        self._place = Place(path)
         self._lock_file = lock_file
+
+    def check(self, lost: str) -> None:
+        """Raises UserError, before something is written, where the directory is not there any more: see `Place`."""
+        self._place.check(lost)
 
     def close(self) -> None:
         if self._lock_file is not None:

@@ -132,21 +132,23 @@ def run(config: Config) -> None:
         script = resources.files("autonl_tf.export") / "phone.sh"
         with resources.as_file(script) as source:
             shutil.copy(source, directory / "phone.sh")
-        _measure_all(config, work, measured, save)
+        _measure_all(config, work, measured, home.check, save)
     _tell(work, directory / TABLE)
 
 
-def _measure_all(config: Config, work: Work, measured: dict[str, dict], save) -> None:
+def _measure_all(config: Config, work: Work, measured: dict[str, dict], check, save) -> None:
     left = [key for key in work.keys if key not in measured]
     profile = config.profile
     began = saved = time.monotonic()
     for done, key in zip(itertools.count(1), left):
+        check(f"{key} is not measured")
         path = work.make(key)
         measured[key] = timing.measure(
             path, threads=profile.profile_threads, warmup=profile.profile_warmup, runs=profile.profile_runs
         )
         now = time.monotonic()
         if now - saved > _SAVE_SECONDS or done == len(left):
+            check(f"{key} is not saved")
             save()
             saved = now
             minutes = (now - began) / done * (len(left) - done) / 60

@@ -101,6 +101,7 @@ def run(config: Config) -> None:
             stops=(schedule.settle_start,) if target is not None else (),
         )
         if is_chief(strategy):
+            directory.check("arch.txt is not written")
             _write(config, directory.path, learner, schedule, models)
 
 

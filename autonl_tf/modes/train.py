@@ -106,6 +106,7 @@ def run(config: Config) -> None:
             max_skipped=config.fit.max_skipped_updates,
         )
         if is_chief(strategy):
+            directory.check("training.png is not drawn")
             _tell(config, directory.path, outcome)
 
 
@@ -153,9 +154,10 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
     metrics = directory / "metrics.jsonl"
     draw_training(read_records(metrics), directory / "training.png", validation=read_records(metrics, "validation"))
     best, data, model = outcome.best, wiring.data_words(config), shlex.quote(f"--model_dir={directory}")
+    told = f"best validation top-1 {best['metric']:.2%} at step {best['step']}" if best else "no evaluation was finite"
     print(
-        f"trained to step {outcome.step}; best validation top-1 {best['metric']:.2%} at step {best['step']}\n"
-        f"written: {directory}/best, checkpoints, metrics.jsonl, training.png, tensorboard\n"
+        f"trained to step {outcome.step}; {told}\n"
+        f"written: {directory}/{'best, ' if best else ''}checkpoints, metrics.jsonl, training.png, tensorboard\n"
         f"next:\n  python main.py --mode=eval {model} {data}\n"
         f"  python main.py --mode=export {model} --export_dir=DIR {data}"
         f"{' --formats=tflite_qat' if config.fit.qat else ''}"

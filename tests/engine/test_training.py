@@ -53,6 +53,38 @@ def test_killed_twice_and_resumed_ends_bit_for_bit_as_uninterrupted(whole, tmp_p
     assert result.best["step"] == json.loads((whole[0] / "best" / "best.json").read_text())["step"]
 
 
+@pytest.mark.parametrize("put_in_its_place", [False, True])
+def test_a_run_directory_that_is_moved_away_is_not_made_again(tmp_path, put_in_its_place):
+    place, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    place.mkdir()
+
+    def move(step):
+        if step == 6:
+            place.rename(elsewhere)
+            if put_in_its_place:
+                place.mkdir()
+
+    with pytest.raises(UserError, match=r"/run: was moved away or replaced .*: step 6 is not saved; move it back"):
+        Run().go(place, after_loop=move)
+    assert list(place.rglob("*")) == [] and place.exists() == put_in_its_place
+    assert checkpoints.steps_saved(elsewhere / "checkpoints") == [4]
+    if put_in_its_place:
+        place.rmdir()
+    elsewhere.rename(place)
+    assert Run().go(place).step == 20
+
+
+def test_an_evaluation_that_is_not_finite_is_never_the_best(tmp_path):
+    scores = iter([(np.nan, 0.9), (1.0, 0.5), (np.inf, 0.8), (2.0, 0.4)])
+
+    def evaluate():
+        loss, top1 = next(scores)
+        return {"top1": top1, "loss": loss}
+
+    assert Run().go(tmp_path, evaluate=evaluate).best["metric"] == 0.5
+    assert Run().go(tmp_path / "none", total_steps=6, evaluate=lambda: {"top1": 0.9, "loss": np.nan}).best is None
+
+
 def test_metrics_have_every_step_once_in_order(whole):
     records = [json.loads(line) for line in (whole[0] / "metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in records if r["phase"] == "train"] == list(range(2, 21, 2))
