@@ -143,7 +143,7 @@ class NetworkConfig:
         None,
         "autonl_s or another name of docs/zoo.md, an architecture file or a search's directory. Default, but to train: "
         "the checkpoint's (an official one's: the arch.txt beside it). describe takes all; compare takes several, with "
-        "commas or as words of their own.",
+        "commas or as words of their own. To describe also a .tflite file: what it computes in, and its scales.",
         modes=(*_MODEL, "describe", "compare"),
     )
     nonlocal_: str = _flag(

@@ -17,7 +17,7 @@ import tf_keras as keras
 import autonl_tf
 from autonl_tf.data.images import MEAN_RGB, STDDEV_RGB
 from autonl_tf.errors import UserError
-from autonl_tf.export import saved_model, tflite
+from autonl_tf.export import quantization, saved_model, tflite
 from autonl_tf.export.score import Score
 from autonl_tf.export.tflite import GraphFacts
 from autonl_tf.export.verify import Agreement
@@ -188,6 +188,7 @@ def _tflite_artifact(description: Description, graph: GraphFacts) -> dict:
         "ops": list(graph.ops),
         "xnnpack_partitions": graph.xnnpack_partitions,
         "xnnpack_whole": graph.xnnpack_whole,
+        "quantization": graph.quantization,
     }
 
 
@@ -273,6 +274,7 @@ def _signature_lines(artifacts: dict) -> Iterable[str]:
             whole = "the whole graph" if artifact["xnnpack_whole"] else "not the whole graph"
             yield f"  - built-in ops only: {', '.join(artifact['ops'])}"
             yield f"  - XNNPACK partitions: {artifact['xnnpack_partitions']} ({whole})"
+            yield from (f"  - {line}" for line in quantization.summary_lines(artifact["quantization"]))
 
 
 def _verification_lines(facts: dict) -> list[str]:

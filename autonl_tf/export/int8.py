@@ -25,7 +25,7 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 
 from autonl_tf.errors import UserError
-from autonl_tf.export import int8_products, rewrite, tflite
+from autonl_tf.export import int8_products, quantization, rewrite, tflite
 
 # By the ops' names: LightNL's products; a network's `block3_embedded_product` and the products within an
 # `EmbeddedNonLocal` layer (of such a name); and `tflite`'s own scope.
@@ -36,6 +36,9 @@ FLOAT_SCOPES = (
 )
 COVERED = 0.95  # of the images, by every range
 _NARROWEST = 256
+_STEPS, _LIMIT = 255, 127  # an activation's range in steps; the greatest weight
+_GREATEST_BIAS = 2**30  # in steps
+_TINY = 1e-12
 _NEEDED = "--formats=tflite_int8 needs ai-edge-quantizer: python -m pip install 'autonl-tf[export]'"
 
 
@@ -75,25 +78,27 @@ def quantize_int8(
         work.update_quantization_recipe(scope, op.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
     for operation in (op.INPUT, op.OUTPUT, op.SOFTMAX):
         work.update_quantization_recipe(".*", operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    measured = _addable(float_path, ranges(float_path, calibration_images, covered))
+    model = flatbuffer_utils.read_model(str(float_path))
+    measured = _addable(model, ranges(float_path, calibration_images, covered))
     found = {
         name: {"min": np.reshape(low, [1]), "max": np.reshape(high, [1])} for name, (low, high) in measured.items()
     }
+    found |= {name: {"min": -reach, "max": reach} for name, reach in _kernel_reaches(model, measured).items()}
     # The library draws progress bars and prints sizes, which nothing turns off.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         quantized = work.quantize(found).quantized_model
-    Path(path).write_bytes(bytes(quantized))
+    # The library puts large constants behind the flat buffer, where older runtimes do not look.
+    flatbuffer_utils.write_model(flatbuffer_utils.read_model_from_bytearray(bytes(quantized)), str(path))
     if not float_products:
         int8_products.quantize_products(path, int8_products.measured(measured))
 
 
-def _addable(path: str | Path, measured: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+def _addable(model: schema.ModelT, measured: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
     """The ranges, each term of a sum at least as wide as 1/`_NARROWEST` of the sum.
 
     The delegate does not take an int8 addition with a term whose step is less than 1/1024 of the sum's: a LightNL that
     adds next to nothing, as a new one does. A coarser step there is still far below the sum's own.
     """
-    model = flatbuffer_utils.read_model(str(path))
     (graph,) = model.subgraphs
     found = dict(measured)
     for operator in graph.operators:
@@ -110,22 +115,57 @@ def _addable(path: str | Path, measured: dict[str, tuple[float, float]]) -> dict
     return found
 
 
+def _kernel_reaches(model: schema.ModelT, measured: dict[str, tuple[float, float]]) -> dict[str, np.ndarray]:
+    """The greatest magnitude of every output channel of every kernel, in the kernel's rank; of some channels more.
+
+    A bias is int32 in steps of the input's times the kernel's. In a channel whose weights are about 0, as real networks
+    have some, it would not fit and be cut off: such a channel gets steps with which it takes half of int32's range.
+    """
+    (graph,) = model.subgraphs
+    found = {}
+    for operator in graph.operators:
+        axis = quantization.CHANNEL_AXES.get(flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex))
+        if axis is None:
+            continue
+        x, kernel, *rest = (graph.tensors[index] if index >= 0 else None for index in operator.inputs)
+        if x.name.decode() not in measured:
+            continue
+        weights = np.abs(_constant(model, kernel))
+        reach = weights.max(axis=tuple(set(range(weights.ndim)) - {axis}), keepdims=True)
+        for bias in filter(None, rest):
+            low, high = measured[x.name.decode()]
+            step = (max(high, 0.0) - min(low, 0.0)) / _STEPS
+            least = np.abs(_constant(model, bias)) * _LIMIT / (max(step, _TINY) * _GREATEST_BIAS)
+            reach = np.maximum(reach, least.reshape(reach.shape).astype(reach.dtype))
+        found[kernel.name.decode()] = reach
+    return found
+
+
+def _constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
+    return np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32).reshape(tensor.shape)
+
+
 def ranges(
     float_path: str | Path, images: Iterable[np.ndarray], covered: float = COVERED
 ) -> dict[str, tuple[float, float]]:
-    """Tensor name -> (low, high) over images [S, S, 3]: the quantiles 1 - covered and covered of their extremes."""
+    """Name -> (low, high) over images [S, S, 3]: the quantiles 1 - covered and covered of their extremes.
+
+    Of what is computed, and not of constants: a range given for a kernel would take the place of one for each of its
+    output channels.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the memory that kept tensors take
         interpreter = Interpreter(str(float_path), num_threads=1, experimental_preserve_all_tensors=True)
         interpreter.allocate_tensors()
     (entry,) = interpreter.get_input_details()
-    tensors = [tensor for tensor in interpreter.get_tensor_details() if tensor["dtype"] == np.float32]
+    contents = quantization.read(float_path)
+    outputs = [values for operator in contents.operators for values in operator.outputs]
+    computed = {values.name: values.index for values in (*contents.inputs, *outputs) if values.type == "float32"}
     rows, count = [], 0
     for image in images:
         interpreter.set_tensor(entry["index"], np.asarray(image, np.float32)[np.newaxis])
         interpreter.invoke()
-        found = {tensor["name"]: _extremes(interpreter, tensor["index"]) for tensor in tensors}
-        found = {name: values for name, values in found.items() if values is not None}
+        found = {name: _extremes(interpreter.get_tensor(index)) for name, index in computed.items()}
         count += 1
         if np.isfinite(list(found.values())).all():
             rows.append(found)
@@ -140,10 +180,5 @@ def ranges(
     return {name: (float(np.quantile(low[name], 1 - covered)), float(np.quantile(high[name], covered))) for name in low}
 
 
-def _extremes(interpreter: Interpreter, index: int) -> tuple[float, float] | None:
-    """The least and greatest value of a tensor; None of one that was never computed, such as a packed weight."""
-    try:
-        value = interpreter.get_tensor(index)
-    except ValueError:
-        return None
-    return (float(value.min()), float(value.max())) if value.size else None
+def _extremes(value: np.ndarray) -> tuple[float, float]:
+    return float(value.min()), float(value.max())

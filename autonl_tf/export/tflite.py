@@ -9,14 +9,15 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from autonl_tf.data import images as image_ops
 from autonl_tf.errors import UserError
+from autonl_tf.export import quantization
 from autonl_tf.export.saved_model import check_model
 
 SIGNATURE = "classify"
@@ -34,12 +35,14 @@ class GraphFacts:
       xnnpack_partitions: pieces of the graph that the CPU delegate takes; 0 where the runtime has none.
       xnnpack_whole: whether one piece goes from the graph's inputs to its outputs, with nothing left outside.
       input_type: of the images, `float32` or `uint8`.
+      quantization: the summary of `quantization`.
     """
 
     ops: tuple[str, ...]
     xnnpack_partitions: int
     xnnpack_whole: bool
     input_type: str
+    quantization: dict[str, Any]
 
 
 def convert_fp32(model: keras.Model, path: str | Path, *, image_size: int) -> None:
@@ -101,7 +104,7 @@ def _save_single(model: keras.Model, folder: str, image_size: int) -> None:
 
 def check_ops(path: str | Path) -> None:
     """Raises UserError where a file holds ops that are not built in (custom ones, TensorFlow's through Flex)."""
-    _builtin_ops(schema.Model.GetRootAs(Path(path).read_bytes(), 0), path)
+    _builtin_ops(quantization.read(path), path)
 
 
 def graph_facts(path: str | Path) -> GraphFacts:
@@ -110,38 +113,30 @@ def graph_facts(path: str | Path) -> GraphFacts:
     Raises:
       UserError: it holds ops that are not built in (custom ones, TensorFlow's through the Flex delegate).
     """
-    flatbuffer = schema.Model.GetRootAs(Path(path).read_bytes(), 0)
-    ops = _builtin_ops(flatbuffer, path)
+    contents = quantization.read(path)
+    ops = _builtin_ops(contents, path)
     interpreter = Interpreter(model_path=str(path), num_threads=1)
     interpreter.allocate_tensors()
     # The list of nodes is the only place where the runtime's Python interface tells of its delegates.
     delegates = [node for node in interpreter._get_ops_details() if node["op_name"] == "DELEGATE"]
-    whole = len(delegates) == 1 and _spans(flatbuffer, delegates[0])
-    return GraphFacts(ops, len(delegates), whole, interpreter.get_input_details()[0]["dtype"].__name__)
+    whole = len(delegates) == 1 and _spans(contents, delegates[0])
+    input_type = interpreter.get_input_details()[0]["dtype"].__name__
+    return GraphFacts(ops, len(delegates), whole, input_type, quantization.summary(contents.operators))
 
 
-def _builtin_ops(flatbuffer: schema.Model, path: str | Path) -> tuple[str, ...]:
-    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-    builtin, others = set(), set()
-    for index in range(flatbuffer.OperatorCodesLength()):
-        operator = flatbuffer.OperatorCodes(index)
-        if operator.BuiltinCode() == schema.BuiltinOperator.CUSTOM:
-            others.add((operator.CustomCode() or b"unnamed").decode())
-        else:
-            builtin.add(names[operator.BuiltinCode()])
+def _builtin_ops(contents: quantization.Contents, path: str | Path) -> tuple[str, ...]:
+    kinds = {operator.kind for operator in contents.operators}
+    others = sorted(kind.removeprefix(quantization.CUSTOM) for kind in kinds if kind.startswith(quantization.CUSTOM))
     if others:
-        raise UserError(f"{path}: needs ops that are not built in: {', '.join(sorted(others))}")
-    return tuple(sorted(builtin))
+        raise UserError(f"{path}: needs ops that are not built in: {', '.join(others)}")
+    return tuple(sorted(kinds))
 
 
-def _spans(flatbuffer: schema.Model, delegate: dict) -> bool:
+def _spans(contents: quantization.Contents, delegate: dict) -> bool:
     """Whether a delegate's node computes the graph's outputs from nothing but its inputs and constants."""
-    graph = flatbuffer.Subgraphs(0)
-
-    def is_constant(tensor: int) -> bool:
-        return flatbuffer.Buffers(graph.Tensors(tensor).Buffer()).DataLength() > 0
-
-    computed = {int(tensor) for tensor in delegate["inputs"] if tensor >= 0 and not is_constant(int(tensor))}
-    made = {int(tensor) for tensor in delegate["outputs"]}
-    inputs, outputs = (set(map(int, tensors)) for tensors in (graph.InputsAsNumpy(), graph.OutputsAsNumpy()))
-    return computed <= inputs and outputs <= made
+    constants = {
+        values.index for operator in contents.operators for values in operator.inputs if values and values.constant
+    }
+    computed = {int(tensor) for tensor in delegate["inputs"] if tensor >= 0} - constants
+    inputs, outputs = ({values.index for values in end} for end in (contents.inputs, contents.outputs))
+    return computed <= inputs and outputs <= set(map(int, delegate["outputs"]))

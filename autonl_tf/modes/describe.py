@@ -1,4 +1,7 @@
-"""`--mode=describe`: an architecture's MACs and parameters, block by block; or the zoo. Needs no TensorFlow."""
+"""`--mode=describe`: an architecture's MACs and parameters, block by block; the zoo; or what a TFLite file computes in.
+
+Needs no TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,17 @@ from autonl_tf.config import Config
 from autonl_tf.errors import UserError
 
 DEFAULT_CLASSES = 1000
+TFLITE = ".tflite"
 
 
 def run(config: Config) -> None:
-    """Prints a table, or with `--output=json` one object; see `description` and `zoo` for their keys."""
+    """Prints a table, or with `--output=json` one object; see `description`, `zoo` and `tflite_file` for their keys."""
     network = config.network
+    if pathlib.Path(network.arch).suffix == TFLITE:
+        _refuse_for_files(config)
+        result = tflite_file(network.arch)
+        print(json.dumps(result) if config.run.output == "json" else tflite_table(result))
+        return
     if network.arch == presets.ZOO:
         if config.run.picture:
             raise UserError("--picture draws one network; for several give --mode=compare their names")
@@ -139,6 +148,106 @@ def zoo_table(result: dict[str, Any]) -> str:
     if result.get("nonlocal"):
         notes[1] = f"With --nonlocal={result['nonlocal']}. {notes[1]}"
     return "\n".join([*aligned([header, *rows], left=1), *notes])
+
+
+def _refuse_for_files(config: Config) -> None:
+    given = {
+        "nonlocal": config.network.nonlocal_,
+        "input_image_size": config.network.input_image_size,
+        "num_label_classes": config.network.num_label_classes,
+        "depth_multiplier": config.network.depth_multiplier,
+        "picture": config.run.picture,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise UserError(f"--{name} is for architectures; --arch={config.network.arch} is a TFLite file")
+
+
+def tflite_file(path: str) -> dict[str, Any]:
+    """What describe says of a TFLite file.
+
+    Returns:
+      `file`; `bytes`; the summary of `export.quantization`; `inputs` and `outputs`; and `operators`: of each its
+      `kind`, the type that it is `computed_in`, the fused `activation`, the `kernel` (`shape`, `type`, how many
+      `scales`, `channels`, `per_channel`; null without) and the `output` (`name`, `shape`, `type`, `scale`,
+      `zero_point`; the last two null where it is not quantized).
+
+    Raises:
+      UserError: it cannot be read, or is not a whole TFLite file.
+    """
+    from autonl_tf.export import quantization
+
+    contents = quantization.read(path)
+    return {
+        "file": path,
+        "bytes": pathlib.Path(path).stat().st_size,
+        **quantization.summary(contents.operators),
+        "inputs": [_tensor(values) for values in contents.inputs],
+        "outputs": [_tensor(values) for values in contents.outputs],
+        "operators": [
+            {
+                "kind": operator.kind,
+                "computed_in": operator.type,
+                "activation": operator.activation,
+                "kernel": operator.kernel
+                and {
+                    "shape": list(operator.kernel.shape),
+                    "type": operator.kernel.type,
+                    "scales": len(operator.kernel.scales),
+                    "channels": operator.channels,
+                    "per_channel": operator.per_channel,
+                },
+                "output": _tensor(operator.outputs[0]) if operator.outputs else None,
+            }
+            for operator in contents.operators
+        ],
+    }
+
+
+def _tensor(values) -> dict[str, Any]:
+    """A tensor with one scale or none."""
+    return {
+        "name": values.name,
+        "shape": list(values.shape),
+        "type": values.type,
+        "scale": values.scales[0] if values.scales else None,
+        "zero_point": values.zero_points[0] if values.scales else None,
+    }
+
+
+def tflite_table(result: dict[str, Any]) -> str:
+    """A TFLite file as text, an operator a line."""
+    from autonl_tf.export import quantization
+
+    header = ("operator", "computed in", "kernel", "scales of channels", "output", "scale", "zero point", "name")
+    rows = []
+    for operator in result["operators"]:
+        kernel, output = operator["kernel"], operator["output"] or {"shape": [], "scale": None, "name": ""}
+        rows.append(
+            (
+                "+".join(filter(None, (operator["kind"], operator["activation"]))),
+                operator["computed_in"],
+                f"{_by(kernel['shape'])} {kernel['type']}" if kernel else "",
+                f"{kernel['scales']} of {kernel['channels']}" if kernel and kernel["scales"] else "",
+                _by(output["shape"]),
+                "" if output["scale"] is None else f"{output['scale']:.4g}",
+                "" if output["scale"] is None else str(output["zero_point"]),
+                output["name"].split(";")[0],
+            )
+        )
+    ends = [f"{end}: {_by(t['shape'])} {t['type']}" for end in ("inputs", "outputs") for t in result[end]]
+    return "\n".join(
+        [
+            *aligned([header, *rows], left=8),
+            "",
+            f"{result['file']}: {result['bytes'] / 1e6:.2f} MB; {'; '.join(ends)}",
+            *quantization.summary_lines(result),
+        ]
+    )
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:

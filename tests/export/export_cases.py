@@ -27,13 +27,13 @@ r1_k5_s22_e3_i24_o40_a1.1_p1.1_nonlocal0.25-2_se0.5
 ONE_BLOCK = "r1_k3_s22_e1_i32_o16_nonlocal0.25-1\n"
 
 
-def lively(model: keras.Model, seed: int = 0) -> keras.Model:
-    """Gives a fresh network statistics, scales and logits such as a trained one has, LightNL included."""
+def lively(model: keras.Model, seed: int = 0, non_local: float = 0.3) -> keras.Model:
+    """Gives a fresh network statistics, scales and logits such as a trained one has, `non_local` those of LightNL."""
     rng = np.random.default_rng(seed)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in norms:
         # LightNL is cubic: at the full scale a rounding error grows a thousandfold from block to block.
-        share = 0.3 if layer.name.endswith("nl_bn") else 1.0
+        share = non_local if layer.name.endswith("nl_bn") else 1.0
         layer.gamma.assign(share * rng.uniform(0.5, 1.5, layer.gamma.shape))
         layer.beta.assign(rng.normal(0.0, 0.2, layer.beta.shape))
         layer.momentum = 0.0

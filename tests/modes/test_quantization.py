@@ -15,7 +15,7 @@ from autonl_tf.data.batches import predict_batches
 from autonl_tf.engine.weights import find_checkpoint
 from autonl_tf.errors import UserError
 from autonl_tf.export.score import TFLiteRunner
-from autonl_tf.modes import checkpointed, explain, export, train
+from autonl_tf.modes import checkpointed, describe, explain, export, train
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 SHORT = ("--input_image_size=32", "--train_batch_size=6", "--eval_batch_size=5", "--steps_per_loop=2")
@@ -70,7 +70,9 @@ def test_training_starts_from_the_float_weights_and_learns_ranges(home):
     assert np.abs(after[first] - start[f"averages/shadows/stem_conv.Skernel{VALUE}"]).max() < 0.2 * start[first].std()
 
 
-def test_every_format_from_one_checkpoint(home):
+@pytest.fixture(scope="module")
+def exported(home):
+    """What an export of all formats to home/export printed."""
     formats = "savedmodel,tflite_fp32,tflite_fp16,tflite_int8,tflite_qat"
     done = command(
         *("--mode=export", "--model_dir=qat", "--dataset=folder:pictures", f"--formats={formats}"),
@@ -78,6 +80,10 @@ def test_every_format_from_one_checkpoint(home):
         cwd=home,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_format_from_one_checkpoint(home, exported):
     card = json.loads((home / "export" / "card.json").read_text())
     files = [f"model_{kind}.tflite" for kind in ("fp32", "fp16", "int8", "qat")]
     assert list(card["artifacts"]) == ["saved_model/1", *files]
@@ -90,11 +96,39 @@ def test_every_format_from_one_checkpoint(home):
         100 * (accuracy["quantized_top1"] - scores[files[3]]["top1"])
     )
     assert all(scores[name]["quantized_top1"] is None for name in files[:3])
-    assert "float32 weights" in accuracy["of"] and "simulated int8 that it was made of" in done.stdout
+    assert "float32 weights" in accuracy["of"] and "simulated int8 that it was made of" in exported
     # Of int8 files of a network this little trained (LightNL's gammas about 0) the delegate may leave a part.
     assert all(card["artifacts"][name]["xnnpack_whole"] for name in files[:2])
     for name in files:
-        assert name in done.stdout
+        assert name in exported
+    markdown = (home / "export" / "card.md").read_text()
+    for name, values in (("fp32", "float32"), ("fp16", "float16"), ("int8", "int8"), ("qat", "int8")):
+        short = card["artifacts"][f"model_{name}.tflite"]["quantization"]
+        assert {kind for rows in short["kernels"].values() for kind in rows} == {values}
+    assert "with a scale for every output channel" in markdown
+
+
+def test_a_tflite_file_is_described_and_what_is_none_refused(home, exported, capsys):
+    words = ["--mode=describe", f"--arch={home}/export/model_int8.tflite"]
+    describe.run(configure(*words, "--output=json"))
+    found = json.loads(capsys.readouterr().out)
+    card = json.loads((home / "export" / "card.json").read_text())
+    short = card["artifacts"]["model_int8.tflite"]["quantization"]
+    assert {name: found[name] for name in short} == short and found["inputs"][0]["type"] == "uint8"
+    kernels = [operator["kernel"] for operator in found["operators"] if operator["kernel"]]
+    assert len(kernels) == sum(row["int8"]["count"] for row in short["kernels"].values())
+    assert all(kernel["per_channel"] and kernel["scales"] == kernel["channels"] for kernel in kernels)
+    describe.run(configure(*words))
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if "CONV_2D" in line]) > short["kernels"]["CONV_2D"]["int8"]["count"]
+    assert "inputs: 1x32x32x3 uint8; outputs: 1x3 float32" in lines[-3]
+    for flag in ("--nonlocal=none", "--input_image_size=32", "--picture=x.png"):
+        with pytest.raises(UserError, match=r"is for architectures; --arch=.*model_int8\.tflite is a TFLite file"):
+            describe.run(configure(*words, flag))
+    (home / "cut.tflite").write_bytes((home / "export" / "model_int8.tflite").read_bytes()[:2000])
+    done = command("--mode=describe", "--arch=cut.tflite", cwd=home)
+    assert done.returncode == 2 and not done.stdout and done.stderr.count("\n") == 1
+    assert "cut.tflite: is a damaged TFLite file" in done.stderr
 
 
 def test_the_exported_file_answers_as_the_checkpoint_evaluates(home):

@@ -1,0 +1,144 @@
+"""What is in an int8 file, read from its bytes, and the reader itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tf_keras as keras
+from ai_edge_litert.tools import flatbuffer_utils
+from export_cases import EVERYTHING, lively, smooth_picture
+
+from autonl_tf.arch import blockstring, presets
+from autonl_tf.errors import UserError
+from autonl_tf.export import int8, quantization, tflite
+from autonl_tf.networks.network import build_network
+
+SIZE = 32
+RELU6 = "network activation=relu6\n" + EVERYTHING
+NETWORKS = ("autonl_s", "autonl_l", "relu6")
+DEAD = 3  # a channel of block 0's depthwise convolution
+
+
+def pictures(count: int) -> np.ndarray:
+    return np.stack([smooth_picture(seed, SIZE, SIZE) for seed in range(count)]).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def files(request, tmp_path_factory):
+    """Of a network with a channel of zeros, as real ones have: its float file and its int8 file."""
+    keras.utils.set_random_seed(0)
+    spec = blockstring.parse(RELU6) if request.param == "relu6" else presets.load(request.param)
+    model = lively(build_network(spec, image_size=SIZE, num_classes=7), non_local=0.01)
+    (kernel,), norm = model.get_layer("block0_depthwise").weights, model.get_layer("block0_depthwise_bn")
+    kernel.assign(kernel * (np.arange(kernel.shape[2]) != DEAD)[:, np.newaxis])
+    for variable, value in ((norm.beta, 1.5), (norm.moving_mean, 0.0)):
+        variable.assign(np.where(np.arange(variable.shape[0]) == DEAD, value, variable.numpy()))
+    folder = tmp_path_factory.mktemp(request.param)
+    paths = {name: folder / f"{name}.tflite" for name in ("float32", "int8")}
+    tflite.convert_fp32(model, paths["float32"], image_size=SIZE)
+    int8.quantize_int8(paths["float32"], paths["int8"], pictures(16))
+    return paths
+
+
+@pytest.fixture(params=["int8"])
+def operators(request, files) -> tuple[quantization.Operator, ...]:
+    return quantization.read(files[request.param]).operators
+
+
+def test_every_kernel_is_int8_with_a_scale_for_every_output_channel(files, operators):
+    kernels = [operator for operator in operators if operator.kernel]
+    expected = [operator for operator in quantization.read(files["float32"]).operators if operator.kernel]
+    assert {operator.kind for operator in kernels} == set(quantization.CHANNEL_AXES)
+    assert len(kernels) == len(expected)
+    for operator in kernels:
+        kernel = operator.kernel
+        assert kernel.type == "int8" and operator.per_channel, operator
+        assert len(kernel.scales) == operator.channels == operator.outputs[0].shape[-1]
+        assert set(kernel.zero_points) == {0}
+        assert len(set(kernel.scales)) > 1 or set(kernel.scales) == {1.0}, operator  # 1: LightNL's subsampling
+
+
+def test_a_bias_has_the_steps_of_input_times_kernel(operators):
+    for operator in operators:
+        if operator.bias:
+            scales = operator.inputs[0].scales[0] * np.array(operator.kernel.scales)
+            assert operator.bias.type == "int32" and set(operator.bias.zero_points) == {0}
+            np.testing.assert_allclose(operator.bias.scales, scales, rtol=1e-5)
+
+
+def test_no_bias_is_cut_off_and_a_channel_of_zeros_keeps_its_own(files):
+    """All are compared with the float file's, but those of LightNL's subsampling, which is made anew."""
+
+    def biases(path) -> dict[str, tuple[np.ndarray, float]]:
+        """The kernel's name -> real values, and their steps."""
+        model = flatbuffer_utils.read_model(str(path))
+        read, (graph,) = quantization.contents(model).operators, model.subgraphs
+        found = {}
+        for operator, raw in zip(read, graph.operators, strict=True):
+            if bias := operator.bias:
+                data = bytes(model.buffers[graph.tensors[raw.inputs[2]].buffer].data)
+                steps = np.array(bias.scales or (1.0,))
+                found[bias.name] = np.frombuffer(data, bias.type) * steps, max(steps)
+        return found
+
+    expected, got = biases(files["float32"]), biases(files["int8"])
+    shared = [name for name in expected if name in got]
+    assert len(shared) > 20
+    for name in shared:
+        apart = np.abs(got[name][0] - expected[name][0])
+        assert (apart <= 0.51 * got[name][1] + 1e-6 * np.abs(expected[name][0])).all(), name
+    assert any(values.shape == (32,) and np.isclose(values[DEAD], 1.5) for values, _ in got.values())
+
+
+def test_everything_is_int8_but_the_normalisation_and_the_softmax(operators):
+    floats = [operator for operator in operators if operator.type == "float32" and operator.kind != "DEQUANTIZE"]
+    assert [operator.kind for operator in floats] == ["SUB", "MUL", "SOFTMAX"]
+    ends = [operator.kind for operator in operators if operator.kind == "DEQUANTIZE"]
+    assert ends == ["DEQUANTIZE"]  # of the logits: nothing goes to float32 and back in between
+
+
+def test_a_fused_activation_stays_fused(files, operators):
+    def fused(found):
+        return sorted(operator.activation for operator in found if operator.activation)
+
+    assert fused(operators) == fused(quantization.read(files["float32"]).operators)
+    assert not {"RELU", "RELU6"} & {operator.kind for operator in operators}
+
+
+def test_an_int8_sigmoid_has_the_range_that_its_kernel_needs(operators):
+    (outputs,) = {op.outputs[0].scales + op.outputs[0].zero_points for op in operators if op.kind == "LOGISTIC"}
+    assert outputs == (1 / 256, -128)
+
+
+def test_constants_are_where_every_runtime_looks_for_them(files):
+    """ai-edge-quantizer puts those of larger files behind the flat buffer."""
+    model = flatbuffer_utils.convert_bytearray_to_object(files["int8"].read_bytes())
+    assert not any(buffer.offset for buffer in model.buffers)
+    assert tflite.graph_facts(files["int8"]).xnnpack_whole
+
+
+def test_the_summary_counts_what_the_file_holds(files):
+    for name, kind in (("float32", "float32"), ("int8", "int8")):
+        found = quantization.read(files[name]).operators
+        short = quantization.summary(found)
+        assert sum(short["computed_in"].values()) == len([o for o in found if o.kind not in quantization.CONVERSIONS])
+        for rows in short["kernels"].values():
+            assert set(rows) == {kind}
+            assert rows[kind]["per_channel"] == (rows[kind]["count"] if name == "int8" else 0)
+
+
+def test_what_is_not_a_whole_tflite_file_is_refused_in_one_line(files, tmp_path):
+    whole = files["int8"].read_bytes()
+    path = tmp_path / "m.tflite"
+    for data, fault in (
+        (b"", "is not a TFLite file"),
+        (b"no model at all", "is not a TFLite file"),
+        (whole[: len(whole) // 2], "is a damaged TFLite file"),
+        (whole[:8], "is a damaged TFLite file"),
+        (b"\xff" * 4 + whole[4:], "is a damaged TFLite file"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=rf"^{path}: {fault}[^\n]*$"):
+            quantization.read(path)
+    with pytest.raises(UserError, match="No such file"):
+        quantization.read(tmp_path / "none.tflite")
