@@ -51,8 +51,8 @@ class RunConfig:
     init_checkpoint: str = _flag(
         flags.DEFINE_string,
         None,
-        "Weights to start from or to use: a run directory, a checkpoint's prefix, or the official release's "
-        "(DIR/bestmodel.ckpt or its directory). Default: those in --model_dir.",
+        "Weights to start from or to use: a run directory, a checkpoint's prefix, the official release's "
+        "(DIR/bestmodel.ckpt or its directory), or an exported directory. Default: those in --model_dir.",
         modes=_MODEL,
     )
     from_: str = _flag(

@@ -29,8 +29,8 @@ from numpy_forward import Forward, Weights  # noqa: E402
 from official_checkpoints import statistics_of, write_checkpoint  # noqa: E402
 
 from autonl_tf.arch import blockstring, presets  # noqa: E402
+from autonl_tf.checkpoint.tf1 import AVERAGE_SUFFIX  # noqa: E402
 from autonl_tf.data import images  # noqa: E402
-from autonl_tf.engine.name_based import AVERAGE_SUFFIX  # noqa: E402
 from autonl_tf.engine.rundir import git_commit, versions  # noqa: E402
 
 

@@ -176,22 +176,20 @@ def trained(checkpoint: str, data_dir: str, work: pathlib.Path) -> dict:
     import tf_keras as keras
     from support import pruning
 
-    from autonl_tf.arch import blockstring
+    from autonl_tf.checkpoint.opening import open_checkpoint
     from autonl_tf.data.batches import eval_batches, train_batches
     from autonl_tf.data.calibration import calibration_images
     from autonl_tf.data.datasets import open_dataset
     from autonl_tf.data.images import preprocess_for_eval
     from autonl_tf.engine.evaluate import evaluate
     from autonl_tf.engine.recalibrate import Recalibration
-    from autonl_tf.engine.weights import load_weights, read_model_json
     from autonl_tf.export import int8, rewrite
     from autonl_tf.export.score import TFLiteRunner
     from autonl_tf.networks.network import build_network
 
-    about = read_model_json(checkpoint)
-    spec, size = blockstring.parse(about["arch"], checkpoint), about["input_image_size"]
-    padding, classes = about["crop_padding"], len(about["class_names"])
-    data, strategy = open_dataset(about["dataset"], data_dir=data_dir), tf.distribute.get_strategy()
+    about = open_checkpoint(checkpoint)
+    spec, size, padding, classes = about.spec, about.image_size, about.crop_padding, len(about.class_names)
+    data, strategy = open_dataset(about.trained_on, data_dir=data_dir), tf.distribute.get_strategy()
     calibration = calibration_images(data, CALIBRATION, image_size=size, crop_padding=padding)
     options = {"image_size": size, "batch_size": 64, "min_crop_area": 0.8, "crop_padding": padding}
     steps = data.size("train") // 64
@@ -201,7 +199,7 @@ def trained(checkpoint: str, data_dir: str, work: pathlib.Path) -> dict:
 
     def fresh():
         model = build_network(spec, image_size=size, num_classes=classes, dropout_rate=0.1)
-        load_weights(checkpoint, model)
+        about.load_into(model)
         return model
 
     def train(model, callbacks):

@@ -8,9 +8,9 @@ from numpy_forward import Forward, Weights, read_block
 from official_checkpoints import with_the_rest, write_checkpoint
 
 from autonl_tf.arch import blockstring
-from autonl_tf.engine.name_based import AVERAGE_SUFFIX, load_named
+from autonl_tf.checkpoint.opening import open_checkpoint
+from autonl_tf.checkpoint.tf1 import AVERAGE_SUFFIX
 from autonl_tf.networks.network import build_network
-from autonl_tf.networks.official_names import official_names
 
 
 def size_for(lines):
@@ -28,7 +28,7 @@ def compare(lines, tmp_path, *, size, classes, batch=2, multiplier=None):
     prefix = write_checkpoint(tmp_path / "bestmodel.ckpt", with_the_rest(weights.values))
     spec = blockstring.parse("\n".join(lines))
     model = build_network(spec, image_size=size, num_classes=classes, depth_multiplier=multiplier or 1.0)
-    load_named(str(prefix), model, dict(official_names(spec)))
+    open_checkpoint(str(prefix), spec, depth_multiplier=multiplier).load_into(model)
     ends = [last_layer(model, f"block{index}_") for index in range(len(expected.blocks))]
     *blocks, logits = keras.Model(model.input, [*ends, model.output])(images)
     errors = [relative_l2(x, wanted) for x, wanted in zip(blocks, expected.blocks, strict=True)]

@@ -6,9 +6,8 @@ import pathlib
 import numpy as np
 
 from autonl_tf.arch import blockstring, presets
-from autonl_tf.engine.name_based import AVERAGE_SUFFIX
+from autonl_tf.checkpoint.tf1 import AVERAGE_SUFFIX, official_names
 from autonl_tf.networks.network import build_network
-from autonl_tf.networks.official_names import official_names
 
 TESTDATA = pathlib.Path(__file__).parent / "testdata"
 TINY = (TESTDATA / "tiny.arch.txt").read_text()

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from golden_data import TESTDATA, VALUES
 
-from autonl_tf.engine.name_based import AVERAGE_SUFFIX, SLOT_SUFFIXES
+from autonl_tf.checkpoint.tf1 import AVERAGE_SUFFIX, SLOT_SUFFIXES
 
 TINY_STEP = 12345
 TINY_CLASSES, TINY_SIZE = 10, 64

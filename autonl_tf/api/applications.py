@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 import tf_keras as keras
 
-from autonl_tf.api.weights import Weights, open_weights
 from autonl_tf.arch import presets
 from autonl_tf.arch.spec import STEM_STRIDE, NetworkSpec
+from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.errors import UserError
 from autonl_tf.networks.network import build_network
 
@@ -99,7 +99,7 @@ def from_arch(
     if classifier_activation not in ("softmax", None):
         raise ValueError(f"classifier_activation={classifier_activation!r}: accepted: 'softmax', None")
     spec = presets.load(path, nonlocal_blocks)
-    model = _whole(spec, weights, input_shape, classes, exactly=include_top)
+    model = _whole(spec, weights, input_shape, classes, with_classifier=include_top)
     name = path if path in presets.names() else "autonl"
     if include_top:
         x = model.output
@@ -138,7 +138,7 @@ def backbone(
     {'reduction_3': (None, 8, 12, 40), 'reduction_4': (None, 4, 6, 96), 'reduction_5': (None, 2, 3, 320)}
     """
     spec = presets.load(path, nonlocal_blocks)
-    model = _whole(spec, weights, input_shape, classes=2, exactly=False)
+    model = _whole(spec, weights, input_shape, classes=2, with_classifier=False)
     ends = _reductions(spec)
     unknown = [level for level in levels if level not in ends]
     if unknown or not levels:
@@ -158,24 +158,29 @@ def _reductions(spec: NetworkSpec) -> dict[int, int]:
 
 
 def _whole(
-    spec: NetworkSpec, weights: str | None, input_shape: tuple[int, int, int] | None, classes: int, exactly: bool
+    spec: NetworkSpec,
+    weights: str | None,
+    input_shape: tuple[int, int, int] | None,
+    classes: int,
+    with_classifier: bool,
 ) -> keras.Model:
-    """The network with its top, its weights loaded; of the weights' own number of classes unless `exactly`."""
+    """The network with its top, its weights loaded, those of the classifier if `with_classifier`."""
     height, width = _size(input_shape)
-    opened: Weights | None = open_weights(weights, spec) if weights is not None else None
-    if opened and exactly and opened.classes != classes:
+    opened = open_checkpoint(weights, spec) if weights is not None else None
+    if opened and with_classifier and len(opened.class_names) != classes:
+        count = len(opened.class_names)
         raise UserError(
-            f"weights={weights!r}: has {opened.classes} classes; give classes={opened.classes}, or include_top=False "
-            "and a classifier of your own"
+            f"weights={weights!r}: has {count} classes; give classes={count}, or include_top=False and a classifier of "
+            "your own"
         )
     model = build_network(
         spec,
         image_size=(height, width),
-        num_classes=opened.classes if opened else classes,
+        num_classes=classes,
         depth_multiplier=opened.depth_multiplier if opened else 1.0,
     )
     if opened:
-        opened.load_into(model)
+        opened.load_into(model, classifier=with_classifier)
     return model
 
 

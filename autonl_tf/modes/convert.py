@@ -14,14 +14,14 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch import blockstring
-from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.checkpoint import tf1
+from autonl_tf.checkpoint.ours import write_model_json, write_weights
 from autonl_tf.config import Config
 from autonl_tf.engine import rundir
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables
-from autonl_tf.engine.weights import write_model_json, write_weights
 from autonl_tf.errors import UserError, first_line
-from autonl_tf.modes import checkpointed, official, pytorch, wiring
+from autonl_tf.modes import checkpointed, wiring
 
 
 def run(config: Config) -> None:
@@ -31,41 +31,40 @@ def run(config: Config) -> None:
     plain variables stay plain variables, where the official checkpoint holds them all; else they too are the chosen.
     """
     target = _new_directory(config.run.model_dir)
-    if config.run.from_ == "pytorch":
-        ported = pytorch.load(config)
-        averages = MovingAverages(averaged_variables(ported.model), 0.0)
-        _write(config, target, ported.model, ported.spec, averages, ported.description, step=0)
-        return
     network = checkpointed.load(config)
-    source, model = network.source, network.model
-    if not source.is_official:
-        raise UserError(f"{source.prefix}: is a checkpoint of this program already; convert takes an official one")
+    checkpoint, model = network.checkpoint, network.model
+    if checkpoint.format == "ours":
+        raise UserError(f"{checkpoint.where}: is a checkpoint of this program already; convert takes an official one")
     averages = MovingAverages(averaged_variables(model), 0.0)
     _load_plain(network)
     description = {
-        **source.description,
+        "arch": blockstring.write(network.spec),
         "input_image_size": network.image_size,
         "crop_padding": network.crop_padding,
+        "depth_multiplier": network.depth_multiplier,
         "class_names": list(network.class_names),
-        "classes_are_numbered": not config.data.label_file,
-        "converted_from": {"checkpoint": source.prefix, "averages": network.loaded.averages},
+        "classes_are_numbered": checkpoint.classes_are_numbered and not config.data.label_file,
+        "converted_from": {
+            "checkpoint": checkpoint.where,
+            "averages": network.loaded.averages,
+            "kind": checkpoint.format,
+        },
     }
-    _write(config, target, model, network.spec, averages, description, step=network.loaded.step or 0)
+    _write(config, target, model, averages, description, step=network.loaded.step or 0)
 
 
 def _write(
     config: Config,
     target: pathlib.Path,
     model: keras.Model,
-    spec: NetworkSpec,
     averages: MovingAverages,
     description: dict[str, Any],
     step: int,
 ) -> None:
-    names, arch = description["class_names"], blockstring.write(spec)
-    files = {"arch.txt": arch, "labels.txt": "".join(f"{name}\n" for name in names)}
+    names = description["class_names"]
+    files = {"arch.txt": description["arch"], "labels.txt": "".join(f"{name}\n" for name in names)}
     with _staged(target) as aside, rundir.prepare(aside, config.settings(), config.read_settings(), files):
-        write_model_json(aside, {**description, "arch": arch})
+        write_model_json(aside, description)
         written = write_weights(aside, step, model, averages)
     words = shlex.join([f"--model_dir={config.run.model_dir}", *_label_words(config)])
     print(
@@ -78,10 +77,10 @@ def _write(
 
 def _load_plain(network: checkpointed.Checkpointed) -> None:
     """Puts the plain variables into the model in place of the averages that were loaded, if there are any."""
-    if not network.loaded.averages:
+    if network.checkpoint.format != "tf1" or not network.loaded.averages:
         return
-    if official.holds_plain_variables(network.source.prefix, network.spec):
-        official.load(network.source.prefix, network.model, network.spec, use_averages=False)
+    if tf1.holds_plain_variables(network.checkpoint.where, network.spec):
+        network.checkpoint.load_into(network.model, use_averages=False)
         wiring.say("its plain variables are converted too")
     else:
         wiring.say("note: it does not hold every plain variable; the averages are written as both")

@@ -26,7 +26,7 @@ def run(config: Config) -> None:
     with strategy.scope(), precision_scope(config.run.precision):
         network = checkpointed.load(config)
     dataset = wiring.dataset_of(config)
-    names = network.source.names_for(dataset)
+    names = checkpointed.names_for(network.checkpoint, dataset)
     wiring.check_images(dataset, network.image_size, network.crop_padding, "validation")
     batches = wiring.evaluation_input(config, strategy, dataset, network.image_size, network.crop_padding)
     with wiring.naming_corrupt(dataset, "validation"):

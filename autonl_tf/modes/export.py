@@ -39,7 +39,7 @@ def run(config: Config) -> None:
     accuracy, dataset, class_names = None, None, network.class_names
     if config.data.dataset:
         dataset = wiring.dataset_of(config)
-        class_names = network.source.names_for(dataset)
+        class_names = checkpointed.names_for(network.checkpoint, dataset)
         wiring.check_images(dataset, size, padding, "validation")
     calibration = _calibration(config, dataset, size, padding)
     if dataset:
@@ -98,7 +98,7 @@ def _scores(network: checkpointed.Checkpointed, batches: tf.data.Dataset, datase
 
 def _data(config: Config, network: checkpointed.Checkpointed, calibration: np.ndarray | None) -> dict[str, object]:
     """For the card: which images the network was trained on, and which set int8's ranges."""
-    found = {"trained_on": network.source.description.get("dataset") or "not known"}
+    found = {"trained_on": network.checkpoint.trained_on or "not known"}
     if calibration is not None:
         name = config.export.calibration_dataset or config.data.dataset
         found["int8_ranges"] = f"{len(calibration)} images of {name}"

@@ -10,64 +10,39 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.arch.spec import NetworkSpec
-from autonl_tf.config import Config
+from autonl_tf.checkpoint.checkpoint import CLASSIFIER, Checkpoint
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.labels import class_name
 from autonl_tf.engine.batch_norm import unique
 from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed, wiring
-from autonl_tf.networks.network import build_network
 from autonl_tf.networks.parts import layers_of
 
-HEAD = "logits"
 
-
-def start_from(
-    source: checkpointed.Source, model: keras.Model, spec: NetworkSpec, dataset: ImageDataset, config: Config
-) -> None:
+def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use_averages: bool) -> None:
     """Loads a checkpoint into the network to train; with other classes than the data's, all but the classifier.
 
     Says what was loaded and what was not.
 
     Raises:
-      UserError: the checkpoint's weights cannot be read, or its network is another.
+      UserError: the checkpoint's weights cannot be read, or do not fit the network.
     """
-    if source.spec.canonical() != spec.canonical():
-        raise UserError(f"--arch={config.network.arch}: {source.prefix} holds another architecture")
     try:
-        source.names_for(dataset)
+        checkpointed.names_for(start, dataset)
     except UserError as difference:
-        whole = build_network(
-            spec,
-            image_size=config.network.input_image_size,
-            num_classes=len(source.class_names),
-            depth_multiplier=config.network.depth_multiplier,
-        )
-        source.load_into(whole, config.run.use_averages)
-        copied = copy_all_but_classifier(whole, model)
-        wiring.say(f"loaded: {copied:,} numbers of {source.prefix}, every layer but the classifier")
-        wiring.say(f"new classifier: {_why_new(source, dataset)}; its weights are random ({difference})")
+        start.load_into(model, use_averages, classifier=False, tell=wiring.say)
+        copied = model.count_params() - model.get_layer(CLASSIFIER).count_params()
+        wiring.say(f"loaded: {copied:,} numbers of {start.where}, every layer but the classifier")
+        wiring.say(f"new classifier: {_why_new(start, dataset)}; its weights are random ({difference})")
     else:
-        source.load_into(model, config.run.use_averages)
+        start.load_into(model, use_averages, tell=wiring.say)
 
 
-def _why_new(source: checkpointed.Source, dataset: ImageDataset) -> str:
-    here, there = dataset.num_classes, len(source.class_names)
+def _why_new(start: Checkpoint, dataset: ImageDataset) -> str:
+    here, there = dataset.num_classes, len(start.class_names)
     if here != there:
-        return f"{here} classes here, {there} in {source.prefix}"
-    return f"{here} other classes, or another order of them, than in {source.prefix}"
-
-
-def copy_all_but_classifier(source: keras.Model, target: keras.Model) -> int:
-    """Copies every layer's weights but the classifier's between networks of one architecture; counts the numbers."""
-    copied = 0
-    for layer in target.layers:
-        if layer.name != HEAD and layer.weights:
-            values = source.get_layer(layer.name).get_weights()
-            layer.set_weights(values)
-            copied += sum(value.size for value in values)
-    return copied
+        return f"{here} classes here, {there} in {start.where}"
+    return f"{here} other classes, or another order of them, than in {start.where}"
 
 
 def freeze(model: keras.Model, text: str | None) -> list[str]:

@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.checkpoint.checkpoint import Checkpoint
+from autonl_tf.checkpoint.ours import write_model_json
 from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine.averages import MovingAverages
@@ -22,7 +24,6 @@ from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.recalibrate import Recalibration
 from autonl_tf.engine.runlog import read_records
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
-from autonl_tf.engine.weights import write_model_json
 from autonl_tf.errors import UserError
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, finetune, wiring
@@ -39,10 +40,10 @@ def run(config: Config) -> None:
     wiring.check_batches(config, strategy)
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
     dataset = wiring.dataset_of(config)
-    start = checkpointed.source_of(config, config.run.init_checkpoint) if config.run.init_checkpoint else None
-    if start and start.description.get("qat"):
-        raise UserError(f"{start.prefix}: was trained with --qat; training starts from float weights")
-    config = wiring.resolved(config, dataset, start.description if start else None)
+    start = checkpointed.opened(config, config.run.init_checkpoint, spec) if config.run.init_checkpoint else None
+    if start and start.qat:
+        raise UserError(f"{start.where}: was trained with --qat; training starts from float weights")
+    config = wiring.resolved(config, dataset, start)
     image_size, padding = config.network.input_image_size, config.data.crop_padding
     wiring.check_images(dataset, image_size, padding, "train", "validation")
     length = wiring.length_of(config, dataset)
@@ -116,7 +117,7 @@ def _learner(
     spec: NetworkSpec,
     dataset: ImageDataset,
     length: wiring.Length,
-    start: checkpointed.Source | None,
+    start: Checkpoint | None,
 ) -> Learner:
     with strategy.scope(), precision_scope(config.run.precision):
         model = build_network(
@@ -130,7 +131,7 @@ def _learner(
         set_momentum(model, config.fit.batch_norm_momentum)
         # A run that has a checkpoint of its own goes on from that.
         if start and not steps_saved(pathlib.Path(config.run.model_dir) / "checkpoints"):
-            finetune.start_from(start, model, spec, dataset, config)
+            finetune.start_from(start, model, dataset, config.run.use_averages)
         if config.fit.qat:
             model = quantized_network(model)
         for line in finetune.freeze(model, config.tuning.freeze):

@@ -10,11 +10,11 @@ import shlex
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.config import DEFAULT_EPOCHS, Config, DataConfig
 from autonl_tf.data import images
 from autonl_tf.data.augment import policies as augmentations
@@ -204,13 +204,13 @@ class Length:
         return max(1, round(epochs * self.steps_per_epoch))
 
 
-def resolved(config: Config, dataset: ImageDataset, described: dict[str, Any] | None = None) -> Config:
+def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = None) -> Config:
     """The config with every default that depends on the mode, the dataset or a starting checkpoint filled in.
 
     Args:
-      described: the `model.json` of the checkpoint that training starts from, whose sizes then are the defaults.
+      start: the checkpoint that training starts from, whose sizes then are the defaults.
     """
-    described, fit, network = described or {}, config.fit, config.network
+    fit, network = config.fit, config.network
     epochs, warmup = fit.train_epochs, fit.lr_warmup_epochs
     if fit.train_steps is None and epochs is None:
         epochs = DEFAULT_EPOCHS[config.run.mode]
@@ -218,11 +218,11 @@ def resolved(config: Config, dataset: ImageDataset, described: dict[str, Any] | 
         warmup = DEFAULT_LR_WARMUP[config.run.mode]
     network = dataclasses.replace(
         network,
-        input_image_size=network.input_image_size or described.get("input_image_size", dataset.image_size),
+        input_image_size=network.input_image_size or (start.image_size if start else dataset.image_size),
         num_label_classes=dataset.num_classes,
-        depth_multiplier=network.depth_multiplier or described.get("depth_multiplier", 1.0),
+        depth_multiplier=network.depth_multiplier or (start.depth_multiplier if start else 1.0),
     )
-    padding = crop_padding_of(config, described.get("crop_padding", images.CROP_PADDING))
+    padding = crop_padding_of(config, start.crop_padding if start else images.CROP_PADDING)
     return dataclasses.replace(
         config,
         network=network,

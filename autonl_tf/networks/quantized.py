@@ -115,6 +115,12 @@ def products_left_float(quantized: keras.Model) -> Iterator[dict[str, dict[str, 
             layer.simulated = True
 
 
+def is_range(name: str) -> bool:
+    """Whether a variable of `quantized_network`, by its name, is none of the network's own."""
+    layer = name.split("/")[0]
+    return layer.startswith(("quant_", "quantize_")) or layer.endswith("_nl_product")
+
+
 def copy_float_weights(quantized: keras.Model, model: keras.Model) -> None:
     """Gives a network of `build_network` the weights of its quantized form, the simulated quantization left out.
 

@@ -18,19 +18,19 @@ from support.fuzzing import Target, mutated, refusal
 
 from autonl_tf import config as config_lib
 from autonl_tf.arch import blockstring
+from autonl_tf.checkpoint.opening import open_checkpoint
+from autonl_tf.checkpoint.ours import write_model_json
+from autonl_tf.checkpoint.pytorch import pytorch_names, symmetric
+from autonl_tf.checkpoint.tf1 import AVERAGE_SUFFIX, official_names
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables
 from autonl_tf.engine.checkpoints import Checkpoints
 from autonl_tf.engine.learner import Learner
-from autonl_tf.engine.name_based import AVERAGE_SUFFIX
 from autonl_tf.engine.optimizer import TF1RMSprop
-from autonl_tf.engine.weights import find_checkpoint, is_ours, load_weights, read_model_json, write_model_json
 from autonl_tf.errors import UserError
 from autonl_tf.export.saved_model import export_saved_model
-from autonl_tf.modes import official, pytorch
+from autonl_tf.modes import checkpointed
 from autonl_tf.networks.network import build_network
-from autonl_tf.networks.official_names import official_names
-from autonl_tf.networks.pytorch_names import pytorch_names
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tests"))
 import torch_files
@@ -84,11 +84,11 @@ def checkpoint(folder: pathlib.Path) -> Target:
     saver = Checkpoints(whole, Learner(model, [(TF1RMSprop(0.1), model.trainable_variables)], averages))
     saver.save(0)
     saver.save_best(0, 0.5)
-    write_model_json(whole, {"arch": ARCH, "class_names": ["a", "b"]})
+    sizes = {"input_image_size": 4, "crop_padding": 0, "depth_multiplier": 1.0}
+    write_model_json(whole, {"arch": ARCH, "class_names": ["a", "b"], **sizes})
 
     def load() -> None:
-        read_model_json(broken)
-        assert load_weights(broken, model).step == 0
+        assert open_checkpoint(str(broken)).load_into(model).step == 0
 
     return _directory(whole, broken, model, load)
 
@@ -102,17 +102,13 @@ def release(folder: pathlib.Path) -> Target:
     values |= {name + AVERAGE_SUFFIX: value for name, value in values.items()}
     write_checkpoint(whole / "bestmodel.ckpt", values)
     (whole / "arch.txt").write_text(ARCH)
-    config = _config("--mode=eval", f"--init_checkpoint={broken}", "--dataset=demo")
 
     def load() -> None:
-        prefix = str(find_checkpoint(broken))
-        assert not is_ours(prefix)
-        official.check(prefix)
-        with contextlib.redirect_stderr(io.StringIO()):
-            described = official.describe(config, prefix)
-        if described["arch"] != blockstring.write(spec) or len(described["class_names"]) != CLASSES:
-            raise UserError("another network")
-        assert official.load(prefix, model, spec, use_averages=True)[0].step == 7
+        found = open_checkpoint(str(broken))
+        found.check(spec)
+        if len(found.class_names) != CLASSES:
+            raise UserError("another number of classes")
+        assert found.load_into(model).step == 7
 
     return _directory(whole, broken, model, load)
 
@@ -133,7 +129,7 @@ def port(folder: pathlib.Path) -> Target:
     """A PyTorch file of the port: its bytes changed, or its tensors replaced by others."""
     path, arch = folder / "model.pt", folder / "arch.txt"
     arch.write_text(ARCH)
-    spec = pytorch.symmetric(blockstring.parse(ARCH))
+    spec = symmetric(blockstring.parse(ARCH))
     model = build_network(spec, image_size=SIZE, num_classes=CLASSES)
     state = {}
     for (ours, theirs), variable in zip(pytorch_names(spec), _ordered(model, pytorch_names(spec)), strict=True):
@@ -159,7 +155,7 @@ def port(folder: pathlib.Path) -> Target:
         path.write_bytes(example)
         try:
             with contextlib.redirect_stderr(io.StringIO()):
-                ported = pytorch.load(config)
+                ported = checkpointed.load(config)
         except UserError as error:
             return refusal(error)
         assert all(np.isfinite(variable.numpy()).all() for variable in ported.model.variables)

@@ -10,9 +10,9 @@ import tf_keras as keras
 from golden_data import TESTDATA, TINY, VALUES
 
 from autonl_tf.arch import blockstring, presets
+from autonl_tf.checkpoint.tf1 import official_names
 from autonl_tf.engine import averages, batch_norm, learner, objectives, optimizer, schedules, strategy
 from autonl_tf.networks.network import build_network
-from autonl_tf.networks.official_names import official_names
 
 GOLDEN = TESTDATA / "train"
 LARGE_ENOUGH = 1e-5  # a change below this is rounding

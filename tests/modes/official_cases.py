@@ -11,8 +11,8 @@ from numpy_forward import Forward, Weights
 from official_checkpoints import statistics_of, with_the_rest, write_checkpoint
 
 from autonl_tf.arch import blockstring, presets
+from autonl_tf.checkpoint.tf1 import AVERAGE_SUFFIX
 from autonl_tf.data import images
-from autonl_tf.engine.name_based import AVERAGE_SUFFIX
 
 PHOTOGRAPHS = sorted((TESTDATA / "preprocess").glob("*.jpg"))
 

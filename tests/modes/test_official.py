@@ -21,11 +21,10 @@ from official_cases import (
 from official_checkpoints import TINY_CLASSES, TINY_SIZE, TINY_STEP, statistics_of, tiny_checkpoint, write_checkpoint
 
 from autonl_tf.arch import blockstring, presets
-from autonl_tf.engine.name_based import AVERAGE_SUFFIX
+from autonl_tf.checkpoint.tf1 import AVERAGE_SUFFIX, official_names
 from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed
-from autonl_tf.networks.official_names import official_names
 
 IMAGES = f"--images={TESTDATA}/preprocess/*.jpg"
 SMALL = f"--input_image_size={TINY_SIZE}"
@@ -125,7 +124,7 @@ def test_evaluation_is_the_same_straight_and_converted(fitted, data, tmp_path, c
 def test_a_converted_directory_explains_itself(tiny, converted):
     described = json.loads((converted / "model.json").read_text())
     assert described["arch"] == (converted / "arch.txt").read_text() == blockstring.write(blockstring.parse(TINY))
-    assert described["converted_from"] == {"checkpoint": str(tiny), "averages": True}
+    assert described["converted_from"] == {"checkpoint": str(tiny), "averages": True, "kind": "tf1"}
     assert described["input_image_size"] == TINY_SIZE
     assert (converted / "labels.txt").read_text().split() == [str(label) for label in range(TINY_CLASSES)]
     assert json.loads((converted / "config.json").read_text())["settings"]["mode"] == "convert"

@@ -10,8 +10,8 @@ from mode_cases import run
 from numpy.lib.stride_tricks import sliding_window_view
 
 from autonl_tf.arch import blockstring
+from autonl_tf.checkpoint.pytorch import pytorch_names
 from autonl_tf.errors import UserError
-from autonl_tf.networks.pytorch_names import pytorch_names
 
 ARCH = """\
 r1_k3_s11_e1_i32_o8
@@ -203,7 +203,7 @@ def test_every_variable_of_the_port_has_one_of_ours(ported):
         (
             lambda s: s.update({"features.0.0.weight": np.zeros([16, 3, 3, 3], np.float32)}),
             {},
-            "1 of other shape: stem_conv",
+            r"1 mismatched: features\.0\.0\.weight \(checkpoint \(3, 3, 3, 16\), network",
         ),
         (lambda s: None, {"arch": ""}, "--from=pytorch needs --arch"),
         (lambda s: None, {"arch": "autonl_s"}, "does not fit the network"),

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 from mode_cases import ARCH, class_folder, command, configure, tree
 
+from autonl_tf.checkpoint.ours import find_checkpoint
 from autonl_tf.data.batches import predict_batches
-from autonl_tf.engine.weights import find_checkpoint
 from autonl_tf.errors import UserError
 from autonl_tf.export.score import TFLiteRunner
 from autonl_tf.modes import checkpointed, describe, explain, export, train

@@ -10,7 +10,7 @@ from numpy_forward import Forward, Weights
 from official_checkpoints import TINY_SIZE, statistics_of
 
 from autonl_tf.arch import blockstring, presets
-from autonl_tf.engine.name_based import AVERAGE_SUFFIX
+from autonl_tf.checkpoint.tf1 import AVERAGE_SUFFIX
 
 TOLERANCE = 1e-4
 FORWARD = TESTDATA / "forward"

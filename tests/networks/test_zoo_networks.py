@@ -7,10 +7,10 @@ from golden_data import VALUES
 
 from autonl_tf.arch import blockstring, cost, presets
 from autonl_tf.arch.placement import place_nonlocal
+from autonl_tf.checkpoint.tf1 import official_names
 from autonl_tf.errors import UserError
 from autonl_tf.layers.activations import ChannelShuffle, HardSwish, activation
 from autonl_tf.networks.network import build_network
-from autonl_tf.networks.official_names import official_names
 
 
 def trainable(model):

@@ -30,6 +30,7 @@ MOST_OPERATIONS = 1_000_000
 MOST_HEADER = 10_000_000
 MOST_SHARING = 8  # numbers in tensors for each number stored: two names may share a storage, not thousands
 
+_STATES = ("model", "state_dict")
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _STORAGES = {
     "FloatStorage": "<f4",
@@ -97,6 +98,44 @@ class _Tensor:
         return np.lib.stride_tricks.as_strided(
             data[self.offset :], self.shape, [size * stride for stride in self.strides], writeable=False
         )
+
+
+def read_state(path: str | Path) -> tuple[dict[str, np.ndarray], str]:
+    """The state dictionary of a file, by itself or as its entry `model` or `state_dict`, and which, for people.
+
+    Raises:
+      UserError: as `read_torch`; there is none.
+    """
+    found = read_torch(path)
+    for key in (None, *_STATES):
+        state = found if key is None else found.get(key) if isinstance(found, dict) else None
+        if isinstance(state, dict) and state and all(map(_is_named_array, state.items())):
+            return state, "" if key is None else f" ({key!r} in it)"
+    held = ", ".join(map(_shown, found)) if isinstance(found, dict) else type(found).__name__
+    raise UserError(f"{path}: holds no state dictionary, by itself or as {' or '.join(_STATES)}; it holds {held}")
+
+
+def laid_out(ours: str, value: np.ndarray) -> np.ndarray:
+    """A tensor as our variable of that name has it, float32.
+
+    [out, in, kh, kw] becomes [kh, kw, in, out]; a depthwise kernel [C, 1, kh, kw] becomes [kh, kw, C, 1]; a dense one
+    is transposed.
+    """
+    with np.errstate(over="ignore"):
+        value = np.asarray(value, np.float32)
+    if ours.endswith("depthwise_kernel") and value.ndim == 4:
+        return value.transpose(2, 3, 0, 1)
+    if ours.endswith("/kernel"):
+        return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
+    return value
+
+
+def _is_named_array(item: tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], np.ndarray)
+
+
+def _shown(key: Any) -> str:
+    return key if isinstance(key, str) and key.isprintable() else repr(key)
 
 
 def read_torch(path: str | Path) -> Any:

@@ -1,4 +1,4 @@
-"""The variables of the authors' PyTorch port, by name, and how its numbers become ours.
+"""State dictionaries of the authors' PyTorch port: its names, and how its numbers become ours.
 
 Source: the port's modules (github.com/meijieru/yet_another_mobilenet_series, models/mobilenet_base.py and
 mobilenet_supernet.py). It computes another function than the TensorFlow release in two places:
@@ -11,16 +11,76 @@ mobilenet_supernet.py). It computes another function than the TensorFlow release
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
 
 import numpy as np
 
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec, feature_map_sizes
+from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded, Tell, silent
+from autonl_tf.checkpoint.matching import Stored
+from autonl_tf.checkpoint.torch_file import laid_out, read_state
+from autonl_tf.data import images
+from autonl_tf.data.labels import numbered
 from autonl_tf.errors import UserError
 
 _BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 _COUNTER = ".num_batches_tracked"
-_LISTED = 10
+_BIAS = "classifier.1.bias"
+
+
+def open_pytorch(path: str, arch: NetworkSpec, *, image_size: int, tell: Tell = silent) -> Checkpoint:
+    """A file of PyTorch as weights of the network of `arch` with symmetric padding.
+
+    `module.` before every name and counters of batches are passed over.
+
+    Args:
+      path: a state dictionary, by itself or in a dictionary under `model` or `state_dict`.
+      image_size: at which LightNL's scale is folded.
+
+    Raises:
+      UserError: the file is none of PyTorch's, or holds more than tensors; the architecture is not of the port.
+    """
+    spec = symmetric(arch)
+    pairs = dict(pytorch_names(spec))
+    found, within = read_state(path)
+    state = {name.removeprefix("module."): value for name, value in found.items() if not name.endswith(_COUNTER)}
+    bias = state.get(_BIAS, np.zeros(1))
+    if bias.ndim != 1 or not bias.size:
+        raise UserError(f"{path}: its classifier's bias has shape {bias.shape}, not one a class")
+    scales = {
+        f"block{index}_nl_depthwise/depthwise_kernel": float(size * size)
+        for index, size in enumerate(feature_map_sizes(spec.singles(), image_size)[1:])
+    }
+    arrays = {ours: laid_out(ours, state[port]) for ours, port in pairs.items() if port in state}
+    arrays = {ours: value * np.float32(scales.get(ours, 1.0)) for ours, value in arrays.items()}
+    known = set(pairs.values())
+    stored = Stored(
+        path,
+        {ours: value.shape for ours, value in arrays.items()},
+        read=arrays.__getitem__,
+        unexpected={name: value.shape for name, value in state.items() if name not in known},
+        label=lambda ours: pairs.get(ours, ours),
+    )
+    tell(f"{path}{within}: strided convolutions pad alike on both sides")
+    if any(block.nonlocal_ for block in spec.blocks):
+        tell(f"LightNL's scale is folded for {image_size} px: at other sizes the port computes something else")
+    return Checkpoint(
+        format="pytorch",
+        where=path,
+        spec=spec,
+        class_names=numbered(len(bias)),
+        classes_are_numbered=True,
+        image_size=image_size,
+        crop_padding=images.CROP_PADDING,
+        depth_multiplier=1.0,
+        choose=lambda variables, use_averages: Chosen(stored, Loaded(path, None, False)),
+    )
+
+
+def symmetric(spec: NetworkSpec) -> NetworkSpec:
+    """The network with convolutions that pad as PyTorch's do."""
+    blocks = tuple(dataclasses.replace(block, padding="symmetric") for block in spec.blocks)
+    return dataclasses.replace(spec, blocks=blocks, padding="symmetric")
 
 
 def pytorch_names(spec: NetworkSpec) -> list[tuple[str, str]]:
@@ -72,56 +132,3 @@ def _block(block: BlockSpec, ours: str, port: str) -> list[tuple[str, str]]:
         pairs.append((f"{ours}nl_depthwise/depthwise_kernel", f"{port}.nl_op.depthwise_conv.weight"))
         pairs += _norm(f"{ours}nl_bn", f"{port}.nl_op.bn")
     return pairs
-
-
-def convert_state(
-    spec: NetworkSpec, state: Mapping[str, np.ndarray], image_size: int, where: str
-) -> dict[str, np.ndarray]:
-    """The port's state dictionary as our variables' values, float32, by name.
-
-    Args:
-      spec: with `padding="symmetric"`.
-      state: name -> array; `module.` before every name and counters of batches are passed over.
-      image_size: at which LightNL's scale is folded.
-      where: the file, for messages.
-
-    Raises:
-      UserError: an architecture that is not of the port; variables missing or unexpected; values not finite.
-      ValueError: a spec of another padding.
-    """
-    if spec.padding != "symmetric":
-        raise ValueError("the port pads symmetrically: its networks need padding=symmetric")
-    named = {name.removeprefix("module."): value for name, value in state.items() if not name.endswith(_COUNTER)}
-    pairs = pytorch_names(spec)
-    missing = [port for _, port in pairs if port not in named]
-    unexpected = sorted(named.keys() - {port for _, port in pairs})
-    if missing or unexpected:
-        parts = [f"{len(names)} {kind}: {_list(names)}" for kind, names in
-                 (("missing", missing), ("unexpected", unexpected)) if names]  # fmt: skip
-        raise UserError(f"{where}: does not fit the network: {'; '.join(parts)}")
-    with np.errstate(over="ignore"):
-        laid = {ours: _laid_out(ours, named[port]) for ours, port in pairs}
-    bad = [port for ours, port in pairs if not np.isfinite(laid[ours]).all()]
-    if bad:
-        raise UserError(f"{where}: holds values that are not finite in {_list(bad)}")
-    scales = {
-        f"block{index}_nl_depthwise/depthwise_kernel": float(size * size)
-        for index, size in enumerate(feature_map_sizes(spec.singles(), image_size)[1:])
-    }
-    return {ours: value * np.float32(scales.get(ours, 1.0)) for ours, value in laid.items()}
-
-
-def _laid_out(ours: str, value: np.ndarray) -> np.ndarray:
-    """[out, in, kh, kw] to [kh, kw, in, out]; a depthwise [C, 1, kh, kw] to [kh, kw, C, 1]; dense: transposed."""
-    value = np.asarray(value, np.float32)
-    if ours.endswith("depthwise_kernel") and value.ndim == 4:
-        return value.transpose(2, 3, 0, 1)
-    if ours.endswith("/kernel"):
-        return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
-    return value
-
-
-def _list(names: list[str]) -> str:
-    rest = len(names) - _LISTED
-    shown = (name if name.isprintable() else repr(name) for name in names[:_LISTED])
-    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")

@@ -11,8 +11,8 @@ import torch_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autonl_tf.engine import torch_file
-from autonl_tf.engine.torch_file import read_torch
+from autonl_tf.checkpoint import torch_file
+from autonl_tf.checkpoint.torch_file import read_torch
 from autonl_tf.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -1,14 +1,22 @@
-"""Weights out of a checkpoint into a bare model, without the optimizer that made them, and back."""
+"""Checkpoints of this program: found in a run directory, described by its `model.json`, written and read.
+
+Layout of a run directory DIR: `DIR/checkpoints/ckpt-STEP.*`, `DIR/best/ckpt-STEP.*` with `DIR/best/best.json`, and
+`DIR/model.json`. Within a checkpoint model variables are stored under `variables`, their moving averages under
+`averages/shadows`, both by the variables' names (see `engine.checkpoints`).
+"""
 
 from __future__ import annotations
 
 import glob
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import tensorflow as tf
 
+from autonl_tf.arch import blockstring
+from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded
+from autonl_tf.checkpoint.matching import Stored
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.checkpoints import fault_of, steps_saved
 from autonl_tf.engine.files import read_json, write_json
@@ -17,19 +25,33 @@ from autonl_tf.errors import UserError
 
 MODEL_JSON = "model.json"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_STEP = f"step{_VALUE}"
 _FILE_SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _ACCEPTED = "a run directory, or a prefix such as DIR/best/ckpt-100 or DIR/bestmodel.ckpt"
 
 
-class Loaded(NamedTuple):
-    """Which checkpoint the weights came from, its step (None: not stored), whether they are the moving averages."""
+def open_ours(prefix: str) -> Checkpoint:
+    """The checkpoint at `prefix`, as the `model.json` beside it describes it. Raises UserError."""
+    described = read_model_json(prefix)
+    try:
+        return Checkpoint(
+            format="ours",
+            where=prefix,
+            spec=blockstring.parse(described["arch"], f"{prefix}: {MODEL_JSON}"),
+            class_names=tuple(described["class_names"]),
+            classes_are_numbered=bool(described.get("classes_are_numbered")),
+            image_size=described["input_image_size"],
+            crop_padding=described["crop_padding"],
+            depth_multiplier=described["depth_multiplier"],
+            choose=lambda variables, use_averages: choose(prefix, use_averages),
+            qat=bool(described.get("qat")),
+            trained_on=described.get("dataset"),
+        )
+    except KeyError as error:
+        raise UserError(f"{prefix}: its {MODEL_JSON} lacks {error}") from None
 
-    prefix: str
-    step: int | None
-    averages: bool
 
-
-def write_model_json(directory: str | Path, description: dict) -> None:
+def write_model_json(directory: str | Path, description: Mapping) -> None:
     """Describes the network of a run directory, whole or not at all."""
     write_json(Path(directory) / MODEL_JSON, description)
 
@@ -109,46 +131,40 @@ def _within(directory: Path) -> list[Path]:
     return found
 
 
-def load_weights(path: str | Path, model, use_averages: bool = True) -> Loaded:
-    """Loads every variable of `model` from a checkpoint of `checkpoints.Checkpoints`.
+def choose(prefix: str, use_averages: bool) -> Chosen:
+    """The weights of a checkpoint of `engine.checkpoints`: all its plain variables.
 
-    With `use_averages` a variable that was averaged takes its average; one that never was (a layer's own
-    counter) takes its plain value. All or nothing: the model is unchanged if anything does not fit.
-
-    Args:
-      path: see `find_checkpoint`.
+    With `use_averages` a variable that was averaged gives its average, one that never was (a layer's own counter) its
+    plain value.
 
     Raises:
-      UserError: no readable checkpoint; no averages in it; or variables missing, unexpected or of another
-        shape.
+      UserError: no averages in it.
     """
-    prefix = find_checkpoint(path)
-    reader = tf.train.load_checkpoint(str(prefix))
+    reader = tf.train.load_checkpoint(prefix)
     shapes = reader.get_variable_to_shape_map()
-    plain, averages = _stored(shapes, "variables/"), _stored(shapes, "averages/shadows/")
-    if not plain:
-        raise UserError(f"{prefix}: not a checkpoint of this program (its variables have other keys)")
+    keys, averages = _stored(shapes, "variables/"), _stored(shapes, "averages/shadows/")
     if use_averages and not averages:
         raise UserError(f"{prefix}: holds no moving averages; load the plain variables instead (--use_averages=false)")
-    stored = {**plain, **averages} if use_averages else plain
-    wanted = by_name(model.variables)
-    problems = _problems(wanted, stored, shapes)
-    if problems:
-        raise UserError(f"{prefix}: does not fit the network: {'; '.join(problems)}")
-    for name, variable in wanted.items():
-        variable.assign(tf.cast(reader.get_tensor(stored[name]), variable.dtype))
-    return Loaded(str(prefix), int(reader.get_tensor("step" + _VALUE)), use_averages)
+    if use_averages:
+        keys |= averages
+    stored = Stored(
+        prefix,
+        {name: tuple(shapes[key]) for name, key in keys.items()},
+        read=lambda name: reader.get_tensor(keys[name]),
+    )
+    return Chosen(stored, Loaded(prefix, int(reader.get_tensor(_STEP)), use_averages))
 
 
 def is_ours(prefix: str | Path) -> bool:
-    """Whether the checkpoint at `prefix` is one of `checkpoints.Checkpoints`, by its keys."""
-    return bool(_stored(tf.train.load_checkpoint(str(prefix)).get_variable_to_shape_map(), "variables/"))
+    """Whether the checkpoint at `prefix` is one of `engine.checkpoints`, by its keys."""
+    shapes = tf.train.load_checkpoint(str(prefix)).get_variable_to_shape_map()
+    return _STEP in shapes and bool(_stored(shapes, "variables/"))
 
 
 def write_weights(directory: str | Path, step: int, model, averages: MovingAverages) -> Path:
     """Writes weights without an optimizer as the checkpoint of `step` of a run directory; returns its prefix.
 
-    What `load_weights` reads; no training goes on from it, but one may start from it.
+    No training goes on from it, but one may start from it.
     """
     prefix = Path(directory) / "checkpoints" / f"ckpt-{step}"
     prefix.parent.mkdir(parents=True, exist_ok=True)
@@ -165,16 +181,3 @@ def _stored(shapes, head: str) -> dict[str, str]:
             escaped = key[len(head) : -len(_VALUE)]
             found[escaped.replace("..", "\0").replace(".S", "/").replace("\0", ".")] = key
     return found
-
-
-def _problems(wanted, stored, shapes) -> list[str]:
-    kinds = {
-        "missing": [name for name in wanted if name not in stored],
-        "unexpected": [name for name in stored if name not in wanted],
-        "other shape": [
-            f"{name} (checkpoint {tuple(shapes[stored[name]])}, network {tuple(variable.shape)})"
-            for name, variable in wanted.items()
-            if name in stored and tuple(shapes[stored[name]]) != tuple(variable.shape)
-        ],
-    }
-    return [f"{len(names)} {kind}: {', '.join(sorted(names))}" for kind, names in kinds.items() if names]

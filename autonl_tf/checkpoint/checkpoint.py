@@ -1,0 +1,129 @@
+"""What a file of weights is, whatever its format: the network it holds, and how its weights get into a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+import tf_keras as keras
+
+from autonl_tf.arch.spec import NetworkSpec, difference
+from autonl_tf.checkpoint import matching
+from autonl_tf.engine.names import by_name
+from autonl_tf.errors import UserError
+from autonl_tf.networks.quantized import is_range
+
+CLASSIFIER = "logits"
+
+Tell = Callable[[str], object]
+
+
+def silent(text: str) -> None:
+    """For a caller who has nobody to tell."""
+    del text
+
+
+class Loaded(NamedTuple):
+    """Which checkpoint the weights came from, its step (None: not stored), whether they are the moving averages."""
+
+    prefix: str
+    step: int | None
+    averages: bool
+
+
+def check_one_set(where: str, use_averages: bool) -> None:
+    """Raises UserError where plain variables are asked for of a file that holds one set of weights."""
+    if not use_averages:
+        raise UserError(f"{where}: holds one set of weights; --use_averages=false does not go with it")
+
+
+class Chosen(NamedTuple):
+    """The set of weights asked for: its arrays, what to say of it, and what of the file is left aside."""
+
+    stored: matching.Stored
+    loaded: Loaded
+    aside: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """Weights of one network.
+
+    Attributes:
+      format: `ours`, `tf1`, `pytorch` or `export`.
+      where: the file, for messages.
+      spec: the architecture whose weights these are.
+      class_names: K names in label order.
+      classes_are_numbered: whether those are only numbers, so that data may name the classes.
+      image_size, crop_padding: what the network was trained at.
+      depth_multiplier: of the architecture's filters.
+      choose: (variables by name, use_averages) -> the set of weights; raises UserError where there is none.
+      qat: whether it was trained with simulated int8 and holds ranges besides.
+      trained_on: the data's name; None: not known.
+    """
+
+    format: str
+    where: str
+    spec: NetworkSpec
+    class_names: tuple[str, ...]
+    classes_are_numbered: bool
+    image_size: int
+    crop_padding: int
+    depth_multiplier: float
+    choose: Callable[[Mapping[str, tf.Variable], bool], Chosen]
+    qat: bool = False
+    trained_on: str | None = None
+
+    def check(self, spec: NetworkSpec) -> None:
+        """Raises UserError unless `spec` is this checkpoint's architecture."""
+        if found := difference(self.spec, spec):
+            raise UserError(f"{self.where}: holds {found} than {spec.source}")
+
+    def load_into(
+        self, model: keras.Model, use_averages: bool = True, *, classifier: bool = True, tell: Tell = silent
+    ) -> Loaded:
+        """Loads every variable of `model` or none.
+
+        Args:
+          model: of this architecture, and of `depth_multiplier`; with `qat` it may be the simulated network or not.
+          use_averages: the moving averages where there are any, else the plain variables.
+          classifier: whether the classifier is loaded too, which then has `len(class_names)` classes.
+          tell: where to say what was loaded.
+
+        Raises:
+          UserError: there is no such set of weights, or it does not fit the model; see `matching.assign`.
+        """
+        variables = by_name(model.variables)
+        simulated = any(is_range(name) for name in variables)
+
+        def wanted(name: str) -> bool:
+            return (classifier or not _of_classifier(name)) and (simulated or not (self.qat and is_range(name)))
+
+        variables = {name: variable for name, variable in variables.items() if wanted(name)}
+        chosen = self.choose(variables, use_averages)
+        shapes = {name: shape for name, shape in chosen.stored.shapes.items() if wanted(name)}
+        matching.assign(variables, dataclasses.replace(chosen.stored, shapes=shapes))
+        which = "moving averages" if chosen.loaded.averages else "plain variables"
+        step = "no step" if chosen.loaded.step is None else f"step {chosen.loaded.step}"
+        aside = f"; left aside: {chosen.aside}" if chosen.aside else ""
+        tell(f"weights: {which} of {chosen.loaded.prefix} ({step}){aside}")
+        return chosen.loaded
+
+    def agreed(self, names: Sequence[str], where: str) -> tuple[str, ...]:
+        """The class names of checkpoint and `where`, as many, together: numbers give way to names.
+
+        Raises:
+          UserError: other names, or another order of them.
+        """
+        if self.classes_are_numbered:
+            return tuple(names)
+        for label, (trained, other) in enumerate(zip(self.class_names, names, strict=True)):
+            if trained != other:
+                raise UserError(f"{self.where}: class {label} is {trained!r} there and {other!r} in {where}")
+        return self.class_names
+
+
+def _of_classifier(name: str) -> bool:
+    return name.startswith(f"{CLASSIFIER}/")

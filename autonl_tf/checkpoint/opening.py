@@ -1,0 +1,61 @@
+"""`open_checkpoint`: a path to a `Checkpoint`, whatever its format."""
+
+from __future__ import annotations
+
+import pathlib
+
+from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.checkpoint import export, ours, tf1
+from autonl_tf.checkpoint.checkpoint import Checkpoint, Tell, silent
+from autonl_tf.errors import UserError
+
+_PYTORCH = (".pth", ".pt", ".tar", ".safetensors")
+
+
+def open_checkpoint(
+    path: str,
+    arch: NetworkSpec | None = None,
+    *,
+    depth_multiplier: float | None = None,
+    num_classes: int | None = None,
+    use_averages: bool = True,
+    tell: Tell = silent,
+) -> Checkpoint:
+    """The weights at `path`; nothing is loaded yet.
+
+    Args:
+      path: a run directory, a checkpoint's prefix, an official TensorFlow 1 checkpoint, or an exported directory.
+      arch: the architecture that is wanted; the checkpoint must be of it. None: the checkpoint's own.
+      depth_multiplier, num_classes: likewise wanted, for a format that does not say its own.
+      use_averages: which set of weights will be loaded.
+      tell: where to say what was found beside the weights.
+
+    Raises:
+      UserError: none of these, or of another architecture; a format that does not say its architecture, without `arch`.
+    """
+    place = pathlib.Path(path)
+    if place.is_file() and place.suffix in _PYTORCH:
+        raise UserError(
+            f"{path}: is a file of PyTorch, whose networks pad otherwise; make a run directory of it with "
+            "--mode=convert --from=pytorch, and give that"
+        )
+    found = _opened(
+        place,
+        arch,
+        depth_multiplier=depth_multiplier or 1.0,
+        num_classes=num_classes,
+        use_averages=use_averages,
+        tell=tell,
+    )
+    if arch is not None:
+        found.check(arch)
+    return found
+
+
+def _opened(place: pathlib.Path, arch: NetworkSpec | None, **wanted) -> Checkpoint:
+    if (place / export.CARD).is_file():
+        return export.open_export(place)
+    prefix = str(ours.find_checkpoint(place))
+    if ours.is_ours(prefix):
+        return ours.open_ours(prefix)
+    return tf1.open_tf1(prefix, arch, **wanted)

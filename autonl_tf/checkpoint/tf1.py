@@ -1,0 +1,303 @@
+"""Checkpoints of the official release: TensorFlow 1's name-based files, every stored variable accounted for.
+
+Such a checkpoint maps names to values: each variable's own, its moving average's (`AVERAGE_SUFFIX` behind the name),
+its RMSProp slots' (`SLOT_SUFFIXES`), and `global_step`. The published archives hold `bestmodel.ckpt.*` and `arch.txt`,
+and nothing that names classes or sizes. Source: what `tf.train.Saver`, `ExponentialMovingAverage` and
+`RMSPropOptimizer` of TensorFlow 1.14 write.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from autonl_tf.arch import presets
+from autonl_tf.arch.spec import BlockSpec, NetworkSpec
+from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded, Tell, silent
+from autonl_tf.checkpoint.matching import Stored, listing, shape_of
+from autonl_tf.data import images
+from autonl_tf.data.datasets import DEFAULT_IMAGE_SIZE
+from autonl_tf.data.labels import numbered
+from autonl_tf.errors import UserError
+
+AVERAGE_SUFFIX = "/ExponentialMovingAverage"
+SLOT_SUFFIXES = ("/RMSProp", "/RMSProp_1")
+STEP = "global_step"
+SCOPE = "single-path"  # every official variable of a network is below it
+ARCH_FILE = "arch.txt"
+_CONVOLUTIONS = f"{SCOPE}/mnas_net_model"
+_BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+_DEFAULT_CLASSES = 1000
+
+
+class Inventory(NamedTuple):
+    """How many variables of each kind a checkpoint holds."""
+
+    plain: int
+    averages: int
+    slots: int
+
+    def unused(self, use_averages: bool) -> str:
+        """The stored variables that the chosen set leaves aside, for people."""
+        others = f"{self.plain} plain variables" if use_averages else f"{self.averages} moving averages"
+        return f"{others}, {self.slots} optimizer slots"
+
+
+def open_tf1(
+    prefix: str,
+    arch: NetworkSpec | None,
+    *,
+    depth_multiplier: float = 1.0,
+    num_classes: int | None = None,
+    use_averages: bool = True,
+    tell: Tell = silent,
+) -> Checkpoint:
+    """The checkpoint at `prefix`: classes counted in the dense layer, the release's 224 px and crops.
+
+    Args:
+      prefix: of a readable checkpoint (`ours.find_checkpoint`).
+      arch: the architecture where no `arch.txt` beside the checkpoint says it.
+      num_classes: for a checkpoint without a dense layer, which loading then tells.
+      use_averages: which set's dense layer counts the classes.
+
+    Raises:
+      UserError: a checkpoint of another program; the architecture is not known, or is another than `arch.txt`'s.
+    """
+    names = sorted(shapes_of(prefix))
+    if not any(name.startswith(f"{SCOPE}/") for name in names):
+        held = f"{len(names)} variables such as {listing(names[:3])}" if names else "no variables"
+        raise UserError(f"{prefix}: neither a checkpoint of this program nor of the official release: it holds {held}")
+    spec = _architecture(pathlib.Path(prefix), arch, tell)
+    ours = dict(official_names(spec))
+
+    def choose(variables: Mapping[str, tf.Variable], use_averages: bool) -> Chosen:
+        return choose_named(prefix, variables, ours, use_averages)
+
+    classes = _classes(prefix, ours["logits/bias"], use_averages) or num_classes or _DEFAULT_CLASSES
+    return Checkpoint(
+        format="tf1",
+        where=prefix,
+        spec=spec,
+        class_names=numbered(classes),
+        classes_are_numbered=True,
+        image_size=DEFAULT_IMAGE_SIZE,
+        crop_padding=images.CROP_PADDING,
+        depth_multiplier=depth_multiplier,
+        choose=choose,
+    )
+
+
+def holds_plain_variables(prefix: str, spec: NetworkSpec) -> bool:
+    """Whether every plain variable is stored, beside the averages."""
+    stored = shapes_of(prefix)
+    return all(name in stored for _, name in official_names(spec))
+
+
+def shapes_of(prefix: str) -> dict[str, list[int]]:
+    """Name -> shape of everything stored at `prefix`."""
+    return tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+
+
+def choose_named(
+    prefix: str, variables: Mapping[str, tf.Variable], names: Mapping[str, str], use_averages: bool
+) -> Chosen:
+    """The averages, or the plain variables, of a name-based checkpoint under our names.
+
+    Of what is stored, only the two sets, the trainable variables' slots (in part or whole) and the step are expected,
+    each with the shape of its variable and float32.
+
+    Args:
+      prefix: of a readable checkpoint.
+      variables: those to be loaded, by name.
+      names: our variables' names -> the checkpoint's.
+
+    Returns:
+      The checkpoint's step is None where it stores none.
+
+    Raises:
+      UserError: the set is not there; a step below 0.
+    """
+    reader = tf.train.load_checkpoint(prefix)
+    shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    suffix = AVERAGE_SUFFIX if use_averages else ""
+    stock = _stock(shapes, names)
+    if not (stock.averages if use_averages else stock.plain):
+        held, other = ("moving averages", "false") if use_averages else ("plain variables", "true")
+        if stock.plain or stock.averages:
+            raise UserError(f"{prefix}: holds no {held} of this network; try --use_averages={other}")
+    stored = {ours: tuple(shapes[name + suffix]) for ours, name in names.items() if name + suffix in shapes}
+    expected = {official: variables.get(ours) for ours, official in names.items()}
+    unexpected, mismatched = _rest(shapes, dtypes, expected, suffix)
+    step = int(reader.get_tensor(STEP)) if STEP in shapes and not shapes[STEP] else None
+    if step is not None and step < 0:
+        raise UserError(f"{prefix}: its {STEP} is {step}")
+    return Chosen(
+        Stored(
+            prefix,
+            stored,
+            read=lambda ours: reader.get_tensor(names[ours] + suffix),
+            unexpected=unexpected,
+            mismatched=mismatched,
+            label=lambda ours: names.get(ours, ours) + suffix,
+        ),
+        Loaded(prefix, step, use_averages),
+        stock.unused(use_averages),
+    )
+
+
+def _base(key: str) -> tuple[str, str]:
+    """(variable, suffix) of a stored name; the suffix of a plain variable is empty."""
+    for suffix in (AVERAGE_SUFFIX, *SLOT_SUFFIXES):
+        if key.endswith(suffix):
+            return key[: -len(suffix)], suffix
+    return key, ""
+
+
+def _stock(shapes, names: Mapping[str, str]) -> Inventory:
+    known = set(names.values())
+    kinds = [suffix for base, suffix in map(_base, shapes) if base in known]
+    slots = sum(kind in SLOT_SUFFIXES for kind in kinds)
+    return Inventory(kinds.count(""), kinds.count(AVERAGE_SUFFIX), slots)
+
+
+def _rest(
+    shapes, dtypes, expected: Mapping[str, tf.Variable | None], suffix: str
+) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """What is stored and should not be; and what is at odds: shapes outside the chosen set, types everywhere.
+
+    `expected` has None for variables that are not to be loaded.
+    """
+    unexpected, mismatched = {}, []
+    for key, shape in shapes.items():
+        base, kind = _base(key)
+        variable = expected.get(base)
+        if key == STEP:
+            if shape or not dtypes[key].is_integer:
+                mismatched.append(f"{key} (checkpoint {dtypes[key].name} {tuple(shape)}, expected one integer)")
+        elif base not in expected or (variable is not None and kind in SLOT_SUFFIXES and not variable.trainable):
+            unexpected[key] = tuple(shape)
+        elif variable is not None and tuple(shape) != shape_of(variable):
+            if kind != suffix:  # the chosen set's are listed where they are loaded
+                mismatched.append(f"{key} (checkpoint {tuple(shape)}, network {shape_of(variable)})")
+        elif dtypes[key] != tf.float32:
+            mismatched.append(f"{key} (checkpoint {dtypes[key].name}, network float32)")
+    return unexpected, mismatched
+
+
+def _architecture(prefix: pathlib.Path, given: NetworkSpec | None, tell: Tell) -> NetworkSpec:
+    beside = prefix.parent / ARCH_FILE
+    if given is None:
+        if not beside.is_file():
+            raise UserError(
+                f"{prefix}: an official checkpoint does not hold its architecture, and no {ARCH_FILE} is beside it; "
+                f"give --arch ({', '.join(presets.names())}, or the path of an architecture file)"
+            )
+        tell(f"architecture: {beside}")
+        return presets.load(str(beside))
+    if not beside.is_file():
+        return given
+    try:
+        published = presets.load(str(beside))
+    except UserError as error:
+        tell(f"note: not compared with --arch={given.source}: {error}")
+        return given
+    # Strides, shortcuts and LightNL's ratio leave no mark on the weights' shapes.
+    if published.canonical() != given.canonical():
+        raise UserError(f"--arch={given.source}: is another architecture than {beside}; leave --arch out to use that")
+    return given
+
+
+def _classes(prefix: str, bias: str, use_averages: bool) -> int | None:
+    """As many as the dense layer has biases; None where it is missing."""
+    shapes = shapes_of(prefix)
+    chosen = AVERAGE_SUFFIX if use_averages else ""
+    for name in (bias + chosen, bias, bias + AVERAGE_SUFFIX):
+        if name in shapes and len(shapes[name]) == 1:
+            return shapes[name][0]
+    return None
+
+
+def official_names(spec: NetworkSpec) -> list[tuple[str, str]]:
+    """(our variable, official variable), such as ("block0_depthwise/depthwise_kernel",
+    "single-path/mnas_net_model/mnas_blocks_0/depthwise_conv2d/depthwise_kernel"), in the order of our layers.
+
+    Ours are named as `network.build_network` names its layers. The rule: ordinary and depthwise convolutions are
+    counted each over the whole network, blocks first, then stem, then head, in the order in which the release creates
+    them (expand per group, depthwise per group, squeeze-excite reduce and expand, project per group, LightNL); batch
+    norms are counted in each scope; the first of a kind carries no number. Source: the AutoNL release's checkpoints.
+
+    Raises:
+      UserError: the architecture is of another family (it has a header, or conventional non-local blocks).
+    """
+    if spec.has_header or any(block.embedded for block in spec.blocks):
+        raise UserError(
+            f"{spec.source}: official checkpoints hold networks of the AutoNL family, without a header line"
+        )
+    counter = _Counter()
+    blocks = [
+        pair
+        for index, block in enumerate(spec.singles())
+        for pair in _block(counter, block, f"block{index}", f"mnas_blocks_{index}")
+    ]
+    stem = [counter.convolution("stem_conv", "mnas_stem"), *_batch_norm("stem_bn", "mnas_stem", 0)]
+    head = [counter.convolution("head_conv", "mnas_head"), *_batch_norm("head_bn", "mnas_head", 0)]
+    dense = [(f"logits/{leaf}", f"{_CONVOLUTIONS}/mnas_head/dense/{leaf}") for leaf in ("kernel", "bias")]
+    return [*stem, *blocks, *head, *dense]
+
+
+class _Counter:
+    """Numbers convolutions as TensorFlow 1 did: conv2d, conv2d_1, ..."""
+
+    def __init__(self):
+        self._made = {"conv2d": 0, "depthwise_conv2d": 0}
+
+    def convolution(self, ours: str, scope: str) -> tuple[str, str]:
+        return (f"{ours}/kernel", f"{self._next('conv2d', scope)}/kernel")
+
+    def with_bias(self, ours: str, scope: str) -> list[tuple[str, str]]:
+        official = self._next("conv2d", scope)
+        return [(f"{ours}/{leaf}", f"{official}/{leaf}") for leaf in ("kernel", "bias")]
+
+    def depthwise(self, ours: str, scope: str) -> tuple[str, str]:
+        official = self._next("depthwise_conv2d", scope)
+        return (f"{ours}/depthwise_kernel", f"{official}/depthwise_kernel")
+
+    def _next(self, kind: str, scope: str) -> str:
+        number = self._made[kind]
+        self._made[kind] += 1
+        return f"{_CONVOLUTIONS}/{scope}/{_numbered(kind, number)}"
+
+
+def _numbered(kind: str, number: int) -> str:
+    return f"{kind}_{number}" if number else kind
+
+
+def _batch_norm(ours: str, scope: str, number: int) -> list[tuple[str, str]]:
+    official = f"{SCOPE}/{scope}/{_numbered('batch_normalization', number)}"
+    return [(f"{ours}/{leaf}", f"{official}/{leaf}") for leaf in _BATCH_NORM]
+
+
+def _groups(name: str, kernels: tuple[int, ...]) -> list[str]:
+    return [name] if len(kernels) == 1 else [f"{name}_group{number}" for number in range(len(kernels))]
+
+
+def _block(counter: _Counter, block: BlockSpec, ours: str, scope: str) -> list[tuple[str, str]]:
+    pairs, norms = [], 0
+    if block.expansion != 1:
+        pairs += [counter.convolution(n, scope) for n in _groups(f"{ours}_expand_conv", block.expand_kernels)]
+        pairs += _batch_norm(f"{ours}_expand_bn", scope, norms)
+        norms += 1
+    pairs += [counter.depthwise(n, scope) for n in _groups(f"{ours}_depthwise", block.kernels)]
+    pairs += _batch_norm(f"{ours}_depthwise_bn", scope, norms)
+    if block.se_ratio is not None:
+        pairs += counter.with_bias(f"{ours}_se_reduce", f"{scope}/se")
+        pairs += counter.with_bias(f"{ours}_se_expand", f"{scope}/se")
+    pairs += [counter.convolution(n, scope) for n in _groups(f"{ours}_project_conv", block.project_kernels)]
+    pairs += _batch_norm(f"{ours}_project_bn", scope, norms + 1)
+    if block.nonlocal_ is not None:
+        pairs.append(counter.depthwise(f"{ours}_nl_depthwise", f"{scope}/nl"))
+        pairs += _batch_norm(f"{ours}_nl_bn", f"{scope}/nl", 0)
+    return pairs
