@@ -156,8 +156,8 @@ class NetworkConfig:
     input_image_size: int = _flag(
         flags.DEFINE_integer,
         None,
-        "Side of the input in pixels. Default: the checkpoint's (an official one's: 224), else the dataset's, "
-        "else 224.",
+        "Side of the input in pixels. Default: the checkpoint's (an official one's: 224), else that of a dataset whose "
+        "images have one size, else the size that the network of --arch was published at (docs/zoo.md), else 224.",
         modes=_SIZE,
         lower_bound=8,
         upper_bound=4096,

@@ -113,7 +113,7 @@ def main() -> None:
     recipe = {"global_batch_size": BATCH, "num_parts": 1, "label_smoothing": 0.1, "weight_decay_rate": 1e-5}
     strategy = tf.distribute.get_strategy()
     train = make_train_function(strategy, learner, classification_objective(model, **recipe))
-    crops = {"image_size": SIZE, "crop_padding": 0}
+    crops = {"image_size": SIZE, "crop_padding": 0, "normalization": spec.normalization}
     make = lambda seed: train_batches(dataset, batch_size=BATCH, seed=seed, min_crop_area=0.8, **crops)  # noqa: E731
     batches, fresh_batches = iter(make(options.seed)), list(make(1).take(FRESH_BATCHES))
     validation = list(eval_batches(dataset, batch_size=200, **crops))

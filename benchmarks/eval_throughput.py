@@ -20,6 +20,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch import presets
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.engine.evaluate import Evaluator
@@ -56,7 +57,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         make_folder(pathlib.Path(name), options.count)
         dataset = open_dataset(f"folder:{name}")
-        inputs = {size: eval_batches(dataset, image_size=options.size, batch_size=size) for size in sizes}
+        inputs = {
+            size: eval_batches(dataset, image_size=options.size, normalization=Normalization(), batch_size=size)
+            for size in sizes
+        }
         ready = {size: list(batches) for size, batches in inputs.items()}
         for round_number in range(options.rounds + 1):
             for size in sizes:

@@ -18,8 +18,9 @@ import tensorflow as tf
 import tf_keras as keras
 from support.latency_networks import without_light_nl
 
-from autonl_tf.arch import blockstring, presets
+from autonl_tf.arch import presets
 from autonl_tf.arch.cost import network_cost
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize, preprocess_for_eval
 from autonl_tf.export.bundle import TFLITE, Request, export_all
 from autonl_tf.networks.network import build_network
@@ -45,7 +46,7 @@ def set_scales(model: keras.Model, images: np.ndarray) -> None:
             layer.momentum = 0.0
             if layer.name.endswith("nl_bn"):
                 layer.gamma.assign(rng.uniform(0.05, 0.2, layer.gamma.shape))
-    batch = normalize(images)
+    batch = normalize(images, Normalization())
     model(batch, training=True)
     logits = model.get_layer("logits")
     scale = 1.0 / model(batch, training=False).numpy().std(axis=0)
@@ -62,7 +63,7 @@ def measure(name: str, with_light_nl: bool) -> dict:
     model = build_network(spec, image_size=SIZE, num_classes=CLASSES)
     set_scales(model, np.concatenate([images.astype(np.float32), prepared]))
     quantized = quantized_network(model)
-    quantized(normalize(prepared), training=True)  # its ranges
+    quantized(normalize(prepared, spec.normalization), training=True)  # its ranges
     cost = network_cost(spec, image_size=SIZE, num_classes=CLASSES).total
     request = Request(
         ("savedmodel", *TFLITE), calibration_images=prepared, quantized=quantized, max_accuracy_drop=100.0
@@ -70,7 +71,7 @@ def measure(name: str, with_light_nl: bool) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         report = export_all(
             model,
-            blockstring.write(spec),
+            spec,
             Path(folder) / "export",
             image_size=SIZE,
             class_names=[f"class{label}" for label in range(CLASSES)],

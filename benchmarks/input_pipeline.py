@@ -27,6 +27,7 @@ import time
 
 import tensorflow as tf
 
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images
 from autonl_tf.data.augment import policies
 from autonl_tf.data.batches import train_batches
@@ -119,6 +120,7 @@ def measure(options: argparse.Namespace, dataset: ImageDataset) -> None:
         return train_batches(
             dataset,
             image_size=options.size,
+            normalization=Normalization(),
             batch_size=options.batch,
             seed=SEED,
             min_crop_area=MIN_CROP_AREA,

@@ -28,6 +28,7 @@ import numpy as np
 from support import interleaved
 from support import latency_networks as networks
 
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.engine.rundir import git_commit, versions
 from autonl_tf.export import int8, rewrite, tflite, timing
 
@@ -55,8 +56,8 @@ def build(name: str, work: pathlib.Path, photos: str) -> None:
     images = photographs(photos)
     model = networks.build(name, images[:32])
     paths = {kind: work / f"{name}_{kind}.tflite" for kind in ("fp32", "fp16", "int8")}
-    tflite.convert_fp32(model, paths["fp32"], image_size=networks.SIZE)
-    tflite.convert_fp16(model, paths["fp16"], image_size=networks.SIZE)
+    tflite.convert_fp32(model, paths["fp32"], image_size=networks.SIZE, normalization=Normalization())
+    tflite.convert_fp16(model, paths["fp16"], image_size=networks.SIZE, normalization=Normalization())
     int8.quantize_int8(paths["fp32"], paths["int8"], images)
     rewrite.take_uint8(paths["int8"])
     facts = {}

@@ -191,7 +191,8 @@ def trained(checkpoint: str, data_dir: str, work: pathlib.Path) -> dict:
     spec, size, padding, classes = about.spec, about.image_size, about.crop_padding, len(about.class_names)
     data, strategy = open_dataset(about.trained_on, data_dir=data_dir), tf.distribute.get_strategy()
     calibration = calibration_images(data, CALIBRATION, image_size=size, crop_padding=padding)
-    options = {"image_size": size, "batch_size": 64, "min_crop_area": 0.8, "crop_padding": padding}
+    pixels = {"image_size": size, "crop_padding": padding, "normalization": spec.normalization}
+    options = {**pixels, "batch_size": 64, "min_crop_area": 0.8}
     steps = data.size("train") // 64
     examples = list(data.examples("validation"))
     held_out = np.stack([preprocess_for_eval(example["image"], size, padding).numpy() for example in examples])
@@ -211,7 +212,7 @@ def trained(checkpoint: str, data_dir: str, work: pathlib.Path) -> dict:
         if source is not None:
             pruning.take_weights(model, source)
             Recalibration(strategy, model, lambda: train_batches(data, seed=2, **options), 10)()
-        batches = eval_batches(data, image_size=size, batch_size=HELD_OUT_BATCH, crop_padding=padding)
+        batches = eval_batches(data, batch_size=HELD_OUT_BATCH, **pixels)
         scores = evaluate(strategy, model, batches, len(labels))
         paths = [work / f"trained_{name}_{kind}.tflite" for kind in ("fp32", "int8")]
         pruning.convert(model, size, {"dense": paths[0]})

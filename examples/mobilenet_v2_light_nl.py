@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import tf_keras as keras
 
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.batches import train_batches
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.data.images import preprocess_for_eval
@@ -38,7 +39,15 @@ def build(size: int, alpha: float, classes: int) -> keras.Model:
 
 
 def train(model: keras.Model, dataset, size: int, steps: int) -> None:
-    batches = train_batches(dataset, image_size=size, batch_size=32, seed=0, min_crop_area=0.8, crop_padding=0)
+    batches = train_batches(
+        dataset,
+        image_size=size,
+        normalization=Normalization(),
+        batch_size=32,
+        seed=0,
+        min_crop_area=0.8,
+        crop_padding=0,
+    )
     model.compile(
         keras.optimizers.Adam(2e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"]
     )
@@ -54,7 +63,7 @@ def pixels(dataset, size: int, split: str, count: int):
 
 def convert(model: keras.Model, size: int, calibration: np.ndarray, out: Path) -> dict[str, Path]:
     files = {"float32": out / "float32.tflite", "int8": out / "int8.tflite"}
-    tflite.convert_fp32(model, files["float32"], image_size=size)
+    tflite.convert_fp32(model, files["float32"], image_size=size, normalization=Normalization())
     int8.quantize_int8(files["float32"], files["int8"], calibration)
     rewrite.take_uint8(files["int8"])
     return files
@@ -80,7 +89,9 @@ def main() -> None:
     images, labels = pixels(dataset, options.size, "validation", options.images)
     held_out = [(images[start : start + 50], labels[start : start + 50]) for start in range(0, len(images), 50)]
     result = {}
-    for row, (name, path) in zip(score.score_files(model, files, held_out), files.items(), strict=True):
+    for row, (name, path) in zip(
+        score.score_files(model, files, held_out, normalization=Normalization()), files.items(), strict=True
+    ):
         facts = tflite.graph_facts(path)
         result[name] = {
             **{"bytes": path.stat().st_size, "whole": facts.xnnpack_whole, "partitions": facts.xnnpack_partitions},

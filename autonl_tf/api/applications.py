@@ -4,8 +4,9 @@ Conventions of keras.applications. Deviations:
 
 1. `weights` is None or a path: of a run directory or checkpoint of this program, of an official TensorFlow 1
    checkpoint, or of an exported directory. There is no download: no weights trained by this program on ImageNet exist.
-2. The input size must be known: LightNL picks the order of its product by it. Without `input_shape` it is 224x224.
-3. Normalisation is not in the model: `preprocess_input` does it.
+2. The input size must be known: LightNL picks the order of its product by it. Without `input_shape` it is the size that
+   the network was published at, 224x224 for one from a file.
+3. Normalisation is not in the model: `preprocess_input` does it, as the architecture says.
 4. `decode_predictions` knows no ImageNet names: give them, or get class numbers.
 """
 
@@ -21,7 +22,6 @@ from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.errors import UserError
 from autonl_tf.networks.network import build_network
 
-DEFAULT_SHAPE = (224, 224, 3)
 POOLING = (None, "avg", "max")
 
 
@@ -75,7 +75,8 @@ def from_arch(
       include_top: whether pooling, dropout and the classifier are there.
       weights: None for random ones, or a path, see the module. They must be of this architecture; their classifier of
         `classes` classes if `include_top`.
-      input_shape: (H, W, 3); any size that LightNL's strides allow. Default: (224, 224, 3).
+      input_shape: (H, W, 3); any size that LightNL's strides allow. By default the size that the network was published
+        at, (224, 224, 3) for one from a file.
       pooling: without the top: None for the feature map [B, H / 32, W / 32, filters of the head], "avg" or "max" for
         its mean or maximum over the map, [B, filters].
       classes: of the classifier.
@@ -99,7 +100,7 @@ def from_arch(
     if classifier_activation not in ("softmax", None):
         raise ValueError(f"classifier_activation={classifier_activation!r}: accepted: 'softmax', None")
     spec = presets.load(path, nonlocal_blocks)
-    model = _whole(spec, weights, input_shape, classes, with_classifier=include_top)
+    model = _whole(spec, weights, _size(input_shape, path), classes, with_classifier=include_top)
     name = path if path in presets.names() else "autonl"
     if include_top:
         x = model.output
@@ -138,7 +139,7 @@ def backbone(
     {'reduction_3': (None, 8, 12, 40), 'reduction_4': (None, 4, 6, 96), 'reduction_5': (None, 2, 3, 320)}
     """
     spec = presets.load(path, nonlocal_blocks)
-    model = _whole(spec, weights, input_shape, classes=2, with_classifier=False)
+    model = _whole(spec, weights, _size(input_shape, path), classes=2, with_classifier=False)
     ends = _reductions(spec)
     unknown = [level for level in levels if level not in ends]
     if unknown or not levels:
@@ -160,12 +161,11 @@ def _reductions(spec: NetworkSpec) -> dict[int, int]:
 def _whole(
     spec: NetworkSpec,
     weights: str | None,
-    input_shape: tuple[int, int, int] | None,
+    image_size: tuple[int, int],
     classes: int,
     with_classifier: bool,
 ) -> keras.Model:
     """The network with its top, its weights loaded, those of the classifier if `with_classifier`."""
-    height, width = _size(input_shape)
     opened = open_checkpoint(weights, spec) if weights is not None else None
     if opened and with_classifier and len(opened.class_names) != classes:
         count = len(opened.class_names)
@@ -175,7 +175,7 @@ def _whole(
         )
     model = build_network(
         spec,
-        image_size=(height, width),
+        image_size=image_size,
         num_classes=classes,
         depth_multiplier=opened.depth_multiplier if opened else 1.0,
     )
@@ -184,8 +184,10 @@ def _whole(
     return model
 
 
-def _size(input_shape: tuple[int, int, int] | None) -> tuple[int, int]:
-    shape = DEFAULT_SHAPE if input_shape is None else tuple(input_shape)
+def _size(input_shape: tuple[int, int, int] | None, path: str) -> tuple[int, int]:
+    if input_shape is None:
+        return (presets.image_size(path),) * 2
+    shape = tuple(input_shape)
     if len(shape) != 3 or shape[2] != 3 or not all(isinstance(side, int) and side > 0 for side in shape):
         raise ValueError(f"input_shape={input_shape}: accepted: (height, width, 3) in pixels")
     return shape[0], shape[1]

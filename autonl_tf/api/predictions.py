@@ -7,28 +7,37 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from autonl_tf.arch import presets
 from autonl_tf.data.images import normalize
 from autonl_tf.data.labels import read_label_file
 
 
-def preprocess_input(x):
-    """(x - mean) / stddev by channel, what the networks take; as the release does it.
+def preprocess_input(x, data_format: str | None = None, *, arch: str = "autonl_s"):
+    """(x - mean) / stddev by channel, as the architecture says; what its networks take.
 
     Args:
       x: RGB pixels of 0 to 255, [..., H, W, 3]; a NumPy array or a tensor of any type.
+      data_format: as in keras.applications; None or "channels_last".
+      arch: the network that the images are for, as `from_arch` takes it: a name of docs/zoo.md, a file, a directory
+        with an `arch.txt`. EfficientNet-Lite has a normalisation of its own, the rest of the zoo has AutoNL's.
 
     Returns:
       float32 of the same shape; a NumPy array for a NumPy array, else a tensor.
 
     Raises:
-      ValueError: the last axis is not 3.
+      ValueError: the last axis is not 3, or another data format.
+      UserError: the architecture cannot be read.
 
     >>> round(float(preprocess_input(np.full([1, 2, 2, 3], 255)).max()), 2)
     2.64
+    >>> float(preprocess_input(np.full([1, 2, 2, 3], 255), arch="efficientnet_lite0").max())
+    1.0
     """
+    if data_format not in (None, "channels_last"):
+        raise ValueError(f"preprocess_input: data_format={data_format!r}: accepted: None, 'channels_last'")
     if x.shape[-1] != 3:
         raise ValueError(f"preprocess_input: channels come last, and are RGB; got shape {tuple(x.shape)}")
-    normal = normalize(tf.cast(x, tf.float32))
+    normal = normalize(tf.cast(x, tf.float32), presets.load(arch).normalization)
     return normal.numpy() if isinstance(x, np.ndarray) else normal
 
 

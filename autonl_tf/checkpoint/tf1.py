@@ -15,11 +15,10 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from autonl_tf.arch import presets
-from autonl_tf.arch.spec import BlockSpec, NetworkSpec
+from autonl_tf.arch.spec import BlockSpec, NetworkSpec, difference
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded, Tell, silent
 from autonl_tf.checkpoint.matching import Stored, listing, shape_of
 from autonl_tf.data import images
-from autonl_tf.data.datasets import DEFAULT_IMAGE_SIZE
 from autonl_tf.data.labels import numbered
 from autonl_tf.errors import UserError
 
@@ -83,7 +82,7 @@ def open_tf1(
         spec=spec,
         class_names=numbered(classes),
         classes_are_numbered=True,
-        image_size=DEFAULT_IMAGE_SIZE,
+        image_size=presets.DEFAULT_IMAGE_SIZE,
         crop_padding=images.CROP_PADDING,
         depth_multiplier=depth_multiplier,
         choose=choose,
@@ -205,8 +204,8 @@ def _architecture(prefix: pathlib.Path, given: NetworkSpec | None, tell: Tell) -
         tell(f"note: not compared with --arch={given.source}: {error}")
         return given
     # Strides, shortcuts and LightNL's ratio leave no mark on the weights' shapes.
-    if published.canonical() != given.canonical():
-        raise UserError(f"--arch={given.source}: is another architecture than {beside}; leave --arch out to use that")
+    if found := difference(given, published):
+        raise UserError(f"--arch={given.source}: is {found} than {beside}; leave --arch out to use that")
     return given
 
 

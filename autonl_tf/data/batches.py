@@ -1,4 +1,4 @@
-"""Batches of normalised images for training, evaluation and prediction."""
+"""Batches of images for training, evaluation and prediction, normalised as the network's architecture says."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images, rounds
 from autonl_tf.data.augment.policies import Augmentation
 from autonl_tf.data.corrupt import find_corrupt
@@ -20,6 +21,7 @@ def train_batches(
     dataset: ImageDataset,
     *,
     image_size: int,
+    normalization: Normalization,
     batch_size: int,
     seed: int,
     start_step: int = 0,
@@ -51,7 +53,7 @@ def train_batches(
         stream = rounds.endless(split, seed, start_step, batch_size, shard, num_shards)
     else:
         stream = split.endless(seed, start_step, batch_size, shard, num_shards)
-    normalize = images.normalizer(image_size)
+    normalize = images.normalizer(image_size, normalization)
 
     def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         position, example = stream.load(*element)
@@ -73,6 +75,7 @@ def eval_batches(
     dataset: ImageDataset,
     *,
     image_size: int,
+    normalization: Normalization,
     batch_size: int,
     crop_padding: int = images.CROP_PADDING,
     split: str = "validation",
@@ -87,7 +90,7 @@ def eval_batches(
     examples = dataset.split(split)
     size = examples.size
     stream = examples.once(None, 0, batch_size, shard, num_shards)
-    normalize = images.normalizer(image_size)
+    normalize = images.normalizer(image_size, normalization)
 
     def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         _, example = stream.load(*element)
@@ -104,7 +107,12 @@ def eval_batches(
 
 
 def predict_batches(
-    files: Sequence[str], *, image_size: int, batch_size: int, crop_padding: int = images.CROP_PADDING
+    files: Sequence[str],
+    *,
+    image_size: int,
+    normalization: Normalization,
+    batch_size: int,
+    crop_padding: int = images.CROP_PADDING,
 ) -> tf.data.Dataset:
     """Image files in order: (images float32 [batch, side, side, 3] normalised, weights float32 [batch]).
 
@@ -121,7 +129,7 @@ def predict_batches(
     for bad in find_corrupt(named.once(), named.size, first_only=True, least_side=least):
         raise UserError(f"corrupt image {bad.name}: {bad.reason}")
 
-    normalize = images.normalizer(image_size)
+    normalize = images.normalizer(image_size, normalization)
 
     def prepare(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = images.preprocess_for_eval(tf.io.read_file(path), image_size, crop_padding)

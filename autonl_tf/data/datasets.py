@@ -19,7 +19,6 @@ from autonl_tf.errors import UserError, first_line
 
 SPLITS = ("train", "validation")
 ACCEPTED = "demo, demo:texture, folder:PATH, tfds:NAME, imagenet_tfrecord:PATH"
-DEFAULT_IMAGE_SIZE = 224
 
 # Record files up to this size are held in memory, which makes every order and every starting place cheap.
 _IN_MEMORY_BYTES = 256 << 20
@@ -63,7 +62,7 @@ class ImageDataset:
         self,
         name: str,
         class_names: Sequence[str],
-        image_size: int,
+        image_size: int | None,
         openers: dict[str, Callable[[], OpenedSplit]],
         skip_corrupt: bool = False,
         classes_are_numbered: bool = False,
@@ -72,7 +71,7 @@ class ImageDataset:
         self.name = name
         self.class_names = tuple(class_name(text, name) for text in class_names)
         self.classes_are_numbered = classes_are_numbered  # nothing named them: their names are their labels
-        self.image_size = image_size
+        self.image_size = image_size  # the side in pixels of square images that are all alike; None of others
         self.corrupt: dict[str, list[CorruptExample]] = {}
         self._openers = openers
         self._files = files or {}
@@ -246,7 +245,7 @@ def _open_folder(
 
     openers = {split: functools.partial(opener, files) for split, files in splits.items() if files.paths}
     paths = {split: list(files.paths) for split, files in splits.items()}
-    return ImageDataset(name, class_names, DEFAULT_IMAGE_SIZE, openers, skip_corrupt, files=paths)
+    return ImageDataset(name, class_names, None, openers, skip_corrupt, files=paths)
 
 
 def _open_builder(
@@ -276,7 +275,7 @@ def _open_builder(
         for split, instruction in instructions.items()
         if builder.info.splits[instruction].num_examples
     }
-    side = tfds_source.square_side(builder, keys[0]) or DEFAULT_IMAGE_SIZE
+    side = tfds_source.square_side(builder, keys[0])
     return ImageDataset(name, class_names, side, openers, skip_corrupt)
 
 
@@ -293,7 +292,7 @@ def _open_imagenet(
         )
 
     openers = {split: functools.partial(opener, split) for split in shards}
-    return ImageDataset(name, class_names, DEFAULT_IMAGE_SIZE, openers, skip_corrupt, label_file is None)
+    return ImageDataset(name, class_names, None, openers, skip_corrupt, label_file is None)
 
 
 def _open_records(name: str, records: RecordSplit) -> OpenedSplit:

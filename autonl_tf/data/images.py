@@ -24,8 +24,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-MEAN_RGB = (0.485 * 255, 0.456 * 255, 0.406 * 255)
-STDDEV_RGB = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+from autonl_tf.arch.spec import Normalization
 
 CROP_PADDING = 32  # the evaluation crop leaves this many pixels, at the network's scale, outside
 _ASPECT_RATIOS = (3.0 / 4.0, 4.0 / 3.0)
@@ -112,19 +111,25 @@ def least_side(image_size: int, crop_padding: int = CROP_PADDING) -> int:
     return side
 
 
-def normalize(images: tf.Tensor) -> tf.Tensor:
-    """`(images - MEAN_RGB) / STDDEV_RGB` on the last axis, of float32 [..., 3] in the scale of 0 to 255."""
-    return (images - tf.constant(MEAN_RGB, tf.float32)) / tf.constant(STDDEV_RGB, tf.float32)
+def normalize(images: tf.Tensor, normalization: Normalization) -> tf.Tensor:
+    """`(images - mean) / stddev` on the last axis, of float32 [..., 3] in the scale of 0 to 255."""
+    return (images - tf.constant(normalization.mean, tf.float32)) / tf.constant(normalization.stddev, tf.float32)
 
 
-def normalizer(image_size: int) -> Callable[[tf.Tensor], tf.Tensor]:
+def displayable(images: np.ndarray, normalization: Normalization) -> np.ndarray:
+    """What `normalize` was given, as a picture: normalised images [..., 3] back to shares of 255, cut to 0 .. 1."""
+    return np.clip((images * normalization.stddev + normalization.mean) / 255, 0, 1)
+
+
+def normalizer(image_size: int, normalization: Normalization) -> Callable[[tf.Tensor], tf.Tensor]:
     """`normalize` for images [..., image_size, image_size, 3], the same bits faster.
 
     Broadcasting along an axis of three is slow, in TensorFlow as on a phone: here the mean and the deviation have the
     shape of a row of pixels.
     """
     mean, deviation = (
-        tf.constant(np.tile(np.array(values, np.float32), [image_size, 1])) for values in (MEAN_RGB, STDDEV_RGB)
+        tf.constant(np.tile(np.array(values, np.float32), [image_size, 1]))
+        for values in (normalization.mean, normalization.stddev)
     )
     return lambda images: (images - mean) / deviation
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import tf_keras as keras
 
+from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.data import images as image_ops
 from autonl_tf.errors import UserError
 from autonl_tf.export import card, int8, qat, rewrite, score, serving, tflite, verify
@@ -68,7 +69,7 @@ class Request:
 
 def export_all(
     model: keras.Model,
-    spec_text: str,
+    spec: NetworkSpec,
     export_dir: str | Path,
     *,
     image_size: int,
@@ -89,7 +90,8 @@ def export_all(
 
     Args:
       model: normalised images [B, S, S, 3] to logits [B, K], holding the weights to export.
-      spec_text, depth_multiplier, cost, accuracy, weights, data: for the card, see `card.Description`.
+      spec: its architecture, whose normalisation goes into every file.
+      depth_multiplier, cost, accuracy, weights, data: for the card, see `card.Description`.
       image_size: S.
       crop_padding: of the centre crop that encoded images get.
       class_names: K names in label order.
@@ -112,10 +114,15 @@ def export_all(
     if len(class_names) != model.output_shape[-1]:
         raise UserError(f"{len(class_names)} class names for a model of {model.output_shape[-1]} classes")
     description = card.Description(
-        spec_text, depth_multiplier, image_size, crop_padding, tuple(class_names), cost, accuracy, weights, data
+        spec, depth_multiplier, image_size, crop_padding, tuple(class_names), cost, accuracy, weights, data
     )
     reference = verify.make_reference(
-        model, sample_float_images, sample_encoded_images, image_size=image_size, crop_padding=crop_padding
+        model,
+        sample_float_images,
+        sample_encoded_images,
+        image_size=image_size,
+        crop_padding=crop_padding,
+        normalization=spec.normalization,
     )
     with _staged(export_dir) as directory:
         try:
@@ -139,7 +146,7 @@ def _fill(
     files = {}
     for name in (name for name in TFLITE if name in request.formats):
         files[TFLITE[name]] = path = directory / TFLITE[name]
-        _convert(name, path, model, description.image_size, request)
+        _convert(name, path, model, description, request)
         if name == "tflite_fp32":
             found = verify.verify_tflite(path, reference, tolerance=request.tolerance, artifact=TFLITE[name])
             agreements.append(found)
@@ -149,7 +156,7 @@ def _fill(
     if files:
         known = request.held_out is not None
         batches = request.held_out if known else [(reference.images, np.zeros(len(reference.images), int))]
-        scores = score.score_files(model, files, batches, labelled=known)
+        scores = score.score_files(model, files, batches, normalization=description.spec.normalization, labelled=known)
         if known and request.quantized_top1 is not None:
             own = TFLITE["tflite_qat"]
             scores = [score.beside_quantized(s, request.quantized_top1) if s.artifact == own else s for s in scores]
@@ -177,6 +184,7 @@ def _saved_model(
         image_size=description.image_size,
         class_names=names,
         crop_padding=description.crop_padding,
+        normalization=description.spec.normalization,
     )
     found = verify.verify_saved_model(
         directory / SAVED_MODEL, reference, class_names=names, tolerance=tolerance, artifact=SAVED_MODEL
@@ -186,21 +194,22 @@ def _saved_model(
     return found
 
 
-def _convert(name: str, path: Path, model: keras.Model, image_size: int, request: Request) -> None:
+def _convert(name: str, path: Path, model: keras.Model, description: card.Description, request: Request) -> None:
     """Writes one TFLite file that takes float32 images, from the network (or, of tflite_qat, its quantized form)."""
+    pixels = {"image_size": description.image_size, "normalization": description.spec.normalization}
     if name == "tflite_fp32":
-        tflite.convert_fp32(model, path, image_size=image_size)
+        tflite.convert_fp32(model, path, **pixels)
     elif name == "tflite_fp16":
-        tflite.convert_fp16(model, path, image_size=image_size)
+        tflite.convert_fp16(model, path, **pixels)
     elif name == "tflite_qat":
         if request.quantized is None:
             raise ValueError("tflite_qat needs the quantized network")
-        qat.convert_qat(request.quantized, path, image_size=image_size)
+        qat.convert_qat(request.quantized, path, **pixels)
     else:
         if request.calibration_images is None:
             raise ValueError("tflite_int8 needs calibration images")
         source = path.with_suffix(".float")
-        tflite.convert_fp32(model, source, image_size=image_size)
+        tflite.convert_fp32(model, source, **pixels)
         int8.quantize_int8(source, path, request.calibration_images)
         source.unlink()
     tflite.check_ops(path)

@@ -15,7 +15,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 import autonl_tf
-from autonl_tf.data.images import MEAN_RGB, STDDEV_RGB
+from autonl_tf.arch import blockstring
+from autonl_tf.arch.spec import NetworkSpec, Normalization
 from autonl_tf.errors import UserError
 from autonl_tf.export import quantization, saved_model, tflite
 from autonl_tf.export.score import Score
@@ -34,7 +35,7 @@ class Description:
     """What the caller knows of a network and the files cannot tell.
 
     Attributes:
-      spec_text: the architecture, one block a line.
+      spec: the architecture.
       depth_multiplier: scales its filters.
       image_size: S.
       crop_padding: of the centre crop, see `data.images.preprocess_for_eval`.
@@ -45,7 +46,7 @@ class Description:
       data: what the network was trained on and int8 ranges are of, e.g. `trained_on`; None: unknown.
     """
 
-    spec_text: str
+    spec: NetworkSpec
     depth_multiplier: float
     image_size: int
     crop_padding: int
@@ -95,11 +96,11 @@ def write_card(
     facts = {
         "format": FORMAT,
         "architecture": {
-            "blocks": description.spec_text.splitlines(),
+            "blocks": blockstring.write(description.spec).splitlines(),
             "depth_multiplier": description.depth_multiplier,
             **_plain(description.cost),
         },
-        "input": _input(description.image_size, description.crop_padding),
+        "input": _input(description.image_size, description.crop_padding, description.spec.normalization),
         "num_classes": len(description.class_names),
         "labels": LABELS,
         "accuracy": _plain(description.accuracy),
@@ -143,7 +144,7 @@ def _plain(values: Mapping[str, object] | None) -> dict | None:
     return {name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
 
 
-def _input(size: int, crop_padding: int) -> dict:
+def _input(size: int, crop_padding: int, normalization: Normalization) -> dict:
     return {
         "image_size": size,
         "crop_padding": crop_padding,
@@ -154,8 +155,8 @@ def _input(size: int, crop_padding: int) -> dict:
         "centres), overshoot kept; "
         "done inside the signature that takes encoded images, expected of the caller by the others",
         "normalization": "(x - mean) / stddev, inside every signature",
-        "mean": list(MEAN_RGB),
-        "stddev": list(STDDEV_RGB),
+        "mean": list(normalization.mean),
+        "stddev": list(normalization.stddev),
     }
 
 

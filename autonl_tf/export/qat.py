@@ -11,23 +11,32 @@ from pathlib import Path
 
 import tf_keras as keras
 
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.export import int8_products, rewrite, tflite
 from autonl_tf.networks.quantized import products_left_float
 
 
-def convert_qat(model: keras.Model, path: str | Path, *, image_size: int, float_products: bool = False) -> None:
+def convert_qat(
+    model: keras.Model,
+    path: str | Path,
+    *,
+    image_size: int,
+    normalization: Normalization,
+    float_products: bool = False,
+) -> None:
     """Writes the file; its input stays float32.
 
     Args:
       model: of `networks.quantized.quantized_network`, its ranges known.
       image_size: S.
+      normalization: what the model's images were normalised by.
       float_products: LightNL's products stay float32, though training simulated int8 ones.
 
     Raises:
       ValueError: S is not the model's.
     """
     with products_left_float(model) as ranges:
-        tflite.convert_simulated(model, path, image_size=image_size)
+        tflite.convert_simulated(model, path, image_size=image_size, normalization=normalization)
     rewrite.float_softmax(path)
     if not float_products:
         int8_products.quantize_products(path, int8_products.trained(ranges))

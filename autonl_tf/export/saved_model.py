@@ -26,6 +26,7 @@ from pathlib import Path
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images as image_ops
 
 BYTES_SIGNATURE = "serving_default"
@@ -42,6 +43,7 @@ def export_saved_model(
     *,
     image_size: int,
     class_names: Sequence[str],
+    normalization: Normalization,
     crop_padding: int = image_ops.CROP_PADDING,
 ) -> None:
     """Writes the network into `directory` (for TF-Serving, a version directory such as `NAME/1`).
@@ -53,13 +55,14 @@ def export_saved_model(
       directory: made if missing; it should be new or empty.
       image_size: S.
       class_names: K names in label order.
+      normalization: what the model's images were normalised by.
       crop_padding: of the centre crop that encoded images get.
 
     Raises:
       ValueError: S or K is not the model's.
     """
     check_model(model, image_size, len(class_names))
-    by_bytes, by_pixels = _endpoints(model, image_size, tuple(class_names), crop_padding)
+    by_bytes, by_pixels = _endpoints(model, image_size, tuple(class_names), normalization, crop_padding)
     archive = tf.Module(name="autonl")
     archive.weights = list(model.variables)
     archive.by_bytes, archive.by_pixels = by_bytes, by_pixels
@@ -76,7 +79,11 @@ def check_model(model: keras.Model, image_size: int, num_classes: int) -> None:
 
 
 def _endpoints(
-    model: keras.Model, image_size: int, class_names: tuple[str, ...], crop_padding: int
+    model: keras.Model,
+    image_size: int,
+    class_names: tuple[str, ...],
+    normalization: Normalization,
+    crop_padding: int,
 ) -> tuple[Callable, Callable]:
     pixels = tf.TensorSpec([image_size, image_size, 3], tf.float32)
     batch = tf.TensorSpec([None, *pixels.shape], tf.float32, name=FLOAT_INPUT)
@@ -84,7 +91,7 @@ def _endpoints(
     # Traced once and called by both signatures, which halves the file's graph.
     @tf.function(input_signature=[batch])
     def classify(images):
-        logits = tf.cast(model(image_ops.normalize(images), training=False), tf.float32)
+        logits = tf.cast(model(image_ops.normalize(images, normalization), training=False), tf.float32)
         probabilities = tf.nn.softmax(logits)
         scores, labels = tf.math.top_k(probabilities, min(MAX_NAMED_CLASSES, len(class_names)))
         return {

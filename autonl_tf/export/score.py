@@ -16,6 +16,7 @@ import tensorflow as tf
 import tf_keras as keras
 from ai_edge_litert.interpreter import Interpreter
 
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images as image_ops
 from autonl_tf.errors import UserError
 from autonl_tf.export import tflite
@@ -86,7 +87,12 @@ class _Tally:
 
 
 def score_files(
-    model: keras.Model, files: Mapping[str, str | Path], batches: Iterable, labelled: bool = True
+    model: keras.Model,
+    files: Mapping[str, str | Path],
+    batches: Iterable,
+    *,
+    normalization: Normalization,
+    labelled: bool = True,
 ) -> list[Score]:
     """Runs the network and every file once over the held-out images.
 
@@ -94,12 +100,13 @@ def score_files(
       model: normalised images [B, S, S, 3] to logits [B, K].
       files: artifact name -> path.
       batches: of (images float32 [B, S, S, 3] in the scale of 0 to 255, labels [B]).
+      normalization: the network's, for what it is given; the files have it inside.
       labelled: whether the labels mean anything; without, only agreement is measured.
 
     Raises:
       UserError: there are no images, or on none of them the network's answer is finite.
     """
-    run = tf.function(lambda batch: model(image_ops.normalize(batch), training=False), autograph=False)
+    run = tf.function(lambda batch: model(image_ops.normalize(batch, normalization), training=False), autograph=False)
     runners = {name: TFLiteRunner(path) for name, path in files.items()}
     tallies = {name: _Tally() for name in files}
     reference = _Tally()

@@ -15,6 +15,7 @@ import tensorflow as tf
 import tf_keras as keras
 from ai_edge_litert.interpreter import Interpreter
 
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images as image_ops
 from autonl_tf.errors import UserError
 from autonl_tf.export import quantization
@@ -45,7 +46,7 @@ class GraphFacts:
     quantization: dict[str, Any]
 
 
-def convert_fp32(model: keras.Model, path: str | Path, *, image_size: int) -> None:
+def convert_fp32(model: keras.Model, path: str | Path, *, image_size: int, normalization: Normalization) -> None:
     """Converts the network, weights in float32, and writes it to `path`.
 
     The converter reads a SavedModel of its own, written beside `path` and removed: conversion from concrete
@@ -54,28 +55,36 @@ def convert_fp32(model: keras.Model, path: str | Path, *, image_size: int) -> No
     Args:
       model: normalised images [B, S, S, 3] to logits [B, K].
       image_size: S.
+      normalization: what the model's images were normalised by.
 
     Raises:
       ValueError: S is not the model's.
     """
-    _convert(model, path, image_size)
+    _convert(model, path, image_size, normalization)
 
 
-def convert_fp16(model: keras.Model, path: str | Path, *, image_size: int) -> None:
+def convert_fp16(model: keras.Model, path: str | Path, *, image_size: int, normalization: Normalization) -> None:
     """As `convert_fp32`, weights in float16, half the size; the arithmetic stays float32 on a CPU."""
-    _convert(model, path, image_size, optimizations=[tf.lite.Optimize.DEFAULT], float16=True)
+    _convert(model, path, image_size, normalization, optimizations=[tf.lite.Optimize.DEFAULT], float16=True)
 
 
-def convert_simulated(model: keras.Model, path: str | Path, *, image_size: int) -> None:
+def convert_simulated(model: keras.Model, path: str | Path, *, image_size: int, normalization: Normalization) -> None:
     """As `convert_fp32`, of a network with simulated int8: where values have ranges, the file is int8."""
-    _convert(model, path, image_size, optimizations=[tf.lite.Optimize.DEFAULT])
+    _convert(model, path, image_size, normalization, optimizations=[tf.lite.Optimize.DEFAULT])
 
 
-def _convert(model: keras.Model, path: str | Path, image_size: int, optimizations=(), float16: bool = False) -> None:
+def _convert(
+    model: keras.Model,
+    path: str | Path,
+    image_size: int,
+    normalization: Normalization,
+    optimizations=(),
+    float16: bool = False,
+) -> None:
     path = Path(path)
     check_model(model, image_size, model.output_shape[-1])
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tflite_") as folder:
-        _save_single(model, folder, image_size)
+        _save_single(model, folder, image_size, normalization)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         converter.optimizations = list(optimizations)
@@ -84,7 +93,7 @@ def _convert(model: keras.Model, path: str | Path, image_size: int, optimization
         path.write_bytes(converter.convert())
 
 
-def _save_single(model: keras.Model, folder: str, image_size: int) -> None:
+def _save_single(model: keras.Model, folder: str, image_size: int, normalization: Normalization) -> None:
     """A SavedModel of the TFLite signature alone; the batch is 1 so that every shape is static."""
 
     @tf.function(
@@ -92,7 +101,7 @@ def _save_single(model: keras.Model, folder: str, image_size: int) -> None:
     )
     def classify(images):
         with tf.name_scope(NORMALIZATION):  # the scope by which `int8` leaves it alone
-            images = image_ops.normalizer(image_size)(images)
+            images = image_ops.normalizer(image_size, normalization)(images)
         logits = model(images, training=False)
         return {OUTPUT: tf.nn.softmax(tf.cast(logits, tf.float32))}
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 import tf_keras as keras
 from ai_edge_litert.interpreter import Interpreter
 
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images as image_ops
 from autonl_tf.errors import UserError, first_line
 from autonl_tf.export import saved_model, tflite
@@ -62,6 +63,7 @@ def make_reference(
     *,
     image_size: int,
     crop_padding: int,
+    normalization: Normalization,
 ) -> Reference:
     """Runs the model on M encoded images, and on N more in the scale of 0 to 255, [N, S, S, 3] (None: no more).
 
@@ -78,7 +80,7 @@ def make_reference(
         raise ValueError("an export is verified on at least one encoded image")
     prepared = np.stack([_prepare(data, index, image_size, crop_padding) for index, data in enumerate(encoded)])
     images = np.concatenate([float_images, prepared])
-    run = tf.function(lambda batch: model(image_ops.normalize(batch), training=False), autograph=False)
+    run = tf.function(lambda batch: model(image_ops.normalize(batch, normalization), training=False), autograph=False)
     logits = np.concatenate([tf.cast(run(tf.constant(part)), tf.float32).numpy() for part in _parts(images)])
     broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if broken.size:

@@ -12,7 +12,7 @@ from autonl_tf.checkpoint.checkpoint import Checkpoint, Loaded
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.checkpoint.pytorch import open_pytorch
 from autonl_tf.config import Config
-from autonl_tf.data.datasets import DEFAULT_IMAGE_SIZE, ImageDataset
+from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.labels import read_label_file
 from autonl_tf.errors import UserError
 from autonl_tf.modes import wiring
@@ -84,7 +84,8 @@ def _ported(config: Config, path: str, arch: NetworkSpec | None) -> Checkpoint:
         raise UserError("--from=pytorch needs --arch: a state dictionary does not say its architecture")
     if config.network.depth_multiplier not in (None, 1.0):
         raise UserError(f"--depth_multiplier={config.network.depth_multiplier}: not with --from=pytorch")
-    return open_pytorch(path, arch, image_size=config.network.input_image_size or DEFAULT_IMAGE_SIZE, tell=wiring.say)
+    size = config.network.input_image_size or presets.image_size(config.network.arch)
+    return open_pytorch(path, arch, image_size=size, tell=wiring.say)
 
 
 def names_for(checkpoint: Checkpoint, dataset: ImageDataset) -> tuple[str, ...]:

@@ -28,7 +28,8 @@ def run(config: Config) -> None:
     dataset = wiring.dataset_of(config)
     names = checkpointed.names_for(network.checkpoint, dataset)
     wiring.check_images(dataset, network.image_size, network.crop_padding, "validation")
-    batches = wiring.evaluation_input(config, strategy, dataset, network.image_size, network.crop_padding)
+    normalization, size, padding = network.spec.normalization, network.image_size, network.crop_padding
+    batches = wiring.evaluation_input(config, strategy, dataset, normalization, size, padding)
     with wiring.naming_corrupt(dataset, "validation"):
         evaluator = Evaluator(strategy, network.model, jit_compile=wiring.jit_compile(config, strategy))
         scores = evaluator(batches, dataset.size("validation"))
@@ -37,11 +38,12 @@ def run(config: Config) -> None:
     if directory := config.run.report_dir:
         again = eval_batches(
             dataset,
-            image_size=network.image_size,
+            image_size=size,
+            normalization=normalization,
             batch_size=config.data.eval_batch_size,
-            crop_padding=network.crop_padding,
+            crop_padding=padding,
         )
-        report = write_report(directory, network.model, again, names)
+        report = write_report(directory, network.model, again, names, normalization)
         if count := int(report.not_finite.sum()):
             wiring.say(f"warning: the logits of {count} images are not finite: they are of no class")
         wiring.say(f"written: {directory}/{{{','.join(REPORT_FILES)}}}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from autonl_tf.config import Config
 from autonl_tf.data.batches import predict_batches
-from autonl_tf.data.images import MEAN_RGB, STDDEV_RGB
+from autonl_tf.data.images import displayable
 from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed, wiring
 from autonl_tf.modes.predict import matching
@@ -33,12 +33,13 @@ def run(config: Config) -> None:
     for images, weights in predict_batches(
         files,
         image_size=network.image_size,
+        normalization=network.spec.normalization,
         batch_size=min(config.data.eval_batch_size, len(files)),
         crop_padding=network.crop_padding,
     ):
         blocks = affinities(model, images, points)
         for index in range(int(weights.numpy().sum())):
-            pixels = np.clip((images[index].numpy() * STDDEV_RGB + MEAN_RGB) / 255, 0, 1)
+            pixels = displayable(images[index].numpy(), network.spec.normalization)
             maps = [(block.name, block.maps[index]) for block in blocks]
             name = wiring.shown(pathlib.Path(files[done]).name)
             draw_affinities(pixels, points, maps, targets[done], title=f"{name}: affinity with the point +")

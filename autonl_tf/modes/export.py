@@ -7,7 +7,6 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
-from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.config import Config
 from autonl_tf.data import images
@@ -44,7 +43,13 @@ def run(config: Config) -> None:
     calibration = _calibration(config, dataset, size, padding)
     if dataset:
         examples = dataset.examples("validation", shuffle_seed=0).take(SAMPLES)
-        batches = eval_batches(dataset, image_size=size, batch_size=config.data.eval_batch_size, crop_padding=padding)
+        batches = eval_batches(
+            dataset,
+            image_size=size,
+            normalization=network.spec.normalization,
+            batch_size=config.data.eval_batch_size,
+            crop_padding=padding,
+        )
         with wiring.naming_corrupt(dataset, "validation"):
             encoded = [example["image"].numpy() for example in examples]
             accuracy = {"dataset": dataset.name, "split": "validation", **_scores(network, batches, dataset)}
@@ -56,7 +61,7 @@ def run(config: Config) -> None:
     ).total
     report = export_all(
         network.float_model,
-        blockstring.write(network.spec),
+        network.spec,
         config.run.export_dir,
         image_size=size,
         class_names=class_names,

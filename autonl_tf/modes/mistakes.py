@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from autonl_tf.data.images import MEAN_RGB, STDDEV_RGB
+from autonl_tf.arch.spec import Normalization
+from autonl_tf.data.images import displayable
 from autonl_tf.engine.class_report import ClassReport, class_report
 from autonl_tf.errors import UserError
 from autonl_tf.pictures.mistakes import draw_confusion, draw_mistakes
@@ -27,7 +28,9 @@ def check_report_dir(directory: str) -> None:
         raise UserError(f"--report_dir={directory}: cannot be made: {above} is not a directory that can be written")
 
 
-def write_report(directory: str, model, batches: Iterable, names: Sequence[str]) -> ClassReport:
+def write_report(
+    directory: str, model, batches: Iterable, names: Sequence[str], normalization: Normalization
+) -> ClassReport:
     """Evaluates once more, on one device, and writes classes.csv (a row a class, the worst first), confusion.csv and
     .png, and mistakes.png (where there is one)."""
     report = class_report(model, batches, len(names))
@@ -40,7 +43,7 @@ def write_report(directory: str, model, batches: Iterable, names: Sequence[str])
     draw_confusion(report.confusion, names, place / "confusion.png")
     shown = [
         (
-            (mistake.image * STDDEV_RGB + MEAN_RGB) / 255,
+            displayable(mistake.image, normalization),
             names[mistake.label],
             names[mistake.predicted],
             mistake.probability,

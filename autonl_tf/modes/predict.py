@@ -34,6 +34,7 @@ def run(config: Config) -> None:
     for images, weights in predict_batches(
         files,
         image_size=network.image_size,
+        normalization=network.spec.normalization,
         batch_size=min(config.data.eval_batch_size, len(files)),
         crop_padding=network.crop_padding,
     ):

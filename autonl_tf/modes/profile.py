@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from autonl_tf.arch import blockstring
+from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.config import Config
 from autonl_tf.engine import rundir
@@ -25,7 +25,6 @@ from autonl_tf.export import timing
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
 
-DEFAULT_IMAGE_SIZE = 224
 DEFAULT_CLASSES = 1000
 TABLE, PHONE_TABLE, FILES = "latency.json", "latency_phone.json", "files"
 _SAVE_SECONDS = 5.0
@@ -36,7 +35,7 @@ class Work:
 
     def __init__(self, config: Config, directory: pathlib.Path):
         self.space = space_lib.load(config.search.search_space)
-        self.image_size = config.network.input_image_size or DEFAULT_IMAGE_SIZE
+        self.image_size = config.network.input_image_size or presets.DEFAULT_IMAGE_SIZE
         self.num_classes = config.network.num_label_classes or DEFAULT_CLASSES
         self.space.check(self.image_size)
         self.files = directory / FILES

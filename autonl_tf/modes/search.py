@@ -90,7 +90,7 @@ def run(config: Config) -> None:
             strategy,
             learner,
             wiring.train_function(config, strategy, learner, objective, track),
-            wiring.training_input(config, strategy, learnt, held_out),
+            wiring.training_input(config, strategy, learnt, space.largest().normalization, held_out),
             total_steps=length.steps,
             steps_per_loop=config.fit.steps_per_loop,
             log=wiring.run_log(config, strategy, length),

@@ -78,9 +78,8 @@ def run(config: Config) -> None:
             mixing=_mixing(config),
         )
         evaluator = Evaluator(strategy, learner.model, jit_compile=wiring.jit_compile(config, strategy))
-        batches = wiring.evaluation_input(config, strategy, dataset, image_size, padding)
-
-        make_batches = wiring.training_input(config, strategy, dataset)
+        batches = wiring.evaluation_input(config, strategy, dataset, spec.normalization, image_size, padding)
+        make_batches = wiring.training_input(config, strategy, dataset, spec.normalization)
         measure = None
         if config.fit.recalibrate_batches:
             here = lambda: make_batches(learner.current_step)  # noqa: E731

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.arch import presets
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.config import DEFAULT_EPOCHS, Config, DataConfig
 from autonl_tf.data import images
@@ -218,7 +220,8 @@ def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = N
         warmup = DEFAULT_LR_WARMUP[config.run.mode]
     network = dataclasses.replace(
         network,
-        input_image_size=network.input_image_size or (start.image_size if start else dataset.image_size),
+        input_image_size=network.input_image_size
+        or (start.image_size if start else dataset.image_size or presets.image_size(network.arch)),
         num_label_classes=dataset.num_classes,
         depth_multiplier=network.depth_multiplier or (start.depth_multiplier if start else 1.0),
     )
@@ -264,7 +267,11 @@ def guard(config: Config) -> Guard:
 
 
 def training_input(
-    config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset, held_out: ImageDataset | None = None
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    dataset: ImageDataset,
+    normalization: Normalization,
+    held_out: ImageDataset | None = None,
 ):
     """`make_batches(start_step)` for the loop: an iterator over distributed training batches.
 
@@ -288,6 +295,7 @@ def training_input(
             return train_batches(
                 of,
                 image_size=config.network.input_image_size,
+                normalization=normalization,
                 batch_size=data.train_batch_size // num_shards,
                 seed=config.run.seed,
                 start_step=start_step,
@@ -321,7 +329,12 @@ def crop_padding_of(config: Config, described: int = images.CROP_PADDING) -> int
 
 
 def evaluation_input(
-    config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset, image_size: int, crop_padding: int
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    dataset: ImageDataset,
+    normalization: Normalization,
+    image_size: int,
+    crop_padding: int,
 ):
     """Distributed validation batches, iterable again and again."""
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
@@ -330,6 +343,7 @@ def evaluation_input(
         return eval_batches(
             dataset,
             image_size=image_size,
+            normalization=normalization,
             batch_size=config.data.eval_batch_size // num_shards,
             crop_padding=crop_padding,
             shard=shard,

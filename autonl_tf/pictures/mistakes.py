@@ -64,7 +64,7 @@ def draw_mistakes(
         row, column = divmod(index, _COLUMNS)
         left, top = 0.15 + column * (_CELL + 0.15), 0.5 + row * (_CELL + 0.5)
         axes = figure.add_axes((left / width, 1 - (top + _CELL) / height, _CELL / width, _CELL / height))
-        axes.imshow(np.clip(image, 0, 1))
+        axes.imshow(image)
         axes.set_axis_off()
         below = 1 - (top + _CELL + 0.05) / height
         figure.text(left / width, below, f"is {label[:30]}", size=8, color=QUIET, va="top")

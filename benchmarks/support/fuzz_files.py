@@ -18,6 +18,7 @@ from support.fuzzing import Target, mutated, refusal
 
 from autonl_tf import config as config_lib
 from autonl_tf.arch import blockstring
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.checkpoint.ours import write_model_json
 from autonl_tf.checkpoint.pytorch import pytorch_names, symmetric
@@ -175,7 +176,9 @@ def _array(parts) -> np.ndarray:
 def serving(folder: pathlib.Path) -> Target:
     """Bytes sent as an image: an answer, or INVALID_ARGUMENT."""
     model = build_network(blockstring.parse(ARCH), image_size=SIZE, num_classes=CLASSES)
-    export_saved_model(model, folder / "model", image_size=SIZE, class_names=("a", "b", "c"))
+    export_saved_model(
+        model, folder / "model", image_size=SIZE, class_names=("a", "b", "c"), normalization=Normalization()
+    )
     loaded = tf.saved_model.load(str(folder / "model"))
     classify = loaded.signatures["serving_default"]
     pixels = np.random.default_rng(0).integers(0, 256, [20, 24, 3]).astype(np.uint8)

@@ -13,7 +13,7 @@ import tf_keras as keras
 
 from autonl_tf.arch import presets
 from autonl_tf.arch.cost import network_cost
-from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.arch.spec import NetworkSpec, Normalization
 from autonl_tf.data.images import normalize
 from autonl_tf.layers.embedded_nl import EmbeddedNonLocal
 from autonl_tf.networks.insert import insert_behind
@@ -81,7 +81,7 @@ def set_statistics(model: keras.Model, images: np.ndarray) -> None:
         layer.momentum = 0.0
         if not np.any(layer.gamma.numpy()):
             layer.gamma.assign(rng.uniform(0.005, 0.02, layer.gamma.shape))
-    model(normalize(tf.constant(images)), training=True)
+    model(normalize(tf.constant(images), Normalization()), training=True)
 
 
 def macs(name: str) -> float | None:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.export import tflite
 
@@ -112,7 +113,7 @@ def convert(model: keras.Model, size: int, paths: dict[str, Path], images: np.nd
       images: [N, S, S, 3] in the scale of 0 to 255; makes the files int8, ranges from these.
     """
     with tempfile.TemporaryDirectory() as folder:
-        tflite._save_single(model, folder, size)
+        tflite._save_single(model, folder, size, Normalization())
         for kind, path in paths.items():
             converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[tflite.SIGNATURE])
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]

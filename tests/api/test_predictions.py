@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 import autonl_tf
-from autonl_tf.data.images import MEAN_RGB, STDDEV_RGB
+from autonl_tf.arch.spec import Normalization
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
@@ -11,7 +11,9 @@ def test_preprocessing_normalises_by_channel_and_leaves_its_argument(dtype):
     x = np.random.default_rng(0).integers(0, 256, [2, 4, 5, 3]).astype(dtype)
     before = x.copy()
     y = autonl_tf.preprocess_input(x)
-    np.testing.assert_allclose(y, (before.astype(np.float64) - MEAN_RGB) / STDDEV_RGB, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        y, (before.astype(np.float64) - Normalization().mean) / Normalization().stddev, rtol=1e-5, atol=1e-6
+    )
     assert y.dtype == np.float32 and isinstance(y, np.ndarray)
     np.testing.assert_array_equal(x, before)
     assert tf.is_tensor(autonl_tf.preprocess_input(tf.constant(x)))

@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import datasets, images, splits
 from autonl_tf.data.augment import policies
 from autonl_tf.data.batches import eval_batches, predict_batches, train_batches
@@ -16,6 +17,7 @@ from autonl_tf.data.splits import IndexedSplit, RecordFile, RecordSplit, shard_c
 from autonl_tf.errors import UserError
 
 SIZE = 8
+AUTONL = Normalization()
 
 
 def numbered_dataset(size: int, split: str = "train") -> ImageDataset:
@@ -190,7 +192,7 @@ def assert_same(left, right):
 
 
 def test_training_batches_have_the_promised_types_and_never_end(pictures):
-    batches = train_batches(pictures, image_size=16, batch_size=4, seed=1)
+    batches = train_batches(pictures, image_size=16, normalization=AUTONL, batch_size=4, seed=1)
     assert batches.element_spec[0].shape == (4, 16, 16, 3)
     found = take(batches, 10)
     assert all(image.dtype == np.float32 and label.dtype == np.int32 for image, label in found)
@@ -200,7 +202,7 @@ def test_training_batches_have_the_promised_types_and_never_end(pictures):
 
 @pytest.mark.parametrize("start", [3, 4])
 def test_a_restarted_run_sees_exactly_the_batches_of_an_uninterrupted_one(pictures, start):
-    options = {"image_size": 16, "batch_size": 4, "seed": 7}
+    options = {"image_size": 16, "normalization": AUTONL, "batch_size": 4, "seed": 7}
     whole = take(train_batches(pictures, **options), 12)
     assert_same(take(train_batches(pictures, start_step=start, **options), 12 - start), whole[start:])
 
@@ -211,7 +213,7 @@ def test_a_restarted_run_on_records_sees_the_same_batches(make_imagenet, encode,
     monkeypatch.setattr(splits, "_WINDOW", 4)
     root = make_imagenet({"train": [[(encode(4 * j + i), 4 * j + i + 1) for i in range(4)] for j in range(3)]})
     dataset = open_dataset("imagenet_tfrecord:" + root)
-    options = {"image_size": 16, "batch_size": 5, "seed": 7}
+    options = {"image_size": 16, "normalization": AUTONL, "batch_size": 5, "seed": 7}
     whole = take(train_batches(dataset, **options), 9)
     assert_same(take(train_batches(dataset, start_step=4, **options), 5), whole[4:])
     labels = np.concatenate([label for _, label in whole])[:36].reshape(3, 12)
@@ -219,7 +221,7 @@ def test_a_restarted_run_on_records_sees_the_same_batches(make_imagenet, encode,
 
 
 def test_shards_together_see_the_batch_of_one(pictures):
-    options = {"image_size": 16, "seed": 7}
+    options = {"image_size": 16, "normalization": AUTONL, "seed": 7}
     whole = take(train_batches(pictures, batch_size=6, **options), 6)
     for num_shards in (2, 3):
         shards = [
@@ -237,22 +239,18 @@ def test_shards_together_see_the_batch_of_one(pictures):
 
 def test_the_same_image_is_augmented_anew_each_epoch(make_folder):
     dataset = open_dataset("folder:" + make_folder({"ant/1.jpg": None, "bee/1.jpg": None}), validation_fraction=0)
-    batches = take(train_batches(dataset, image_size=16, batch_size=1, seed=1), 20)
-    assert len({image.tobytes() for image, _ in batches}) == 20
-    assert (
-        len(
-            {image.tobytes() for image, _ in take(train_batches(dataset, image_size=16, batch_size=1, seed=2), 20)}
-            & {i.tobytes() for i, _ in batches}
-        )
-        == 0
+    options = {"image_size": 16, "normalization": AUTONL, "batch_size": 1}
+    first, second = (
+        {image.tobytes() for image, _ in take(train_batches(dataset, **options, seed=seed), 20)} for seed in (1, 2)
     )
+    assert len(first) == 20 and not first & second
 
 
 def test_another_seed_gives_another_order():
     dataset = numbered_dataset(50)
+    options = {"image_size": SIZE, "normalization": AUTONL, "batch_size": 10}
     orders = [
-        np.concatenate([label for _, label in take(train_batches(dataset, image_size=SIZE, batch_size=10, seed=s), 5)])
-        for s in (1, 2)
+        np.concatenate([label for _, label in take(train_batches(dataset, **options, seed=seed), 5)]) for seed in (1, 2)
     ]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
     assert orders[0].tolist() != orders[1].tolist()
@@ -260,7 +258,7 @@ def test_another_seed_gives_another_order():
 
 @pytest.mark.parametrize("name", ["autoaugment", "randaugment"])
 def test_augmented_batches_follow_the_plain_ones_and_resume_exactly(pictures, name):
-    options = {"image_size": 16, "batch_size": 4, "seed": 7}
+    options = {"image_size": 16, "normalization": AUTONL, "batch_size": 4, "seed": 7}
     plain = take(train_batches(pictures, **options), 8)
     options["augment"] = policies.by_name(name)
     whole = take(train_batches(pictures, **options), 8)
@@ -270,7 +268,7 @@ def test_augmented_batches_follow_the_plain_ones_and_resume_exactly(pictures, na
     changed = 0
     for (image, label), (before, same_label) in zip(whole, plain, strict=True):
         np.testing.assert_array_equal(label, same_label)
-        pixels = image * images.STDDEV_RGB + images.MEAN_RGB
+        pixels = image * AUTONL.stddev + AUTONL.mean
         np.testing.assert_allclose(pixels, np.round(pixels), atol=1e-3)  # augmented as uint8
         changed += sum(np.abs(a - b).max() > 0.1 for a, b in zip(image, before, strict=True))
     assert 16 <= changed <= 32
@@ -288,6 +286,7 @@ def test_evaluation_counts_each_image_once_for_any_batch_and_shards(size, batch,
         batches = eval_batches(
             dataset,
             image_size=SIZE,
+            normalization=AUTONL,
             batch_size=batch,
             shard=shard,
             num_shards=num_shards,
@@ -311,24 +310,26 @@ def test_evaluation_of_streamed_records_counts_each_once(make_imagenet, encode, 
     dataset = open_dataset("imagenet_tfrecord:" + root)
     seen = []
     for shard in range(2):
-        options = {"image_size": SIZE, "batch_size": 2, "shard": shard, "num_shards": 2}
+        options = {"image_size": SIZE, "normalization": AUTONL, "batch_size": 2, "shard": shard, "num_shards": 2}
         for _, label, weight in eval_batches(dataset, **options):
             seen += label.numpy()[weight.numpy() == 1].tolist()
     assert sorted(seen) == list(range(9))
 
 
 def test_evaluation_images_are_the_normalised_preprocessed_ones(pictures):
-    ((image, label, weight),) = take(eval_batches(pictures, image_size=16, batch_size=20, split="train"), 1)
+    ((image, label, weight),) = take(
+        eval_batches(pictures, image_size=16, normalization=AUTONL, batch_size=20, split="train"), 1
+    )
     assert weight.tolist() == [1.0] * 15 + [0.0] * 5 and not image[15:].any()
     for i, example in enumerate(pictures.examples("train")):
-        expected = images.normalize(images.preprocess_for_eval(example["image"], 16))
+        expected = images.normalize(images.preprocess_for_eval(example["image"], 16), AUTONL)
         np.testing.assert_allclose(image[i], expected, rtol=1e-6, atol=1e-6)
         assert label[i] == int(example["label"])
 
 
 def test_a_split_that_is_absent_is_an_error(pictures):
     with pytest.raises(UserError, match="no validation images"):
-        eval_batches(pictures, image_size=16, batch_size=2)
+        eval_batches(pictures, image_size=16, normalization=AUTONL, batch_size=2)
 
 
 # --- prediction batches
@@ -337,12 +338,12 @@ def test_a_split_that_is_absent_is_an_error(pictures):
 def test_prediction_keeps_the_order_of_the_files_and_pads_the_end(make_folder, encode):
     root = make_folder({f"{i} ü.jpg": encode(i) for i in range(5)})
     files = [f"{root}/{i} ü.jpg" for i in (3, 0, 4, 1, 2)]
-    found = take(predict_batches(files, image_size=16, batch_size=2), 9)
+    found = take(predict_batches(files, image_size=16, normalization=AUTONL, batch_size=2), 9)
     rows = np.concatenate([image for image, _ in found])
     weights = np.concatenate([weight for _, weight in found])
     assert weights.tolist() == [1.0] * 5 + [0.0]
     for row, i in zip(rows, (3, 0, 4, 1, 2), strict=False):
-        expected = images.normalize(images.preprocess_for_eval(encode(i), 16))
+        expected = images.normalize(images.preprocess_for_eval(encode(i), 16), AUTONL)
         np.testing.assert_allclose(row, expected, rtol=1e-6, atol=1e-6)
 
 
@@ -350,9 +351,9 @@ def test_prediction_keeps_the_order_of_the_files_and_pads_the_end(make_folder, e
 def test_a_file_that_cannot_be_classified_is_named(make_folder, encode, data, reason):
     root = make_folder({"good.jpg": encode(0)} | ({} if data is None else {"bad.jpg": data}))
     with pytest.raises(UserError, match=rf"bad\.jpg: {reason}"):
-        predict_batches([f"{root}/good.jpg", f"{root}/bad.jpg"], image_size=16, batch_size=2)
+        predict_batches([f"{root}/good.jpg", f"{root}/bad.jpg"], image_size=16, normalization=AUTONL, batch_size=2)
 
 
 def test_no_files_is_an_error():
     with pytest.raises(UserError, match="no image files"):
-        predict_batches([], image_size=16, batch_size=2)
+        predict_batches([], image_size=16, normalization=AUTONL, batch_size=2)

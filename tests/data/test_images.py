@@ -6,6 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images
 
 GOLDEN = ["landscape", "portrait", "square", "small", "thin", "odd"]
@@ -109,15 +110,17 @@ def test_the_crop_size_is_computed_in_float32(size, side, crop):
 
 
 def test_normalize_subtracts_the_mean_and_divides_by_the_deviation():
-    pixels = np.array([[images.MEAN_RGB, [255.0, 255.0, 255.0]]], np.float32)
-    out = images.normalize(tf.constant(pixels)).numpy()
+    pixels = np.array([[Normalization().mean, [255.0, 255.0, 255.0]]], np.float32)
+    out = images.normalize(tf.constant(pixels), Normalization()).numpy()
     np.testing.assert_allclose(out[0, 0], 0, atol=1e-6)
     np.testing.assert_allclose(out[0, 1], [2.2489083, 2.4285715, 2.64], rtol=1e-6)
 
 
 def test_normalizing_one_image_gives_the_same_bits():
     image = tf.constant(np.random.default_rng(0).uniform(-20, 280, [24, 24, 3]).astype(np.float32))
-    np.testing.assert_array_equal(images.normalizer(24)(image), images.normalize(image))
+    np.testing.assert_array_equal(
+        images.normalizer(24, Normalization())(image), images.normalize(image, Normalization())
+    )
 
 
 def test_an_augmentation_gets_the_cropped_and_flipped_image_as_uint8(encode):

@@ -11,6 +11,7 @@ import tf_keras as keras
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
 from autonl_tf.export.bundle import export_all
 from autonl_tf.networks.network import build_network
@@ -38,7 +39,9 @@ def lively(model: keras.Model, seed: int = 0, non_local: float = 0.3) -> keras.M
         layer.beta.assign(rng.normal(0.0, 0.2, layer.beta.shape))
         layer.momentum = 0.0
     size = model.input_shape[1]
-    images = normalize(np.stack([smooth_picture(seed, size, size) for seed in range(16)]).astype(np.float32))
+    images = normalize(
+        np.stack([smooth_picture(seed, size, size) for seed in range(16)]).astype(np.float32), Normalization()
+    )
     model(images, training=True)
     classes = model.get_layer("logits")
     classes.kernel.assign(rng.normal(size=classes.kernel.shape))
@@ -63,7 +66,7 @@ class Case:
 
     def export(self, directory: Path, **changed) -> dict:
         given = {**self.arguments, **changed}
-        return export_all(self.model, given.pop("spec_text"), directory, **given)
+        return export_all(self.model, given.pop("spec"), directory, **given)
 
 
 def make_case(text: str, class_names: tuple[str, ...]) -> Case:
@@ -73,7 +76,7 @@ def make_case(text: str, class_names: tuple[str, ...]) -> Case:
     encoded.append(tf.io.encode_jpeg(pictures[1][..., :1]).numpy())
     total = network_cost(blockstring.parse(text), image_size=SIZE, num_classes=len(class_names)).total
     arguments = {
-        "spec_text": text,
+        "spec": blockstring.parse(text),
         "image_size": SIZE,
         "class_names": class_names,
         "sample_float_images": np.stack([smooth_picture(seed, SIZE, SIZE) for seed in range(10, 13)]).astype(

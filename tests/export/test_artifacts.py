@@ -11,6 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 from export_cases import SIZE
 
 from autonl_tf.arch import presets
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize, preprocess_for_eval
 from autonl_tf.errors import UserError
 from autonl_tf.export import saved_model, tflite
@@ -23,7 +24,7 @@ def served(exported):
 
 
 def logits_of(case, images) -> np.ndarray:
-    return case.model(normalize(tf.constant(images)), training=False).numpy()
+    return case.model(normalize(tf.constant(images), Normalization()), training=False).numpy()
 
 
 def test_the_network_of_these_tests_has_everything(everything):
@@ -38,7 +39,7 @@ def test_the_network_of_these_tests_has_everything(everything):
     for layer in without.layers:
         if layer.name.endswith("nl_bn"):
             layer.gamma.assign(tf.zeros_like(layer.gamma))
-    difference = without(normalize(images), training=False).numpy() - logits_of(everything, images)
+    difference = without(normalize(images, Normalization()), training=False).numpy() - logits_of(everything, images)
     assert np.abs(difference).max() > 0.05  # and on LightNL
 
 
@@ -160,9 +161,11 @@ def test_an_op_that_is_not_built_in_is_an_error_with_its_name(tmp_path):
 
 def test_a_model_of_another_size_or_class_count_is_refused(small, tmp_path):
     with pytest.raises(ValueError, match=r"\(None, 32, 32, 3\)"):
-        tflite.convert_fp32(small.model, tmp_path / "m.tflite", image_size=64)
+        tflite.convert_fp32(small.model, tmp_path / "m.tflite", image_size=64, normalization=Normalization())
     with pytest.raises(ValueError, match=r"\(None, 2\)"):
-        saved_model.export_saved_model(small.model, tmp_path / "s", image_size=SIZE, class_names=("a", "b"))
+        saved_model.export_saved_model(
+            small.model, tmp_path / "s", image_size=SIZE, class_names=("a", "b"), normalization=Normalization()
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -171,7 +174,7 @@ def test_autonl_s_at_224_pixels_is_one_partition(tmp_path):
     for layer in model.layers:
         if layer.name.endswith("nl_bn"):  # at zero the converter could fold LightNL away
             layer.gamma.assign(tf.ones_like(layer.gamma))
-    tflite.convert_fp32(model, tmp_path / "s.tflite", image_size=224)
+    tflite.convert_fp32(model, tmp_path / "s.tflite", image_size=224, normalization=Normalization())
     facts = tflite.graph_facts(tmp_path / "s.tflite")
     assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole
     assert {"BATCH_MATMUL", "STRIDED_SLICE"} <= set(facts.ops)

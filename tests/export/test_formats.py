@@ -13,6 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from export_cases import SIZE, lively, make_model, smooth_picture, snapshot
 
 from autonl_tf.arch import blockstring, placement, presets
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
 from autonl_tf.errors import UserError
 from autonl_tf.export import bundle, int8, qat, rewrite, score, tflite
@@ -53,7 +54,7 @@ def ranged(float_model):
         if hasattr(layer, "momentum"):
             layer.momentum = 1.0
     for _ in range(3):
-        model(normalize(pictures(32)), training=True)
+        model(normalize(pictures(32), Normalization()), training=True)
     return model
 
 
@@ -61,7 +62,7 @@ def ranged(float_model):
 def held_out(mobile):
     """Images with the network's own answers as labels, so that a drop is what a file gets wrong."""
     images = pictures(60, first=100)
-    labels = mobile(normalize(images), training=False).numpy().argmax(axis=1)
+    labels = mobile(normalize(images, Normalization()), training=False).numpy().argmax(axis=1)
     return [(images[:32], labels[:32]), (images[32:], labels[32:])]
 
 
@@ -70,7 +71,7 @@ def export(mobile, quantized, held_out, directory, **changed) -> dict:
     request |= {"calibration_images": pictures(32)} | changed
     return bundle.export_all(
         mobile,
-        MOBILE,
+        blockstring.parse(MOBILE),
         directory,
         image_size=SIZE,
         class_names=NAMES,
@@ -122,14 +123,14 @@ def test_probabilities_are_float_and_finer_than_an_int8_softmax(formats):
 
 def test_float16_is_the_network_but_for_its_weights_rounding(mobile, formats):
     images = pictures(20, first=200)
-    expected = tf.nn.softmax(mobile(normalize(images), training=False)).numpy()
+    expected = tf.nn.softmax(mobile(normalize(images, Normalization()), training=False)).numpy()
     got = score.TFLiteRunner(files(formats)["tflite_fp16"])(images)
     np.testing.assert_allclose(got, expected, atol=0.05)
 
 
 def test_the_quantization_aware_file_answers_as_the_network_trained_did(quantized, formats):
     images = pictures(40, first=200)
-    expected = tf.nn.softmax(quantized(normalize(images), training=False)).numpy()
+    expected = tf.nn.softmax(quantized(normalize(images, Normalization()), training=False)).numpy()
     got = score.TFLiteRunner(files(formats)["tflite_qat"])(images)
     assert np.mean(got.argmax(axis=1) == expected.argmax(axis=1)) >= 0.9
     assert np.abs(got - expected).mean() < 0.05
@@ -164,7 +165,7 @@ def test_a_file_that_loses_too_much_fails_the_export_and_leaves_nothing(mobile, 
 
 def test_images_on_which_the_network_overflows_set_no_ranges(mobile, tmp_path):
     path = tmp_path / "m.tflite"
-    tflite.convert_fp32(mobile, path, image_size=SIZE)
+    tflite.convert_fp32(mobile, path, image_size=SIZE, normalization=Normalization())
     good, bad = pictures(39), np.full([1, SIZE, SIZE, 3], 1e30, np.float32)
     plain, mixed = int8.ranges(path, good), int8.ranges(path, np.concatenate([good, bad]))
     assert plain == mixed and np.isfinite(list(plain.values())).all()
@@ -176,7 +177,7 @@ def test_images_on_which_the_network_overflows_set_no_ranges(mobile, tmp_path):
 
 def test_a_range_covers_95_of_100_images(mobile, tmp_path):
     path = tmp_path / "m.tflite"
-    tflite.convert_fp32(mobile, path, image_size=SIZE)
+    tflite.convert_fp32(mobile, path, image_size=SIZE, normalization=Normalization())
     tops = np.arange(1.0, 101.0)
     images = np.zeros([100, SIZE, SIZE, 3], np.float32) + tops[:, None, None, None].astype(np.float32)
     (name,) = [tensor["name"] for tensor in Interpreter(str(path)).get_input_details()]
@@ -185,7 +186,7 @@ def test_a_range_covers_95_of_100_images(mobile, tmp_path):
 
 def test_pixels_as_bytes_give_the_float_files_answers(mobile, tmp_path):
     path = tmp_path / "m.tflite"
-    tflite.convert_fp32(mobile, path, image_size=SIZE)
+    tflite.convert_fp32(mobile, path, image_size=SIZE, normalization=Normalization())
     images = pictures(10)
     expected = score.TFLiteRunner(path)(images)
     rewrite.take_uint8(path)
@@ -228,11 +229,11 @@ def test_a_relu6_network_becomes_one_int8_piece_that_answers_as_trained(tmp_path
     model = ranged(keras_model)
     assert any(layer.__class__.__name__ == "ReLU" for layer in keras_model.layers)
     path = tmp_path / "m.tflite"
-    qat.convert_qat(model, path, image_size=SIZE)
+    qat.convert_qat(model, path, image_size=SIZE, normalization=Normalization())
     facts = tflite.graph_facts(path)
     assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole and "RELU6" not in facts.ops  # within convolutions
     images = pictures(40, first=200)
-    expected = tf.nn.softmax(model(normalize(images), training=False)).numpy()
+    expected = tf.nn.softmax(model(normalize(images, Normalization()), training=False)).numpy()
     got = score.TFLiteRunner(path)(images)
     assert np.mean(got.argmax(axis=1) == expected.argmax(axis=1)) >= 0.8
     assert np.abs(got - expected).mean() < 0.05
@@ -278,7 +279,7 @@ def test_all_of_the_zoo_but_one_may_be_trained_for_int8():
 def test_weights_come_back_out_of_the_quantized_network(mobile, quantized):
     other = make_model(MOBILE, len(NAMES), seed=3)
     copy_float_weights(quantized, other)
-    images = normalize(pictures(4))
+    images = normalize(pictures(4), Normalization())
     np.testing.assert_array_equal(other(images, training=False), mobile(images, training=False))
 
 
@@ -303,7 +304,7 @@ def test_a_conventional_non_local_block_is_one_piece_in_int8_too(tmp_path):
     block.branch.get_layer("bn").gamma.assign(np.full(16, 0.3))
     for model in (own, other):
         path, quantized = tmp_path / "float.tflite", tmp_path / "int8.tflite"
-        tflite.convert_fp32(model, path, image_size=SIZE)
+        tflite.convert_fp32(model, path, image_size=SIZE, normalization=Normalization())
         int8.quantize_int8(path, quantized, pictures(8))
         assert tflite.graph_facts(quantized).xnnpack_whole, model.name
 

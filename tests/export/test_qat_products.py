@@ -12,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_litert.tools import flatbuffer_utils
 from export_cases import EVERYTHING, SIZE, make_model, smooth_picture
 
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
 from autonl_tf.export import int8_products, qat, rewrite, tflite
 from autonl_tf.networks.quantized import products_left_float, quantized_network
@@ -32,7 +33,7 @@ def quantized():
         if hasattr(layer, "momentum"):
             layer.momentum = 1.0
     for _ in range(3):
-        model(normalize(pictures(32)), training=True)
+        model(normalize(pictures(32), Normalization()), training=True)
     found = {(layer.affinity_first, layer.stride) for layer in products(model).values()}
     assert found >= {(True, 2), (False, 1), (False, 2)}
     return model
@@ -43,7 +44,7 @@ def files(quantized, tmp_path_factory):
     folder = tmp_path_factory.mktemp("qat_products")
     paths = {float_products: folder / f"{float_products}.tflite" for float_products in (False, True)}
     for float_products, path in paths.items():
-        qat.convert_qat(quantized, path, image_size=SIZE, float_products=float_products)
+        qat.convert_qat(quantized, path, image_size=SIZE, normalization=Normalization(), float_products=float_products)
     return paths
 
 
@@ -138,10 +139,10 @@ def test_the_delegate_and_the_network_agree_as_with_float_products(quantized, fi
         run = Interpreter(str(path), num_threads=1, experimental_op_resolver_type=OpResolverType.AUTO)
         run = run.get_signature_runner("classify")
         got = np.concatenate([run(images=image[np.newaxis])["probabilities"] for image in images])
-        expected = tf.nn.softmax(quantized(normalize(images), training=False)).numpy()
+        expected = tf.nn.softmax(quantized(normalize(images, Normalization()), training=False)).numpy()
         if float_products:
             with products_left_float(quantized):
-                expected = tf.nn.softmax(quantized(normalize(images), training=False)).numpy()
+                expected = tf.nn.softmax(quantized(normalize(images, Normalization()), training=False)).numpy()
         distance[float_products] = np.abs(got - expected).mean()
     assert distance[False] < 1.5 * distance[True] + 0.005, distance
 

@@ -9,6 +9,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from export_cases import EVERYTHING, lively, smooth_picture
 
 from autonl_tf.arch import blockstring, presets
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.errors import UserError
 from autonl_tf.export import int8, quantization, tflite
 from autonl_tf.networks.network import build_network
@@ -35,7 +36,7 @@ def files(request, tmp_path_factory):
         variable.assign(np.where(np.arange(variable.shape[0]) == DEAD, value, variable.numpy()))
     folder = tmp_path_factory.mktemp(request.param)
     paths = {name: folder / f"{name}.tflite" for name in ("float32", "int8")}
-    tflite.convert_fp32(model, paths["float32"], image_size=SIZE)
+    tflite.convert_fp32(model, paths["float32"], image_size=SIZE, normalization=Normalization())
     int8.quantize_int8(paths["float32"], paths["int8"], pictures(16))
     return paths
 

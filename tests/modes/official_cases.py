@@ -11,6 +11,7 @@ from numpy_forward import Forward, Weights
 from official_checkpoints import statistics_of, with_the_rest, write_checkpoint
 
 from autonl_tf.arch import blockstring, presets
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.checkpoint.tf1 import AVERAGE_SUFFIX
 from autonl_tf.data import images
 
@@ -27,7 +28,7 @@ def said_by(capsys, *words):
 def normalized(paths, size):
     """The photographs as the network takes them."""
     pixels = [images.preprocess_for_eval(pathlib.Path(path).read_bytes(), size) for path in paths]
-    return np.stack([images.normalize(one).numpy() for one in pixels])
+    return np.stack([images.normalize(one, Normalization()).numpy() for one in pixels])
 
 
 def lines_of(name):

@@ -10,6 +10,7 @@ from mode_cases import CLASSES, class_folder, command, configure, tree, write_sp
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.modes import checkpointed, eval, train
 from autonl_tf.settings_search import SearchConfig
@@ -182,7 +183,7 @@ def test_predictions_are_the_networks_logits(story):
     assert logits.dtype == np.float32 and logits.shape == (9, 3)
     network = checkpointed.load(configure("--mode=predict", f"--model_dir={story.root}/train", "--images=any"))
     paths = [str(story.root / name) for name in files]
-    ((images, _),) = predict_batches(paths, image_size=SIZE, batch_size=9)
+    ((images, _),) = predict_batches(paths, image_size=SIZE, normalization=Normalization(), batch_size=9)
     np.testing.assert_allclose(logits, network.model(images, training=False), rtol=1e-4, atol=1e-5)
     lines = story.said["predict"].stdout.splitlines()
     assert len(lines) == 9

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from mode_cases import ARCH, class_folder, command, configure, tree
 
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.checkpoint.ours import find_checkpoint
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.errors import UserError
@@ -136,7 +137,7 @@ def test_the_exported_file_answers_as_the_checkpoint_evaluates(home):
     network = checkpointed.load(config)
     assert network.model is not network.float_model
     pictures = sorted(map(str, (home / "pictures" / "val").rglob("*.jpg")))
-    ((images, _),) = predict_batches(pictures, image_size=32, batch_size=9)
+    ((images, _),) = predict_batches(pictures, image_size=32, normalization=Normalization(), batch_size=9)
     expected = tf.nn.softmax(network.model(images, training=False)).numpy()
     if not (home / "only_qat").exists():
         export.run(
@@ -144,9 +145,7 @@ def test_the_exported_file_answers_as_the_checkpoint_evaluates(home):
                 *("--mode=export", f"--model_dir={home}/qat", f"--export_dir={home}/only_qat", "--formats=tflite_qat")
             )
         )
-    from autonl_tf.data.images import MEAN_RGB, STDDEV_RGB
-
-    pixels = images.numpy() * np.float32(STDDEV_RGB) + np.float32(MEAN_RGB)
+    pixels = images.numpy() * np.float32(Normalization().stddev) + np.float32(Normalization().mean)
     got = TFLiteRunner(home / "only_qat" / "model_qat.tflite")(pixels)
     np.testing.assert_allclose(got, expected, atol=0.05)
 
