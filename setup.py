@@ -35,7 +35,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["autonl_tf", "autonl_tf.*"]),
-    package_data={"autonl_tf": ["**/*.arch.txt", "**/*.json", "**/*.sh", "py.typed", "*.pyi"]},
+    package_data={"autonl_tf": ["**/*.arch.txt", "**/*.json", "**/*.tsv", "**/*.sh", "py.typed", "*.pyi"]},
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=1.4",

@@ -204,7 +204,8 @@ class DataConfig:
     label_file: str = _flag(
         flags.DEFINE_string,
         None,
-        "Class names in label order: the first word of each line, or all of it where the data's names hold blanks.",
+        "Class names in label order: the first word of each line, or all of it where the data's names hold blanks. "
+        "'imagenet' stands for the synsets of ImageNet's 1000 classes.",
         modes=(*_DATA, "predict", "export", "convert", "explain"),
     )
     validation_fraction: float = _flag(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from autonl_tf.arch import presets
+from autonl_tf.data import imagenet
 from autonl_tf.data.images import normalize
-from autonl_tf.data.labels import read_label_file
+from autonl_tf.data.labels import numbered, read_label_file
+
+LABELS = "labels.txt"  # of a run directory and of an export
 
 
 def preprocess_input(x, data_format: str | None = None, *, arch: str = "autonl_s"):
@@ -43,32 +48,51 @@ def preprocess_input(x, data_format: str | None = None, *, arch: str = "autonl_s
 
 def decode_predictions(
     preds, top: int = 5, class_names: Sequence[str] | str | None = None
-) -> list[list[tuple[int, str, float]]]:
+) -> list[list[tuple[int | str, str, float]]]:
     """The best classes of each prediction, best first.
 
     Args:
       preds: [B, K] probabilities (or logits: the scores are then logits).
       top: how many; at most K are given.
-      class_names: K names in label order, or the path of a file with a name a line, such as an export's `labels.txt`.
+      class_names: K names in label order; or a path: of a run directory or an export, whose `labels.txt` is read, or
+        of a file with a name a line; or "imagenet". Without it 1000 classes are taken for ImageNet's, as in
+        keras.applications, and the classes of any other K for numbers.
 
     Returns:
-      For each image a list of (class number, name, score); without names, the number is the name.
+      For each image a list of (class number, name, score), without names with the number as the name; of ImageNet's
+      classes (synset, name, score), as in keras.applications.
 
     Raises:
       ValueError: `preds` is not [B, K], or there are not K names.
-      UserError: the label file cannot be read.
+      UserError: the labels cannot be read.
 
     >>> decode_predictions(np.array([[0.1, 0.7, 0.2]]), top=2, class_names=["ant", "bee", "cat"])
     [[(1, 'bee', 0.7), (2, 'cat', 0.2)]]
+    >>> decode_predictions(np.eye(1000)[[281]], top=1)
+    [[('n02123045', 'tabby', 1.0)]]
     """
     scores = np.asarray(preds)
     if scores.ndim != 2:
         raise ValueError(f"decode_predictions: expected [batch, classes], got shape {scores.shape}")
-    names = read_label_file(class_names).lines if isinstance(class_names, str) else class_names
-    if names is not None and len(names) != scores.shape[1]:
-        raise ValueError(f"decode_predictions: {len(names)} names for {scores.shape[1]} classes")
+    count = scores.shape[1]
+    if class_names is None and count == len(imagenet.classes()):
+        class_names = imagenet.NAME
+    keys, names = range(count), class_names
+    if names is None:
+        names = numbered(count)
+    elif isinstance(names, str) and names == imagenet.NAME:
+        keys, names = imagenet.synsets(), imagenet.names()
+    elif isinstance(names, str | os.PathLike):
+        names = [imagenet.titled(name) for name in _labels(names)]
+    if len(names) != count:
+        raise ValueError(f"decode_predictions: {len(names)} names for {count} classes")
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [
-        [(int(k), str(k) if names is None else names[k], float(row[k])) for k in order]
-        for row, order in zip(scores, best, strict=True)
+        [(keys[k], names[k], float(row[k])) for k in map(int, order)] for row, order in zip(scores, best, strict=True)
     ]
+
+
+def _labels(path: str | os.PathLike) -> tuple[str, ...]:
+    """The lines of a label file, or of the one in a run directory or an export."""
+    place = pathlib.Path(path)
+    return read_label_file(str(place / LABELS if place.is_dir() else place)).lines

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autonl_tf.data import imagenet
 from autonl_tf.errors import UserError
 
 # Joiners, which scripts and emoji need, and the letters of flags are seen by what is around them.
@@ -56,10 +57,12 @@ class LabelFile:
 
 
 def read_label_file(path: str) -> LabelFile:
-    """Reads a label file.
+    """Reads a label file; for `imagenet` gives ImageNet's classes, a synset and a name a line.
 
     Raises `UserError` for a file that is missing, not UTF-8 or empty, and a blank line before the last name.
     """
+    if path == imagenet.NAME:
+        return LabelFile(path, tuple(map(imagenet.titled, imagenet.synsets())))
     try:
         with open(path, encoding="utf-8-sig") as file:
             text = unicodedata.normalize("NFC", file.read().rstrip())

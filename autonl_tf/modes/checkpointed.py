@@ -12,6 +12,7 @@ from autonl_tf.checkpoint.checkpoint import Checkpoint, Loaded
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.checkpoint.pytorch import open_pytorch
 from autonl_tf.config import Config
+from autonl_tf.data import imagenet
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.labels import read_label_file
 from autonl_tf.errors import UserError
@@ -89,15 +90,19 @@ def _ported(config: Config, path: str, arch: NetworkSpec | None) -> Checkpoint:
 
 
 def names_for(checkpoint: Checkpoint, dataset: ImageDataset) -> tuple[str, ...]:
-    """The class names of checkpoint and data together: a checkpoint that only numbers its classes takes the data's.
+    """The class names of checkpoint and data together: a checkpoint that only numbers its classes takes the data's, and
+    records of ImageNet without a label file the synsets of a checkpoint that has them.
 
     Raises:
       UserError: another number of classes, or other names or another order.
     """
-    names = checkpoint.class_names
+    names, of_imagenet = checkpoint.class_names, checkpoint.class_names == imagenet.synsets()
     if len(names) != dataset.num_classes:
-        hint = "; --label_file gives classes their labels" if len(names) > dataset.num_classes else ""
+        file = f"--label_file={imagenet.NAME}" if of_imagenet else "--label_file"
+        hint = f"; {file} gives classes their labels" if len(names) > dataset.num_classes else ""
         raise UserError(f"{checkpoint.where}: has {len(names)} classes, {dataset.name} has {dataset.num_classes}{hint}")
+    if of_imagenet and dataset.classes_are_numbered:
+        return names
     return checkpoint.agreed(dataset.class_names, dataset.name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autonl_tf.config import Config
+from autonl_tf.data import imagenet
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.files import json_line
@@ -43,7 +44,8 @@ def run(config: Config) -> None:
             batch_size=config.data.eval_batch_size,
             crop_padding=padding,
         )
-        report = write_report(directory, network.model, again, names, normalization)
+        titles = [imagenet.titled(name) for name in names]
+        report = write_report(directory, network.model, again, titles, normalization)
         if count := int(report.not_finite.sum()):
             wiring.say(f"warning: the logits of {count} images are not finite: they are of no class")
         wiring.say(f"written: {directory}/{{{','.join(REPORT_FILES)}}}")

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.config import Config
-from autonl_tf.data import images
+from autonl_tf.data import imagenet, images
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.data.calibration import calibration_images, open_calibration
 from autonl_tf.data.datasets import ImageDataset
@@ -64,7 +64,7 @@ def run(config: Config) -> None:
         network.spec,
         config.run.export_dir,
         image_size=size,
-        class_names=class_names,
+        class_names=[imagenet.titled(name) for name in class_names],
         sample_encoded_images=encoded,
         accuracy=accuracy,
         cost={"macs": cost.macs, "macs_exact": cost.macs_exact, "params": cost.params},

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autonl_tf.config import Config
+from autonl_tf.data import imagenet
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.data.tree import images_below
 from autonl_tf.engine.files import json_line
@@ -30,6 +31,7 @@ def run(config: Config) -> None:
     if out:
         check_output(out)
     network = checkpointed.load(config)
+    names = [imagenet.titled(name) for name in network.class_names]
     logits = []
     for images, weights in predict_batches(
         files,
@@ -41,14 +43,12 @@ def run(config: Config) -> None:
         logits.append(network.model(images, training=False).numpy()[weights.numpy() > 0])
     logits = np.concatenate(logits)
     if out:
-        save(out, files, logits, network.class_names)
+        save(out, files, logits, names)
     for file, scores in zip(files, logits, strict=True):
         if not np.isfinite(scores).all():
             wiring.say(f"warning: the logits of {file} are not finite")
     for file, scores in zip(files, probabilities(logits), strict=True):
-        best = [
-            (network.class_names[label], float(scores[label])) for label in np.argsort(-scores, kind="stable")[:BEST]
-        ]
+        best = [(names[label], float(scores[label])) for label in np.argsort(-scores, kind="stable")[:BEST]]
         if config.run.output == "json":
             print(json_line({"file": file, "best": best}))
         else:

@@ -31,8 +31,27 @@ def test_predictions_are_decoded_best_first(tmp_path):
         [(0, "0", 0.5), (2, "2", 0.5)],
     ]
     (tmp_path / "labels.txt").write_text("ant\nhoney bee\ncat\n")
-    named = autonl_tf.decode_predictions(scores, class_names=str(tmp_path / "labels.txt"))
-    assert [name for _, name, _ in named[0]] == ["honey bee", "cat", "ant"]
+    for path in (str(tmp_path / "labels.txt"), tmp_path / "labels.txt", str(tmp_path), tmp_path):
+        named = autonl_tf.decode_predictions(scores, class_names=path)
+        assert [name for _, name, _ in named[0]] == ["honey bee", "cat", "ant"]
+    named = autonl_tf.decode_predictions(scores, class_names=np.array(["x", "y", "z"]))
+    assert [entry[:2] for entry in named[0]] == [(1, "y"), (2, "z"), (0, "x")]
+
+
+@pytest.mark.parametrize("names", [None, "imagenet"])
+def test_a_thousand_classes_are_imagenets_unless_named(names):
+    scores = np.zeros([1, 1000])
+    scores[0, [281, 517]] = 0.75, 0.25
+    found = [("n02123045", "tabby", 0.75), ("n03126707", "crane", 0.25)]
+    assert autonl_tf.decode_predictions(scores, top=2, class_names=names) == [found]
+    own = [f"mine {number}" for number in range(1000)]
+    assert autonl_tf.decode_predictions(scores, top=1, class_names=own) == [[(281, "mine 281", 0.75)]]
+
+
+def test_synsets_among_a_runs_labels_are_shown_with_their_names(tmp_path):
+    (tmp_path / "labels.txt").write_text("n02123045\nmy cat\n")
+    ((best,),) = autonl_tf.decode_predictions(np.array([[0.9, 0.1]]), top=1, class_names=tmp_path)
+    assert best == (0, "n02123045 tabby", 0.9)
 
 
 @pytest.mark.parametrize(
@@ -42,3 +61,10 @@ def test_predictions_are_decoded_best_first(tmp_path):
 def test_what_cannot_be_decoded_is_refused(scores, names, culprit):
     with pytest.raises(ValueError, match=culprit):
         autonl_tf.decode_predictions(scores, class_names=names)
+
+
+def test_labels_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(autonl_tf.UserError, match=rf"label file {tmp_path}/labels\.txt: No such file"):
+        autonl_tf.decode_predictions(np.zeros([1, 3]), class_names=tmp_path)
+    with pytest.raises(ValueError, match="1000 names for 3 classes"):
+        autonl_tf.decode_predictions(np.zeros([1, 3]), class_names="imagenet")

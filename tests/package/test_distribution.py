@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-DATA = ("*.json", "*.arch.txt", "*.sh", "*.pyi", "py.typed")
+DATA = ("*.json", "*.tsv", "*.arch.txt", "*.sh", "*.pyi", "py.typed")
 
 
 def checked(*words, **options):
