@@ -111,11 +111,13 @@ def test_an_int8_sigmoid_has_the_range_that_its_kernel_needs(operators):
     assert outputs == (1 / 256, -128)
 
 
-def test_constants_are_where_every_runtime_looks_for_them(files):
-    """ai-edge-quantizer puts those of larger files behind the flat buffer."""
-    model = flatbuffer_utils.convert_bytearray_to_object(files["int8"].read_bytes())
+def test_constants_are_where_every_runtime_looks_for_them(files, tmp_path):
+    """ai-edge-quantizer puts those of files as large as AutoNL's behind the flat buffer."""
+    path = tmp_path / "float_products.tflite"
+    int8.quantize_int8(files["float32"], path, pictures(2), float_products=True)
+    model = flatbuffer_utils.convert_bytearray_to_object(path.read_bytes())
     assert not any(buffer.offset for buffer in model.buffers)
-    assert tflite.graph_facts(files["int8"]).xnnpack_whole
+    assert tflite.graph_facts(path).xnnpack_whole
 
 
 def test_the_summary_counts_what_the_file_holds(files):
