@@ -96,7 +96,7 @@ class SearchConfig:
     threshold_travel: float = flag(
         flags.DEFINE_float,
         3.0,
-        "How far a threshold moves if every step agrees; a gate's value is about 1.",
+        "How far a threshold moves at most: if every step agrees. A gate's value is about 1.",
         modes=_SEARCH,
         lower_bound=0.0,
         upper_bound=100.0,

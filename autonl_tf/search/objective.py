@@ -15,19 +15,20 @@ from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search.multiplier import TargetMultiplier, soft_gates
 from autonl_tf.search.schedule import SearchSchedule, ThresholdRate
+from autonl_tf.search.threshold_optimizer import ThresholdAdam
 
 
 def optimizer_groups(
     supernet: Supernet, weights_optimizer: keras.optimizers.Optimizer, schedule: SearchSchedule
 ) -> list[tuple]:
-    """Pairs (optimizer, variables) for the learner: the weights', and Adam for the thresholds.
+    """Pairs (optimizer, variables) for the learner: the weights', and `ThresholdAdam` for the thresholds.
 
-    Adam divides a threshold's gradient by its own spread, so that every gate moves at the pace of its signal to noise
+    It divides a threshold's gradient by its own spread, so that every gate moves at the pace of its signal to noise
     and not by its share of the MACs, which differs a hundredfold between dropping a block and LightNL's ratio.
     """
     weights = [variable for variable in supernet.trainable_variables if variable is not supernet.thresholds]
     rate = ThresholdRate(schedule.warmup_steps, schedule.settle_start, schedule.threshold_travel)
-    return [(weights_optimizer, weights), (keras.optimizers.Adam(rate), [supernet.thresholds])]
+    return [(weights_optimizer, weights), (ThresholdAdam(rate), [supernet.thresholds])]
 
 
 def draw_gates(margins: tf.Tensor, probability: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,7 @@ and why, in `docs/search.md`:
 
 1. Dropped gates are not scaled by 1 / 0.6, which overdrives squeeze-excite.
 2. Thresholds start, and stand in warm-up, just below the values of what a block can do without and far below others'
-   (`Supernet`). They have an optimizer of their own (Adam) whose rate falls to 0, and no weight decay.
+   (`Supernet`). They have an optimizer of their own (`ThresholdAdam`) whose rate falls to 0, and no weight decay.
 3. Flips in the decision phase, and the settling phase.
 """
 
@@ -30,7 +30,7 @@ class SearchSchedule:
       keep_probability: of a gate in warm-up.
       explore_probability: of a flip in the decision phase.
       cost_lambda: weight of log(cost) in the decision phase and after, where no target sets it.
-      threshold_travel: how far a threshold moves in all if every gradient has one sign; values are about 1.
+      threshold_travel: how far a threshold moves in all at most: if every gradient has one sign; values are about 1.
     """
 
     total_steps: int

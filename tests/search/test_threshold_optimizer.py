@@ -1,0 +1,76 @@
+"""How far thresholds move: what --threshold_travel promises, whatever came before the decision phase."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autonl_tf.search.schedule import ThresholdRate
+from autonl_tf.search.threshold_optimizer import ThresholdAdam
+
+WARMUP, DECISION, TRAVEL = 60, 40, 3.0
+
+
+def moved(gradients, start=WARMUP, travel=TRAVEL):
+    """Where thresholds [G] are after each of these gradients [steps, G], from 0; the last 3 steps settle."""
+    thresholds = tf.Variable(tf.zeros(gradients.shape[1]))
+    optimizer = ThresholdAdam(ThresholdRate(start, len(gradients) - 3, travel))
+    optimizer.build([thresholds])
+
+    @tf.function
+    def run(gradients):
+        places = tf.TensorArray(tf.float32, gradients.shape[0])
+        for step in tf.range(gradients.shape[0]):
+            optimizer.apply_gradients([(gradients[step], thresholds)])
+            places = places.write(step, thresholds)
+        return places.stack()
+
+    return run(tf.constant(gradients, tf.float32)).numpy()
+
+
+def behind(warmup, gradient):
+    """A warm-up of gradients [WARMUP, G], then one gradient [G] at every step."""
+    return np.concatenate([warmup, np.tile(gradient, (DECISION + 3, 1))])
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-9, 1e3])
+def test_a_constant_gradient_moves_a_threshold_by_the_travel_whatever_the_warm_up_was(size):
+    noise = np.random.default_rng(0).normal(size=WARMUP)
+    ones = np.ones(WARMUP)
+    warmups = size * np.stack([0 * ones, ones, -ones, noise, 100 * noise, 0.01 * ones, -100 * ones], 1)
+    places = moved(behind(warmups, size * np.ones(warmups.shape[1])))
+    assert not places[:WARMUP].any()
+    np.testing.assert_array_equal(places, np.tile(places[:, :1], places.shape[1]))
+    assert places[-1] == pytest.approx(-TRAVEL, rel=1e-5)
+    np.testing.assert_array_equal(places[-4], places[-1])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(-12, 3), st.booleans())
+def test_no_gradients_move_a_threshold_further_than_its_travel(seed, spread, same_sign):
+    rng = np.random.default_rng(seed)
+    gradients = np.exp(spread * rng.normal(size=[WARMUP + DECISION + 3, 5]))
+    gradients[:, 1:3] = np.sort(gradients[:, 1:3], 0)  # those that grow, Adam's own steps are largest for
+    if not same_sign:
+        gradients *= rng.choice([-1, 1], gradients.shape)
+    assert np.abs(moved(gradients)).max() <= TRAVEL * (1 + 1e-5)
+
+
+def test_noise_slows_a_threshold_down():
+    rng = np.random.default_rng(0)
+    gradients = behind(np.zeros([WARMUP, 200]), np.ones(200))
+    gradients[:, 100:] += 3 * rng.normal(size=[len(gradients), 100])
+    places = moved(gradients)[-1]
+    assert -TRAVEL / 2 < places[100:].mean() < -TRAVEL / 8
+
+
+def test_a_step_that_is_passed_over_is_not_counted():
+    """As of a loss that is not finite: the next one is the first."""
+    thresholds = tf.Variable([0.0])
+    optimizer = ThresholdAdam(ThresholdRate(0, 4, 1.0))
+    optimizer.build([thresholds])
+    optimizer.iterations.assign_add(1)
+    optimizer.apply_gradients([(tf.constant([0.7]), thresholds)])
+    rate = 2 / 4 * (4 - 1 - 0.5) / 4
+    assert float(thresholds[0]) == pytest.approx(-rate, rel=1e-6)
