@@ -6,10 +6,13 @@
     maps = autonl_tf.backbone("autonl_l", input_shape=(320, 320, 3))
     layer = autonl_tf.LightNL(ratio=0.25, stride=2)
 
-Importing the package imports no TensorFlow: each name is loaded when it is first used.
+Importing the package imports no TensorFlow: each name is loaded when it is first used. Where tf_keras is imported too,
+before or after, it knows the layers, so that every file that it saves of a network loads again.
 """
 
 import importlib
+
+from autonl_tf import keras_hook
 
 __version__ = "0.1.0"
 
@@ -29,6 +32,8 @@ _LAZY = {
     "UserError": "autonl_tf.errors",
 }
 __all__ = sorted(_LAZY)
+
+keras_hook.install()
 
 
 def __getattr__(name: str):

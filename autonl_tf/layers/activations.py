@@ -1,9 +1,11 @@
-"""Activations by name, and the channel shuffle of grouped convolutions."""
+"""Activations by name, and channels taken apart and shuffled for grouped convolutions."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 import tf_keras as keras
+
+from autonl_tf.layers.registering import registered
 
 
 def activation(kind: str, prefix: str) -> keras.layers.Layer:
@@ -13,10 +15,9 @@ def activation(kind: str, prefix: str) -> keras.layers.Layer:
         return keras.layers.ReLU(6.0, name=name)
     if kind == "hswish":
         return HardSwish(name=name)
-    return keras.layers.Activation(swish if kind == "swish" else kind, name=name)
+    return Swish(name=name) if kind == "swish" else keras.layers.Activation(kind, name=name)
 
 
-@keras.saving.register_keras_serializable("autonl")
 def swish(x: tf.Tensor) -> tf.Tensor:
     """x * sigmoid(x), any shape. As `tf.nn.silu`, but its gradient goes over memory four times instead of six."""
     return _swish(x)
@@ -34,7 +35,15 @@ def _swish(x):
     return x * tf.sigmoid(x), gradient
 
 
-@keras.saving.register_keras_serializable("autonl")
+@registered
+class Swish(keras.layers.Layer):
+    """`swish` as a layer: tf_keras does not load an `.h5` file in which Activation has a function of ours."""
+
+    def call(self, inputs):
+        return swish(inputs)
+
+
+@registered
 class HardSwish(keras.layers.Layer):
     """x * relu6(x + 3) / 6, any shape. Source: Howard et al., Searching for MobileNetV3, section 5.2."""
 
@@ -42,7 +51,22 @@ class HardSwish(keras.layers.Layer):
         return inputs * tf.nn.relu6(inputs + 3.0) * (1.0 / 6.0)
 
 
-@keras.saving.register_keras_serializable("autonl")
+@registered
+class ChannelGroup(keras.layers.Layer):
+    """Channels [start, start + size) of [B, H, W, C]."""
+
+    def __init__(self, start: int, size: int, **kwargs):
+        super().__init__(**kwargs)
+        self.start, self.size = start, size
+
+    def call(self, inputs):
+        return inputs[..., self.start : self.start + self.size]
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start, "size": self.size}
+
+
+@registered
 class ChannelShuffle(keras.layers.Layer):
     """Deals the channels of [B, H, W, C] out among groups: output channel j * groups + i is input i * C / groups + j.
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.layers.registering import registered
+
 STRIP = 3  # columns
 
 
-@keras.saving.register_keras_serializable("autonl")
+@registered
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """Keras' layer; in training by `depthwise_conv2d` where that does what the layer is to do."""
 

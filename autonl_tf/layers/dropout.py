@@ -6,9 +6,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.layers.draws import uniform
+from autonl_tf.layers.registering import registered
 
 
-@keras.saving.register_keras_serializable("autonl")
+@registered
 class Dropout(keras.layers.Layer):
     """Sets each element to 0 with probability `rate` in training and divides the rest by 1 - rate; [B, ...].
 

@@ -19,9 +19,10 @@ import tf_keras as keras
 
 from autonl_tf.layers.initializers import FanOutNormal
 from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, flatten_positions
+from autonl_tf.layers.registering import registered
 
 
-@keras.saving.register_keras_serializable("autonl")
+@registered
 class EmbeddedProduct(keras.layers.Layer):
     """softmax(theta phi^T) g, without weights.
 
@@ -89,7 +90,7 @@ def _check(ratio: float, stride: int, channels: int) -> None:
         raise ValueError(f"non-local block: ratio {ratio} of {channels} channels leaves no channel")
 
 
-@keras.saving.register_keras_serializable("autonl")
+@registered
 class EmbeddedNonLocal(keras.layers.Layer):
     """The conventional non-local block in one layer, to put into any Keras network: [B, H, W, C] to the same.
 

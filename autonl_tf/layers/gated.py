@@ -17,9 +17,10 @@ from autonl_tf.layers.gates import option_weights, part_mask
 from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev, light_nl_depthwise
 from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, flatten_positions, subsample
 from autonl_tf.layers.precision import wide_dtype
+from autonl_tf.layers.registering import registered
 
 
-@keras.saving.register_keras_serializable("autonl")
+@registered
 class GatedBatchNormalization(keras.layers.Layer):
     """Batch norm of [B, H, W, C] whose gamma and beta are multiplied by a mask, [C] or a scalar.
 
@@ -89,7 +90,7 @@ def _moments_of_all_replicas(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return mean, tf.maximum(square - tf.square(mean), 0.0)
 
 
-@keras.saving.register_keras_serializable("autonl")
+@registered
 class GatedSqueezeExcite(keras.layers.Layer):
     """Squeeze-excite whose presence and number of filters are chosen by gates, [B, H, W, C] to the same.
 
@@ -136,7 +137,7 @@ class GatedSqueezeExcite(keras.layers.Layer):
         return {**super().get_config(), "filters": self.filters}
 
 
-@keras.saving.register_keras_serializable("autonl")
+@registered
 class GatedLightNL(keras.layers.Layer):
     """LightNL whose presence, channel ratio and stride are chosen by gates, [B, H, W, C] to the same.
 

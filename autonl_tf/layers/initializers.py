@@ -5,8 +5,10 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.layers.registering import registered
 
-@keras.saving.register_keras_serializable("autonl")
+
+@registered
 class FanOutNormal(keras.initializers.Initializer):
     """Normal with mean 0 and stddev sqrt(2 / fan_out), fan_out = kh * kw * (last axis of the kernel).
 
@@ -32,7 +34,7 @@ def fan_out_stddev(shape) -> float:
     return (2.0 / (height * width * last)) ** 0.5
 
 
-@keras.saving.register_keras_serializable("autonl")
+@registered
 class DenseUniform(keras.initializers.Initializer):
     """Uniform in +-1 / sqrt(units), units the last axis of the kernel. Source: the AutoNL release."""
 

@@ -20,6 +20,7 @@ import tf_keras as keras
 
 from autonl_tf.layers.initializers import light_nl_depthwise
 from autonl_tf.layers.precision import wide_dtype
+from autonl_tf.layers.registering import registered
 
 BN_MOMENTUM = 0.99
 BN_EPSILON = 1e-3
@@ -49,7 +50,7 @@ def _check(ratio: float, stride: int) -> None:
         raise ValueError(f"LightNL: stride {stride} is out of range; accepted: 1 or more")
 
 
-@keras.saving.register_keras_serializable("autonl")
+@registered
 class LightNLProduct(keras.layers.Layer):
     """The weightless product of LightNL: y = theta phi^T g / (H * W), [B, H, W, C] to [B, H, W, C].
 
@@ -149,7 +150,7 @@ def light_nl_layers(
     ]
 
 
-@keras.saving.register_keras_serializable("autonl")
+@registered
 class LightNL(keras.layers.Layer):
     """LightNL in one layer, to put into any Keras network: x + BN(DepthwiseConv3x3(y)), [B, H, W, C] to the same.
 

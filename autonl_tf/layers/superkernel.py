@@ -17,6 +17,7 @@ import tf_keras as keras
 from autonl_tf.layers.depthwise import depthwise_conv2d
 from autonl_tf.layers.gates import ladder_masks
 from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev
+from autonl_tf.layers.registering import registered
 
 
 def ring_indicators(sizes: tuple[int, ...]) -> np.ndarray:
@@ -42,7 +43,7 @@ def masked_kernel(kernel: tf.Tensor, sizes: tuple[int, ...], gates: list[tf.Tens
     return kernel * mask
 
 
-@keras.saving.register_keras_serializable("autonl")
+@registered
 class SuperkernelDepthwiseConv2D(keras.layers.Layer):
     """A depthwise convolution whose kernel size is chosen by gates, [B, H, W, C] to [B, H', W', C], SAME.
 

@@ -22,7 +22,7 @@ from autonl_tf.arch.spec import (
     scale_filters,
     split_channels,
 )
-from autonl_tf.layers.activations import ChannelShuffle, activation
+from autonl_tf.layers.activations import ChannelGroup, ChannelShuffle, activation
 from autonl_tf.layers.depthwise import DepthwiseConv2D
 from autonl_tf.layers.dropout import Dropout
 from autonl_tf.layers.embedded_nl import apply_embedded
@@ -129,21 +129,6 @@ def _padded(layer, padding: str):
         return layer
     pad = keras.layers.ZeroPadding2D(layer.kernel_size[0] // 2, name=f"{layer.name}_pad")
     return lambda x: layer(pad(x))
-
-
-@keras.saving.register_keras_serializable("autonl")
-class ChannelGroup(keras.layers.Layer):
-    """Channels [start, start + size) of [B, H, W, C]."""
-
-    def __init__(self, start: int, size: int, **kwargs):
-        super().__init__(**kwargs)
-        self.start, self.size = start, size
-
-    def call(self, inputs):
-        return inputs[..., self.start : self.start + self.size]
-
-    def get_config(self):
-        return {**super().get_config(), "start": self.start, "size": self.size}
 
 
 def _grouped(x, kernels: tuple[int, ...], filters: int, name: str, make):

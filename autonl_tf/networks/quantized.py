@@ -28,7 +28,7 @@ from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.errors import UserError
 
 _OUTPUT = (
-    *("BatchNormalization", "Activation", "ReLU", "GlobalAveragePooling2D", "Multiply", "Add", "Concatenate"),
+    *("BatchNormalization", "Activation", "Swish", "ReLU", "GlobalAveragePooling2D", "Multiply", "Add", "Concatenate"),
     "LightNLProduct",
 )
 _WEIGHTS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}

@@ -204,10 +204,10 @@ class Scheme(quantize_scheme.QuantizeScheme):
 
 def custom_objects() -> dict:
     """For `quantize_scope`."""
+    from autonl_tf.layers.activations import ChannelGroup, Swish
     from autonl_tf.layers.dropout import Dropout
     from autonl_tf.layers.initializers import DenseUniform, FanOutNormal
-    from autonl_tf.networks.network import ChannelGroup
 
     kinds = (WeightQuantizer, RangeQuantizer, LayerConfig, QuantizedProduct, quantize_layer.QuantizeLayer)
-    kinds += (Dropout, DenseUniform, FanOutNormal, ChannelGroup)
+    kinds += (Dropout, DenseUniform, FanOutNormal, ChannelGroup, Swish)
     return {kind.__name__: kind for kind in kinds}
