@@ -1,4 +1,4 @@
-"""Numbers that JSON has not: NaN and the infinities."""
+"""What JSON has not: NaN and the infinities, and the bytes of a file's name that are no text."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import math
 from collections.abc import Mapping
 
 
-def finite(value):
-    """The same with None for every float that is not finite, within mappings and sequences too."""
+def plain(value):
+    """The same with None for every float that is not finite, \\udcXX for a byte that is no text, lists for tuples."""
     if isinstance(value, Mapping):
-        return {name: finite(entry) for name, entry in value.items()}
+        return {plain(name): plain(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(entry) for entry in value]
+        return [plain(entry) for entry in value]
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -34,6 +34,8 @@ from autonl_tf.errors import UserError
 
 MAX_FILTERS = 65536
 MAX_KERNEL = 31
+MAX_GROUPS = 64  # of kernel sizes in one token
+MAX_BLOCKS = 1000  # repeats counted
 
 _REQUIRED = {
     "r": "repeats",
@@ -59,6 +61,8 @@ def _kernels(text: str) -> tuple[int, ...]:
     sizes = tuple(int(size) for size in text.split("."))
     if any(size % 2 == 0 or size > MAX_KERNEL for size in sizes):
         raise ValueError(f"odd sizes from 1 to {MAX_KERNEL}")
+    if len(sizes) > MAX_GROUPS:
+        raise ValueError(f"at most {MAX_GROUPS} sizes")
     return sizes
 
 
@@ -93,7 +97,7 @@ _TOKENS: dict[str, tuple[re.Pattern[str], str, Callable[[str], Any]]] = {
         ("noskip", "", "skip", lambda _: False),
         ("se", _REAL, "se_ratio", _ratio),
         ("sw", "", "swish_token", lambda _: True),
-        ("r", _INTEGER, "repeats", lambda text: _bounded(text, 1, 1000)),
+        ("r", _INTEGER, "repeats", lambda text: _bounded(text, 1, MAX_BLOCKS)),
         ("k", rf"{_INTEGER}(?:\.{_INTEGER})*", "kernels", _kernels),
         ("s", r"\d\d", "stride", _stride),
         ("e", _INTEGER, "expansion", lambda text: _bounded(text, 1, 64)),
@@ -212,6 +216,7 @@ def parse(text: str, source: str = "architecture") -> NetworkSpec:
       UserError: no block at all, a bad token, or filters that do not chain from the stem (32) and block to block.
     """
     blocks: list[BlockSpec] = []
+    count = 0
     header: dict[str, Any] | None = None
     for number, raw in enumerate(text.splitlines(), start=1):
         line = raw.strip()
@@ -224,6 +229,9 @@ def parse(text: str, source: str = "architecture") -> NetworkSpec:
             header = parse_header(line, where)
             continue
         blocks.append(_in_family(parse_block(line, where), header or {}))
+        count += blocks[-1].repeats
+        if count > MAX_BLOCKS:
+            raise UserError(f"{where}: makes {count} blocks; accepted: at most {MAX_BLOCKS}, repeats counted")
         stem = (header or {}).get("stem_filters", STEM_FILTERS)
         before, filters = ("block before", blocks[-2].out_filters) if len(blocks) > 1 else ("stem", stem)
         if blocks[-1].in_filters != filters:

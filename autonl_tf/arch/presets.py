@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -11,6 +12,7 @@ from autonl_tf.arch import blockstring
 from autonl_tf.arch.placement import place_nonlocal
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.errors import UserError
+from autonl_tf.reading import Unreadable, read_text
 
 _FOLDER = pathlib.Path(__file__).parent / "presets"
 
@@ -61,15 +63,14 @@ def load(name_or_path: str, nonlocal_: str | None = None) -> NetworkSpec:
     if name_or_path not in names():
         path = pathlib.Path(name_or_path)
     try:
-        if path.is_dir():
+        if os.path.isdir(path):
             path = path / "arch.txt"
             source = str(path)
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:  # ValueError: not a text file, or a zero byte in the name
-        reason = getattr(error, "strerror", None) or "not a text file"
+        text = read_text(path)
+    except Unreadable as error:
         shown = name_or_path if name_or_path.isprintable() else repr(name_or_path[:60]) + "..."
         raise UserError(
-            f"--arch={shown}: {reason}; accepted: {', '.join(names())}, or the path of an architecture file"
+            f"--arch={shown}: {error.reason}; accepted: {', '.join(names())}, or the path of an architecture file"
         ) from None
     spec = blockstring.parse(text, source)
     return place_nonlocal(spec, nonlocal_) if nonlocal_ else spec

@@ -12,8 +12,8 @@ from autonl_tf.arch import blockstring
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded, check_one_set
 from autonl_tf.checkpoint.object_graph import read_graph
 from autonl_tf.data.labels import numbered, read_label_file
-from autonl_tf.engine.files import read_json
 from autonl_tf.errors import UserError
+from autonl_tf.reading import read_json
 
 CARD = "card.json"
 SAVED_MODEL = "saved_model/1"
@@ -27,7 +27,7 @@ def open_export(directory: pathlib.Path) -> Checkpoint:
     """
     if not (directory / SAVED_MODEL).is_dir():
         raise UserError(f"{directory}: an export without a SavedModel; export with --formats=savedmodel")
-    card = read_json(directory / CARD)
+    card = read_json(directory / CARD, dict)
     where = f"{directory}/{CARD}"
     network, taken, count = (_described(where, card, key) for key in ("architecture", "input", "num_classes"))
     names = read_label_file(str(directory / _described(where, card, "labels"))).lines

@@ -19,9 +19,11 @@ from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded
 from autonl_tf.checkpoint.matching import Stored
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.checkpoints import fault_of, steps_saved
-from autonl_tf.engine.files import read_json, write_json
+from autonl_tf.engine.files import write_json
 from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
+from autonl_tf.reading import read_json
+from autonl_tf.records import BestRecord
 
 MODEL_JSON = "model.json"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -66,7 +68,7 @@ def read_model_json(path: str | Path) -> dict:
     places = [path] if path.is_dir() else [path.parent, path.parent.parent]
     for place in places:
         if (place / MODEL_JSON).is_file():
-            return read_json(place / MODEL_JSON)
+            return read_json(place / MODEL_JSON, dict)
     raise UserError(f"{path}: no {MODEL_JSON} beside this checkpoint (looked in {', '.join(map(str, places))})")
 
 
@@ -103,7 +105,7 @@ def find_checkpoint(path: str | Path) -> Path:
 def _candidates(directory: Path) -> list[Path]:
     best, record = [], directory / "best" / "best.json"
     if record.is_file():
-        best = [directory / "best" / f"ckpt-{read_json(record).get('step')}"]
+        best = [directory / "best" / f"ckpt-{read_json(record, BestRecord).step}"]
     latest = directory / "checkpoints"
     return best + [latest / f"ckpt-{step}" for step in reversed(steps_saved(latest))]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from autonl_tf.data import imagenet
 from autonl_tf.errors import UserError
+from autonl_tf.reading import MOST_LONG, Unreadable, read_text
 
 # Joiners, which scripts and emoji need, and the letters of flags are seen by what is around them.
 _SEEN = {0x200C, 0x200D, *range(0xE0020, 0xE0080)}
@@ -64,12 +65,9 @@ def read_label_file(path: str) -> LabelFile:
     if path == imagenet.NAME:
         return LabelFile(path, tuple(map(imagenet.titled, imagenet.synsets())))
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = unicodedata.normalize("NFC", file.read().rstrip())
-    except OSError as error:
-        raise UserError(f"label file {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"label file {path}: not UTF-8 text") from error
+        text = unicodedata.normalize("NFC", read_text(path, MOST_LONG).rstrip())
+    except Unreadable as error:
+        raise UserError(f"label file {error}") from None
     lines = tuple(line.strip() for line in text.split("\n"))
     if not any(lines):
         raise UserError(f"label file {path}: empty; expected one class name a line")

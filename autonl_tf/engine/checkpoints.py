@@ -7,6 +7,7 @@ under `variables`, their moving averages under `averages/shadows`, both by the v
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from collections.abc import Callable
@@ -14,13 +15,16 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from autonl_tf.engine.files import Place, read_json, write_json
+from autonl_tf.engine.files import Place, write_json
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.names import by_name
 from autonl_tf.engine.strategy import is_chief, task_name
 from autonl_tf.errors import UserError, first_line
+from autonl_tf.reading import read_json
+from autonl_tf.records import BestRecord
 
 KEPT = 3
+STEP_KEY = "step/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def steps_saved(directory: Path) -> list[int]:
@@ -38,6 +42,15 @@ def fault_of(prefix: str | Path) -> str | None:
     except Exception as error:  # the reader has many ways to fail on bytes that are not what it wrote
         return first_line(error)
     return None
+
+
+def step_of(prefix: str | Path) -> int | None:
+    """The step that a readable checkpoint was made at, by what is in it; None where it says none."""
+    reader = tf.train.load_checkpoint(str(prefix))
+    if not reader.has_tensor(STEP_KEY):
+        return None
+    step = reader.get_tensor(STEP_KEY)
+    return int(step) if step.ndim == 0 and step.dtype.kind == "i" else None
 
 
 def delete(prefix: Path) -> None:
@@ -86,15 +99,13 @@ class Checkpoints:
         return self._latest_dir / f"ckpt-{steps[-1]}" if steps else None
 
     @property
-    def best(self) -> dict | None:
-        """`{step, metric, prefix}` of the best copy so far."""
-        if self._best is None:
-            return None
-        return {**self._best, "prefix": self._best_dir / f"ckpt-{self._best['step']}"}
+    def best(self) -> BestRecord | None:
+        """The best copy so far, `best/ckpt-STEP`."""
+        return self._best
 
-    def _read_best(self) -> dict | None:
+    def _read_best(self) -> BestRecord | None:
         record = self._best_dir / "best.json"
-        return read_json(record) if record.exists() else None
+        return read_json(record, BestRecord) if record.exists() else None
 
     def save(self, step: int) -> Path:
         """Saves at `step`, then removes all but the newest three.
@@ -116,13 +127,13 @@ class Checkpoints:
         Raises:
           UserError: as `save`.
         """
-        if self._best is not None and metric <= self._best["metric"]:
+        if self._best is not None and metric <= self._best.metric:
             return False
         self._check_state(step)
         self._write(self._best_dir, step)
-        self._best = {"step": step, "metric": metric}
+        self._best = BestRecord(step, metric)
         if self._chief:
-            write_json(self._best_dir / "best.json", self._best)
+            write_json(self._best_dir / "best.json", dataclasses.asdict(self._best))
             for old in steps_saved(self._best_dir):
                 if old != step:
                     delete(self._best_dir / f"ckpt-{old}")
@@ -145,7 +156,7 @@ class Checkpoints:
             prefix = self._latest_dir / f"ckpt-{step}"
             fault = fault_of(prefix)
             if fault is None:
-                self._restore(prefix)
+                self._restore(prefix, step)
                 self._drop_broken(faults, step)
                 return step
             faults.append((prefix, fault))
@@ -160,7 +171,12 @@ class Checkpoints:
             if self._chief:
                 delete(prefix)
 
-    def _restore(self, prefix: Path) -> None:
+    def _restore(self, prefix: Path, step: int) -> None:
+        if (within := step_of(prefix)) != step:
+            raise UserError(
+                f"{prefix}: is the checkpoint of step {within}, of another run perhaps; remove it, and the run goes on "
+                "from the one before"
+            )
         try:
             status = self._checkpoint.read(str(prefix))
             status.assert_consumed()

@@ -6,8 +6,8 @@ import json
 import os
 from pathlib import Path
 
-from autonl_tf.errors import UserError, first_line
-from autonl_tf.strict_json import finite
+from autonl_tf.errors import UserError
+from autonl_tf.strict_json import plain
 
 
 class Place:
@@ -48,24 +48,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value) -> None:
-    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+    """`value` as JSON, what JSON has not as `strict_json.plain` says."""
+    write_text(path, json.dumps(plain(value), indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 def json_line(value) -> str:
-    """`value` as one line of JSON, numbers that are not finite as null: JSON has none."""
-    return json.dumps(finite(value), allow_nan=False)
-
-
-def read_json(path: str | Path) -> dict:
-    """The object in a JSON file.
-
-    Raises:
-      UserError: unreadable, not JSON, or not an object.
-    """
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read as JSON: {first_line(error)}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: must hold one JSON object, holds a {type(value).__name__}")
-    return value
+    """`value` as one line of JSON, what JSON has not as `strict_json.plain` says."""
+    return json.dumps(plain(value), allow_nan=False)

@@ -16,6 +16,7 @@ from autonl_tf.engine.checkpoints import Checkpoints
 from autonl_tf.engine.learner import TROUBLES, Learner, Metrics
 from autonl_tf.engine.runlog import RunLog
 from autonl_tf.errors import UserError, first_line
+from autonl_tf.records import BestRecord
 
 EXIT_PREEMPTED = 42  # also what tf.distribute's PreemptionCheckpointHandler exits with
 EXIT_WORKER_LOST = 43
@@ -46,7 +47,7 @@ class TrainingResult:
     """The `step` reached, and the `best` copy as `Checkpoints.best` gives it."""
 
     step: int
-    best: dict | None
+    best: BestRecord | None
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,16 @@ import tensorflow as tf
 import tf_keras as keras
 
 import autonl_tf
-from autonl_tf.engine.files import Place, read_json, write_json, write_text
+from autonl_tf.engine.files import Place, write_json, write_text
 from autonl_tf.errors import UserError
+from autonl_tf.reading import MOST_LONG, read_json, read_text
+from autonl_tf.records import RunRecord
+from autonl_tf.strict_json import plain
 
 CONFIG = "config.json"
 LOCK = ".lock"
 _RESULTS = ("checkpoints", "best", "metrics.jsonl")
+_FOLDERS = ("checkpoints", "best", "tensorboard")
 
 
 class RunDirectory:
@@ -136,30 +140,29 @@ def _lock(directory: Path):
     return file
 
 
-def _check(directory: Path, comparable: dict, files: dict[str, str]) -> dict | None:
+def _check(directory: Path, comparable: dict, files: dict[str, str]) -> RunRecord | None:
     """The config.json of a directory that is this run's, None for a fresh one."""
     path = directory / CONFIG
+    for name in _FOLDERS:
+        if (directory / name).exists() and not (directory / name).is_dir():
+            raise UserError(f"{directory / name}: is a file; a run keeps a directory there")
     if not path.exists():
         results = [name for name in _RESULTS if (directory / name).exists()]
         if results:
             raise UserError(f"{directory}: holds {', '.join(results)} but no {CONFIG}: not a run directory")
         return None
-    config = read_json(path)
-    if not isinstance(config.get("comparable"), dict):
-        raise UserError(f"{path}: not written by this program: it has no settings to compare")
-    _compare(directory, config["comparable"], comparable)
+    config = read_json(path, RunRecord, what="what a run is started with")
+    _compare(directory, config.comparable, plain(comparable))
     for name, text in files.items():
         found = directory / name
-        if found.exists() and found.read_text(encoding="utf-8") != text:
-            raise UserError(f"{directory}: was made with another {name}{_first_difference(found, text)}")
+        if found.exists() and (before := read_text(found, MOST_LONG)) != text:
+            raise UserError(f"{directory}: was made with another {name}{_first_difference(before, text)}")
     return config
 
 
 def _compare(directory: Path, before: dict, now: dict) -> None:
     for flag in [*now, *(name for name in before if name not in now)]:
         old, new = before.get(flag), now.get(flag)
-        if isinstance(new, tuple):
-            new = list(new)
         if flag not in before or flag not in now or old != new:
             was = old if flag in before else "(absent)"
             is_now = new if flag in now else "(absent)"
@@ -169,18 +172,18 @@ def _compare(directory: Path, before: dict, now: dict) -> None:
             )
 
 
-def _first_difference(path: Path, text: str) -> str:
-    old, new = path.read_text(encoding="utf-8").splitlines(), text.splitlines()
-    for number, (before, now) in enumerate(zip(old, new, strict=False), start=1):
-        if before != now:
-            return f" (line {number}: {before!r}, now {now!r})"
-    return f" ({len(old)} lines, now {len(new)})"
+def _first_difference(before: str, now: str) -> str:
+    lines = before.splitlines(), now.splitlines()
+    for number, (old, new) in enumerate(zip(*lines, strict=False), start=1):
+        if old != new:
+            return f" (line {number}: {old!r}, now {new!r})"
+    return f" ({len(lines[0])} lines, now {len(lines[1])})"
 
 
-def _notes(before: dict | None, now: dict) -> list[str]:
+def _notes(before: RunRecord | None, now: dict) -> list[str]:
     if before is None:
         return []
-    changed = {**before.get("versions", {}), "git_commit": before.get("git_commit")}
+    changed = {**before.versions, "git_commit": before.git_commit}
     current = {**now["versions"], "git_commit": now["git_commit"]}
     return [
         f"{name} was {old} when this run was last started, is {current[name]} now"

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+import msgspec
 import tensorflow as tf
 
 from autonl_tf.engine.files import json_line, write_text
 from autonl_tf.errors import UserError, first_line
+from autonl_tf.records import MetricsRecord
 
 METRICS = "metrics.jsonl"
+_MOST_LINE = 1 << 20  # bytes; a search of a thousand gates writes 30 KB
 _PLAIN_SECONDS = 10.0  # at most one plain progress line in this time
 
 
@@ -165,20 +168,35 @@ class RunLog:
 
 
 def _kept_lines(path: Path, step: int) -> list[str]:
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = []
+    lines = list(_lines(path))
     for number, line in enumerate(lines, start=1):
         try:
-            if not line.endswith("\n"):
-                raise ValueError("no end of line")
-            of_step = json.loads(line)["step"]
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines):
+            of_step = _record(path, number, line).step
+        except UserError:
+            if number == len(lines):  # cut short
                 break
-            raise UserError(f"{path}: line {number} is not a record of a run") from error
+            raise
         if of_step <= step:
-            kept.append(line)
+            kept.append(line.decode())
     return kept
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    try:
+        with open(path, "rb") as file:
+            yield from iter(lambda: file.readline(_MOST_LINE), b"")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _record(path: Path, number: int, line: bytes) -> MetricsRecord:
+    try:
+        if not line.endswith(b"\n"):
+            raise ValueError("it has no end")
+        return msgspec.json.decode(line.decode(), type=MetricsRecord)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: line {number} is not a record of a run: {error}") from None
 
 
 def format_seconds(seconds: float) -> str:
@@ -195,16 +213,6 @@ def read_records(metrics: str | Path, phase: str = "train") -> list[dict]:
     Raises:
       UserError: the file cannot be read, or a line is no record.
     """
-    try:
-        lines = Path(metrics).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{metrics}: cannot be read: {getattr(error, 'strerror', None) or 'not text'}") from error
-    found = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-            if record["phase"] == phase:
-                found.append({"step": record["step"], "epoch": record["epoch"], **record["values"]})
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise UserError(f"{metrics}: line {number} is not a record of a run") from error
-    return found
+    path = Path(metrics)
+    records = [_record(path, number, line) for number, line in enumerate(_lines(path), start=1)]
+    return [{"step": r.step, "epoch": r.epoch, **r.values} for r in records if r.phase == phase]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import os
 import shutil
@@ -26,6 +25,8 @@ from autonl_tf.data import images as image_ops
 from autonl_tf.errors import UserError
 from autonl_tf.export import card, int8, qat, rewrite, score, serving, tflite, verify
 from autonl_tf.export.saved_model import export_saved_model
+from autonl_tf.reading import Unreadable, read_json
+from autonl_tf.records import CardRecord
 
 SAVED_MODEL = "saved_model/1"
 TFLITE_FP32 = "model_fp32.tflite"
@@ -246,13 +247,9 @@ def check_export_dir(export_dir: str | Path) -> None:
 def _files_of_export(path: Path) -> set[str]:
     """The files that the card of an earlier export lists, and the card; empty without a card of ours."""
     try:
-        facts = json.loads((path / card.CARD_JSON).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return {card.CARD_JSON, *read_json(path / card.CARD_JSON, CardRecord).files}
+    except Unreadable:
         return set()
-    if not isinstance(facts, dict) or facts.get("format") != card.FORMAT:
-        return set()
-    files = facts.get("files")
-    return {card.CARD_JSON, *(files if isinstance(files, dict) else ())}
 
 
 @contextlib.contextmanager

@@ -22,12 +22,12 @@ from autonl_tf.export import quantization, saved_model, tflite
 from autonl_tf.export.score import Score
 from autonl_tf.export.tflite import GraphFacts
 from autonl_tf.export.verify import Agreement
-from autonl_tf.strict_json import finite
+from autonl_tf.records import CARD_FORMAT
+from autonl_tf.strict_json import plain
 
 CARD_JSON = "card.json"
 CARD_MARKDOWN = "card.md"
 LABELS = "labels.txt"
-FORMAT = "autonl_tf export"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,7 @@ def write_card(
     artifacts = {saved_model_path: _saved_model_signatures(description)} if saved_model_path else {}
     artifacts |= {path: _tflite_artifact(description, graph) for path, graph in graphs.items()}
     facts = {
-        "format": FORMAT,
+        "format": CARD_FORMAT,
         "architecture": {
             "blocks": blockstring.write(description.spec).splitlines(),
             "depth_multiplier": description.depth_multiplier,
@@ -117,7 +117,7 @@ def write_card(
     }
     (directory / CARD_MARKDOWN).write_text(_markdown(facts), encoding="utf-8")
     facts["files"] = _checksums(directory)
-    facts = finite(facts)
+    facts = plain(facts)
     text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
     (directory / CARD_JSON).write_text(text, encoding="utf-8")
     return facts

@@ -8,10 +8,12 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
 from autonl_tf.errors import UserError
+from autonl_tf.records import Times
 
 
 def measure(path: str | Path, *, threads: int, warmup: int, runs: int) -> dict[str, float]:
@@ -56,10 +58,10 @@ def parse_benchmark_output(text: str, source: str) -> dict[str, float]:
         times = [
             float(value) / 1e3 for value in (median, last.get("p5", last.get("min")), last.get("p95", last.get("max")))
         ]
-        runs = int(last["count"])
+        found = {"median_ms": times[0], "p5_ms": times[1], "p95_ms": times[2], "runs": int(last["count"])}
+        return msgspec.convert(found, Times)
     except (TypeError, ValueError, KeyError) as error:
         raise UserError(f"{source}: benchmark_model's statistics cannot be read: {error}") from None
-    return {"median_ms": times[0], "p5_ms": times[1], "p95_ms": times[2], "runs": runs}
 
 
 def device() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pathlib
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +16,7 @@ from autonl_tf.engine.batch_norm import unique
 from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed, wiring
 from autonl_tf.networks.parts import layers_of
+from autonl_tf.reading import MOST_LONG, Unreadable, read_text
 
 
 def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use_averages: bool) -> None:
@@ -114,11 +114,10 @@ def class_weights(text: str | None, dataset: ImageDataset) -> np.ndarray | None:
 
 def _read(path: str, names: tuple[str, ...]) -> np.ndarray:
     try:
-        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
+        lines = read_text(path, MOST_LONG).splitlines()
+    except Unreadable as error:
         raise UserError(
-            f"--class_weights={path}: {reason}; accepted: balanced, or a file of lines CLASS WEIGHT"
+            f"--class_weights={path}: {error.reason}; accepted: balanced, or a file of lines CLASS WEIGHT"
         ) from None
     found: dict[str, float] = {}
     for number, line in enumerate(lines, start=1):

@@ -18,10 +18,12 @@ from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.config import Config
 from autonl_tf.engine import rundir
-from autonl_tf.engine.files import read_json, write_json
+from autonl_tf.engine.files import write_json
 from autonl_tf.errors import UserError
 from autonl_tf.export import pieces as piece_files
 from autonl_tf.export import timing
+from autonl_tf.reading import read_text
+from autonl_tf.records import LATENCY_FORMAT
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
 
@@ -73,7 +75,7 @@ class Work:
     ) -> dict[str, Any]:
         """The table's content; calibrated where all pieces of all networks are there."""
         content = {
-            "format": latency.FORMAT,
+            "format": LATENCY_FORMAT,
             "device": device,
             "runtime": runtime,
             "versions": versions,
@@ -173,8 +175,7 @@ def _measured_before(path: pathlib.Path, device: str, runtime: dict[str, Any]) -
     """What an earlier start measured. Raises UserError if that was on another device or runtime."""
     if not path.exists():
         return {}
-    latency.read_table(path)
-    content = read_json(path)
+    content = latency.read_table(path).content
     for name, now in (("device", device), ("runtime", runtime)):
         if content[name] != now:
             raise UserError(f"{path}: measured with {name} {content[name]}, now {now}; choose another --model_dir")
@@ -187,8 +188,7 @@ def _measured_before(path: pathlib.Path, device: str, runtime: dict[str, Any]) -
 
 def _makers(path: pathlib.Path) -> dict[str, str]:
     """The versions that made the files which the table at `path` is of; those of now where there is none yet."""
-    found = read_json(path).get("versions") if path.exists() else None
-    return found if isinstance(found, dict) else rundir.versions()
+    return (latency.read_table(path).content.get("versions") if path.exists() else None) or rundir.versions()
 
 
 def _check_makers(path: pathlib.Path, versions: dict[str, str]) -> None:
@@ -212,9 +212,9 @@ def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> No
     measured = {}
     for key in work.keys:
         path = output / f"{key}.txt"
-        measured[key] = timing.parse_benchmark_output(path.read_text(encoding="utf-8", errors="replace"), str(path))
+        measured[key] = timing.parse_benchmark_output(read_text(path), str(path))
     named = [output / name for name in ("device.txt", "settings.txt")]
-    device, settings = (path.read_text(encoding="utf-8").strip() if path.is_file() else "" for path in named)
+    device, settings = (read_text(path).strip() if path.exists() else "" for path in named)
     versions = _makers(directory / TABLE)
     runtime = {"name": "benchmark_model", "delegate": "XNNPACK", "settings": settings or "unknown"}
     try:
@@ -225,12 +225,9 @@ def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> No
 
 
 def _tell(work: Work, path: pathlib.Path) -> None:
-    content = read_json(path)
-    low, high = (
-        latency.read_table(path)
-        .cost_model(work.space, image_size=work.image_size, num_classes=work.num_classes)
-        .reachable()
-    )
+    table = latency.read_table(path)
+    content = table.content
+    low, high = table.cost_model(work.space, image_size=work.image_size, num_classes=work.num_classes).reachable()
     wide = [(v.get("p95_ms", np.nan) - v.get("p5_ms", np.nan)) / v["median_ms"] for v in content["pieces"].values()]
     calibration = content["calibration"]
     print(

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
-from collections.abc import Iterator
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.config import Config
-from autonl_tf.engine.files import read_json
 from autonl_tf.engine.runlog import read_records
-from autonl_tf.errors import UserError, first_line
+from autonl_tf.errors import UserError
 from autonl_tf.pictures import network as network_picture
 from autonl_tf.pictures import report as report_picture
 from autonl_tf.pictures import search as search_picture
+from autonl_tf.reading import read_json
+from autonl_tf.records import AIMED, SearchRecord
 
 ACCOUNT, PAGE, COMPARISON = "search.json", "report.html", "comparison.html"
-_NEEDED = (
-    *("budget", "decided_blocks", "close_calls", "trajectory", "next", "gates", "blocks", "phases", "settings"),
-    *("arch", "input_image_size", "num_label_classes", "macs", "params", "largest_macs", "smallest_macs"),
-    *("versions", "git_commit"),
-)
 
 
 def run(config: Config) -> None:
@@ -32,8 +26,7 @@ def run(config: Config) -> None:
     names = (config.run.model_dir, config.run.compare_with)
     comparison = _comparison((account, other), names) if other is not None else None
     try:
-        with _telling_damage(directory):
-            write_report(directory, account)
+        write_report(directory, account)
         print(f"written: {directory}/{PAGE}, network.png, search.png")
         if comparison is not None:
             report_picture.write_page(comparison, directory / COMPARISON)
@@ -42,43 +35,50 @@ def run(config: Config) -> None:
         raise UserError(f"{error.filename or directory}: cannot be written: {error.strerror}") from error
 
 
-def _comparison(accounts: tuple[dict, dict], names: tuple[str, str]) -> str:
-    with _telling_damage(*map(pathlib.Path, names)):
-        costs = [account["budget"]["cost"] for account in accounts]
-        if costs[0] != costs[1]:
-            raise UserError(f"{names[0]} was charged in {costs[0]}, {names[1]} in {costs[1]}: not to be compared")
-        return report_picture.comparison_page(accounts, names)
+def _comparison(accounts: tuple[SearchRecord, SearchRecord], names: tuple[str, str]) -> str:
+    costs = [account["budget"]["cost"] for account in accounts]
+    if costs[0] != costs[1]:
+        raise UserError(f"{names[0]} was charged in {costs[0]}, {names[1]} in {costs[1]}: not to be compared")
+    return report_picture.comparison_page(accounts, names)
 
 
-@contextlib.contextmanager
-def _telling_damage(*directories: pathlib.Path) -> Iterator[None]:
-    """Nothing but files of a search is read here: what cannot be shown is theirs, an older version's or edited."""
-    try:
-        yield
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        files = " or ".join(f"{directory}/{ACCOUNT}" for directory in directories)
-        raise UserError(
-            f"{files}, or metrics.jsonl beside it: cannot be shown ({type(error).__name__}: {first_line(error)}); "
-            "accepted: what --mode=search of this version writes"
-        ) from error
-
-
-def read_account(directory: pathlib.Path) -> dict:
+def read_account(directory: pathlib.Path) -> SearchRecord:
     """What a finished search said of itself.
 
     Raises:
-      UserError: no finished search there, or one of a version that kept less.
+      UserError: no finished search there, or a file that no search of this version wrote.
     """
     path = directory / ACCOUNT
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{directory}: no {ACCOUNT}: not the run directory of a finished search")
-    account = read_json(path)
-    if lacking := [name for name in _NEEDED if name not in account]:
-        raise UserError(f"{path}: lacks {', '.join(lacking)}; accepted: what --mode=search of this version writes")
+    account = read_json(path, SearchRecord, what="what --mode=search of this version writes")
+    if fault := _fault(account, path):
+        raise UserError(f"{path}: not what --mode=search of this version writes: {fault}")
     return account
 
 
-def write_report(directory: pathlib.Path, account: dict) -> None:
+def _fault(account: SearchRecord, path: pathlib.Path) -> str | None:
+    """What of an account does not go together."""
+    spec = blockstring.parse("\n".join(account["arch"]), str(path))
+    kept = [block for block in account["decided_blocks"] if block is not None]
+    budget, phases = account["budget"], account["phases"]
+    for holds, fault in (
+        (kept == account["arch"], "arch is not the decided_blocks"),
+        (len(account["blocks"]) == len(list(spec.singles())) + 2, "blocks are not those of arch"),
+        (any(block["macs"] for block in account["blocks"]), "blocks have no MACs"),
+        (
+            all(len(point["gates"]) == len(account["gates"]) for point in account["trajectory"]),
+            "a point of trajectory has not the gates",
+        ),
+        ("target" not in budget or budget.keys() >= AIMED, "budget has a target, but not how it was met"),
+        (phases["warmup_end"] <= phases["settle_start"] <= phases["total_steps"], "phases do not ascend"),
+    ):
+        if not holds:
+            return fault
+    return None
+
+
+def write_report(directory: pathlib.Path, account: SearchRecord) -> None:
     """report.html, network.png and search.png of one search. All is read before anything is written.
 
     Raises:

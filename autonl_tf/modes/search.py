@@ -28,6 +28,7 @@ from autonl_tf.modes import wiring
 from autonl_tf.modes.report import ACCOUNT, PAGE, write_report
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
+from autonl_tf.reading import MOST_LONG, read_text
 from autonl_tf.search import result
 from autonl_tf.search.landing import landing_flips
 from autonl_tf.search.multiplier import TargetMultiplier, soft_gates
@@ -58,7 +59,7 @@ def run(config: Config) -> None:
     schedule = schedule_of(config, length.steps)
     files = {"searched_space.json": space_text(space)}
     if config.search.latency_table:
-        files["latency_table.json"] = pathlib.Path(config.search.latency_table).read_text(encoding="utf-8")
+        files["latency_table.json"] = read_text(config.search.latency_table, MOST_LONG)
     with (
         wiring.open_run(config, strategy, dataset, ("train",), files) as directory,
         wiring.naming_corrupt(dataset, "train", data_service=config.data.data_service),

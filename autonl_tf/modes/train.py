@@ -154,7 +154,7 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
     metrics = directory / "metrics.jsonl"
     draw_training(read_records(metrics), directory / "training.png", validation=read_records(metrics, "validation"))
     best, data, model = outcome.best, wiring.data_words(config), shlex.quote(f"--model_dir={directory}")
-    told = f"best validation top-1 {best['metric']:.2%} at step {best['step']}" if best else "no evaluation was finite"
+    told = f"best validation top-1 {best.metric:.2%} at step {best.step}" if best else "no evaluation was finite"
     print(
         f"trained to step {outcome.step}; {told}\n"
         f"written: {directory}/{'best, ' if best else ''}checkpoints, metrics.jsonl, training.png, tensorboard\n"

@@ -14,21 +14,18 @@ sum: a network takes about `offset + scale * (sum of its pieces)` milliseconds.
 from __future__ import annotations
 
 import dataclasses
-import json
+import functools
 import pathlib
-import sys
-from typing import Any
 
 import numpy as np
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec, feature_map_sizes
 from autonl_tf.errors import UserError
+from autonl_tf.reading import read_json
+from autonl_tf.records import LatencyRecord
 from autonl_tf.space.cost_model import CostModel, tabulate
 from autonl_tf.space.space import Space
-
-FORMAT = "autonl latency table 1"
-_TOP = {"format", "device", "runtime", "space", "input_image_size", "num_label_classes", "pieces"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,20 +92,38 @@ def fit(sums: list[float], measured: list[float]) -> tuple[float, float]:
 
 @dataclasses.dataclass(frozen=True)
 class LatencyTable:
-    """A table as read: `source` is its path; `pieces` medians in milliseconds by key; `offset`, `scale` calibrate.
+    """A table as read: `source` is its path, `content` what it holds; `offset` and `scale` calibrate sums of pieces.
 
     A profile that was stopped early leaves a table that is not `calibrated`: offset 0, scale 1.
     """
 
     source: str
-    device: str
-    space: str
-    image_size: int
-    num_classes: int
-    pieces: dict[str, float]
-    offset: float
-    scale: float
-    calibrated: bool
+    content: LatencyRecord
+
+    @property
+    def image_size(self) -> int:
+        return self.content["input_image_size"]
+
+    @property
+    def num_classes(self) -> int:
+        return self.content["num_label_classes"]
+
+    @functools.cached_property
+    def pieces(self) -> dict[str, float]:
+        """Medians in milliseconds by key."""
+        return {key: times["median_ms"] for key, times in self.content["pieces"].items()}
+
+    @property
+    def calibrated(self) -> bool:
+        return "calibration" in self.content
+
+    @property
+    def offset(self) -> float:
+        return self.content["calibration"]["offset_ms"] if self.calibrated else 0.0
+
+    @property
+    def scale(self) -> float:
+        return self.content["calibration"]["scale"] if self.calibrated else 1.0
 
     def predicted(self, spec: NetworkSpec, *, calibrated: bool = True) -> float:
         """Milliseconds of a network at the table's size and classes, whose pieces it has."""
@@ -133,9 +148,9 @@ class LatencyTable:
         missing = [key for key in wanted if key not in self.pieces]
         if missing:
             raise UserError(
-                f"{self.source}: a table of the space {self.space!r} lacks {len(missing)} of the {len(wanted)} "
-                f"configurations of {space.name!r}, the first {missing[0]}; accepted: a complete table of this space, "
-                "which --mode=profile makes (the same command again goes on)"
+                f"{self.source}: a table of the space {self.content['space']!r} lacks {len(missing)} of the "
+                f"{len(wanted)} configurations of {space.name!r}, the first {missing[0]}; accepted: a complete table "
+                "of this space, which --mode=profile makes (the same command again goes on)"
             )
         if not self.calibrated:
             raise UserError(
@@ -161,44 +176,4 @@ def read_table(path: str | pathlib.Path) -> LatencyTable:
     Raises:
       UserError: unreadable, not a table, or a value that is no time.
     """
-    try:
-        data = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--latency_table={path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON: {error}") from None
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise UserError(f"{path}: not a latency table: its 'format' must be {FORMAT!r}")
-    if lacking := sorted(_TOP - data.keys()):
-        raise UserError(f"{path}: a latency table without {', '.join(lacking)}")
-    if not isinstance(data["pieces"], dict) or not data["pieces"]:
-        raise UserError(f"{path}: 'pieces' must be an object of measured pieces; it has none")
-    times = {key: _time(value, f"{path}: {key}") for key, value in data["pieces"].items()}
-    if not isinstance(data.get("networks", {}), dict):
-        raise UserError(f"{path}: 'networks' must be an object of measured networks")
-    for key, value in data.get("networks", {}).items():
-        _time(value, f"{path}: {key}")
-    calibration = data.get("calibration", {"offset_ms": 0.0, "scale": 1.0})
-    if not isinstance(calibration, dict):
-        raise UserError(f"{path}: 'calibration' must be an object with offset_ms and scale")
-    offset, scale = calibration.get("offset_ms"), calibration.get("scale")
-    if not (_number(offset) and _number(scale) and scale > 0):
-        raise UserError(f"{path}: calibration: offset_ms and scale must be numbers, scale above 0")
-    for name in ("input_image_size", "num_label_classes"):
-        if not isinstance(data[name], int) or isinstance(data[name], bool):
-            raise UserError(f"{path}: {name!r} must be an integer")
-    size, classes = data["input_image_size"], data["num_label_classes"]
-    device, space, calibrated = str(data["device"]), str(data["space"]), "calibration" in data
-    return LatencyTable(str(path), device, space, size, classes, times, float(offset), float(scale), calibrated)
-
-
-def _number(value: Any) -> bool:
-    # Compared, not asked whether it is finite: an integer may have more digits than a float can hold.
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-
-
-def _time(value: Any, where: str) -> float:
-    median = value.get("median_ms") if isinstance(value, dict) else None
-    if not _number(median) or median <= 0:
-        raise UserError(f"{where}: 'median_ms' must be a number above 0")
-    return float(median)
+    return LatencyTable(str(path), read_json(path, LatencyRecord, what="a latency table"))

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
+import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -31,8 +31,11 @@ import numpy as np
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec, check_fits, feature_map_sizes
 from autonl_tf.errors import UserError
+from autonl_tf.reading import MOST_SHORT, Unreadable, read_json
 from autonl_tf.space.kind import Kind, check_kinds
 from autonl_tf.space.kinds import KINDS
+
+MOST_CHOICES = 100_000  # of the blocks of a space together; the paper's has 2,737
 
 _FOLDER = pathlib.Path(__file__).parent / "spaces"
 _SHAPE = ("kernels", "stride", "expansion", "in_filters", "out_filters", "skip")  # what a searchable block string gives
@@ -165,13 +168,11 @@ def load(name_or_path: str) -> Space:
     """
     path = _FOLDER / f"{name_or_path}.json" if name_or_path in names() else pathlib.Path(name_or_path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        data = read_json(path, object, MOST_SHORT)
+    except Unreadable as error:
         raise UserError(
-            f"--search_space={name_or_path}: {error.strerror}; accepted: {', '.join(names())}, or a space file's path"
+            f"--search_space={name_or_path}: {error.reason}; accepted: {', '.join(names())}, or a space file's path"
         ) from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{name_or_path}: not JSON: {error}") from None
     return parse(data, name_or_path)
 
 
@@ -210,6 +211,11 @@ def parse(data: Any, name: str, kinds: tuple[Kind, ...] = KINDS) -> Space:
         raise UserError(f"{name}: no block is searchable")
     if not any(len(options) > 1 for block in blocks for options in block.options.values()):
         raise UserError(f"{name}: nothing can be chosen: no block may be dropped, and each has one candidate of a kind")
+    choices = sum(math.prod(map(len, block.options.values())) for block in blocks)
+    if choices > MOST_CHOICES:
+        raise UserError(
+            f"{name}: {choices} configurations of blocks; accepted: at most {MOST_CHOICES}, fewer candidates"
+        )
     if all(block.droppable for block in blocks):
         raise UserError(f'{name}: every block may be dropped; one must have "droppable": false')
     return Space(name, tuple(blocks))

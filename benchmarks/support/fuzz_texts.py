@@ -12,6 +12,7 @@ from support.tiny_run import SPACE
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.errors import UserError
+from autonl_tf.records import LATENCY_FORMAT
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
 
@@ -69,7 +70,7 @@ def table(folder: pathlib.Path) -> Target:
     searched = space_lib.load(str(folder / "space.json"))
     keys = latency.pieces(searched, image_size=size, num_classes=classes)
     valid = {
-        **{"format": latency.FORMAT, "device": "this one", "runtime": "any", "space": "tiny"},
+        **{"format": LATENCY_FORMAT, "device": "this one", "runtime": {}, "space": "tiny"},
         **{"input_image_size": size, "num_label_classes": classes},
         "pieces": {key: {"median_ms": 0.5, "samples": 20} for key in keys},
         "calibration": {"offset_ms": 0.1, "scale": 1.1},

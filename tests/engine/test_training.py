@@ -50,7 +50,7 @@ def test_killed_twice_and_resumed_ends_bit_for_bit_as_uninterrupted(whole, tmp_p
     assert run.started_at == 12
     assert same(run.everything(), whole[1])
     assert (tmp_path / "metrics.jsonl").read_bytes() == (whole[0] / "metrics.jsonl").read_bytes()
-    assert result.best["step"] == json.loads((whole[0] / "best" / "best.json").read_text())["step"]
+    assert result.best.step == json.loads((whole[0] / "best" / "best.json").read_text())["step"]
 
 
 @pytest.mark.parametrize("put_in_its_place", [False, True])
@@ -81,7 +81,7 @@ def test_an_evaluation_that_is_not_finite_is_never_the_best(tmp_path):
         loss, top1 = next(scores)
         return {"top1": top1, "loss": loss}
 
-    assert Run().go(tmp_path, evaluate=evaluate).best["metric"] == 0.5
+    assert Run().go(tmp_path, evaluate=evaluate).best.metric == 0.5
     assert Run().go(tmp_path / "none", total_steps=6, evaluate=lambda: {"top1": 0.9, "loss": np.nan}).best is None
 
 

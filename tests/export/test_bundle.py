@@ -12,6 +12,7 @@ from export_cases import EVERYTHING, ONE_BLOCK, SIZE, make_model, snapshot
 
 from autonl_tf.errors import UserError
 from autonl_tf.export import bundle, card, saved_model, tflite
+from autonl_tf.records import CARD_FORMAT
 
 BEST = "saved_model/1"
 
@@ -208,10 +209,11 @@ def test_a_file_that_no_export_wrote_is_never_replaced(small, earlier, name):
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", "[]", "no json", '{"format": "x"}', '{"format": "OURS"}', '{"format": "OURS", "files": 3}']
+    "text",
+    ["{}", "[]", "no json", '{"format": "x"}', '{"format": "OURS"}', '{"format": "OURS", "files": 3}', "[" * 100_000],
 )
 def test_a_directory_with_a_card_of_something_else_is_refused(tmp_path, text):
-    (tmp_path / "card.json").write_text(text.replace("OURS", card.FORMAT))
+    (tmp_path / "card.json").write_text(text.replace("OURS", CARD_FORMAT))
     (tmp_path / "model.bin").write_text("mine")
     with pytest.raises(UserError, match="which no export wrote"):
         bundle.check_export_dir(tmp_path)

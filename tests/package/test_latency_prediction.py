@@ -9,6 +9,7 @@ import pytest
 
 from autonl_tf.errors import UserError
 from autonl_tf.export import timing
+from autonl_tf.records import LATENCY_FORMAT
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
 
@@ -23,7 +24,7 @@ def script(monkeypatch):
 
 def content():
     return {
-        "format": latency.FORMAT,
+        "format": LATENCY_FORMAT,
         "device": timing.device(),
         "runtime": {"threads": 1, "warmup": 1, "runs": 5},
         "space": "demo",

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from autonl_tf.errors import UserError
+from autonl_tf.records import LATENCY_FORMAT
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
-from autonl_tf.space.latency import FORMAT, fit, network_keys, pieces, read_table
+from autonl_tf.space.latency import fit, network_keys, pieces, read_table
 
 SIZE, CLASSES = 64, 8
 DEMO = space_lib.load("demo")
@@ -19,7 +20,7 @@ def content(space=DEMO, **changed):
     keys = pieces(space, image_size=SIZE, num_classes=CLASSES)
     times = {key: {"median_ms": 0.1 + (sum(map(ord, key)) % 97) / 100} for key in keys}
     return {
-        "format": FORMAT,
+        "format": LATENCY_FORMAT,
         "device": "a phone",
         "runtime": {},
         "space": space.name,
@@ -90,17 +91,20 @@ def test_fit_finds_the_line_and_does_not_trust_what_cannot_tell():
     ("changed", "message"),
     [
         ({"format": "another"}, "not a latency table"),
-        ({"pieces": {}}, "it has none"),
-        ({"pieces": {"stem@64": {"median_ms": 0}}}, "stem@64: 'median_ms' must be a number above 0"),
-        ({"pieces": {"stem@64": 3.0}}, "stem@64: 'median_ms'"),
-        ({"calibration": {"offset_ms": 0, "scale": -1}}, "scale above 0"),
-        ({"calibration": {"offset_ms": 0, "scale": 10**400}}, "scale above 0"),
-        ({"calibration": {"offset_ms": float("nan"), "scale": 1}}, "must be numbers"),
-        ({"calibration": {"scale": 1}}, "offset_ms and scale must be numbers"),
-        ({"calibration": [0.25, 0.9]}, "'calibration' must be an object"),
-        ({"calibration": "none"}, "'calibration' must be an object"),
-        ({"calibration": None}, "'calibration' must be an object"),
-        ({"input_image_size": "64"}, "'input_image_size' must be an integer"),
+        ({"pieces": {}}, r"length >= 1 - at `\$\.pieces`"),
+        (
+            {"pieces": {"stem@64": {"median_ms": 0}}},
+            r"not a latency table: Expected `float` > 0.0 - at `\$\.pieces\[...\]\.median_ms`",
+        ),
+        ({"pieces": {"stem@64": 3.0}}, r"Expected `object`, got `float` - at `\$\.pieces"),
+        ({"calibration": {"offset_ms": 0, "scale": -1}}, r"`float` > 0.0 - at `\$\.calibration\.scale"),
+        ({"calibration": {"offset_ms": 0, "scale": 10**400}}, r"out of range - at `\$\.calibration\.scale"),
+        ({"calibration": {"offset_ms": float("nan"), "scale": 1}}, "not JSON"),
+        ({"calibration": {"scale": 1}}, "missing required field `offset_ms`"),
+        ({"calibration": [0.25, 0.9]}, "Expected `object`, got `.*` - at `.*calibration"),
+        ({"calibration": "none"}, "Expected `object`, got `.*` - at `.*calibration"),
+        ({"calibration": None}, "Expected `object`, got `.*` - at `.*calibration"),
+        ({"input_image_size": "64"}, "Expected `int`, got `str` - at `.*input_image_size"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path, changed, message):
@@ -111,13 +115,13 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, changed, message):
 def test_text_that_is_no_json_and_a_missing_file_are_refused(tmp_path):
     with pytest.raises(UserError, match="not JSON"):
         read_table(written(tmp_path, "{"))
-    with pytest.raises(UserError, match="not JSON"):
+    with pytest.raises(UserError, match="got `array`"):
         read_table(written(tmp_path, "[" * 100_000))
     with pytest.raises(UserError, match="No such file"):
         read_table(tmp_path / "none.json")
     data = content()
     del data["device"]
-    with pytest.raises(UserError, match="without device"):
+    with pytest.raises(UserError, match="missing required field `device`"):
         read_table(written(tmp_path, data))
 
 

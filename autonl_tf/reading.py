@@ -1,0 +1,67 @@
+"""Files that others may have written, read whole: regular files, up to a stated size, JSON by a declared type."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from autonl_tf.errors import UserError
+
+T = TypeVar("T")
+
+# Characters of a text. A block, an option or a flag a line; a class, a piece or a step a line or an entry.
+MOST_SHORT, MOST_LONG = 1 << 20, 1 << 28
+
+
+class Unreadable(UserError):
+    """A file that cannot be read as what it should be: `reason` is the message without the file's name."""
+
+    def __init__(self, path: str | Path, reason: str):
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+
+
+def read_text(path: str | Path, most: int = MOST_SHORT) -> str:
+    """A regular file as UTF-8 text, line ends as \\n.
+
+    Raises:
+      Unreadable: it is not there, is no regular file (a pipe or a device never ends), has more than `most` characters,
+        or is not UTF-8 text.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise Unreadable(path, "Is a directory" if os.path.isdir(path) else "not a regular file")
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read(most + 1)
+    except OSError as error:
+        raise Unreadable(path, error.strerror or str(error)) from None
+    except UnicodeDecodeError:
+        raise Unreadable(path, "not a text file (not UTF-8)") from None
+    except ValueError:  # a zero byte in the name
+        raise Unreadable(repr(str(path)), "not the name of a file") from None
+    if len(text) > most:
+        raise Unreadable(path, f"longer than {most} characters, which no such file is")
+    return text
+
+
+def read_json(path: str | Path, kind: type[T], most: int = MOST_LONG, *, what: str = "what it should be") -> T:
+    """A JSON file as `kind`, every value checked by its declared type; entries that are not declared are left out.
+
+    Args:
+      what: the file should be, for messages.
+
+    Raises:
+      Unreadable: as `read_text`; not JSON; or a value that is missing, of another type or out of its bounds, which the
+        message names.
+    """
+    text = read_text(path, most)
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError as error:
+        raise Unreadable(path, f"not {what}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(path, f"not JSON: {error}") from None

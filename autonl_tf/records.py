@@ -1,0 +1,204 @@
+"""What the JSON files of this program hold, by type: a field is checked by being declared here.
+
+`reading.read_json` refuses a value that is missing, of another type or out of its bounds, and leaves out what is not
+declared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal, TypedDict
+
+from msgspec import Meta
+
+from autonl_tf import limits
+
+LATENCY_FORMAT = "autonl latency table 1"
+CARD_FORMAT = "autonl_tf export"
+
+
+def _between(bounds: tuple[float, float]) -> Meta:
+    return Meta(ge=bounds[0], le=bounds[1])
+
+
+Step = Annotated[int, _between((0, limits.STEPS[1]))]
+ImageSize = Annotated[int, _between(limits.IMAGE_SIZE)]
+CropPadding = Annotated[int, _between(limits.CROP_PADDING)]
+ClassCount = Annotated[int, _between(limits.CLASSES)]
+DepthMultiplier = Annotated[float, _between(limits.DEPTH_MULTIPLIER)]
+Number = Annotated[float, _between((-3.5e38, 3.5e38))]  # what a float32 holds
+Cost = Annotated[float, _between((0, 1e30))]
+Milliseconds = Annotated[float, Meta(gt=0, le=1e9)]
+Scalar = bool | int | float | str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class BestRecord:
+    """best/best.json: the step whose copy is kept, and its validation top-1."""
+
+    step: Step
+    metric: Annotated[float, Meta(ge=0, le=1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """config.json: what a run was started with; `comparable` must be the same for it to go on."""
+
+    comparable: dict[str, Scalar | list[Scalar]]
+    versions: dict[str, str]
+    git_commit: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricsRecord:
+    """A line of metrics.jsonl: what was measured at a step; None for what was not finite."""
+
+    step: Step
+    phase: str
+    values: dict[str, Number | None]
+    epoch: Number | None = None
+
+
+class _Spread(TypedDict, total=False):
+    p5_ms: Milliseconds
+    p95_ms: Milliseconds
+    runs: Step
+
+
+class Times(_Spread):
+    """Of a latency table: one file's milliseconds, and of how many runs."""
+
+    median_ms: Milliseconds
+
+
+class NetworkTimes(Times, total=False):
+    """Of a latency table: a whole network's, with its block strings."""
+
+    arch: list[str]
+
+
+class _Networks(TypedDict, total=False):
+    networks: Step
+
+
+class Calibration(_Networks):
+    """Of a latency table: a network takes offset_ms + scale * the sum of its pieces."""
+
+    offset_ms: Number
+    scale: Annotated[float, Meta(gt=0, le=1e9)]
+
+
+class _Later(TypedDict, total=False):
+    versions: dict[str, str]
+    networks: dict[str, NetworkTimes]
+    calibration: Calibration
+
+
+class LatencyRecord(_Later):
+    """A latency table: what `--mode=profile` measured, by piece and by network (see `space.latency`)."""
+
+    format: Literal[LATENCY_FORMAT]
+    device: str
+    runtime: dict[str, Scalar]
+    space: str
+    input_image_size: ImageSize
+    num_label_classes: ClassCount
+    pieces: Annotated[dict[str, Times], Meta(min_length=1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class CardRecord:
+    """What is read of an export's card.json."""
+
+    format: Literal[CARD_FORMAT]
+    files: dict[str, Any]
+
+
+class BlockMacs(TypedDict):
+    name: str
+    block: str
+    macs: Cost
+
+
+class Gate(TypedDict):
+    name: str
+    margin: Number
+    open: bool
+    counts: bool
+    flipped: bool
+
+
+class CloseCall(TypedDict):
+    name: str
+    margin: Number
+    open: bool
+    flipped: bool
+    cost_change: Number
+
+
+class _Aimed(TypedDict, total=False):
+    """What a search for a target says besides."""
+
+    target: Annotated[float, Meta(gt=0, le=1e30)]
+    error: Number
+    before_flips: Cost
+    flips: list[str]
+    flips_margin: Number
+    all_margin: Number
+    converged: bool
+
+
+AIMED = _Aimed.__annotations__.keys()
+
+
+class Budget(_Aimed):
+    cost: Literal["macs", "latency_ms"]
+    found: Cost
+    cheapest: Cost
+    dearest: Cost
+    per_block: list[Cost]
+    stem_and_head: Cost
+
+
+class Phases(TypedDict):
+    warmup_end: Step
+    settle_start: Step
+    total_steps: Step
+
+
+class _Measured(TypedDict, total=False):
+    macs: Annotated[float, Meta(gt=0, le=1e30)] | None
+    latency_ms: Annotated[float, Meta(gt=0, le=1e30)] | None
+
+
+class TrajectoryPoint(_Measured):
+    """A search at a step; `gates` the margins in the order of the account's gates."""
+
+    step: Step
+    cost_lambda: Number | None
+    cross_entropy: Number | None
+    gates: list[Number | None]
+
+
+class SearchRecord(TypedDict):
+    """search.json: what a finished search says of itself (see `search.result` and `modes.search`)."""
+
+    arch: list[str]
+    input_image_size: ImageSize
+    num_label_classes: ClassCount
+    macs: Cost
+    macs_exact: Cost
+    params: Step
+    largest_macs: Annotated[float, Meta(gt=0, le=1e30)]
+    smallest_macs: Annotated[float, Meta(gt=0, le=1e30)]
+    blocks: Annotated[list[BlockMacs], Meta(min_length=2)]
+    decided_blocks: list[str | None]
+    gates: list[Gate]
+    budget: Budget
+    close_calls: list[CloseCall]
+    phases: Phases
+    trajectory: list[TrajectoryPoint]
+    next: list[str]
+    settings: dict[str, Scalar | list[Scalar]]
+    versions: dict[str, str]
+    git_commit: str | None
