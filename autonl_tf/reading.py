@@ -13,7 +13,7 @@ from autonl_tf.errors import UserError
 
 T = TypeVar("T")
 
-# Characters of a text. A block, an option or a flag a line; a class, a piece or a step a line or an entry.
+# Bytes of a text. A block, an option or a flag a line; a class, a piece or a step a line or an entry.
 MOST_SHORT, MOST_LONG = 1 << 20, 1 << 28
 
 
@@ -29,23 +29,22 @@ def read_text(path: str | Path, most: int = MOST_SHORT) -> str:
     """A regular file as UTF-8 text, line ends as \\n.
 
     Raises:
-      Unreadable: it is not there, is no regular file (a pipe or a device never ends), has more than `most` characters,
-        or is not UTF-8 text.
+      Unreadable: it is not there, is no regular file (a pipe or a device never ends), has more than `most` bytes, or
+        is not UTF-8 text.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise Unreadable(path, "Is a directory" if os.path.isdir(path) else "not a regular file")
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read(most + 1)
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable(path, "Is a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file")
+        if status.st_size > most:
+            raise Unreadable(path, f"has {status.st_size} bytes; accepted: at most {most}")
+        return Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise Unreadable(path, error.strerror or str(error)) from None
     except UnicodeDecodeError:
         raise Unreadable(path, "not a text file (not UTF-8)") from None
     except ValueError:  # a zero byte in the name
         raise Unreadable(repr(str(path)), "not the name of a file") from None
-    if len(text) > most:
-        raise Unreadable(path, f"longer than {most} characters, which no such file is")
-    return text
 
 
 def read_json(path: str | Path, kind: type[T], most: int = MOST_LONG, *, what: str = "what it should be") -> T:

@@ -54,9 +54,9 @@ class MetricsRecord:
     """A line of metrics.jsonl: what was measured at a step; None for what was not finite."""
 
     step: Step
+    epoch: Annotated[float, _between((0, limits.STEPS[1]))]
     phase: str
     values: dict[str, Number | None]
-    epoch: Number | None = None
 
 
 class _Spread(TypedDict, total=False):

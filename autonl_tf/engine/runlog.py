@@ -34,7 +34,7 @@ class RunLog:
       directory: the run directory; must exist.
       total_steps: for the time left.
       images_per_step: the global batch, for images per second.
-      steps_per_epoch: for the epoch; None leaves it out.
+      steps_per_epoch: for the epoch.
       is_chief: other processes of a cluster write nothing and show nothing.
       stream: for the progress; rewritten line on a terminal, plain lines elsewhere.
     """
@@ -45,7 +45,7 @@ class RunLog:
         total_steps: int,
         *,
         images_per_step: int,
-        steps_per_epoch: float | None = None,
+        steps_per_epoch: float,
         is_chief: bool = True,
         stream: TextIO | None = None,
     ):
@@ -92,7 +92,7 @@ class RunLog:
         numbers = {name: float(value) for name, value in values.items()}
         record = {
             "step": step,
-            "epoch": round(step / self._steps_per_epoch, 6) if self._steps_per_epoch else None,
+            "epoch": round(step / self._steps_per_epoch, 6),
             "phase": phase,
             "values": numbers,
         }

@@ -122,6 +122,7 @@ GOOD = "r1_k3_s11_e3_i32_o16"
         ("r1_k3_s11_e3_i32_o0", "'o0'"),
         ("r1_k3_s11_e3_i32_o16_p1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1", "'p'"),
         ("r1_k3_s11_e1_i32_o16_a1.1", "'a'"),
+        (f"r1_k{'.'.join(['3'] * 65)}_s11_e64_i32_o64", "at most 64 sizes"),
     ],
 )
 def test_a_bad_token_is_named_with_its_file_and_line(line, culprit):
@@ -156,6 +157,13 @@ def test_repeats_after_the_first_take_stride_1_and_the_output_filters():
         (1, 16, 16, False),
         (1, 16, 16, False),
     ]
+
+
+def test_an_architecture_of_too_many_blocks_is_refused_at_the_line():
+    line = "r500_k3_s11_e3_i32_o32"
+    assert len(list(blockstring.parse(f"{line}\n{line}\n").singles())) == 1000
+    with pytest.raises(UserError, match="line 3: makes 1500 blocks; accepted: at most 1000, repeats counted"):
+        blockstring.parse(f"{line}\n{line}\n{line}\n")
 
 
 def test_canonical_form_drops_only_a_redundant_noskip():

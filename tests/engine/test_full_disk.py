@@ -51,14 +51,14 @@ def test_a_checkpoint_without_room_leaves_the_one_before_and_nothing_else(tmp_pa
 
 
 def test_a_log_without_room_says_so_and_goes_on_whole(tmp_path):
-    log = RunLog(tmp_path, 100, images_per_step=1)
+    log = RunLog(tmp_path, 100, images_per_step=1, steps_per_epoch=1)
     log.resume(0)
     with room_for(300), pytest.raises(UserError, match=r"log cannot be written.*make room"):
         for step in range(1, 20):
             log.write("train", step, {"loss": 1.0})
     log.close()
     written = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    again = RunLog(tmp_path, 100, images_per_step=1)
+    again = RunLog(tmp_path, 100, images_per_step=1, steps_per_epoch=1)
     again.resume(3)
     again.write("train", 4, {"loss": 1.0})
     again.close()

@@ -299,7 +299,7 @@ class Terminal(io.StringIO):
 
 def test_progress_rewrites_its_line_on_a_terminal_and_adds_plain_lines_elsewhere(tmp_path):
     for stream, rewritten in ((Terminal(), True), (io.StringIO(), False)):
-        log = RunLog(tmp_path, 100, images_per_step=50, stream=stream)
+        log = RunLog(tmp_path, 100, images_per_step=50, steps_per_epoch=1, stream=stream)
         for step in (10, 20):
             log.progress(step, 5.0, 10, {"loss": 1.25})
         log.message("done")
@@ -314,7 +314,7 @@ def test_progress_rewrites_its_line_on_a_terminal_and_adds_plain_lines_elsewhere
 
 def test_log_drops_later_lines_and_a_torn_last_one_but_refuses_other_damage(tmp_path):
     def fresh():
-        return RunLog(tmp_path, 10, images_per_step=1, stream=io.StringIO())
+        return RunLog(tmp_path, 10, images_per_step=1, steps_per_epoch=1, stream=io.StringIO())
 
     log = fresh()
     log.resume(0)
@@ -336,7 +336,7 @@ def test_log_drops_later_lines_and_a_torn_last_one_but_refuses_other_damage(tmp_
 
 
 def test_only_the_chief_writes(tmp_path):
-    log = RunLog(tmp_path, 10, images_per_step=1, is_chief=False, stream=io.StringIO())
+    log = RunLog(tmp_path, 10, images_per_step=1, steps_per_epoch=1, is_chief=False, stream=io.StringIO())
     log.resume(0)
     log.write("train", 1, {"loss": 1.0})
     log.progress(1, 1.0, 1, {})

@@ -6,7 +6,17 @@ import subprocess
 import sys
 
 import pytest
-from mode_cases import ARCH, CLASSES, MAIN, SPACE, class_folder, configure, given, run, write_space
+from damage import NO_JSON, check_documented, damaged
+from hypothesis import HealthCheck, settings
+from hypothesis import given as given_by
+from hypothesis import strategies as st
+from mode_cases import ARCH, CLASSES, MAIN, SPACE, class_folder, configure, given, run, tree, write_space
+
+from autonl_tf.engine import rundir
+from autonl_tf.engine.runlog import RunLog, read_records
+from autonl_tf.engine.weights import find_checkpoint
+from autonl_tf.errors import UserError
+from autonl_tf.pictures.training import draw_training
 
 
 @pytest.fixture
@@ -97,6 +107,98 @@ def test_a_run_directory_that_is_a_file_is_refused(training, searching, tmp_path
 
 def test_a_search_too_short_to_decide_is_refused(searching, refused):
     refused(given(searching, train_steps=1), "a search of 1 steps leaves none for decisions: 1 are warm-up")
+
+
+# Files of a run, damaged.
+
+
+@pytest.fixture
+def run_dir(home, trained, tmp_path):
+    """A copy of the run directory, to be damaged."""
+    return shutil.copytree(home / "trained", tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["best/best.json", "config.json"])
+def test_any_field_of_a_runs_files_may_be_changed_to_anything(name, run_dir):
+    valid = json.loads((run_dir / name).read_text())
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @given_by(damaged(valid).map(lambda value: json.dumps(value).encode()) | st.sampled_from(NO_JSON))
+    def check(content):
+        (run_dir / name).write_bytes(content)
+        if name == "config.json":
+            again = lambda: rundir.prepare(run_dir, valid["settings"], valid["comparable"]).close()  # noqa: E731
+        else:
+            again = lambda: find_checkpoint(run_dir)  # noqa: E731
+        check_documented(again)
+
+    check()
+
+
+def test_any_field_of_a_runs_metrics_may_be_changed_to_anything(run_dir):
+    metrics = run_dir / "metrics.jsonl"
+    lines = metrics.read_bytes().splitlines()
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @given_by(
+        st.integers(0, len(lines) - 1),
+        st.sampled_from(lines).flatmap(lambda line: damaged(json.loads(line))).map(lambda v: json.dumps(v).encode())
+        | st.sampled_from(NO_JSON),
+    )
+    def check(number, line):
+        metrics.write_bytes(b"\n".join([*lines[:number], line, *lines[number + 1 :], b""]))
+        for use in (
+            lambda: draw_training(
+                read_records(metrics), run_dir / "training.png", validation=read_records(metrics, "validation")
+            ),
+            lambda: RunLog(run_dir, 2, images_per_step=6, steps_per_epoch=1).resume(1),
+        ):
+            check_documented(use)
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "pattern"),
+    [
+        ("arch.txt", b"\xff\xfe", r"arch\.txt: not a text file"),
+        ("labels.txt", b"\xff\xfe", r"labels\.txt: not a text file"),
+        ("config.json", b"\xff\xfe", r"config\.json: not a text file"),
+        ("best/best.json", b'{"step": "1"}', r"best\.json: not .*: Expected `int`, got `str` - at `\$\.step`"),
+        ("metrics.jsonl", b"\xff\n{}\n", r"metrics\.jsonl: line 1 is not a record of a run"),
+        ("tensorboard", None, r"tensorboard: is a file; a run keeps a directory there"),
+        ("checkpoints", None, r"checkpoints: is a file; a run keeps a directory there"),
+        ("arch.txt", None, r"arch\.txt: Is a directory"),
+        ("config.json", None, r"config\.json: Is a directory"),
+    ],
+)
+def test_a_run_with_a_damaged_file_is_not_gone_on_with(name, content, pattern, run_dir, trained):
+    path = run_dir / name
+    if content is not None:
+        path.write_bytes(content)
+    elif path.is_dir():
+        shutil.rmtree(path)
+        path.write_text("")
+    else:
+        path.unlink()
+        path.mkdir()
+    check_not_gone_on_with(given(trained, model_dir=run_dir), run_dir, pattern)
+
+
+def check_not_gone_on_with(words, run_dir, pattern):
+    """The run is refused, and what it saved and logged is as it was."""
+    results = [run_dir / "checkpoints", run_dir / "best"]
+    before = tree(*results), (run_dir / "metrics.jsonl").read_bytes()
+    with pytest.raises(UserError, match=pattern):
+        run(*words)
+    assert (tree(*results), (run_dir / "metrics.jsonl").read_bytes()) == before
+
+
+def test_the_checkpoint_of_another_step_is_refused_and_kept(run_dir, trained):
+    for path in (run_dir / "checkpoints").glob("ckpt-2.*"):
+        path.rename(path.with_name(path.name.replace("ckpt-2", "ckpt-7")))
+    words = given(trained, model_dir=run_dir)
+    check_not_gone_on_with(words, run_dir, r"checkpoints/ckpt-7: is the checkpoint of step 2, of another run")
 
 
 # Prediction and export.

@@ -9,6 +9,9 @@ import stat
 import subprocess
 
 import pytest
+from damage import NO_JSON, check_documented, damaged
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mode_cases import class_folder, configure, write_space
 
 from autonl_tf.errors import UserError
@@ -131,6 +134,20 @@ def test_a_table_of_another_device_or_a_damaged_one_is_not_gone_on_with(home, ta
     with pytest.raises(UserError, match=culprit):
         profile.run(configure(*words(home)))
     path.write_text(kept)
+
+
+def test_any_field_of_a_table_may_be_changed_to_anything(home, table, tmp_path):
+    shutil.copytree(home / "profile", tmp_path / "profile")
+    path, space = tmp_path / "profile" / "latency.json", space_lib.load(str(home / "space.json"))
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(damaged(table).map(lambda value: json.dumps(value).encode()) | st.sampled_from(NO_JSON))
+    def check(content):
+        path.write_bytes(content)
+        check_documented(lambda: latency.read_table(path).cost_model(space, image_size=32, num_classes=3))
+        check_documented(lambda: profile.run(configure(*words(home, f"--model_dir={tmp_path}/profile"))))
+
+    check()
 
 
 def test_files_made_by_another_version_are_not_measured_beside_new_ones(home, table, capsys):

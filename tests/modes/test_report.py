@@ -7,6 +7,9 @@ import shutil
 from html.parser import HTMLParser
 
 import pytest
+from damage import NO_JSON, check_documented, damaged
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mode_cases import class_folder, command, configure, tree, write_space
 
 from autonl_tf.errors import UserError
@@ -136,6 +139,21 @@ def test_an_account_of_another_form_is_told_in_one_line_and_nothing_is_written(h
         with pytest.raises(UserError, match=r"run/search\.json: not what"):
             report.run(configure("--mode=report", f"--model_dir={home}/free", f"--compare_with={run}"))
     assert tree(tmp_path) == before
+
+
+def test_any_field_of_an_account_may_be_changed_to_anything(home, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(home / "aimed", run)
+    valid = json.loads((run / "search.json").read_text())
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(damaged(valid).map(lambda value: json.dumps(value).encode()) | st.sampled_from(NO_JSON))
+    def check(content):
+        (run / "search.json").write_bytes(content)
+        words = ("--mode=report", f"--model_dir={run}", f"--compare_with={home}/free")
+        check_documented(lambda: report.run(configure(*words)))
+
+    check()
 
 
 def test_a_report_of_the_working_directory_has_its_name(home, monkeypatch):

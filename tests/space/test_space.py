@@ -3,6 +3,9 @@ import json
 
 import numpy as np
 import pytest
+from damage import NO_JSON, check_documented, damaged
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from autonl_tf.arch import blockstring, cost, presets
 from autonl_tf.errors import UserError
@@ -141,3 +144,29 @@ def test_the_example_of_the_docstring_is_a_space():
 def test_a_light_nl_stride_that_never_fits_is_refused():
     with pytest.raises(UserError, match="stride 2 is larger than its 1x1"):
         space.load("paper").check(32)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(damaged(content("demo")).map(lambda value: json.dumps(value).encode()) | st.sampled_from(NO_JSON))
+def test_any_field_of_a_space_file_may_be_changed_to_anything(tmp_path_factory, text):
+    path = tmp_path_factory.getbasetemp() / "space.json"
+    path.write_bytes(text)
+
+    def use():
+        found = space.load(str(path))
+        found.check(32)
+        assert macs_model(found, image_size=32, num_classes=3).reachable()[0] > 0
+
+    check_documented(use)
+
+
+def test_a_space_of_too_many_configurations_is_refused_before_they_are_made():
+    wide = content("demo")
+    wide["candidates"] |= {"kernels": [*range(3, 32, 2)], "expansions": [*range(2, 65)]}
+    wide["candidates"]["se_ratios"] = [number / 64 for number in range(1, 17)]
+    wide["blocks"] = [{"block": "r1_k3_s22_e1_i32_o64", "searchable": False}, {"block": "r1000_k31_s11_e64_i64_o64"}]
+    with pytest.raises(UserError, match="makes 1001 blocks; accepted: at most 1000"):
+        space.parse(wide, "wide")
+    wide["blocks"][1]["block"] = "r100_k31_s11_e64_i64_o64"
+    with pytest.raises(UserError, match=r"wide: [0-9]+ configurations of blocks; accepted: at most 100000"):
+        space.parse(wide, "wide")
