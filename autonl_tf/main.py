@@ -19,6 +19,17 @@ from autonl_tf.errors import UserError
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
+# The user's keras.json would turn the axes of images, and shift numbers by its float type and its epsilon, as their
+# matplotlibrc would change pictures, and either may be damaged: with this neither is found, and the libraries' own
+# defaults hold. The other settings would bring in another Keras than tf_keras.
+_OWN_ENVIRONMENT = {
+    "KERAS_HOME": os.devnull,
+    "KERAS_BACKEND": "tensorflow",
+    "TF_USE_LEGACY_KERAS": "1",
+    "MATPLOTLIBRC": os.devnull,
+    "MPLBACKEND": "agg",
+}
+
 # What writing to a full disk, or beyond a quota or a limit, fails with.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -100,6 +111,7 @@ def _quiet_logging() -> None:
 def _import_mode(mode: str):
     """The mode's module, without TensorFlow's start-up chatter, which no setting of its own silences."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.update(_OWN_ENVIRONMENT)
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as chatter:

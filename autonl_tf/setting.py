@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import re
 
 from absl import flags
@@ -39,3 +41,53 @@ class _AmountSerializer(flags.ArgumentSerializer):
 def define_amount(name, default, *, help, flag_values):
     """An absl flag that takes 350M as well as 350e6; None or a float."""
     flags.DEFINE(_AmountParser(), name, default, help=help, flag_values=flag_values, serializer=_AmountSerializer())
+
+
+class _PathParser(flags.ArgumentParser):
+    """A path in which ~ and ~user are home directories: bash leaves them as they are behind the = of a flag.
+
+    Args:
+      for_tensorflow: TensorFlow reads or writes checkpoints there, whose names it takes for patterns.
+      written: something is written there, under a longer name at first.
+      behind_kind: the path, if any, follows a kind and a colon, as in folder:PATH.
+      several: paths with commas between.
+    """
+
+    syntactic_help = "a path, ~ being the home directory"
+
+    def __init__(self, for_tensorflow=False, written=False, behind_kind=False, several=False):
+        self._for_tensorflow, self._written = for_tensorflow, written
+        self._behind_kind, self._several = behind_kind, several
+
+    def parse(self, argument) -> str:
+        text = str(argument)
+        if self._several:
+            return ",".join(map(self._path, text.split(",")))
+        kind, colon, path = text.partition(":")
+        return f"{kind}:{self._path(path)}" if self._behind_kind and colon else self._path(text)
+
+    def _path(self, text: str) -> str:
+        path = os.path.expanduser(text)
+        if text.startswith("~") and path == text:
+            raise ValueError(f"no such user: {text.split('/')[0]} (./{text} is a file of that name)")
+        path = path.rstrip("/") or path[:1]
+        if self._for_tensorflow:
+            if found := re.search(r"[\[\\\x00-\x1f\x7f]", path):
+                raise ValueError(f"{found[0]!r}: TensorFlow reads no checkpoint back from such a path; choose another")
+            try:
+                path.encode()
+            except UnicodeEncodeError:
+                raise ValueError("not UTF-8; choose another path") from None
+        if self._written:
+            folder, name = os.path.split(path)
+            try:
+                os.lstat(os.path.join(folder, f".{name}.{os.getpid()}.partial"))
+            except OSError as error:
+                if error.errno == errno.ENAMETOOLONG:
+                    raise ValueError("too long for a file's name") from None
+        return path
+
+
+def define_path(name, default, *, help, flag_values, **meaning):
+    """An absl flag that is a path, see `_PathParser`; None or a str."""
+    flags.DEFINE(_PathParser(**meaning), name, default, help=help, flag_values=flag_values)

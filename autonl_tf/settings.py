@@ -11,6 +11,7 @@ import dataclasses
 
 from absl import flags
 
+from autonl_tf.setting import define_path
 from autonl_tf.setting import flag as _flag
 from autonl_tf.settings_export import ExportConfig
 from autonl_tf.settings_fit import FitConfig
@@ -39,21 +40,27 @@ class RunConfig:
 
     mode: str = _flag(flags.DEFINE_enum, None, "What to do.", modes=_ALL, enum_values=MODES)
     model_dir: str = _flag(
-        flags.DEFINE_string,
+        define_path,
         None,
         "Run directory: of search, train and profile, which the same command resumes; written by convert; read by the "
         "others.",
         modes=("search", "profile", "report", *_MODEL),
+        for_tensorflow=True,
+        written=True,
     )
     compare_with: str = _flag(
-        flags.DEFINE_string, None, "A second search's run directory, to be set beside --model_dir.", modes=("report",)
+        define_path,
+        None,
+        "A second search's run directory, to be set beside --model_dir.",
+        modes=("report",),
     )
     init_checkpoint: str = _flag(
-        flags.DEFINE_string,
+        define_path,
         None,
         "Weights to start from or to use: a run directory, a checkpoint's prefix, the official release's "
         "(DIR/bestmodel.ckpt or its directory), or an exported directory. Default: those in --model_dir.",
         modes=_MODEL,
+        for_tensorflow=True,
     )
     from_: str = _flag(
         flags.DEFINE_enum,
@@ -96,16 +103,23 @@ class RunConfig:
         enum_values=PRECISIONS,
     )
     images: str = _flag(
-        flags.DEFINE_string, None, "Image files: a path, a directory or a glob.", modes=("predict", "explain")
+        define_path,
+        None,
+        "Image files: a path, a directory or a glob.",
+        modes=("predict", "explain"),
     )
     predictions_out: str = _flag(
-        flags.DEFINE_string,
+        define_path,
         None,
         "A .npz to write, `files` and `logits` [N, classes], or a .csv of the best.",
         modes=("predict",),
+        written=True,
     )
     explain_dir: str = _flag(
-        flags.DEFINE_string, None, "Where explain writes its pictures, one an image.", modes=("explain",)
+        define_path,
+        None,
+        "Where explain writes its pictures, one an image.",
+        modes=("explain",),
     )
     query_points: str = _flag(
         flags.DEFINE_string,
@@ -114,16 +128,25 @@ class RunConfig:
         modes=("explain",),
     )
     report_dir: str = _flag(
-        flags.DEFINE_string,
+        define_path,
         None,
         "Where eval writes per-class accuracy, the confusion matrix and the surest mistakes.",
         modes=("eval",),
     )
     picture: str = _flag(
-        flags.DEFINE_string, None, "PNG file in which to draw the network or networks.", modes=("describe", "compare")
+        define_path,
+        None,
+        "PNG file in which to draw the network or networks.",
+        modes=("describe", "compare"),
+        written=True,
     )
     export_dir: str = _flag(
-        flags.DEFINE_string, None, "Where export writes the SavedModel and the TFLite files.", modes=("export",)
+        define_path,
+        None,
+        "Where export writes the SavedModel and the TFLite files.",
+        modes=("export",),
+        for_tensorflow=True,
+        written=True,
     )
     output: str = _flag(
         flags.DEFINE_enum,
@@ -139,12 +162,13 @@ class NetworkConfig:
     """Which network."""
 
     arch: str = _flag(
-        flags.DEFINE_string,
+        define_path,
         None,
         "autonl_s or another name of docs/zoo.md, an architecture file or a search's directory. Default, but to train: "
         "the checkpoint's (an official one's: the arch.txt beside it). describe takes all; compare takes several, with "
         "commas or as words of their own. To describe also a .tflite file: what it computes in, and its scales.",
         modes=(*_MODEL, "describe", "compare"),
+        several=True,
     )
     nonlocal_: str = _flag(
         flags.DEFINE_string,
@@ -193,16 +217,21 @@ class DataConfig:
     """Which images, and how they come."""
 
     dataset: str = _flag(
-        flags.DEFINE_string,
+        define_path,
         None,
         "demo (built in), demo:texture, folder:PATH, tfds:NAME or imagenet_tfrecord:PATH.",
         modes=(*_DATA, "export"),
+        behind_kind=True,
     )
     data_dir: str = _flag(
-        flags.DEFINE_string, None, "Where TFDS (and the built-in set) keeps prepared data.", modes=(*_DATA, "export")
+        define_path,
+        None,
+        "Where TFDS (and the built-in set) keeps prepared data.",
+        modes=(*_DATA, "export"),
+        for_tensorflow=True,
     )
     label_file: str = _flag(
-        flags.DEFINE_string,
+        define_path,
         None,
         "Class names in label order: the first word of each line, or all of it where the data's names hold blanks. "
         "'imagenet' stands for the synsets of ImageNet's 1000 classes.",

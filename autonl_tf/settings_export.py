@@ -6,7 +6,7 @@ import dataclasses
 
 from absl import flags
 
-from autonl_tf.setting import flag
+from autonl_tf.setting import define_path, flag
 
 FORMATS = ("savedmodel", "tflite_fp32", "tflite_fp16", "tflite_int8", "tflite_qat")
 
@@ -38,11 +38,12 @@ class ExportConfig:
         upper_bound=100.0,
     )
     calibration_dataset: str = flag(
-        flags.DEFINE_string,
+        define_path,
         None,
         "Images that set the ranges of tflite_int8, labels unused: folder:PATH (any directory of images) or as "
         "--dataset. Default: --dataset's training images.",
         modes=("export",),
+        behind_kind=True,
     )
     calibration_images: int = flag(
         flags.DEFINE_integer,

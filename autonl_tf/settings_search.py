@@ -6,7 +6,7 @@ import dataclasses
 
 from absl import flags
 
-from autonl_tf.setting import define_amount, flag
+from autonl_tf.setting import define_amount, define_path, flag
 
 _SEARCH, _PROFILE = ("search",), ("profile",)
 
@@ -16,7 +16,7 @@ class SearchConfig:
     """What the search may choose, and how its gates move."""
 
     search_space: str = flag(
-        flags.DEFINE_string,
+        define_path,
         "paper",
         "paper, demo, cifar10, or the path of a space file.",
         modes=(*_SEARCH, "profile"),
@@ -29,7 +29,10 @@ class SearchConfig:
         enum_values=("macs", "latency"),
     )
     latency_table: str = flag(
-        flags.DEFINE_string, None, "Table of --mode=profile, made on the target, for --cost=latency.", modes=_SEARCH
+        define_path,
+        None,
+        "Table of --mode=profile, made on the target, for --cost=latency.",
+        modes=_SEARCH,
     )
     cost_lambda: float = flag(
         flags.DEFINE_float,
@@ -129,7 +132,7 @@ class ProfileConfig:
         upper_bound=1000,
     )
     benchmark_output: str = flag(
-        flags.DEFINE_string,
+        define_path,
         None,
         "Directory of what phone.sh brought back: makes the table from it instead of measuring here.",
         modes=_PROFILE,

@@ -6,6 +6,7 @@ import dataclasses
 
 from absl import flags
 
+from autonl_tf.setting import define_path
 from autonl_tf.setting import flag as _flag
 
 _PARTS = "stem, blockN, blockN-M, blocks, head, logits, backbone (all but logits)"
@@ -29,7 +30,7 @@ class TuningConfig:
         modes=("train",),
     )
     class_weights: str = _flag(
-        flags.DEFINE_string,
+        define_path,
         None,
         "balanced (every class counts alike), or a file with a line CLASS WEIGHT for each class. Default: images count "
         "alike.",

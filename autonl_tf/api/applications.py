@@ -109,9 +109,9 @@ def from_arch(
     else:
         x = _before(model, "head_pool")
         if pooling == "avg":
-            x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+            x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="avg_pool")(x)
         elif pooling == "max":
-            x = keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
+            x = keras.layers.GlobalMaxPooling2D(data_format="channels_last", name="max_pool")(x)
     return keras.Model(model.input, x, name=name)
 
 

@@ -61,14 +61,16 @@ def apply_embedded(
     _check(ratio, stride, channels)
     inner = int(channels * ratio)
 
+    last = {"data_format": "channels_last"}
+
     def convolution(filters: int, name: str, use_bias: bool = True):
-        options = {"use_bias": use_bias, "kernel_initializer": FanOutNormal(), "dtype": policy}
+        options = {"use_bias": use_bias, "kernel_initializer": FanOutNormal(), "dtype": policy, **last}
         return keras.layers.Conv2D(filters, 1, name=f"{prefix}{name}", **options)
 
     theta, phi, g = (convolution(inner, name)(x) for name in ("theta", "phi", "g"))
     if stride > 1:
-        phi = keras.layers.MaxPooling2D(stride, padding="same", name=f"{prefix}phi_pool", dtype=policy)(phi)
-        g = keras.layers.MaxPooling2D(stride, padding="same", name=f"{prefix}g_pool", dtype=policy)(g)
+        phi = keras.layers.MaxPooling2D(stride, padding="same", name=f"{prefix}phi_pool", dtype=policy, **last)(phi)
+        g = keras.layers.MaxPooling2D(stride, padding="same", name=f"{prefix}g_pool", dtype=policy, **last)(g)
     y = EmbeddedProduct(name=f"{prefix}product", dtype=policy)([theta, phi, g])
     y = convolution(channels, "out", use_bias=False)(y)
     return keras.layers.BatchNormalization(

@@ -42,7 +42,7 @@ class GatedBatchNormalization(keras.layers.Layer):
         self.gamma_initializer, self.momentum, self.synchronized = gamma_initializer, momentum, synchronized
 
     def build(self, input_shape):
-        wide = {"shape": [input_shape[-1]], "dtype": wide_dtype(self.dtype_policy), "experimental_autocast": False}
+        wide = {"shape": [input_shape[-1]], "dtype": "float32", "experimental_autocast": False}
         local = {
             **wide,
             "trainable": False,
@@ -112,7 +112,11 @@ class GatedSqueezeExcite(keras.layers.Layer):
         self.parts = [after - before for before, after in zip((0, *filters), filters, strict=False)]
 
     def build(self, input_shape):
-        convolution = {"kernel_initializer": FanOutNormal(), "dtype": self.dtype_policy}
+        convolution = {
+            "kernel_initializer": FanOutNormal(),
+            "dtype": self.dtype_policy,
+            "data_format": "channels_last",
+        }
         self.reduce = keras.layers.Conv2D(self.filters[-1], 1, name="reduce", **convolution)
         self.expand = keras.layers.Conv2D(input_shape[-1], 1, name="expand", **convolution)
         for layer, channels in ((self.reduce, input_shape[-1]), (self.expand, self.filters[-1])):
@@ -177,15 +181,14 @@ class GatedLightNL(keras.layers.Layer):
 
     def build(self, input_shape):
         channels = input_shape[-1]
-        wide = wide_dtype(self.dtype_policy)
         self.depthwise_kernel = self.add_weight(
             name="depthwise_kernel",
             shape=[3, 3, channels, 1],
             initializer=light_nl_depthwise(),
-            dtype=wide,
+            dtype="float32",
             experimental_autocast=False,
         )
-        self.bn = GatedBatchNormalization("zeros", synchronized=self.sync_batch_norm, name="bn", dtype=wide)
+        self.bn = GatedBatchNormalization("zeros", synchronized=self.sync_batch_norm, name="bn", dtype="float32")
         with tf.name_scope(self.bn.name):
             self.bn.build(input_shape)
         self.built = True

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import random
+
 import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.layers.registering import registered
+
+
+def _seeded(draw, seed: int | None) -> tf.Tensor:
+    """`draw(seed=seed)`; where TensorFlow is to be deterministic and was given no seed, with one of Python's generator,
+    as Keras' own initialisers do."""
+    try:
+        return draw(seed=seed)
+    except RuntimeError:
+        if seed is not None:
+            raise
+        return draw(seed=random.getrandbits(31))
 
 
 @registered
@@ -22,7 +36,8 @@ class FanOutNormal(keras.initializers.Initializer):
         self.seed = seed
 
     def __call__(self, shape, dtype=None, **kwargs):
-        return tf.random.normal(shape, 0.0, fan_out_stddev(shape), dtype or tf.float32, seed=self.seed)
+        draw = functools.partial(tf.random.normal, shape, 0.0, fan_out_stddev(shape), dtype or tf.float32)
+        return _seeded(draw, self.seed)
 
     def get_config(self):
         return {"seed": self.seed}
@@ -40,7 +55,7 @@ class DenseUniform(keras.initializers.Initializer):
 
     def __call__(self, shape, dtype=None, **kwargs):
         limit = shape[-1] ** -0.5
-        return tf.random.uniform(shape, -limit, limit, dtype or tf.float32)
+        return _seeded(functools.partial(tf.random.uniform, shape, -limit, limit, dtype or tf.float32), None)
 
     def get_config(self):
         return {}

@@ -134,6 +134,7 @@ def light_nl_layers(
         keras.layers.DepthwiseConv2D(
             3,
             padding="same",
+            data_format="channels_last",
             use_bias=False,
             depthwise_initializer=light_nl_depthwise(),
             name=f"{prefix}depthwise",

@@ -33,14 +33,14 @@ def ring_indicators(sizes: tuple[int, ...]) -> np.ndarray:
 
 def squared_sums(kernel: tf.Tensor, sizes: tuple[int, ...]) -> tf.Tensor:
     """Sum of squares of [k, k, C, 1] over each ring's taps: [rings, C]."""
-    return tf.reduce_sum(tf.square(kernel) * ring_indicators(sizes), axis=[1, 2, 4])
+    return tf.reduce_sum(tf.square(tf.cast(kernel, tf.float32)) * ring_indicators(sizes), axis=[1, 2, 4])
 
 
 def masked_kernel(kernel: tf.Tensor, sizes: tuple[int, ...], gates: list[tf.Tensor]) -> tf.Tensor:
     """The [k, k, C, 1] kernel with ring j zero unless its ladder of gates is climbed to it."""
     rings = ring_indicators(sizes)
     mask = rings[0] + sum(ring * gate for ring, gate in zip(rings[1:], ladder_masks(gates), strict=True))
-    return kernel * mask
+    return kernel * tf.cast(mask, kernel.dtype)
 
 
 @registered

@@ -57,7 +57,7 @@ def build_network(
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     check_fits(spec, min(height, width), depth_multiplier)
-    inputs = keras.Input([height, width, 3], name="image")
+    inputs = keras.Input([height, width, 3], name="image", dtype="float32")
     x = _stem(inputs, spec, depth_multiplier, sync_batch_norm)
     for index, block in enumerate(spec.singles(depth_multiplier)):
         x = _block(x, block, f"block{index}", sync_batch_norm)
@@ -75,7 +75,7 @@ def _stem(inputs, spec: NetworkSpec, depth_multiplier: float, sync_batch_norm: b
 def _head(x, spec: NetworkSpec, num_classes: int, dropout_rate: float, sync_batch_norm: bool):
     x = convolution(spec.head_filters, 1, name="head_conv")(x)
     x = activation(spec.activation, "head")(batch_norm("head_bn", sync_batch_norm)(x))
-    x = keras.layers.GlobalAveragePooling2D(name="head_pool")(x)
+    x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="head_pool")(x)
     x = Dropout(dropout_rate, name="head_dropout")(x)
     return classifier(num_classes)(x)
 
@@ -89,6 +89,7 @@ def convolution(
         kernel,
         stride,
         padding=_own_padding(padding, stride),
+        data_format="channels_last",
         use_bias=use_bias,
         kernel_initializer=FanOutNormal(),
         name=name,
@@ -111,6 +112,7 @@ def _depthwise(kernel: int, stride: int, name: str, padding: str):
         kernel,
         stride,
         padding=_own_padding(padding, stride),
+        data_format="channels_last",
         use_bias=False,
         depthwise_initializer=FanOutNormal(),
         name=name,
@@ -127,7 +129,7 @@ def _padded(layer, padding: str):
     """`layer`, behind a padding of kernel // 2 on every side where the padding is symmetric and it has a stride."""
     if padding == "same" or layer.strides[0] == 1:
         return layer
-    pad = keras.layers.ZeroPadding2D(layer.kernel_size[0] // 2, name=f"{layer.name}_pad")
+    pad = keras.layers.ZeroPadding2D(layer.kernel_size[0] // 2, data_format="channels_last", name=f"{layer.name}_pad")
     return lambda x: layer(pad(x))
 
 
@@ -204,7 +206,7 @@ def head_model(filters: int, size: int, num_classes: int) -> keras.Model:
 def _squeeze_excite(x, filters: int, kind: str, name: str):
     """x * sigmoid(W2 f(W1 mean(x) + b1) + b2), f the activation, the mean over height and width."""
     channels = x.shape[-1]
-    s = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_pool")(x)
+    s = keras.layers.GlobalAveragePooling2D(data_format="channels_last", keepdims=True, name=f"{name}_pool")(x)
     s = activation(kind, name)(convolution(filters, 1, name=f"{name}_reduce", use_bias=True)(s))
     s = convolution(channels, 1, name=f"{name}_expand", use_bias=True)(s)
     s = keras.layers.Activation("sigmoid", name=f"{name}_sigmoid")(s)

@@ -178,7 +178,7 @@ class Supernet(keras.Model):
         self.distances = self.add_weight(name="distances", initializer="ones", **state)
         own = {"synchronization": tf.VariableSynchronization.ON_READ, "aggregation": tf.VariableAggregation.MEAN}
         self.measured = self.add_weight(name="measured", initializer="ones", **(state | own))
-        self(keras.Input([image_size, image_size, 3], name="image"))
+        self(keras.Input([image_size, image_size, 3], name="image", dtype="float32"))
         self.thresholds.assign(self._started(self.live_margins()))
 
     def call(self, inputs, training=None, gates=None):

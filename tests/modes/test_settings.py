@@ -5,9 +5,12 @@ import dataclasses
 import pathlib
 
 import pytest
+from absl import flags
 
 import autonl_tf
+from autonl_tf import config as config_lib
 from autonl_tf import settings
+from autonl_tf.setting import define_path
 
 PACKAGE = pathlib.Path(autonl_tf.__file__).parent
 # Read by config.py itself, or by main, which picks the mode's module with it.
@@ -117,3 +120,60 @@ def test_a_mode_reads_the_settings_it_claims_and_no_others(mode, looked_at):
     harmless = {"seed"} if mode == "eval" else set()
     assert claimed(mode) - read - unasked == set(), "claimed but not read: the user is not told it has no effect"
     assert read - claimed(mode) - harmless == set(), "read but not claimed: the user is told it has no effect"
+
+
+HOME_FLAGS = {
+    "model_dir": "~/run",
+    "compare_with": "~/run",
+    "init_checkpoint": "~/run/",
+    "images": "~/photos/*.jpg",
+    "predictions_out": "~/out.csv",
+    "explain_dir": "~/maps",
+    "report_dir": "~/report",
+    "picture": "~/net.png",
+    "export_dir": "~/export",
+    "arch": "~/a.txt,autonl_s,~/b.txt",
+    "dataset": "folder:~/photos",
+    "data_dir": "~/data",
+    "label_file": "~/labels.txt",
+    "calibration_dataset": "imagenet_tfrecord:~/records",
+    "search_space": "~/space.json",
+    "latency_table": "~/table.json",
+    "benchmark_output": "~/phone",
+    "class_weights": "~/weights.txt",
+}
+
+
+def parsed(name, value):
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    values(["main.py", f"--{name}={value}"])
+    return values[name].value
+
+
+def test_every_path_flag_knows_the_home_directory(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert {field.name for field in settings.fields() if field.metadata["define"] is define_path} == set(HOME_FLAGS)
+    for name, value in HOME_FLAGS.items():
+        assert parsed(name, value) == value.rstrip("/").replace("~", "/home/me"), name
+        with pytest.raises(flags.Error, match="no such user: ~nosuchuser"):
+            parsed(name, value.replace("~", "~nosuchuser"))
+    assert parsed("dataset", "folder:/") == "folder:/" and parsed("arch", "autonl_s") == "autonl_s"
+
+
+@pytest.mark.parametrize("name", ["model_dir", "init_checkpoint", "export_dir", "data_dir"])
+@pytest.mark.parametrize("path", ["runs/a [2]", "runs/a\\b", "a\nb", "a\x1bb", "a\udcffb"])
+def test_a_path_that_tensorflow_cannot_read_back_is_refused(name, path):
+    with pytest.raises(flags.Error, match=rf"(?s)flag --{name}=.*choose another"):
+        parsed(name, path)
+
+
+@pytest.mark.parametrize("path", ["runs/a b", "a*b", "a?b", "é", "a]b", "a{b,c}", "a'b", "-x"])
+def test_other_odd_paths_are_taken_as_they_are(path):
+    assert parsed("model_dir", path) == path
+
+
+@pytest.mark.parametrize("name", ["model_dir", "export_dir", "predictions_out", "picture"])
+def test_a_name_too_long_to_be_written_aside_is_refused(name):
+    with pytest.raises(flags.Error, match="too long for a file's name"):
+        parsed(name, "x" * 250)
