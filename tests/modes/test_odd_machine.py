@@ -11,13 +11,13 @@ def test_files_and_variables_of_the_user_neither_stop_nor_change_a_mode(home, tr
     (tmp_path / ".keras").mkdir()
     odd = {"image_data_format": "channels_first", "floatx": "float16", "epsilon": 0.1, "backend": "jax"}
     (tmp_path / ".keras" / "keras.json").write_text(json.dumps(odd))
-    (tmp_path / "matplotlibrc").write_bytes(b"font.size: \xff")
+    (tmp_path / "rc").write_bytes(b"font.size: \xff")
     for name, value in {
         "HOME": tmp_path,
         "KERAS_BACKEND": "jax",
         "TF_USE_LEGACY_KERAS": "0",
         "TF_DETERMINISTIC_OPS": "1",
-        "MATPLOTLIBRC": tmp_path / "matplotlibrc",
+        "MATPLOTLIBRC": tmp_path / "rc",
         "MPLBACKEND": "nonsense",
     }.items():
         monkeypatch.setenv(name, str(value))
