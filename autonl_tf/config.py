@@ -252,6 +252,11 @@ def _check(config: Config) -> None:
     if search.search_warmup_share + search.search_settle_share >= 1:
         raise UserError("--search_warmup_share and --search_settle_share must leave a share below 1 for decisions")
     if run.mode == "search":
+        if run.init_checkpoint:
+            raise UserError(
+                f"--init_checkpoint={run.init_checkpoint}: a search trains its weights from the start; accepted in "
+                "train, eval, predict, export, convert and explain"
+            )
         _check_cost(search)
         if search.search_split and fit.micro_batches > 1:
             raise UserError("--search_split does not go with --micro_batches above 1: a step's two batches stay whole")

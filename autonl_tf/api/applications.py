@@ -2,12 +2,12 @@
 
 Conventions of keras.applications. Deviations:
 
-1. `weights` is None or a path: of a run directory or checkpoint of this program, of an official TensorFlow 1
-   checkpoint, or of an exported directory. There is no download: no weights trained by this program on ImageNet exist.
+1. `weights` is None, "imagenet" or a path: of a run directory or checkpoint of this program, of an official TensorFlow
+   1 checkpoint, or of an exported directory. "imagenet" takes published weights out of an installed package, for the
+   networks that have some (`checkpoint/imagenet.py`); nothing is downloaded.
 2. The input size must be known: LightNL picks the order of its product by it. Without `input_shape` it is the size that
    the network was published at, 224x224 for one from a file.
 3. Normalisation is not in the model: `preprocess_input` does it, as the architecture says.
-4. `decode_predictions` knows no ImageNet names: give them, or get class numbers.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def from_arch(
     Args:
       path: a name of docs/zoo.md such as `autonl_s`, an architecture file, or a search's directory.
       include_top: whether pooling, dropout and the classifier are there.
-      weights: None for random ones, or a path, see the module. They must be of this architecture; their classifier of
-        `classes` classes if `include_top`.
+      weights: None for random ones, "imagenet", or a path, see the module. They must be of this architecture, or of it
+        less non-local blocks, which then start as the identity; their classifier of `classes` classes if `include_top`.
       input_shape: (H, W, 3); any size that LightNL's strides allow. By default the size that the network was published
         at, (224, 224, 3) for one from a file.
       pooling: without the top: None for the feature map [B, H / 32, W / 32, filters of the head], "avg" or "max" for

@@ -174,6 +174,27 @@ def difference(found: NetworkSpec, wanted: NetworkSpec) -> str | None:
     return "another architecture"
 
 
+def first_difference(found: NetworkSpec, wanted: NetworkSpec) -> str:
+    """The first thing in which two architectures differ, such as `block 3: kernels (5,), not (3,)`."""
+    found, wanted = found.canonical(), wanted.canonical()
+    if len(found.blocks) != len(wanted.blocks):
+        return f"{len(found.blocks)} blocks, not {len(wanted.blocks)}"
+    pairs = [(f"block {index}: ", *pair) for index, pair in enumerate(zip(found.blocks, wanted.blocks, strict=True))]
+    for where, mine, other in [("", found, wanted), *pairs]:
+        for field in dataclasses.fields(mine):
+            values = getattr(mine, field.name), getattr(other, field.name)
+            if field.compare and field.name != "blocks" and values[0] != values[1]:
+                return f"{where}{field.name.removesuffix('_')} {_plain(values[0])}, not {_plain(values[1])}"
+    return "nothing"
+
+
+def _plain(value: object) -> str:
+    """A field as an architecture file has it, near enough."""
+    if isinstance(value, LightNLSpec | EmbeddedNLSpec):
+        return f"{value.ratio:g}-{value.stride}"
+    return "none" if value is None else str(value)
+
+
 def scale_filters(filters: int, depth_multiplier: float = 1.0) -> int:
     """`filters * depth_multiplier` rounded to a multiple of 8, never down by more than 10%; unchanged at 1.0."""
     if depth_multiplier == 1.0:

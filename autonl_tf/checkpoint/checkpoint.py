@@ -9,8 +9,10 @@ from typing import NamedTuple
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.arch.spec import NetworkSpec, difference
+from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint import matching
+from autonl_tf.checkpoint.blocks import block_of, blocks_in, check_part, told
+from autonl_tf.data import imagenet
 from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
 from autonl_tf.networks.quantized import is_range
@@ -52,16 +54,19 @@ class Checkpoint:
     """Weights of one network.
 
     Attributes:
-      format: `ours`, `tf1`, `pytorch` or `export`.
+      format: `ours`, `tf1`, `pytorch`, `keras`, `export` or `imagenet`.
       where: the file, for messages.
       spec: the architecture whose weights these are.
       class_names: K names in label order.
       classes_are_numbered: whether those are only numbers, so that data may name the classes.
       image_size, crop_padding: what the network was trained at.
       depth_multiplier: of the architecture's filters.
-      choose: (variables by name, use_averages) -> the set of weights; raises UserError where there is none.
+      choose: (model, its variables to load by name, use_averages) -> the set of weights; raises UserError where there
+        is none.
       qat: whether it was trained with simulated int8 and holds ranges besides.
       trained_on: the data's name; None: not known.
+      spec_is_assumed: the file does not say its architecture: `spec` is what was asked for, and non-local blocks of
+        which the file has nothing are taken not to be its own.
     """
 
     format: str
@@ -72,22 +77,25 @@ class Checkpoint:
     image_size: int
     crop_padding: int
     depth_multiplier: float
-    choose: Callable[[Mapping[str, tf.Variable], bool], Chosen]
+    choose: Callable[[keras.Model, Mapping[str, tf.Variable], bool], Chosen]
     qat: bool = False
     trained_on: str | None = None
+    spec_is_assumed: bool = False
 
     def check(self, spec: NetworkSpec) -> None:
-        """Raises UserError unless `spec` is this checkpoint's architecture."""
-        if found := difference(self.spec, spec):
-            raise UserError(f"{self.where}: holds {found} than {spec.source}")
+        """Raises UserError unless `spec` is this checkpoint's architecture, or that with non-local blocks added."""
+        check_part(self.spec, spec, self.where)
 
     def load_into(
         self, model: keras.Model, use_averages: bool = True, *, classifier: bool = True, tell: Tell = silent
     ) -> Loaded:
-        """Loads every variable of `model` or none.
+        """Loads every variable of `model` or none, but for non-local blocks that it has and this architecture has not.
+
+        Those keep their initial weights, with which they are the identity.
 
         Args:
-          model: of this architecture, and of `depth_multiplier`; with `qat` it may be the simulated network or not.
+          model: just built, of an architecture that passes `check`, and of `depth_multiplier`; with `qat` it may be the
+            simulated network or not.
           use_averages: the moving averages where there are any, else the plain variables.
           classifier: whether the classifier is loaded too, which then has `len(class_names)` classes.
           tell: where to say what was loaded.
@@ -102,17 +110,32 @@ class Checkpoint:
             return (classifier or not _of_classifier(name)) and (simulated or not (self.qat and is_range(name)))
 
         variables = {name: variable for name, variable in variables.items() if wanted(name)}
-        chosen = self.choose(variables, use_averages)
+        chosen = self.choose(model, variables, use_averages)
         shapes = {name: shape for name, shape in chosen.stored.shapes.items() if wanted(name)}
+        added = {block_of(name) for name in variables} - {None}
+        added -= set(map(block_of, shapes)) if self.spec_is_assumed else blocks_in(self.spec)
+        if added and simulated:
+            raise UserError(
+                f"{self.where}: was trained with --qat and has no ranges for {told(added)}; start from float weights"
+            )
+        variables = {name: variable for name, variable in variables.items() if block_of(name) not in added}
         matching.assign(variables, dataclasses.replace(chosen.stored, shapes=shapes))
+        tell(f"weights: {self._described(chosen)}")
+        if added:
+            tell(f"not in these weights, so that they start as the identity: {told(added)}")
+        return chosen.loaded
+
+    def _described(self, chosen: Chosen) -> str:
+        if self.format not in ("ours", "tf1"):  # files of one set
+            return chosen.loaded.prefix
         which = "moving averages" if chosen.loaded.averages else "plain variables"
         step = "no step" if chosen.loaded.step is None else f"step {chosen.loaded.step}"
-        aside = f"; left aside: {chosen.aside}" if chosen.aside else ""
-        tell(f"weights: {which} of {chosen.loaded.prefix} ({step}){aside}")
-        return chosen.loaded
+        return f"{which} of {chosen.loaded.prefix} ({step}){f'; left aside: {chosen.aside}' if chosen.aside else ''}"
 
     def agreed(self, names: Sequence[str], where: str) -> tuple[str, ...]:
         """The class names of checkpoint and `where`, as many, together: numbers give way to names.
+
+        ImageNet's classes may be given by their synsets or by their names.
 
         Raises:
           UserError: other names, or another order of them.
@@ -120,7 +143,7 @@ class Checkpoint:
         if self.classes_are_numbered:
             return tuple(names)
         for label, (trained, other) in enumerate(zip(self.class_names, names, strict=True)):
-            if trained != other:
+            if other not in (trained, imagenet.classes().get(trained)):
                 raise UserError(f"{self.where}: class {label} is {trained!r} there and {other!r} in {where}")
         return self.class_names
 

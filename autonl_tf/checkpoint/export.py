@@ -36,7 +36,7 @@ def open_export(directory: pathlib.Path) -> Checkpoint:
     weights = card.get("weights") or {}
     loaded = Loaded(str(directory), weights.get("step"), bool(weights.get("averages")))
 
-    def choose(variables, use_averages: bool) -> Chosen:
+    def choose(model, variables, use_averages: bool) -> Chosen:
         check_one_set(str(directory), use_averages)
         return Chosen(read_graph(str(directory / SAVED_MODEL / "variables" / "variables"), str(directory)), loaded)
 

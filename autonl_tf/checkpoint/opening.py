@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from autonl_tf.arch.spec import NetworkSpec
-from autonl_tf.checkpoint import export, ours, tf1
+from autonl_tf.checkpoint import export, imagenet, ours, tf1
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Tell, silent
 from autonl_tf.errors import UserError
 
@@ -24,8 +24,10 @@ def open_checkpoint(
     """The weights at `path`; nothing is loaded yet.
 
     Args:
-      path: a run directory, a checkpoint's prefix, an official TensorFlow 1 checkpoint, or an exported directory.
-      arch: the architecture that is wanted; the checkpoint must be of it. None: the checkpoint's own.
+      path: a run directory, a checkpoint's prefix, an official TensorFlow 1 checkpoint, or an exported directory; or
+        `imagenet`, the published weights of `arch`.
+      arch: the architecture that is wanted; the checkpoint must be of it, or of it less non-local blocks. None: the
+        checkpoint's own.
       depth_multiplier, num_classes: likewise wanted, for a format that does not say its own.
       use_averages: which set of weights will be loaded.
       tell: where to say what was found beside the weights.
@@ -53,6 +55,8 @@ def open_checkpoint(
 
 
 def _opened(place: pathlib.Path, arch: NetworkSpec | None, **wanted) -> Checkpoint:
+    if str(place) == imagenet.NAME:
+        return imagenet.open_imagenet(arch)
     if (place / export.CARD).is_file():
         return export.open_export(place)
     prefix = str(ours.find_checkpoint(place))

@@ -45,7 +45,7 @@ def open_ours(prefix: str) -> Checkpoint:
             image_size=described["input_image_size"],
             crop_padding=described["crop_padding"],
             depth_multiplier=described["depth_multiplier"],
-            choose=lambda variables, use_averages: choose(prefix, use_averages),
+            choose=lambda model, variables, use_averages: choose(prefix, use_averages),
             qat=bool(described.get("qat")),
             trained_on=described.get("dataset"),
         )

@@ -73,7 +73,7 @@ def open_pytorch(path: str, arch: NetworkSpec, *, image_size: int, tell: Tell = 
         image_size=image_size,
         crop_padding=images.CROP_PADDING,
         depth_multiplier=1.0,
-        choose=lambda variables, use_averages: Chosen(stored, Loaded(path, None, False)),
+        choose=lambda model, variables, use_averages: Chosen(stored, Loaded(path, None, False)),
     )
 
 

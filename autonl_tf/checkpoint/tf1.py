@@ -9,13 +9,15 @@ and nothing that names classes or sizes. Source: what `tf.train.Saver`, `Exponen
 from __future__ import annotations
 
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from autonl_tf.arch import presets
-from autonl_tf.arch.spec import BlockSpec, NetworkSpec, difference
+from autonl_tf.arch.spec import BlockSpec, NetworkSpec, difference, first_difference
+from autonl_tf.checkpoint.blocks import blocks_in, is_part, without
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded, Tell, silent
 from autonl_tf.checkpoint.matching import Stored, listing, shape_of
 from autonl_tf.data import images
@@ -30,6 +32,7 @@ ARCH_FILE = "arch.txt"
 _CONVOLUTIONS = f"{SCOPE}/mnas_net_model"
 _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 _DEFAULT_CLASSES = 1000
+_LIGHT_NL = re.compile(rf"{SCOPE}/mnas_blocks_(\d+)/nl/")
 
 
 class Inventory(NamedTuple):
@@ -72,7 +75,7 @@ def open_tf1(
     spec = _architecture(pathlib.Path(prefix), arch, tell)
     ours = dict(official_names(spec))
 
-    def choose(variables: Mapping[str, tf.Variable], use_averages: bool) -> Chosen:
+    def choose(model, variables: Mapping[str, tf.Variable], use_averages: bool) -> Chosen:
         return choose_named(prefix, variables, ours, use_averages)
 
     classes = _classes(prefix, ours["logits/bias"], use_averages) or num_classes or _DEFAULT_CLASSES
@@ -196,17 +199,19 @@ def _architecture(prefix: pathlib.Path, given: NetworkSpec | None, tell: Tell) -
             )
         tell(f"architecture: {beside}")
         return presets.load(str(beside))
-    if not beside.is_file():
-        return given
-    try:
-        published = presets.load(str(beside))
-    except UserError as error:
-        tell(f"note: not compared with --arch={given.source}: {error}")
-        return given
-    # Strides, shortcuts and LightNL's ratio leave no mark on the weights' shapes.
-    if found := difference(given, published):
-        raise UserError(f"--arch={given.source}: is {found} than {beside}; leave --arch out to use that")
-    return given
+    if beside.is_file():
+        try:
+            published = presets.load(str(beside))
+        except UserError as error:
+            tell(f"note: not compared with --arch={given.source}: {error}")
+        else:
+            # Strides, shortcuts and LightNL's ratio leave no mark on the weights' shapes.
+            if is_part(published, given):
+                return published
+            found = f"is {difference(given, published)} than {beside}: {first_difference(given, published)}"
+            raise UserError(f"--arch={given.source}: {found}; leave --arch out to use that")
+    found = {int(match[1]) for name in shapes_of(str(prefix)) if (match := _LIGHT_NL.match(name))}
+    return without(given, {(index, kind) for index, kind in blocks_in(given) if kind != "nl" or index not in found})
 
 
 def _classes(prefix: str, bias: str, use_averages: bool) -> int | None:

@@ -61,7 +61,12 @@ def load(config: Config) -> Checkpointed:
     """
     path, network = config.run.init_checkpoint or config.run.model_dir, config.network
     arch = presets.load(network.arch, network.nonlocal_) if network.arch else None
-    checkpoint = _ported(config, path, arch) if config.run.from_ == "pytorch" else opened(config, path, arch)
+    if config.run.from_ == "pytorch":
+        checkpoint = _ported(config, path, arch)
+        arch = checkpoint.spec
+    else:
+        checkpoint = opened(config, path, arch)
+    spec = arch or checkpoint.spec
     multiplier = checkpoint.depth_multiplier
     if network.depth_multiplier not in (None, multiplier):
         raise UserError(f"--depth_multiplier={network.depth_multiplier}: {path} was trained with {multiplier}")
@@ -70,13 +75,13 @@ def load(config: Config) -> Checkpointed:
         raise UserError(f"--num_label_classes={network.num_label_classes}: {path} has {count} classes")
     names = _labelled(checkpoint, config.data.label_file)
     size = network.input_image_size or checkpoint.image_size
-    float_model = build_network(checkpoint.spec, image_size=size, num_classes=len(names), depth_multiplier=multiplier)
+    float_model = build_network(spec, image_size=size, num_classes=len(names), depth_multiplier=multiplier)
     model = quantized_network(float_model) if checkpoint.qat else float_model
     loaded = checkpoint.load_into(model, config.run.use_averages, tell=wiring.say)
     if model is not float_model:
         copy_float_weights(model, float_model)
     crop_padding = wiring.crop_padding_of(config, checkpoint.crop_padding)
-    return Checkpointed(model, float_model, checkpoint.spec, checkpoint, loaded, size, crop_padding, names, multiplier)
+    return Checkpointed(model, float_model, spec, checkpoint, loaded, size, crop_padding, names, multiplier)
 
 
 def _ported(config: Config, path: str, arch: NetworkSpec | None) -> Checkpoint:

@@ -45,6 +45,10 @@ WRONG_FLAGS = {
         ],
         "--search_warmup_share",
     ),
+    "a search from weights": (
+        [*("--mode=search", "--dataset=demo", "--model_dir=run"), "--init_checkpoint=imagenet"],
+        "a search trains its weights from the start",
+    ),
     "unknown augmentation": (["--mode=train", "--augment=mixup"], "mixup"),
     "RandAugment's flag without it": (
         [*("--mode=train", "--arch=autonl_s", "--dataset=demo", "--model_dir=run"), "--randaugment_layers=3"],
