@@ -237,6 +237,8 @@ def _check(config: Config) -> None:
         _check_export(config)
     if run.mode == "train" and fit.qat:
         _check_qat(config)
+    if config.data.check_images == "none" and config.data.skip_corrupt:
+        raise UserError("--skip_corrupt does not go with --check_images=none, which looks for no bad image")
     if config.data.augment != "randaugment":
         for name in ("randaugment_layers", "randaugment_magnitude"):
             if getattr(config.data, name) != getattr(DataConfig(), name):

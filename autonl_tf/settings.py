@@ -252,6 +252,14 @@ class DataConfig:
         "Leave out images that cannot be used, and count them by fault, instead of stopping.",
         modes=(*_DATA, "export"),
     )
+    check_images: str = _flag(
+        flags.DEFINE_enum,
+        "new",
+        "Which images of class folders, and of small record sets, are decoded once before use: new, of a run directory "
+        "that has seen them those that changed since; full, all; none: a bad one is then met on the way.",
+        modes=(*_DATA, "export"),
+        enum_values=("new", "full", "none"),
+    )
     shard_by_file: bool = _flag(
         flags.DEFINE_bool, False, "Each process of a cluster reads record files of its own, if it can.", modes=_FIT
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import logging
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +13,9 @@ from dataclasses import dataclass, replace
 import tensorflow as tf
 
 from autonl_tf.data import demo, folder, tfds_source, tfrecord
-from autonl_tf.data.corrupt import CorruptExample, count_kinds, find_corrupt
+from autonl_tf.data.corrupt import UNREADABLE, CorruptExample, count_kinds, find_corrupt
 from autonl_tf.data.labels import LabelFile, class_name, new_labels, numbered, read_label_file
+from autonl_tf.data.manifest import Entry
 from autonl_tf.data.splits import IndexedSplit, RecordSplit, divided
 from autonl_tf.errors import UserError, first_line
 
@@ -46,6 +48,7 @@ class OpenedSplit:
     examples: IndexedSplit | RecordSplit
     check: bool
     without: Callable[[list[CorruptExample]], IndexedSplit | RecordSplit]
+    files: folder.LabelledFiles | None = None  # of a class folder
 
 
 class ImageDataset:
@@ -67,6 +70,7 @@ class ImageDataset:
         skip_corrupt: bool = False,
         classes_are_numbered: bool = False,
         files: dict[str, list[str]] | None = None,
+        entries: dict[str, list[Entry]] | None = None,
     ):
         self.name = name
         self.class_names = tuple(class_name(text, name) for text in class_names)
@@ -75,6 +79,9 @@ class ImageDataset:
         self.corrupt: dict[str, list[CorruptExample]] = {}
         self._openers = openers
         self._files = files or {}
+        self._entries = entries or {}
+        self._known: dict[tuple[str, int, int], str] = {}
+        self._decode = True
         self._skip_corrupt = skip_corrupt
         self._least_side = 1
         self._splits: dict[str, IndexedSplit | RecordSplit] = {}
@@ -106,15 +113,39 @@ class ImageDataset:
         """The image files of a split, unchecked; None where the data is no class folder."""
         return self._files.get(split)
 
-    def check(self, *splits: str, least_side: int = 1) -> None:
+    def listed(self, *splits: str) -> list[Entry]:
+        """The files of splits as they are, unchecked."""
+        return [entry for split in splits for entry in self._entries.get(split, ())]
+
+    def entries(self, *splits: str) -> list[Entry]:
+        """The files of splits that have been used, with what was found wrong with them."""
+        found = []
+        for split in splits:
+            # What could not be read may be readable the next time.
+            faults = {e.position: None if e.reason == UNREADABLE else e.reason for e in self.corrupt.get(split, ())}
+            for position, entry in enumerate(self._entries.get(split, ())):
+                known = self._known.get(_key(entry)) if not self._decode else ""
+                found.append(entry._replace(fault=faults.get(position, known)))
+        return found
+
+    def check(
+        self,
+        *splits: str,
+        least_side: int = 1,
+        known: dict[tuple[str, int, int], str] | None = None,
+        decode: bool = True,
+    ) -> None:
         """Opens splits and checks their images now; one with a side below `least_side` pixels counts as corrupt.
+
+        Files of a class folder whose faults are `known` (see `Manifest.faults`) are not decoded; without `decode` none
+        are, nor looked at.
 
         Raises `UserError` when one is absent or empty, or has a corrupt image (unless those are skipped).
         """
         opened = [split for split in splits if split in self._splits]
         if least_side != self._least_side and opened:
             raise ValueError(f"{opened} were checked before, for a least side of {self._least_side}")
-        self._least_side = least_side
+        self._least_side, self._known, self._decode = least_side, known or {}, decode
         for split in splits:
             self.split(split)
 
@@ -164,11 +195,9 @@ class ImageDataset:
         examples = opened.examples
         if not examples.size:
             raise UserError(f"{self.name}: it has no {split} images")
-        if not (opened.check or self._skip_corrupt):
+        if not (opened.check or self._skip_corrupt) or not self._decode:
             return examples
-        if examples.size >= _MANY_IMAGES:
-            _log.info("%s: decoding its %d %s images once, to find corrupt ones", self.name, examples.size, split)
-        found = self._decode_all(examples, first_only=not self._skip_corrupt)
+        found = self._find_corrupt(split, opened)
         if not found:
             return examples
         if not self._skip_corrupt:
@@ -182,6 +211,23 @@ class ImageDataset:
             first = found[0].name
             raise UserError(f"{self.name}: all {len(found)} {split} images are corrupt, the first {first}")
         return opened.without(found)
+
+    def _find_corrupt(self, split: str, opened: OpenedSplit) -> list[CorruptExample]:
+        """What cannot be used of a split, as is known, or found by decoding what is not; if none may be skipped, the
+        first at least."""
+        examples, files, numbers, found = opened.examples, opened.files, None, []
+        if files is not None and self._known:
+            faults = [self._known.get(_key(entry)) for entry in self._entries[split]]
+            found = [CorruptExample(i, files.paths[i], fault) for i, fault in enumerate(faults) if fault]
+            numbers = [i for i, fault in enumerate(faults) if fault is None]
+            if not numbers:
+                return found
+            examples = files.at(numbers).split()
+        if examples.size >= _MANY_IMAGES:
+            _log.info("%s: decoding %d %s images once, to find corrupt ones", self.name, examples.size, split)
+        for example in self._decode_all(examples, first_only=not self._skip_corrupt):
+            found.append(example if numbers is None else example._replace(position=numbers[example.position]))
+        return sorted(found)
 
     def _decode_all(self, examples: IndexedSplit | RecordSplit, first_only: bool) -> list[CorruptExample]:
         try:
@@ -241,11 +287,23 @@ def _open_folder(
                 raise UserError(f"{name}: class {named!r} has no image left to train on: all {count} are corrupt")
             return left.split()
 
-        return OpenedSplit(files.split(), True, without)
+        return OpenedSplit(files.split(), True, without, files)
 
     openers = {split: functools.partial(opener, files) for split, files in splits.items() if files.paths}
     paths = {split: list(files.paths) for split, files in splits.items()}
-    return ImageDataset(name, class_names, None, openers, skip_corrupt, files=paths)
+    start = len(os.path.join(root, ""))
+    entries = {
+        split: [
+            Entry(split, path[start:], *stamp, class_names[label])
+            for path, label, stamp in zip(files.paths, files.labels, files.stamps, strict=True)
+        ]
+        for split, files in splits.items()
+    }
+    return ImageDataset(name, class_names, None, openers, skip_corrupt, files=paths, entries=entries)
+
+
+def _key(entry: Entry) -> tuple[str, int, int]:
+    return entry.name, entry.size, entry.time
 
 
 def _open_builder(
@@ -275,8 +333,13 @@ def _open_builder(
         for split, instruction in instructions.items()
         if builder.info.splits[instruction].num_examples
     }
+    version = builder.info.full_name
+    entries = {
+        split: [Entry(split, f"{version}: {instruction}", builder.info.splits[instruction].num_examples, 0, "")]
+        for split, instruction in instructions.items()
+    }
     side = tfds_source.square_side(builder, keys[0])
-    return ImageDataset(name, class_names, side, openers, skip_corrupt)
+    return ImageDataset(name, class_names, side, openers, skip_corrupt, entries=entries)
 
 
 def _open_imagenet(
@@ -292,7 +355,11 @@ def _open_imagenet(
         )
 
     openers = {split: functools.partial(opener, split) for split in shards}
-    return ImageDataset(name, class_names, None, openers, skip_corrupt, label_file is None)
+    entries = {
+        split: [Entry(split, os.path.basename(file), tf.io.gfile.stat(file).length, 0, "") for file in files]
+        for split, files in shards.items()
+    }
+    return ImageDataset(name, class_names, None, openers, skip_corrupt, label_file is None, entries=entries)
 
 
 def _open_records(name: str, records: RecordSplit) -> OpenedSplit:

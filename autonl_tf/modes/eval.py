@@ -28,7 +28,7 @@ def run(config: Config) -> None:
         network = checkpointed.load(config)
     dataset = wiring.dataset_of(config)
     names = checkpointed.names_for(network.checkpoint, dataset)
-    wiring.check_images(dataset, network.image_size, network.crop_padding, "validation")
+    wiring.check_images(config, dataset, network.image_size, network.crop_padding, "validation")
     normalization, size, padding = network.spec.normalization, network.image_size, network.crop_padding
     batches = wiring.evaluation_input(config, strategy, dataset, normalization, size, padding)
     with wiring.naming_corrupt(dataset, "validation"):

@@ -39,7 +39,7 @@ def run(config: Config) -> None:
     if config.data.dataset:
         dataset = wiring.dataset_of(config)
         class_names = checkpointed.names_for(network.checkpoint, dataset)
-        wiring.check_images(dataset, size, padding, "validation")
+        wiring.check_images(config, dataset, size, padding, "validation")
     calibration = _calibration(config, dataset, size, padding)
     if dataset:
         examples = dataset.examples("validation", shuffle_seed=0).take(SAMPLES)

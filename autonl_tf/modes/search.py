@@ -52,7 +52,7 @@ def run(config: Config) -> None:
     target = budget_value(config)
     if target is not None:
         models[0].check_target(target, f"target_{models[0].name}")
-    wiring.check_images(dataset, image_size, config.data.crop_padding, "train")
+    wiring.check_images(config, dataset, image_size, config.data.crop_padding, "train")
     share = config.search.search_split
     learnt, held_out = dataset.divided(share, config.run.seed) if share else (dataset, None)
     length = wiring.length_of(config, learnt)

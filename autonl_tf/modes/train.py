@@ -45,7 +45,7 @@ def run(config: Config) -> None:
         raise UserError(f"{start.where}: was trained with --qat; training starts from float weights")
     config = wiring.resolved(config, dataset, start)
     image_size, padding = config.network.input_image_size, config.data.crop_padding
-    wiring.check_images(dataset, image_size, padding, "train", "validation")
+    wiring.check_images(config, dataset, image_size, padding, "train", "validation")
     length = wiring.length_of(config, dataset)
     weights = finetune.class_weights(config.tuning.class_weights, dataset)
     learner = _learner(config, strategy, spec, dataset, length, start)

@@ -18,7 +18,7 @@ from autonl_tf.arch import presets
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.config import DEFAULT_EPOCHS, Config, DataConfig
-from autonl_tf.data import images
+from autonl_tf.data import images, manifest
 from autonl_tf.data.augment import policies as augmentations
 from autonl_tf.data.batches import eval_batches, train_batches
 from autonl_tf.data.datasets import ImageDataset, open_dataset
@@ -31,6 +31,7 @@ from autonl_tf.engine.runlog import RunLog
 from autonl_tf.engine.schedules import WarmupStaircase, scale_learning_rate
 from autonl_tf.engine.strategy import is_chief, make_strategy, per_replica_batch_size
 from autonl_tf.errors import UserError, first_line
+from autonl_tf.modes import seen
 
 # Published learning-rate warm-up, in epochs, where --lr_warmup_epochs is not given.
 DEFAULT_LR_WARMUP = {"search": 0.0, "train": 5.0}
@@ -40,7 +41,7 @@ DEFAULT_LR_WARMUP = {"search": 0.0, "train": 5.0}
 # each part.)
 _FREE = {
     *("model_dir", "eval_batch_size", "strategy", "tpu", "tpu_zone", "gcp_project", "save_every_steps", "data_dir"),
-    *("jit_compile", "data_service"),
+    *("jit_compile", "data_service", "check_images"),
     *("on_nan", "max_skipped_updates"),  # a run that has stopped may go on by skipping
 }
 
@@ -157,12 +158,17 @@ def _data_flags(config: Config) -> list[str]:
     return words
 
 
-def check_images(dataset: ImageDataset, image_size: int, crop_padding: int, *splits: str) -> None:
+def check_images(config: Config, dataset: ImageDataset, image_size: int, crop_padding: int, *splits: str) -> None:
     """Opens splits and checks their images, and says what has been left out of them.
 
-    Raises UserError for a split that is absent or empty, and without --skip_corrupt for the first bad image.
+    By the manifest of a run directory only what is new is decoded; see `--check_images`.
+
+    Raises UserError for a split that is absent or empty, without --skip_corrupt for the first bad image, and where a
+    run of `--model_dir` began with other files.
     """
-    dataset.check(*splits, least_side=images.least_side(image_size, crop_padding))
+    least = images.least_side(image_size, crop_padding)
+    known = seen.known_faults(config, dataset, splits, least)
+    dataset.check(*splits, least_side=least, known=known, decode=config.data.check_images != "none")
     if dataset.skipped:
         counts = "; ".join(f"{split}: {_counted(kinds)}" for split, kinds in dataset.kinds_skipped().items())
         say(f"left out {dataset.skipped} corrupt images of {dataset.name} ({counts})")
@@ -370,6 +376,8 @@ def open_run(
     directory = rundir.prepare(config.run.model_dir, config.settings(), comparable, files, is_chief=is_chief(strategy))
     for note in directory.notes:
         say(note)
+    if is_chief(strategy):
+        seen.write(config, dataset, splits, directory.path)
     return directory
 
 
@@ -395,6 +403,7 @@ def data_text(dataset: ImageDataset, splits: Sequence[str]) -> str:
     for split in splits:
         left_out = f", left out {_counted(skipped[split])}" if split in skipped else ""
         lines.append(f"{split} {dataset.size(split)} images{left_out}")
+    lines.append(f"digest of names, sizes and classes {manifest.digest(dataset.listed(*splits))}")
     return "".join(f"{line}\n" for line in lines)
 
 

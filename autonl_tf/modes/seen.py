@@ -1,0 +1,61 @@
+"""The manifest of a run directory: its images are those it began with, and those seen before are not decoded again."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from autonl_tf.config import DEFAULT_EPOCHS, Config
+from autonl_tf.data import images, manifest
+from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.engine.files import write_text
+from autonl_tf.engine.rundir import versions
+from autonl_tf.errors import UserError, first_line
+
+
+def known_faults(
+    config: Config, dataset: ImageDataset, splits: Sequence[str], least_side: int
+) -> dict[tuple[str, int, int], str]:
+    """What the manifest of `--model_dir` knows of images, for `ImageDataset.check`; nothing with --check_images=full.
+
+    Raises:
+      UserError: a run that goes on there began with other files.
+    """
+    run, record = config.run, _read(config.run.model_dir)
+    if record is None:
+        return {}
+    if run.mode in DEFAULT_EPOCHS:
+        before = [entry for entry in record.entries if entry.split in splits]
+        if told := manifest.changes(before, dataset.listed(*splits)):
+            raise UserError(
+                f"{run.model_dir}: its images are not those it began with: {told}; put them back, or choose another "
+                "--model_dir"
+            )
+    return record.faults(_checked_by(least_side)) if config.data.check_images == "new" else {}
+
+
+def write(config: Config, dataset: ImageDataset, splits: Sequence[str], directory: pathlib.Path) -> None:
+    """Writes the manifest of a run of a resolved config into its directory."""
+    least_side = images.least_side(config.network.input_image_size, config.data.crop_padding)
+    record = manifest.Manifest(tuple(dataset.entries(*splits)), _checked_by(least_side))
+    write_text(directory / manifest.NAME, record.text())
+
+
+def _checked_by(least_side: int) -> dict[str, Any]:
+    """What the faults that are found depend on."""
+    made_by = versions()
+    return {"autonl_tf": made_by["autonl_tf"], "tensorflow": made_by["tensorflow"], "least_side": least_side}
+
+
+def _read(directory: str | None) -> manifest.Manifest | None:
+    """A run directory's record of its images; a damaged one is told, and is none."""
+    path = pathlib.Path(directory or "", manifest.NAME)
+    if not directory or not path.is_file():
+        return None
+    try:
+        return manifest.parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        print(f"{path}: damaged ({first_line(error)}): all images are checked anew", file=sys.stderr, flush=True)
+        return None
