@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import io
 import logging
 import os
 import sys
@@ -15,17 +14,17 @@ from absl import logging as absl_logging
 
 from autonl_tf import config as config_lib
 from autonl_tf.errors import UserError
+from autonl_tf.plain_text import PlainText
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
 # The user's keras.json would turn the axes of images, and shift numbers by its float type and its epsilon, as their
 # matplotlibrc would change pictures, and either may be damaged: with this neither is found, and the libraries' own
-# defaults hold. The other settings would bring in another Keras than tf_keras.
+# defaults hold.
 _OWN_ENVIRONMENT = {
     "KERAS_HOME": os.devnull,
     "KERAS_BACKEND": "tensorflow",
-    "TF_USE_LEGACY_KERAS": "1",
     "MATPLOTLIBRC": os.devnull,
     "MPLBACKEND": "agg",
 }
@@ -132,7 +131,6 @@ def _import_mode(mode: str):
 
 def run() -> None:
     """Entry of `main.py` and of the console command; exits with the run's code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
+    sys.stdout, sys.stderr = PlainText.of(sys.stdout), PlainText.of(sys.stderr)
     config_lib.define_flags()
     app.run(_main, flags_parser=_parse)

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from autonl_tf.engine.files import json_line, write_text
 from autonl_tf.errors import UserError, first_line
+from autonl_tf.plain_text import CLEAR_LINE
 from autonl_tf.records import MetricsRecord
 
 METRICS = "metrics.jsonl"
@@ -118,7 +119,8 @@ class RunLog:
         left = format_seconds((self._total_steps - step) * self._seconds_per_step)
         line = f"step {step}/{self._total_steps} {shown} | {rate:.1f} images/s, {left} left"
         if self._terminal:
-            self._stream.write("\r\033[K" + line)
+            self._stream.write(CLEAR_LINE)
+            self._stream.write(line)
             self._stream.flush()
             self._line_open = True
         elif step >= self._total_steps or time.monotonic() - self._last_plain >= _PLAIN_SECONDS:

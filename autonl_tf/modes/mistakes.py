@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ from autonl_tf.data.images import displayable
 from autonl_tf.engine.class_report import ClassReport, class_report
 from autonl_tf.errors import UserError
 from autonl_tf.pictures.mistakes import draw_confusion, draw_mistakes
+from autonl_tf.plain_text import write_table
 
 FILES = ("classes.csv", "confusion.csv", "confusion.png", "mistakes.png")
 
@@ -80,5 +80,5 @@ def _labelled(confusion: np.ndarray, names: Sequence[str]) -> list[tuple]:
 def _write(path: pathlib.Path, rows: Iterable[Sequence]) -> None:
     aside = path.with_name(f".{path.name}.part")
     with open(aside, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
+        write_table(file, rows)
     os.replace(aside, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import os
 import pathlib
@@ -17,6 +16,7 @@ from autonl_tf.data.tree import images_below
 from autonl_tf.engine.files import json_line
 from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed, wiring
+from autonl_tf.plain_text import write_table
 
 BEST = 5
 
@@ -96,7 +96,7 @@ def save(path: str, files: Sequence[str], logits: np.ndarray, class_names: Seque
         if path.endswith(".csv"):
             # File names that are no text come out as the bytes they are.
             with open(aside, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-                csv.writer(file).writerows(rows(files, logits, class_names))
+                write_table(file, rows(files, logits, class_names))
         else:
             with open(aside, "wb") as file:
                 np.savez(file, files=np.array(files), logits=logits.astype(np.float32))
