@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from autonl_tf.engine.weights import find_checkpoint
 from damage import NO_JSON, check_documented, damaged
 from hypothesis import HealthCheck, settings
 from hypothesis import given as given_by
@@ -14,7 +15,6 @@ from mode_cases import ARCH, CLASSES, MAIN, SPACE, class_folder, configure, give
 
 from autonl_tf.engine import rundir
 from autonl_tf.engine.runlog import RunLog, read_records
-from autonl_tf.engine.weights import find_checkpoint
 from autonl_tf.errors import UserError
 from autonl_tf.pictures.training import draw_training
 
