@@ -40,6 +40,7 @@ setup(
     install_requires=[
         "absl-py>=1.4",
         "ai-edge-litert>=2.3",
+        "h5py>=3.11",
         "importlib-resources>=6.4",  # TensorFlow Datasets imports it without declaring it
         "matplotlib>=3.8",
         "msgspec>=0.19",

@@ -8,7 +8,7 @@ import tf_keras as keras
 
 from autonl_tf.arch import presets
 from autonl_tf.arch.spec import NetworkSpec
-from autonl_tf.checkpoint.checkpoint import Checkpoint, Loaded
+from autonl_tf.checkpoint.checkpoint import CLASSIFIER, Checkpoint, Loaded
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.checkpoint.pytorch import open_pytorch
 from autonl_tf.config import Config
@@ -71,6 +71,8 @@ def load(config: Config) -> Checkpointed:
     if network.depth_multiplier not in (None, multiplier):
         raise UserError(f"--depth_multiplier={network.depth_multiplier}: {path} was trained with {multiplier}")
     count = len(checkpoint.class_names)
+    if not count:
+        raise UserError(f"{path}: has no classifier (a dense layer named {CLASSIFIER}); train one from it first")
     if network.num_label_classes not in (None, count):
         raise UserError(f"--num_label_classes={network.num_label_classes}: {path} has {count} classes")
     names = _labelled(checkpoint, config.data.label_file)

@@ -41,7 +41,7 @@ def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use
 def _why_new(start: Checkpoint, dataset: ImageDataset) -> str:
     here, there = dataset.num_classes, len(start.class_names)
     if here != there:
-        return f"{here} classes here, {there} in {start.where}"
+        return f"{here} classes here, {there or 'no classifier'} in {start.where}"
     return f"{here} other classes, or another order of them, than in {start.where}"
 
 
