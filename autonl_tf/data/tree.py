@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -33,7 +32,8 @@ class ImageFile(NamedTuple):
 
 def is_of_the_system(name: str) -> bool:
     """Whether a file or folder is hidden, or one that no user has made."""
-    return name.startswith(".") or name.lower() in _OF_THE_SYSTEM or bool(re.fullmatch(r"found\.\d{3}", name.lower()))
+    name = name.lower()
+    return name[0] == "." or name in _OF_THE_SYSTEM or (name.startswith("found.") and name[6:].isdecimal())
 
 
 def is_image(name: str) -> bool:
