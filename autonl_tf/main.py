@@ -109,6 +109,10 @@ def _quiet_logging() -> None:
 
 def _import_mode(mode: str):
     """The mode's module, without TensorFlow's start-up chatter, which no setting of its own silences."""
+    if sys.flags.optimize > 1:
+        _fail(
+            "python -OO (PYTHONOPTIMIZE=2) takes away docstrings, without which tf_keras is not imported; accepted: -O"
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.update(_OWN_ENVIRONMENT)
     sys.stderr.flush()

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import os
 import re
+import sys
 
 from absl import flags
 
@@ -77,7 +78,7 @@ class _PathParser(flags.ArgumentParser):
             try:
                 path.encode()
             except UnicodeEncodeError:
-                raise ValueError("not UTF-8; choose another path") from None
+                raise ValueError(f"not text in {sys.getfilesystemencoding()}; choose another path") from None
         if self._written:
             folder, name = os.path.split(path)
             try:

@@ -294,7 +294,8 @@ def _open_folder(
     start = len(os.path.join(root, ""))
     entries = {
         split: [
-            Entry(split, path[start:], *stamp, class_names[label])
+            # Whatever the locale makes of names: in UTF-8.
+            Entry(split, os.fsencode(path[start:]).decode(errors="surrogateescape"), *stamp, class_names[label])
             for path, label, stamp in zip(files.paths, files.labels, files.stamps, strict=True)
         ]
         for split, files in splits.items()

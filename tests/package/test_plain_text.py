@@ -31,6 +31,12 @@ def test_control_characters_never_reach_a_terminal(text, shown):
     assert raw.getvalue().decode() == shown + "\n"
 
 
+def test_python_without_docstrings_is_refused_in_a_line():
+    words = [sys.executable, "-OO", "main.py", "--mode=predict", "--images=x.jpg", "--model_dir=run"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("error: python -OO") and done.stderr.count("\n") == 1
+
+
 def test_neither_does_a_message_of_the_program():
     words = [sys.executable, "main.py", "--mode=describe", "--arch=none/\x1b]0;a\x07.txt"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
