@@ -1,4 +1,5 @@
-"""Which variables belong to batch norm: they are spared weight decay, and their statistics are averaged."""
+"""Which variables belong to batch norm: they are spared weight decay, and their statistics are averaged; and what a
+forward pass in training writes."""
 
 from __future__ import annotations
 
@@ -38,6 +39,13 @@ def averaged_variables(model) -> list[tf.Variable]:
     """What the official training averages: the trainable variables, then batch norm's moving statistics."""
     statistics = [variable for variable in batch_norm_variables(model) if not variable.trainable]
     return unique([*model.trainable_variables, *statistics])
+
+
+def forward_state(model) -> list[tf.Variable]:
+    """What a forward pass in training writes: the floating variables that every replica keeps for itself, which are
+    batch norm's moving statistics and the distances that a supernet measures."""
+    own = tf.VariableSynchronization.ON_READ
+    return [v for v in model.non_trainable_variables if v.synchronization == own and v.dtype.is_floating]
 
 
 def unique(things) -> list:

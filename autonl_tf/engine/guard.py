@@ -16,7 +16,7 @@ class Verdict(NamedTuple):
     """What was found of one step, scalar tensors equal on every replica.
 
     Attributes:
-      norm: of the whole gradient summed over replicas, before clipping.
+      norm: of the gradient that may be clipped, summed over replicas, before it is.
       applied: whether the update was made.
       bad_loss, bad_gradient: trouble to be reported. A gradient that overflows because of the loss scale is none:
         the scale is halved and the next step tries again.
@@ -32,8 +32,8 @@ class Guard(tf.Module):
     """Create it inside the strategy's scope; its `state` belongs into the run's checkpoint.
 
     Args:
-      clip_norm: the whole gradient (all variables of all optimizers, summed over replicas) is scaled down to this
-        norm where it is longer; None: never.
+      clip_norm: the whole gradient (all variables whose optimizers depend on its scale, summed over replicas) is scaled
+        down to this norm where it is longer; None: never.
       skip: leaves out an update whose loss or gradient norm is not finite. Otherwise it is made, and reported.
       scale_loss: multiplies the loss by a factor that float16 gradients do not underflow with, and divides the
         gradients by it. The factor is halved when they overflow, which also leaves out the update, and doubled after
@@ -71,7 +71,15 @@ class Guard(tf.Module):
             return []
         return [(v, tf.identity(v.read_value())) for v in model.non_trainable_variables if v.dtype.is_floating]
 
-    def update(self, loss: tf.Tensor, gradients: Sequence[tf.Tensor], apply: Callable, pass_over: Callable, kept):
+    def update(
+        self,
+        loss: tf.Tensor,
+        gradients: Sequence[tf.Tensor],
+        apply: Callable,
+        pass_over: Callable,
+        kept,
+        clipped: Sequence[bool],
+    ) -> Verdict:
         """Sums `gradients` of the scaled loss over replicas, and makes or leaves out the update; in replica context.
 
         Args:
@@ -79,20 +87,21 @@ class Guard(tf.Module):
           apply: makes an update of gradients summed over replicas.
           pass_over: what is to be done in its place.
           kept: of `keep`.
-
-        Returns:
-          The `Verdict`.
+          clipped: which gradients the norm is taken of, and are clipped.
         """
         context = tf.distribute.get_replica_context()
         loss, *gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, [loss, *gradients])
         if self.scale_loss:
             inverse = 1.0 / self.scale.read_value()
             gradients = [gradient * tf.cast(inverse, gradient.dtype) for gradient in gradients]
-        norm = tf.linalg.global_norm(gradients)
-        finite_loss, finite_norm = tf.math.is_finite(loss), tf.math.is_finite(norm)
+        measured = [gradient for gradient, counts in zip(gradients, clipped, strict=True) if counts]
+        norm = tf.linalg.global_norm(measured)
+        whole = norm if all(clipped) else tf.linalg.global_norm(gradients)
+        finite_loss, finite_norm = tf.math.is_finite(loss), tf.math.is_finite(whole)
         good = finite_loss & finite_norm
         if self.clip_norm is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)
+            shorter = iter(tf.clip_by_global_norm(measured, self.clip_norm, use_norm=norm)[0])
+            gradients = [next(shorter) if counts else g for g, counts in zip(gradients, clipped, strict=True)]
         if not self.may_skip:
             apply(gradients)
             return Verdict(norm, tf.constant(True), ~finite_loss, finite_loss & ~finite_norm)

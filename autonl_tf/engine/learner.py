@@ -77,6 +77,13 @@ class Learner(tf.Module):
         """Every variable an optimizer moves, group by group."""
         return [variable for variables in self.grouped for variable in variables]
 
+    @property
+    def clipped(self) -> list[bool]:
+        """Of each of `moved_variables`, whether its gradient is clipped with the others: where its optimizer's steps
+        depend on the gradient's scale (`scale_free`)."""
+        pairs = zip(self.optimizers, self.grouped, strict=True)
+        return [not getattr(optimizer, "scale_free", False) for optimizer, variables in pairs for _ in variables]
+
     def apply(self, gradients: Sequence[tf.Tensor]) -> None:
         """One update of every group, in replica context; `gradients` of `moved_variables`, summed over replicas."""
         rest = iter(gradients)
@@ -217,7 +224,7 @@ def make_train_function(
         step = learner.step.read_value()
         kept = guard.keep(learner.model)
         loss, metrics, gradients = gradient(images, labels, step)
-        verdict = guard.update(loss, gradients, learner.apply, learner.pass_over, kept)
+        verdict = guard.update(loss, gradients, learner.apply, learner.pass_over, kept, learner.clipped)
         after = learner.step.assign_add(1, read_value=True)
         if after_update is not None:
             after_update(after)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from autonl_tf.engine.batch_norm import forward_state
 from autonl_tf.engine.names import name_of
 from autonl_tf.layers.draws import drawing
 
@@ -63,11 +64,7 @@ class Gradient:
         size, rest = divmod(images.shape[0], self._count)
         if rest:
             raise ValueError(f"{images.shape[0]} images a replica cannot be split into {self._count} micro-batches")
-        written = [
-            variable
-            for variable in self._learner.model.non_trainable_variables
-            if variable.synchronization == tf.VariableSynchronization.ON_READ and variable.dtype.is_floating
-        ]
+        written = forward_state(self._learner.model)
         before = [tf.identity(variable.read_value()) for variable in written]
 
         def one(index):

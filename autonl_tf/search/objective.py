@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.engine.batch_norm import decayed_variables
+from autonl_tf.engine.batch_norm import decayed_variables, forward_state
 from autonl_tf.engine.objectives import classification_terms, weight_decay
 from autonl_tf.layers.draws import stateless_uniform
 from autonl_tf.layers.gates import explored_gate, indicator
@@ -65,7 +65,8 @@ def search_objective(
     a `target` lambda is the controller's in the decision phase, 0 otherwise; without, the schedule's.
 
     With `held_out` the images are those of two batches: the weights learn from the first, the thresholds from the
-    second and from the cost (as in DARTS, first order). Such a step costs twice.
+    second and from the cost (as in DARTS, first order). Such a step costs twice. The second leaves nothing behind but
+    its gradient: batch norm's statistics and the distances are those of the first alone.
 
     Metrics beside the classification's: the cost and those `reported`, by their names (macs, latency_ms), cost_lambda,
     and `gate/<name>`, the margin of every gate.
@@ -91,12 +92,16 @@ def search_objective(
             (images, others), (labels, other_labels) = tf.split(images, 2), tf.split(labels, 2)
             fixed = tf.stop_gradient(margins)
             entropy, metrics = fit(images, labels, fixed, key)
+            written = forward_state(supernet)
+            kept = [tf.identity(variable.read_value()) for variable in written]
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(fixed)
                 other, other_metrics = fit(others, other_labels, fixed, key + 1)
                 open_gates = indicator(fixed)
                 charged = cost(open_gates)
                 total = other / global_batch_size + multiplier * tf.math.log(charged) / num_parts
+            for variable, value in zip(written, kept, strict=True):
+                variable.assign(value)
             # A margin is a value less its threshold: this term is 0, and the thresholds' gradient all it has.
             slope = tf.stop_gradient(tape.gradient(total, fixed))
             moved = tf.reduce_sum(slope * (tf.stop_gradient(supernet.thresholds) - supernet.thresholds))

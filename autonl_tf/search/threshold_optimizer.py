@@ -28,6 +28,8 @@ class ThresholdAdam(keras.optimizers.Optimizer):
       TypeError: a sparse gradient.
     """
 
+    scale_free = True  # of gradients
+
     def __init__(self, learning_rate, name="ThresholdAdam"):
         super().__init__(name=name, jit_compile=False)
         self._learning_rate = self._build_learning_rate(learning_rate)
