@@ -95,7 +95,7 @@ def list_folder(
     bases = _split_folders(root)
     found = _class_files(root, bases)
     own_names = sorted({name for classes in found.values() for name in classes})
-    _check_classes(root, own_names, found)
+    _check_classes(root, own_names, found, named=label_file is not None)
     class_names = label_file.names(own_names) if label_file else tuple(own_names)
     labels = new_labels(own_names, class_names, f"folder:{root}", label_file)
     label_of = dict(zip(own_names, labels, strict=True))
@@ -226,7 +226,9 @@ def _text(folder: str, root: str) -> str:
         raise UserError(f"folder:{root}: the name of the class folder {folder!r} is not UTF-8") from None
 
 
-def _check_classes(root: str, names: list[str], found: dict[str, dict[str, list[ImageFile]]]) -> None:
+def _check_classes(root: str, names: list[str], found: dict[str, dict[str, list[ImageFile]]], named: bool) -> None:
+    """`named`: a label file says the classes; one of them may then have validation images alone, which a network that
+    was trained elsewhere knows."""
     accepted = f"expected class folders with images ({', '.join(EXTENSIONS)})"
     if not any(files for classes in found.values() for files in classes.values()):
         raise UserError(f"folder:{root}: no images in class folders; {accepted}")
@@ -240,7 +242,7 @@ def _check_classes(root: str, names: list[str], found: dict[str, dict[str, list[
         raise UserError(f"folder:{root}: only one class, {names[0]!r}; at least two are needed{hint}")
     if "train" not in found:
         return
-    for name in sorted(set(found.get("validation", ())) - set(found["train"])):
+    for name in () if named else sorted(set(found.get("validation", ())) - set(found["train"])):
         alike = [other for other in found["train"] if other.casefold() == name.casefold()]
         hint = f" (it has {alike[0]!r})" if alike else ""
         raise UserError(f"folder:{root}: the training split has no class {name!r} of the validation split{hint}")

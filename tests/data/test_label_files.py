@@ -49,3 +49,12 @@ def test_the_labels_that_a_run_writes_serve_as_label_file_though_names_hold_blan
     dataset = open_dataset("folder:" + root, validation_fraction=0, label_file=turned)
     assert dataset.class_names == ("bee", "Ant nest", "cat", "Ant hill")
     assert sorted(listing(dataset, "train")) == [("Ant hill/1.jpg", 3), ("Ant nest/1.jpg", 1), ("bee/1.jpg", 0)]
+
+
+def test_of_classes_that_a_label_file_names_some_may_have_validation_images_alone(make_folder, tmp_path):
+    root = make_folder(dict.fromkeys(["train/ant/1.jpg", "train/bee/1.jpg", "val/cat/1.jpg"]))
+    (tmp_path / "labels.txt").write_text("ant\nbee\ncat\n")
+    dataset = open_dataset("folder:" + root, label_file=str(tmp_path / "labels.txt"))
+    assert listing(dataset, "validation") == [("cat/1.jpg", 2)]
+    with pytest.raises(UserError, match="the training split has no class 'cat' of the validation split"):
+        open_dataset("folder:" + root)
