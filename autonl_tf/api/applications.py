@@ -8,19 +8,24 @@ Conventions of keras.applications. Deviations:
 2. The input size must be known: LightNL picks the order of its product by it. Without `input_shape` it is the size that
    the network was published at, 224x224 for one from a file.
 3. Normalisation is not in the model: `preprocess_input` does it, as the architecture says.
+4. Channels come last always, whatever Keras is set to.
 """
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
+from typing import Any
 
 import tf_keras as keras
 
 from autonl_tf.arch import presets
 from autonl_tf.arch.spec import STEM_STRIDE, NetworkSpec
+from autonl_tf.checkpoint.checkpoint import CLASSIFIER
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.errors import UserError
-from autonl_tf.networks.network import build_network
+from autonl_tf.layers.channels import NO_CHANNELS_FIRST
+from autonl_tf.networks.network import apply_network
 
 POOLING = (None, "avg", "max")
 
@@ -28,10 +33,12 @@ POOLING = (None, "avg", "max")
 def AutoNLS(
     include_top: bool = True,
     weights: str | None = None,
+    input_tensor: Any = None,
     input_shape: tuple[int, int, int] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
     classifier_activation: str | None = "softmax",
+    name: str | None = None,
 ) -> keras.Model:
     """AutoNL-S: 267M MACs at 224 px, 4.4M parameters. See `from_arch` for the arguments.
 
@@ -39,34 +46,42 @@ def AutoNLS(
     >>> model.output_shape
     (None, 10)
     """
-    return from_arch("autonl_s", include_top, weights, input_shape, pooling, classes, classifier_activation)
+    return from_arch(
+        "autonl_s", include_top, weights, input_tensor, input_shape, pooling, classes, classifier_activation, name=name
+    )
 
 
 def AutoNLL(
     include_top: bool = True,
     weights: str | None = None,
+    input_tensor: Any = None,
     input_shape: tuple[int, int, int] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
     classifier_activation: str | None = "softmax",
+    name: str | None = None,
 ) -> keras.Model:
     """AutoNL-L: 353M MACs at 224 px, 5.6M parameters. See `from_arch` for the arguments.
 
     >>> AutoNLL(include_top=False, input_shape=(64, 96, 3)).output_shape
     (None, 2, 3, 1280)
     """
-    return from_arch("autonl_l", include_top, weights, input_shape, pooling, classes, classifier_activation)
+    return from_arch(
+        "autonl_l", include_top, weights, input_tensor, input_shape, pooling, classes, classifier_activation, name=name
+    )
 
 
 def from_arch(
     path: str,
     include_top: bool = True,
     weights: str | None = None,
+    input_tensor: Any = None,
     input_shape: tuple[int, int, int] | None = None,
     pooling: str | None = None,
     classes: int = 1000,
     classifier_activation: str | None = "softmax",
     nonlocal_blocks: str | None = None,
+    name: str | None = None,
 ) -> keras.Model:
     """The network of an architecture.
 
@@ -75,13 +90,16 @@ def from_arch(
       include_top: whether pooling, dropout and the classifier are there.
       weights: None for random ones, "imagenet", or a path, see the module. They must be of this architecture, or of it
         less non-local blocks, which then start as the identity; their classifier of `classes` classes if `include_top`.
-      input_shape: (H, W, 3); any size that LightNL's strides allow. By default the size that the network was published
-        at, (224, 224, 3) for one from a file.
+      input_tensor: what to build the network on: a Keras tensor of normalised images, float [B, H, W, 3], such as
+        `keras.Input` or a layer gives. The model then takes what that tensor is made of.
+      input_shape: (H, W, 3) instead; any size that LightNL's strides allow. By default the size of the weights, without
+        weights the size that the network was published at, (224, 224, 3) for one from a file.
       pooling: without the top: None for the feature map [B, H / 32, W / 32, filters of the head], "avg" or "max" for
         its mean or maximum over the map, [B, filters].
       classes: of the classifier.
       classifier_activation: "softmax", or None for logits.
       nonlocal_blocks: as `--nonlocal`, e.g. "all:0.25-1"; None leaves the architecture's own.
+      name: of the model; by default that of the zoo's network, else "autonl".
 
     Returns:
       A functional model of normalised images, float32 [B, H, W, 3].
@@ -100,32 +118,34 @@ def from_arch(
     if classifier_activation not in ("softmax", None):
         raise ValueError(f"classifier_activation={classifier_activation!r}: accepted: 'softmax', None")
     spec = presets.load(path, nonlocal_blocks)
-    model = _whole(spec, weights, _size(input_shape, path), classes, with_classifier=include_top)
-    name = path if path in presets.names() else "autonl"
+    given = _given(input_tensor, input_shape)
+    inputs, model = _whole(spec, path, weights, given, classes, with_classifier=include_top)
     if include_top:
-        x = model.output
+        x = _after(model, CLASSIFIER)
         if classifier_activation:
             x = keras.layers.Activation(classifier_activation, dtype="float32", name="probabilities")(x)
     else:
-        x = _before(model, "head_pool")
+        x = model.get_layer("head_pool").get_input_at(0)
         if pooling == "avg":
             x = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="avg_pool")(x)
         elif pooling == "max":
             x = keras.layers.GlobalMaxPooling2D(data_format="channels_last", name="max_pool")(x)
-    return keras.Model(model.input, x, name=name)
+    return _model(inputs, x, path, name)
 
 
 def backbone(
     path: str = "autonl_s",
     weights: str | None = None,
+    input_tensor: Any = None,
     input_shape: tuple[int, int, int] | None = None,
     levels: Sequence[int] = (3, 4, 5),
     nonlocal_blocks: str | None = None,
+    name: str | None = None,
 ) -> keras.Model:
     """Feature maps for detection and segmentation heads.
 
     Args:
-      path, weights, input_shape, nonlocal_blocks: as for `from_arch`.
+      path, weights, input_tensor, input_shape, nonlocal_blocks, name: as for `from_arch`.
       levels: which maps: `reduction_i` is what the last block at stride 2 ** i gives.
 
     Returns:
@@ -139,13 +159,14 @@ def backbone(
     {'reduction_3': (None, 8, 12, 40), 'reduction_4': (None, 4, 6, 96), 'reduction_5': (None, 2, 3, 320)}
     """
     spec = presets.load(path, nonlocal_blocks)
-    model = _whole(spec, weights, _size(input_shape, path), classes=2, with_classifier=False)
+    given = _given(input_tensor, input_shape)
+    inputs, model = _whole(spec, path, weights, given, classes=2, with_classifier=False)
     ends = _reductions(spec)
     unknown = [level for level in levels if level not in ends]
     if unknown or not levels:
         raise UserError(f"levels={tuple(levels)}: {path} has {', '.join(map(str, ends))}")
     outputs = {f"reduction_{level}": _after_block(model, ends[level]) for level in levels}
-    return keras.Model(model.input, outputs, name=path if path in presets.names() else "autonl")
+    return _model(inputs, outputs, path, name)
 
 
 def _reductions(spec: NetworkSpec) -> dict[int, int]:
@@ -159,13 +180,10 @@ def _reductions(spec: NetworkSpec) -> dict[int, int]:
 
 
 def _whole(
-    spec: NetworkSpec,
-    weights: str | None,
-    image_size: tuple[int, int],
-    classes: int,
-    with_classifier: bool,
-) -> keras.Model:
-    """The network with its top, its weights loaded, those of the classifier if `with_classifier`."""
+    spec: NetworkSpec, path: str, weights: str | None, given: Any, classes: int, with_classifier: bool
+) -> tuple[Any, keras.Model]:
+    """What the network is built on, and the network with its top, weights loaded, the classifier's if
+    `with_classifier`."""
     opened = open_checkpoint(weights, spec) if weights is not None else None
     if opened and with_classifier and len(opened.class_names) != classes:
         count = len(opened.class_names)
@@ -175,31 +193,73 @@ def _whole(
             f"weights={weights!r}: has {count} classes; give classes={count}, or include_top=False and a classifier of "
             "your own"
         )
-    model = build_network(
-        spec,
-        image_size=image_size,
-        num_classes=classes,
-        depth_multiplier=opened.depth_multiplier if opened else 1.0,
-    )
+    inputs = given
+    if given is None:
+        side = opened.image_size if opened else presets.image_size(path)
+        inputs = keras.Input([side, side, 3], name="image", dtype="float32")
+    multiplier = opened.depth_multiplier if opened else 1.0
+    logits = apply_network(inputs, spec, num_classes=classes, depth_multiplier=multiplier)
+    model = keras.Model(inputs, logits)
     if opened:
         opened.load_into(model, classifier=with_classifier)
-    return model
+    return inputs, model
 
 
-def _size(input_shape: tuple[int, int, int] | None, path: str) -> tuple[int, int]:
-    if input_shape is None:
-        return (presets.image_size(path),) * 2
-    shape = tuple(input_shape)
-    if len(shape) != 3 or shape[2] != 3 or not all(isinstance(side, int) and side > 0 for side in shape):
-        raise ValueError(f"input_shape={input_shape}: accepted: (height, width, 3) in pixels")
-    return shape[0], shape[1]
+def _given(input_tensor: Any, input_shape: tuple[int, int, int] | None) -> Any:
+    """The Keras tensor that the caller wants the network on; None where it is left to the network.
+
+    Raises:
+      ValueError: none for images of a known size.
+    """
+    if input_tensor is None:
+        if input_shape is None:
+            return None
+        return keras.Input(_checked(input_shape, f"input_shape={input_shape}"), name="image", dtype="float32")
+    if not _is_keras_tensor(input_tensor):
+        raise ValueError(f"input_tensor is {type(input_tensor).__name__}; accepted: what keras.Input or a layer gives")
+    shape = _checked(tuple(input_tensor.shape)[1:], f"input_tensor of shape {tuple(input_tensor.shape)}")
+    if input_shape is not None and tuple(input_shape) != shape:
+        raise ValueError(f"input_shape={input_shape}, but input_tensor's is {shape}; one of them is enough")
+    if not input_tensor.dtype.is_floating:
+        raise ValueError(f"input_tensor is {input_tensor.dtype.name}; accepted: normalised images, which are floating")
+    return input_tensor
 
 
-def _before(model: keras.Model, name: str):
-    return model.get_layer(name).input
+def _is_keras_tensor(value: Any) -> bool:
+    try:
+        return keras.backend.is_keras_tensor(value)
+    except ValueError:  # no symbolic tensor at all
+        return False
+
+
+def _checked(shape: Sequence[int | None], what: str) -> tuple[int, int, int]:
+    """Height, width and channels. Raises ValueError."""
+    shape = tuple(shape)
+    if len(shape) == 3 and shape[0] == 3 and shape[2] != 3:
+        raise ValueError(f"{what}: channels come last here: (height, width, 3); {NO_CHANNELS_FIRST}")
+    if len(shape) == 3 and shape[2] == 3 and None in shape:
+        raise ValueError(
+            f"{what}: height and width must be known, for LightNL scales its product, and picks its order, by them; "
+            "accepted: (height, width, 3) in pixels"
+        )
+    sides = [side for side in shape if isinstance(side, numbers.Integral) and not isinstance(side, bool) and side > 0]
+    if len(shape) != 3 or shape[2] != 3 or len(sides) != 3:
+        raise ValueError(f"{what}: accepted: (height, width, 3) in pixels")
+    return tuple(map(int, shape))
+
+
+def _model(inputs: Any, outputs: Any, path: str, name: str | None) -> keras.Model:
+    sources = keras.utils.get_source_inputs(inputs)
+    default = path if path in presets.names() else "autonl"
+    return keras.Model(sources[0] if len(sources) == 1 else sources, outputs, name=name or default)
+
+
+def _after(model: keras.Model, layer: str):
+    """What a layer gives where the network was built: node 0. Keras adds others where that is on a layer's output."""
+    return model.get_layer(layer).get_output_at(0)
 
 
 def _after_block(model: keras.Model, index: int):
     """What a block gives: what the next block, or the head, takes."""
     prefix = f"block{index}_"
-    return [layer.output for layer in model.layers if layer.name.startswith(prefix)][-1]
+    return _after(model, [layer.name for layer in model.layers if layer.name.startswith(prefix)][-1])

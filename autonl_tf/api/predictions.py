@@ -13,6 +13,7 @@ from autonl_tf.arch import presets
 from autonl_tf.data import imagenet
 from autonl_tf.data.images import normalize
 from autonl_tf.data.labels import numbered, read_label_file
+from autonl_tf.layers.channels import check_channels_last
 
 LABELS = "labels.txt"  # of a run directory and of an export
 
@@ -38,8 +39,7 @@ def preprocess_input(x, data_format: str | None = None, *, arch: str = "autonl_s
     >>> float(preprocess_input(np.full([1, 2, 2, 3], 255), arch="efficientnet_lite0").max())
     1.0
     """
-    if data_format not in (None, "channels_last"):
-        raise ValueError(f"preprocess_input: data_format={data_format!r}: accepted: None, 'channels_last'")
+    check_channels_last("preprocess_input", data_format)
     if x.shape[-1] != 3:
         raise ValueError(f"preprocess_input: channels come last, and are RGB; got shape {tuple(x.shape)}")
     normal = normalize(tf.cast(x, tf.float32), presets.load(arch).normalization)

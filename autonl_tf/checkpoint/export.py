@@ -11,6 +11,7 @@ from typing import Any
 from autonl_tf.arch import blockstring
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded, check_one_set
 from autonl_tf.checkpoint.object_graph import read_graph
+from autonl_tf.data import imagenet
 from autonl_tf.data.labels import numbered, read_label_file
 from autonl_tf.errors import UserError
 from autonl_tf.reading import read_json
@@ -30,7 +31,8 @@ def open_export(directory: pathlib.Path) -> Checkpoint:
     card = read_json(directory / CARD, dict)
     where = f"{directory}/{CARD}"
     network, taken, count = (_described(where, card, key) for key in ("architecture", "input", "num_classes"))
-    names = read_label_file(str(directory / _described(where, card, "labels"))).lines
+    lines = read_label_file(str(directory / _described(where, card, "labels"))).lines
+    names = tuple(map(imagenet.untitled, lines))
     if len(names) != count:
         raise UserError(f"{directory}: its {card['labels']} has {len(names)} names for {count} classes")
     weights = card.get("weights") or {}

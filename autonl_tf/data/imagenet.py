@@ -30,3 +30,9 @@ def titled(class_name: str) -> str:
     """What to show for a class: `n02123045 tabby` for the synset n02123045, any other class name as it is."""
     name = classes().get(class_name)
     return f"{class_name} {name}" if name else class_name
+
+
+def untitled(title: str) -> str:
+    """The class that `titled` gives this title."""
+    synset = title.partition(" ")[0]
+    return synset if titled(synset) == title else title

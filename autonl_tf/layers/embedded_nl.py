@@ -17,6 +17,7 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.layers.channels import check_channels_last
 from autonl_tf.layers.initializers import FanOutNormal
 from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, flatten_positions
 from autonl_tf.layers.registering import registered
@@ -102,13 +103,15 @@ class EmbeddedNonLocal(keras.layers.Layer):
     Args:
       ratio: channels inside as a share of C; above 0, at most 1. Source's: 0.5.
       stride: of the max-pooling of phi and g. Source's: 2; 1 does not pool.
+      data_format: None or "channels_last", whatever Keras is set to.
 
     Raises:
-      ValueError: a ratio or stride out of range, H, W or C unknown, or no channel left.
+      ValueError: a ratio or stride out of range, H, W or C unknown, no channel left, or another data format.
     """
 
-    def __init__(self, ratio: float = 0.5, stride: int = 2, **kwargs):
+    def __init__(self, ratio: float = 0.5, stride: int = 2, data_format: str | None = None, **kwargs):
         super().__init__(**kwargs)
+        check_channels_last("EmbeddedNonLocal", data_format)
         _check(ratio, stride, channels=2**31)
         self.ratio, self.stride = ratio, stride
 

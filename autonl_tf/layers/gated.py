@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.layers.activations import swish
+from autonl_tf.layers.channels import check_channels_last
 from autonl_tf.layers.gates import option_weights, part_mask
 from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev, light_nl_depthwise
 from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, flatten_positions, subsample
@@ -100,14 +101,16 @@ class GatedSqueezeExcite(keras.layers.Layer):
 
     Args:
       filters: candidates for the number of reduced filters, ascending.
+      data_format: None or "channels_last", else ValueError.
 
     Call arguments:
       inputs: [B, H, W, C].
       gates: one scalar a candidate: whether there is any, then whether to go on to the next larger.
     """
 
-    def __init__(self, filters: tuple[int, ...], **kwargs):
+    def __init__(self, filters: tuple[int, ...], data_format: str | None = None, **kwargs):
         super().__init__(**kwargs)
+        check_channels_last("GatedSqueezeExcite", data_format)
         self.filters = tuple(filters)
         self.parts = [after - before for before, after in zip((0, *filters), filters, strict=False)]
 
@@ -163,6 +166,7 @@ class GatedLightNL(keras.layers.Layer):
       filters: candidates for theta's channels, ascending.
       strides: candidates, descending to 1.
       sync_batch_norm: see `GatedBatchNormalization`.
+      data_format: None or "channels_last", else ValueError.
 
     Call arguments:
       inputs: [B, H, W, C], H and W static.
@@ -173,8 +177,16 @@ class GatedLightNL(keras.layers.Layer):
       outputs, and in training the distances of every candidate but the last: [ratios - 1], [strides - 1].
     """
 
-    def __init__(self, filters: tuple[int, ...], strides: tuple[int, ...], sync_batch_norm: bool = False, **kwargs):
+    def __init__(
+        self,
+        filters: tuple[int, ...],
+        strides: tuple[int, ...],
+        sync_batch_norm: bool = False,
+        data_format: str | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        check_channels_last("GatedLightNL", data_format)
         self.filters, self.strides = tuple(filters), tuple(strides)
         self.sync_batch_norm = sync_batch_norm
         self.parts = [after - before for before, after in zip((0, *filters), filters, strict=False)]

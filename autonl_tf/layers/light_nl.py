@@ -18,6 +18,7 @@ from collections.abc import Callable
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.layers.channels import check_channels_last
 from autonl_tf.layers.initializers import light_nl_depthwise
 from autonl_tf.layers.precision import wide_dtype
 from autonl_tf.layers.registering import registered
@@ -161,13 +162,22 @@ class LightNL(keras.layers.Layer):
       ratio: channels of theta and phi as a share of C; above 0, at most 1.
       stride: spatial stride of g and phi.
       sync_batch_norm: the batch norm's statistics are those of all replicas' batches.
+      data_format: None or "channels_last", whatever Keras is set to.
 
     Raises:
-      ValueError: as `LightNLProduct`.
+      ValueError: as `LightNLProduct`; another data format.
     """
 
-    def __init__(self, ratio: float = 0.25, stride: int = 1, sync_batch_norm: bool = False, **kwargs):
+    def __init__(
+        self,
+        ratio: float = 0.25,
+        stride: int = 1,
+        sync_batch_norm: bool = False,
+        data_format: str | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
+        check_channels_last("LightNL", data_format)
         self.ratio, self.stride, self.sync_batch_norm = ratio, stride, sync_batch_norm
         self.product, self.depthwise, self.bn = light_nl_layers(
             ratio, stride, policy=self.dtype_policy, sync_batch_norm=sync_batch_norm

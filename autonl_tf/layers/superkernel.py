@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.layers.channels import check_channels_last
 from autonl_tf.layers.depthwise import depthwise_conv2d
 from autonl_tf.layers.gates import ladder_masks
 from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev
@@ -50,14 +51,16 @@ class SuperkernelDepthwiseConv2D(keras.layers.Layer):
     Args:
       kernel_sizes: candidates, ascending, odd.
       stride: in height and width.
+      data_format: None or "channels_last", else ValueError.
 
     Call arguments:
       inputs: [B, H, W, C].
       gates: one scalar a kernel size after the first, climbed in order.
     """
 
-    def __init__(self, kernel_sizes: tuple[int, ...], stride: int = 1, **kwargs):
+    def __init__(self, kernel_sizes: tuple[int, ...], stride: int = 1, data_format: str | None = None, **kwargs):
         super().__init__(**kwargs)
+        check_channels_last("SuperkernelDepthwiseConv2D", data_format)
         self.kernel_sizes, self.stride = tuple(kernel_sizes), stride
 
     def build(self, input_shape):

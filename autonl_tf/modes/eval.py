@@ -29,21 +29,16 @@ def run(config: Config) -> None:
     dataset = wiring.dataset_of(config)
     names = checkpointed.names_for(network.checkpoint, dataset)
     wiring.check_images(config, dataset, network.image_size, network.crop_padding, "validation")
-    normalization, size, padding = network.spec.normalization, network.image_size, network.crop_padding
-    batches = wiring.evaluation_input(config, strategy, dataset, normalization, size, padding)
+    size, padding, normalization = network.image_size, network.crop_padding, network.spec.normalization
+    pixels = {"image_size": size, "crop_padding": padding, "normalization": normalization}
+    batches = wiring.evaluation_input(config, strategy, dataset, **pixels)
     with wiring.naming_corrupt(dataset, "validation"):
         evaluator = Evaluator(strategy, network.model, jit_compile=wiring.jit_compile(config, strategy))
         scores = evaluator(batches, dataset.size("validation"))
     if not is_chief(strategy):
         return
     if directory := config.run.report_dir:
-        again = eval_batches(
-            dataset,
-            image_size=size,
-            normalization=normalization,
-            batch_size=config.data.eval_batch_size,
-            crop_padding=padding,
-        )
+        again = eval_batches(dataset, batch_size=config.data.eval_batch_size, **pixels)
         titles = [imagenet.titled(name) for name in names]
         report = write_report(directory, network.model, again, titles, normalization)
         if count := int(report.not_finite.sum()):

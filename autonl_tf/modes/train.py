@@ -78,7 +78,8 @@ def run(config: Config) -> None:
             mixing=_mixing(config),
         )
         evaluator = Evaluator(strategy, learner.model, jit_compile=wiring.jit_compile(config, strategy))
-        batches = wiring.evaluation_input(config, strategy, dataset, spec.normalization, image_size, padding)
+        pixels = {"image_size": image_size, "crop_padding": padding, "normalization": spec.normalization}
+        batches = wiring.evaluation_input(config, strategy, dataset, **pixels)
         make_batches = wiring.training_input(config, strategy, dataset, spec.normalization)
         measure = None
         if config.fit.recalibrate_batches:

@@ -334,26 +334,18 @@ def crop_padding_of(config: Config, described: int = images.CROP_PADDING) -> int
     return described if given is None else given
 
 
-def evaluation_input(
-    config: Config,
-    strategy: tf.distribute.Strategy,
-    dataset: ImageDataset,
-    normalization: Normalization,
-    image_size: int,
-    crop_padding: int,
-):
-    """Distributed validation batches, iterable again and again."""
+def evaluation_input(config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset, **pixels):
+    """Distributed validation batches, iterable again and again; `pixels`: size, padding and normalisation of
+    `eval_batches`."""
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
 
     def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
         return eval_batches(
             dataset,
-            image_size=image_size,
-            normalization=normalization,
             batch_size=config.data.eval_batch_size // num_shards,
-            crop_padding=crop_padding,
             shard=shard,
             num_shards=num_shards,
+            **pixels,
         )
 
     return distribute(strategy, pipeline)

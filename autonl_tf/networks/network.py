@@ -39,15 +39,12 @@ def build_network(
     dropout_rate: float = 0.0,
     sync_batch_norm: bool = False,
 ) -> keras.Model:
-    """Builds the network of an architecture.
+    """Builds the network of an architecture, on an input of its own.
 
     Args:
       spec: the architecture.
       image_size: S, side of the images, or their height and width; static, since LightNL picks its product order by it.
-      num_classes: number of logits.
-      depth_multiplier: scales every block's filters and the stem's; the head keeps its own.
-      dropout_rate: share of the pooled features dropped in training.
-      sync_batch_norm: every batch norm takes its statistics over the batches of all replicas.
+      num_classes, depth_multiplier, dropout_rate, sync_batch_norm: as for `apply_network`.
 
     Returns:
       A model from normalised images, float32 [B, S, S, 3], to logits, float32 [B, num_classes].
@@ -56,13 +53,48 @@ def build_network(
       UserError: a non-local block that does not fit its feature map.
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    check_fits(spec, min(height, width), depth_multiplier)
     inputs = keras.Input([height, width, 3], name="image", dtype="float32")
+    logits = apply_network(
+        inputs,
+        spec,
+        num_classes=num_classes,
+        depth_multiplier=depth_multiplier,
+        dropout_rate=dropout_rate,
+        sync_batch_norm=sync_batch_norm,
+    )
+    return keras.Model(inputs, logits, name="autonl")
+
+
+def apply_network(
+    inputs,
+    spec: NetworkSpec,
+    *,
+    num_classes: int,
+    depth_multiplier: float = 1.0,
+    dropout_rate: float = 0.0,
+    sync_batch_norm: bool = False,
+):
+    """Builds the network of an architecture on a Keras tensor of normalised images.
+
+    Args:
+      inputs: [B, H, W, 3], H and W static.
+      spec: the architecture.
+      num_classes: number of logits.
+      depth_multiplier: scales every block's filters and the stem's; the head keeps its own.
+      dropout_rate: share of the pooled features dropped in training.
+      sync_batch_norm: every batch norm takes its statistics over the batches of all replicas.
+
+    Returns:
+      The logits, a Keras tensor, float32 [B, num_classes].
+
+    Raises:
+      UserError: a non-local block that does not fit its feature map.
+    """
+    check_fits(spec, min(inputs.shape[1:3]), depth_multiplier)
     x = _stem(inputs, spec, depth_multiplier, sync_batch_norm)
     for index, block in enumerate(spec.singles(depth_multiplier)):
         x = _block(x, block, f"block{index}", sync_batch_norm)
-    logits = _head(x, spec, num_classes, dropout_rate, sync_batch_norm)
-    return keras.Model(inputs, logits, name="autonl")
+    return _head(x, spec, num_classes, dropout_rate, sync_batch_norm)
 
 
 def _stem(inputs, spec: NetworkSpec, depth_multiplier: float, sync_batch_norm: bool):

@@ -16,6 +16,7 @@ from autonl_tf.networks.network import build_network
 MODES = pathlib.Path(__file__).parents[1] / "modes"
 ARCH = "r1_k3_s22_e1_i32_o8_noskip\nr1_k3_s22_e2_i8_o12_nonlocal0.25-2\nr1_k3_s11_e2_i12_o12_se0.25\n"
 SHAPE = (32, 32, 3)
+MEAN, STDDEV = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,45 @@ def test_weights_come_from_a_run_and_from_its_export_alike(home):
     features = autonl_tf.from_arch(path, include_top=False, weights=str(home / "run"), input_shape=SHAPE, pooling="avg")
     pooled = keras.Model(by_run.input, by_run.get_layer("head_pool").output)
     np.testing.assert_allclose(features(x), pooled(x), rtol=1e-6)
+
+
+def test_a_network_is_built_on_a_tensor_of_ones_own(home):
+    """Pixels in: what normalises them is a layer of the same flat model, and weights are loaded all the same."""
+    path, x = str(home / "arch.txt"), np.random.default_rng(0).uniform(0, 255, [2, 32, 32, 3]).astype(np.float32)
+    given = {"weights": str(home / "run"), "classes": 3}
+    plain = autonl_tf.from_arch(path, input_shape=SHAPE, **given)
+    pixels = keras.Input(SHAPE, name="pixels")
+    normal = keras.layers.Rescaling(list(1 / STDDEV), list(-MEAN / STDDEV))(pixels)
+    model = autonl_tf.from_arch(path, input_tensor=normal, name="mine", **given)
+    assert (model.name, model.input_names, model.input.shape[1:]) == ("mine", ["pixels"], SHAPE)
+    assert [layer.name for layer in model.layers][2:] == [layer.name for layer in plain.layers][1:]
+    expected = plain(autonl_tf.preprocess_input(x))
+    np.testing.assert_allclose(model(x), expected, rtol=1e-4, atol=1e-6)
+    again = keras.Model.from_config(model.get_config())
+    again.set_weights(model.get_weights())
+    np.testing.assert_array_equal(again(x), model(x))
+    direct = autonl_tf.from_arch(path, input_tensor=keras.Input(SHAPE), **given)
+    np.testing.assert_allclose(direct(autonl_tf.preprocess_input(x)), expected, rtol=1e-6)
+    given |= {"include_top": False, "pooling": "avg"}
+    features, plain = (
+        autonl_tf.from_arch(path, **size, **given) for size in ({"input_tensor": normal}, {"input_shape": SHAPE})
+    )
+    np.testing.assert_allclose(features(x), plain(autonl_tf.preprocess_input(x)), rtol=1e-4, atol=1e-6)
+
+
+def test_a_backbone_is_built_on_a_tensor_of_ones_own():
+    pixels = keras.Input((64, 96, 3))
+    model = autonl_tf.backbone("mobilenet_v2", input_tensor=keras.layers.Rescaling(1 / 255)(pixels), name="maps")
+    assert model.name == "maps" and model.input is pixels
+    assert model(np.zeros([1, 64, 96, 3], np.float32))["reduction_5"].shape == (1, 2, 3, 320)
+
+
+def test_the_size_is_the_weights_else_the_published_one(home):
+    model = autonl_tf.from_arch(str(home / "arch.txt"), weights=str(home / "run"), classes=3)
+    assert model.input_shape == (None, 32, 32, 3)
+    assert autonl_tf.from_arch("efficientnet_lite1", classes=2).input_shape == (None, 240, 240, 3)
+    assert autonl_tf.from_arch(str(home / "arch.txt"), classes=2).input_shape == (None, 224, 224, 3)
+    assert autonl_tf.AutoNLS(input_shape=(np.int64(32), 32, 3), classes=2, name="s").name == "s"
 
 
 def test_weights_serve_another_size(home):
@@ -154,7 +194,20 @@ def test_an_official_checkpoint_gives_the_releases_logits(tmp_path, averages_onl
         ({"pooling": "sum", "include_top": False}, "pooling='sum'"),
         ({"pooling": "avg"}, "needs include_top=False"),
         ({"classifier_activation": "sigmoid"}, "classifier_activation='sigmoid'"),
-        ({"input_shape": (None, None, 3)}, r"input_shape=\(None, None, 3\)"),
+        (
+            {"input_shape": (None, None, 3)},
+            r"input_shape=\(None, None, 3\): height and width must be known",
+        ),
+        ({"input_shape": (32, None, 3)}, "height and width must be known"),
+        ({"input_shape": (3, 32, 32)}, "channels come last here: .* no convolutions of channels that come first"),
+        ({"input_shape": (32, 32)}, r"input_shape=\(32, 32\): accepted"),
+        ({"input_shape": (32.0, 32, 3)}, "accepted: .height, width, 3. in pixels"),
+        ({"input_tensor": np.zeros([1, 32, 32, 3])}, "input_tensor is ndarray; accepted: what keras.Input or a layer"),
+        ({"input_tensor": keras.Input([None, None, 3])}, "height and width must be known"),
+        ({"input_tensor": keras.Input([3, 32, 32])}, "channels come last here"),
+        ({"input_tensor": keras.Input([32])}, r"input_tensor of shape \(None, 32\): accepted"),
+        ({"input_tensor": keras.Input([32, 32, 3], dtype="uint8")}, "input_tensor is uint8; accepted: normalised"),
+        ({"input_tensor": keras.Input([32, 32, 3]), "input_shape": (64, 64, 3)}, "one of them is enough"),
         ({"input_shape": (32, 32, 1)}, r"input_shape=\(32, 32, 1\)"),
     ],
 )

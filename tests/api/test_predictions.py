@@ -19,6 +19,19 @@ def test_preprocessing_normalises_by_channel_and_leaves_its_argument(dtype):
     assert tf.is_tensor(autonl_tf.preprocess_input(tf.constant(x)))
 
 
+def test_each_network_gets_pixels_as_its_architecture_says(tmp_path):
+    x = np.full([1, 2, 2, 3], 255, np.uint8)
+    np.testing.assert_allclose(autonl_tf.preprocess_input(x, arch="efficientnet_lite3"), 1.0)
+    (tmp_path / "arch.txt").write_text("network mean=55 stddev=1,2,4\nr1_k3_s11_e1_i32_o16\n")
+    for arch in (str(tmp_path), str(tmp_path / "arch.txt")):
+        np.testing.assert_allclose(autonl_tf.preprocess_input(x, arch=arch)[0, 0, 0], [200, 100, 50])
+    np.testing.assert_array_equal(autonl_tf.preprocess_input(x, "channels_last"), autonl_tf.preprocess_input(x))
+    with pytest.raises(ValueError, match=r"data_format='channels_first': accepted: 'channels_last'; TensorFlow on"):
+        autonl_tf.preprocess_input(x, "channels_first")
+    with pytest.raises(autonl_tf.UserError, match="--arch=nosuch"):
+        autonl_tf.preprocess_input(x, arch="nosuch")
+
+
 def test_preprocessing_wants_rgb():
     with pytest.raises(ValueError, match="channels come last"):
         autonl_tf.preprocess_input(np.zeros([1, 3, 4, 4]))

@@ -32,8 +32,11 @@ def test_reading_them_needs_no_tensorflow():
 
 def test_a_class_is_titled_by_its_synset_alone():
     assert imagenet.titled("n02123045") == "n02123045 tabby"
+    assert imagenet.untitled("n02123045 tabby") == "n02123045"
     for other in ("tabby", "n02123045 tabby", "n99999999", ""):
         assert imagenet.titled(other) == other
+    for other in ("tabby", "n02123045", "n02123045 lion", "n99999999 x", ""):
+        assert imagenet.untitled(other) == other
 
 
 def test_the_label_file_imagenet_gives_a_folder_of_some_synsets_their_labels(make_folder):

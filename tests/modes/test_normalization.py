@@ -119,7 +119,9 @@ def test_every_exported_file_has_it_inside_and_the_card_says_it(home, lite, expe
         )
         x = autonl_tf.preprocess_input(pixels, arch=f"{lite}/run")
         np.testing.assert_allclose(model(x, training=False), logits, rtol=1e-4, atol=1e-5)
-    with pytest.raises(UserError, match=r"of the same layers with another normalisation \(mean 10/100/200, .* than "):
+    with pytest.raises(
+        UserError, match=r"holds the same layers with another normalisation \(mean 10/100/200, .* than "
+    ):
         (lite / "plain.txt").write_text(ARCH)
         autonl_tf.from_arch(f"{lite}/plain.txt", weights=f"{tmp_path}/out", input_shape=(32, 32, 3), classes=3)
 

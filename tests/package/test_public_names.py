@@ -26,6 +26,11 @@ def test_every_public_name_is_there_and_documented(name):
     assert name in dir(autonl_tf)
 
 
+def test_only_public_names_are_listed():
+    assert autonl_tf.api and autonl_tf.arch  # modules are there, and attributes
+    assert sorted(dir(autonl_tf)) == sorted([*autonl_tf.__all__, "__version__"])
+
+
 def test_the_stub_names_what_the_package_has():
     found = {}
     for node in ast.parse(STUB.read_text()).body:
