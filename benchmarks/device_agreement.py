@@ -65,7 +65,7 @@ def learner_of(mode: str, sync: bool, num_parts: int):
     from autonl_tf.networks.gate_table import GateCost
     from autonl_tf.networks.network import build_network
     from autonl_tf.networks.supernet import Supernet
-    from autonl_tf.search.objective import optimizer_groups, search_objective
+    from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
     from autonl_tf.search.schedule import SearchSchedule
     from autonl_tf.settings_search import SearchConfig
     from autonl_tf.space import space as space_lib
@@ -92,7 +92,7 @@ def learner_of(mode: str, sync: bool, num_parts: int):
         objective = search_objective(
             model, GateCost(model.table, macs_model(model.table.space, **sizes)), schedule, seed=5, **recipe
         )
-        after = lambda step: model.track(schedule.settled(step), schedule.warming(step))  # noqa: E731
+        after = tracker(model, schedule)
     # LightNL's gamma starts at zero, which would hide its part.
     for variable in model.trainable_variables:
         if variable.name.endswith("gamma:0"):

@@ -27,7 +27,7 @@ from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import Supernet
-from autonl_tf.search.objective import optimizer_groups, search_objective
+from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
 from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.settings_search import SearchConfig
 from autonl_tf.space import space as space_lib
@@ -66,10 +66,6 @@ def describe(spec, name: str) -> dict:
     channels = sum(int(layer.gamma.shape[0]) for layer in model.submodules if is_batch_norm(layer))
     return {"name": name, "macs": total.macs, "parameters": trained, "activations": activations(model),
             "batch_norm_channels": channels}  # fmt: skip
-
-
-def tracker(model, schedule):
-    return lambda step: model.track(schedule.settled(step), schedule.warming(step))
 
 
 def measured(spec, space, batch: int, steps: int) -> dict[str, float]:

@@ -45,7 +45,7 @@ def train_function(setting: str, kind: str):
     from autonl_tf.engine.optimizer import TF1RMSprop
     from autonl_tf.networks.gate_table import GateCost
     from autonl_tf.networks.supernet import Supernet
-    from autonl_tf.search.objective import optimizer_groups, search_objective
+    from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
     from autonl_tf.search.schedule import SearchSchedule
     from autonl_tf.settings_search import SearchConfig
     from autonl_tf.space.cost_model import macs_model
@@ -63,9 +63,7 @@ def train_function(setting: str, kind: str):
     learner = Learner(supernet, optimizer_groups(supernet, optimizer, schedule))
     cost = GateCost(supernet.table, macs_model(space, **shape))
     objective = search_objective(supernet, cost, schedule, seed=0, **training_step.recipe(batch))
-    return make_train_function(
-        strategy, learner, objective, lambda step: supernet.track(schedule.settled(step), schedule.warming(step))
-    )
+    return make_train_function(strategy, learner, objective, tracker(supernet, schedule))
 
 
 def measure_memory(setting: str, kind: str) -> dict[str, float]:

@@ -203,7 +203,7 @@ def make_train_function(
     Args:
       objective: `(images, labels, step) -> (loss, {name: (sum, weight)})` in replica context. The SUM of the
         loss over replicas and micro-batches is what is minimized; `step` is the number of updates made so far.
-      after_update: called with the step after the update, in replica context, behind the optimizers and
+      after_update: called with the same `step` as the objective, in replica context, behind the optimizers and
         before the moving averages.
       seed: of what layers draw in training (see `layers.draws`).
       micro_batches: parts into which a replica's batch is cut, one after the other (see `Gradient`).
@@ -227,7 +227,7 @@ def make_train_function(
         verdict = guard.update(loss, gradients, learner.apply, learner.pass_over, kept, learner.clipped)
         after = learner.step.assign_add(1, read_value=True)
         if after_update is not None:
-            after_update(after)
+            after_update(step)
         if learner.averages is not None:
             learner.averages.update(after)
         metrics = {"loss": (loss, 1.0), **metrics, **_of_update(learner, verdict)}

@@ -31,8 +31,8 @@ from autonl_tf.networks.supernet import Supernet
 from autonl_tf.reading import MOST_LONG, read_text
 from autonl_tf.search import result
 from autonl_tf.search.landing import landing_flips
-from autonl_tf.search.multiplier import TargetMultiplier, soft_gates
-from autonl_tf.search.objective import optimizer_groups, search_objective
+from autonl_tf.search.multiplier import TargetMultiplier
+from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
 from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import CostModel, macs_model
@@ -81,16 +81,12 @@ def run(config: Config) -> None:
             held_out=held_out is not None,
         )
 
-        def track(step):
-            supernet.track(schedule.settled(step), schedule.warming(step))
-            if learner.multiplier is not None:
-                soft = soft_gates(supernet.live_margins())
-                learner.multiplier.update(costs[0](soft), schedule.deciding(step))
-
         run_training(
             strategy,
             learner,
-            wiring.train_function(config, strategy, learner, objective, track),
+            wiring.train_function(
+                config, strategy, learner, objective, tracker(supernet, schedule, learner.multiplier)
+            ),
             wiring.training_input(config, strategy, learnt, space.largest().normalization, held_out),
             total_steps=length.steps,
             steps_per_loop=config.fit.steps_per_loop,
@@ -134,7 +130,11 @@ class SearchLearner(Learner):
                 name="flipped",
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             )
-            state = {"multiplier_integral": multiplier.integral, "flipped": self.flipped}
+            state = {
+                "multiplier_value": multiplier.value,
+                "multiplier_integral": multiplier.integral,
+                "flipped": self.flipped,
+            }
         # No moving averages of the weights: decisions have averages of their own, and weights are trained anew.
         super().__init__(supernet, groups, state=state, guard=guard)
 
@@ -217,9 +217,10 @@ def _learner(
         )
         set_momentum(supernet, config.fit.batch_norm_momentum)
         groups = optimizer_groups(supernet, wiring.weights_optimizer(config, length), schedule)
-        target = budget_value(config)
-        deciding = schedule.settle_start - schedule.warmup_steps
-        multiplier = None if target is None else TargetMultiplier(target, model.reachable(), deciding)
+        target, multiplier = budget_value(config), None
+        if target is not None:
+            cost = GateCost(supernet.table, model)
+            multiplier = TargetMultiplier(cost, target, model.reachable(), supernet.starts, schedule)
         return SearchLearner(supernet, groups, multiplier, wiring.guard(config))
 
 

@@ -30,7 +30,7 @@ from autonl_tf.space.space import Space, SpaceBlock
 
 MARGIN_MOMENTUM = 0.9
 DISTANCE_MOMENTUM = 0.95
-MARGIN_RANGE = (-0.5, 1.0)
+MARGIN_RANGE = (-2.0, 1.0)
 
 
 class SuperBlock(keras.layers.Layer):
@@ -224,8 +224,9 @@ class Supernet(keras.Model):
     def track(self, hold: tf.Tensor, follow: tf.Tensor) -> None:
         """After an update: averages distances and margins, and keeps thresholds in reach of their values.
 
-        A closed gate's threshold would run away from its value and take as long to come back: margins are held within
-        [-0.5, 1], where the surrogate gradient is at least sigmoid'(1) = 0.197.
+        Margins are held within [-2, 1], where the surrogate gradient is at least sigmoid'(2) = 0.105. By the default
+        travel none comes to -2, so that the closed gates stay in the order in which they closed: a floor of -0.5 made
+        them all alike, and nothing said which to open again.
 
         Args:
           hold: scalar bool; where true the margins, and so the decisions, stay as they are.

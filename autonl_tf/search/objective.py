@@ -13,7 +13,7 @@ from autonl_tf.layers.draws import stateless_uniform
 from autonl_tf.layers.gates import explored_gate, indicator
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
-from autonl_tf.search.multiplier import TargetMultiplier, soft_gates
+from autonl_tf.search.multiplier import TargetMultiplier
 from autonl_tf.search.schedule import SearchSchedule, ThresholdRate
 from autonl_tf.search.threshold_optimizer import ThresholdAdam
 
@@ -29,6 +29,17 @@ def optimizer_groups(
     weights = [variable for variable in supernet.trainable_variables if variable is not supernet.thresholds]
     rate = ThresholdRate(schedule.warmup_steps, schedule.settle_start, schedule.threshold_travel)
     return [(weights_optimizer, weights), (ThresholdAdam(rate), [supernet.thresholds])]
+
+
+def tracker(supernet: Supernet, schedule: SearchSchedule, target: TargetMultiplier | None = None) -> Callable:
+    """`after_update(step)` of the search: what follows an update, by the phase in which that was made."""
+
+    def track(step):
+        supernet.track(schedule.settled(step), schedule.warming(step))
+        if target is not None:
+            target.update(supernet.live_margins(), step)
+
+    return track
 
 
 def draw_gates(margins: tf.Tensor, probability: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -62,7 +73,7 @@ def search_objective(
     The SUM of the loss over the `num_parts` into which replicas and micro-batches cut the batch is the cross-entropy
     averaged over the global batch, plus weight decay of every trainable variable but batch norm's and the thresholds,
     plus lambda * log(cost). The gates of the forward pass are drawn; the cost is that of the gates as they stand. With
-    a `target` lambda is the controller's in the decision phase, 0 otherwise; without, the schedule's.
+    a `target` lambda is the controller's; without, the schedule's.
 
     With `held_out` the images are those of two batches: the weights learn from the first, the thresholds from the
     second and from the cost (as in DARTS, first order). Such a step costs twice. The second leaves nothing behind but
@@ -83,10 +94,7 @@ def search_objective(
             gates = draw_gates(margins, schedule.flip_probability(step), key)
             return classification_terms(supernet(images, gates=gates, training=True), labels, label_smoothing)
 
-        if target is None:
-            multiplier = schedule.multiplier(step)
-        else:
-            multiplier = tf.where(schedule.deciding(step), target.value(cost(soft_gates(margins))), 0.0)
+        multiplier = schedule.multiplier(step) if target is None else tf.convert_to_tensor(target.value)
         one, decay = tf.constant(1.0), weight_decay(decayed, weight_decay_rate)
         if held_out:
             (images, others), (labels, other_labels) = tf.split(images, 2), tf.split(labels, 2)

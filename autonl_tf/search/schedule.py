@@ -16,6 +16,7 @@ and why, in `docs/search.md`:
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import tensorflow as tf
 import tf_keras as keras
@@ -44,6 +45,20 @@ class SearchSchedule:
     @property
     def settle_start(self) -> int:
         return self.total_steps - self.settle_steps
+
+    @property
+    def decision_steps(self) -> int:
+        return self.settle_start - self.warmup_steps
+
+    @property
+    def noise(self) -> float:
+        """How far a threshold wanders in the decision phase that nothing but noise moves, as a standard deviation: the
+        root of the sum of the squared rates. A margin below it says little."""
+        return self.threshold_travel * math.sqrt(4 / (3 * self.decision_steps))
+
+    def decided_share(self, step: tf.Tensor) -> tf.Tensor:
+        """Which share of the decision phase is over once this step, one of it, is made: above 0, up to 1."""
+        return tf.cast(step - self.warmup_steps + 1, tf.float32) / self.decision_steps
 
     def flip_probability(self, step: tf.Tensor) -> tf.Tensor:
         """Probability that a gate takes its other value at this step."""

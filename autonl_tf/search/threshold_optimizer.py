@@ -53,10 +53,9 @@ class ThresholdAdam(keras.optimizers.Optimizer):
         count.assign_add(tf.where(moving, 1.0, 0.0))
         mean.assign_add(tf.where(moving, (1 - MOMENTUM) * (gradient - mean), 0.0))
         square.assign_add(tf.where(moving, (1 - SQUARE_MOMENTUM) * (tf.square(gradient) - square), 0.0))
-        direction = tf.math.divide_no_nan(
-            mean / _weight(MOMENTUM, count), tf.sqrt(square / _weight(SQUARE_MOMENTUM, count))
-        )
-        variable.assign_sub(tf.where(moving, rate * tf.clip_by_value(direction, -1.0, 1.0), 0.0))
+        size = tf.sqrt(square / _weight(SQUARE_MOMENTUM, count))
+        direction = tf.clip_by_value(tf.math.divide_no_nan(mean / _weight(MOMENTUM, count), size), -1.0, 1.0)
+        variable.assign_sub(tf.where(moving, rate * direction, 0.0))
 
     def get_config(self) -> dict:
         return {"name": self.name, "learning_rate": self._serialize_hyperparameter(self._learning_rate)}

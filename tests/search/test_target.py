@@ -11,7 +11,8 @@ from autonl_tf.errors import UserError
 from autonl_tf.networks.gate_table import GateTable
 from autonl_tf.search import result
 from autonl_tf.search.landing import TOLERANCE, landing_flips
-from autonl_tf.search.multiplier import INTEGRAL, PROPORTIONAL, TargetMultiplier, soft_gates
+from autonl_tf.search.multiplier import INTEGRAL, PROPORTIONAL, REACHED, TargetMultiplier
+from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
 
@@ -95,22 +96,66 @@ def test_the_reachable_range_is_that_of_the_smallest_and_the_largest_member():
     )
 
 
-def test_the_controller_is_proportional_and_integral_and_is_held_outside_its_phase():
-    multiplier = TargetMultiplier(100.0, (50.0, 400.0), 10)
-    e = 1 / 3  # log 2 of a span of log 8
-    yes, no = tf.constant(True), tf.constant(False)
-    assert float(multiplier.value(tf.constant(200.0))) == pytest.approx(PROPORTIONAL * e)
-    multiplier.update(tf.constant(200.0), yes)
-    assert float(multiplier.value(tf.constant(200.0))) == pytest.approx(PROPORTIONAL * e + INTEGRAL * e / 10)
-    multiplier.update(tf.constant(50.0), no)
-    assert float(multiplier.value(tf.constant(100.0))) == pytest.approx(INTEGRAL * e / 10)
-    assert float(multiplier.integral) == pytest.approx(e / 10)
+def controller(target, reach=(50.0, 400.0), gates=4, steps=20):
+    """Of a decision phase of so many steps behind two of warm-up, over gates of equal cost that start at 1."""
+    low, high = reach
+    schedule = SearchSchedule(steps + 2, 2, 0, 0.6, 0.1, 0.3, 3.0)
+    cost = lambda gates: low + (high - low) * tf.reduce_mean(gates)  # noqa: E731
+    return TargetMultiplier(cost, target, reach, np.ones(gates), schedule)
+
+
+def told(multiplier, margins, step):
+    """lambda of the decision phase's `step`, from 0, at these margins."""
+    multiplier.update(tf.constant(margins, tf.float32), tf.constant(step + 1, tf.int64))
+    return float(multiplier.value)
+
+
+def test_lambda_is_proportional_and_integral_against_a_budget_that_comes_down():
+    multiplier, total = controller(100.0), 0.0
+    for step, margin in enumerate(np.linspace(1.0, -0.2, 20)):
+        progress = (step + 1) / 20
+        sharpness = 2 * (30 / 2) ** progress
+        start, now = (np.log(50 + 350 / (1 + np.exp(-sharpness * z))) for z in (1.0, margin))
+        error = (now - start - min(progress / REACHED, 1) * (np.log(100) - start)) / np.log(8)
+        total = max(total + error / 20, 0)
+        expected = max(PROPORTIONAL * error + INTEGRAL * total, 0)
+        assert told(multiplier, [margin] * 4, step) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert told(multiplier, [1.0] * 4, 20) == 0  # settling
+
+
+def test_nothing_is_wound_up_while_the_cost_is_below_the_budget():
+    multiplier = controller(300.0)
+    for step in range(15):
+        assert told(multiplier, [-1.0] * 4, step) == 0
+    assert float(multiplier.integral) == 0
+    assert told(multiplier, [1.0] * 4, 15) > 0.1
 
 
 def test_in_a_space_of_one_cost_there_is_no_error_to_correct():
-    multiplier = TargetMultiplier(100.0, (100.0, 100.0), 10)
-    multiplier.update(tf.constant(100.0), tf.constant(True))
-    assert float(multiplier.value(tf.constant(100.0))) == 0
+    assert told(controller(100.0, (100.0, 100.0)), [1.0] * 4, 0) == 0
+
+
+@pytest.mark.parametrize("target", [80.0, 150.0, 250.0])
+@pytest.mark.parametrize("steps", [60, 200])
+def test_gates_close_one_after_the_other_by_what_they_gain_and_not_beyond_the_target(target, steps):
+    """A model of a search without noise: thresholds move by a rate that falls to 0, with the momentum of Adam."""
+    gains, gates = np.linspace(0.002, 0.03, 10), 10
+    multiplier = controller(target, gates=gates, steps=steps)
+    margins, mean = np.ones(gates), np.zeros(gates)
+    lowest, order = np.inf, []
+    for step in range(steps):
+        price = told(multiplier, margins, step)
+        cost = 50 + 35 * (margins >= 0).sum()
+        mean = 0.9 * mean + 0.1 * np.clip((gains - price * 35 / cost) / 0.01, -1, 1)
+        rate = 2 * 3.0 / steps * (steps - step - 0.5) / steps
+        margins = np.minimum(margins + rate * mean, 1)
+        order += [gate for gate in np.flatnonzero(margins < 0) if gate not in order]
+        lowest = min(lowest, 50 + 35 * (margins >= 0).sum())
+    assert lowest > target - 2 * 35
+    assert abs(50 + 35 * (margins >= 0).sum() - target) < 2 * 35
+    assert order == sorted(order)
+    closed = margins[margins < 0]
+    assert len(np.unique(closed.round(6))) == len(closed)
 
 
 def account_of(margins, flipped, target):
@@ -158,11 +203,6 @@ def searches():
 def test_a_low_target_brings_the_cost_down_before_any_flip(searches):
     target, account, _ = searches[0]
     assert target <= account["macs"] < 0.98 * account["largest_macs"]
-
-
-def test_the_controller_sees_a_gate_close_before_it_has():
-    soft = soft_gates(tf.constant([1.0, 0.25, 0.0, -0.25])).numpy()
-    np.testing.assert_allclose(soft, [0.99966, 0.88080, 0.5, 0.11920], atol=1e-4)
 
 
 def test_lambda_rises_while_the_cost_is_above_the_target_and_is_0_outside_the_decision_phase(searches):

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autonl_tf.search.schedule import ThresholdRate
+from autonl_tf.search.schedule import SearchSchedule, ThresholdRate
 from autonl_tf.search.threshold_optimizer import ThresholdAdam
 
 WARMUP, DECISION, TRAVEL = 60, 40, 3.0
@@ -57,12 +57,16 @@ def test_no_gradients_move_a_threshold_further_than_its_travel(seed, spread, sam
     assert np.abs(moved(gradients)).max() <= TRAVEL * (1 + 1e-5)
 
 
-def test_noise_slows_a_threshold_down():
+@pytest.mark.parametrize("size", [0.5, 3.0, 1e3])
+def test_noise_slows_a_threshold_down_and_makes_it_wander_as_the_schedule_says(size):
     rng = np.random.default_rng(0)
-    gradients = behind(np.zeros([WARMUP, 200]), np.ones(200))
-    gradients[:, 100:] += 3 * rng.normal(size=[len(gradients), 100])
+    gradients = behind(100 * rng.normal(size=[WARMUP, 400]), np.ones(400)) + size * rng.normal(size=[103, 400])
     places = moved(gradients)[-1]
-    assert -TRAVEL / 2 < places[100:].mean() < -TRAVEL / 8
+    assert -places.mean() == pytest.approx(TRAVEL / np.sqrt(1 + size**2), rel=0.15, abs=0.1)
+    wander = SearchSchedule(WARMUP + DECISION, WARMUP, 0, 0.6, 0.1, 0.3, TRAVEL).noise
+    assert wander == pytest.approx(0.5477, abs=1e-3)
+    if size >= 3:
+        assert places.std() == pytest.approx(wander, rel=0.3)
 
 
 def test_a_step_that_is_passed_over_is_not_counted():
