@@ -141,10 +141,9 @@ class _Aimed(TypedDict, total=False):
 
     target: Annotated[float, Meta(gt=0, le=1e30)]
     error: Number
-    before_flips: Cost
     flips: list[str]
-    flips_margin: Number
-    all_margin: Number
+    flips_share: Number
+    flips_not_close: list[str]
     converged: bool
 
 
@@ -158,6 +157,14 @@ class Budget(_Aimed):
     dearest: Cost
     per_block: list[Cost]
     stem_and_head: Cost
+    before_flips: Cost
+
+
+class Decisions(TypedDict):
+    steps: Step
+    noise: Number
+    counting: Step
+    within_noise: Step
 
 
 class Phases(TypedDict):
@@ -195,6 +202,8 @@ class SearchRecord(TypedDict):
     decided_blocks: list[str | None]
     gates: list[Gate]
     budget: Budget
+    decisions: Decisions
+    warnings: list[str]
     close_calls: list[CloseCall]
     phases: Phases
     trajectory: list[TrajectoryPoint]

@@ -175,7 +175,7 @@ def pareto(bench: Bench, result: dict) -> None:
         found = bench.search(f"target{number}of{count}", f"--target_macs={target:.0f}")
         budget = found["budget"]
         rows.append({name: budget[name] for name in ("target", "found", "error", "before_flips", "converged")})
-        rows[-1] |= {name: budget[name] for name in ("flips_margin", "all_margin")}
+        rows[-1] |= {name: budget[name] for name in ("flips", "flips_share")}
         archs.append(found["arch"])
     for row, arch in zip(rows, archs, strict=True):
         row["top1"] = [bench.train(arch, seed) for seed in range(bench.options.seeds)]

@@ -238,7 +238,8 @@ def _write(
     records = read_records(directory / "metrics.jsonl")
     names = ("step", *(model.name for model in models), "cost_lambda", "cross_entropy")
     account |= {
-        "budget": result.budget(table, model, account, budget_value(config)),
+        "budget": result.budget(table, model, account, budget_value(config), schedule.noise),
+        "decisions": result.decisions(account, schedule),
         "close_calls": result.close_calls(table, model, account),
         "phases": {
             "warmup_end": schedule.warmup_steps,
@@ -254,6 +255,7 @@ def _write(
         "versions": rundir.versions(),
         "git_commit": rundir.git_commit(),
     }
+    account["warnings"] = result.warnings(account, schedule)
     write_text(directory / "arch.txt", blockstring.write(spec))
     write_json(directory / ACCOUNT, account)
     write_report(directory, account)
@@ -279,24 +281,23 @@ def _target_text(budget: dict[str, Any], model: CostModel) -> str:
         f"before flips {model.text(budget['before_flips'])}\n"
     )
     if budget["flips"]:
-        text += (
-            f"flipped to land there: {', '.join(budget['flips'])}: sum of margins {budget['flips_margin']:.3f} "
-            f"of {budget['all_margin']:.2f} over all gates\n"
-        )
-    if not budget["converged"]:
-        text += "NOT CONVERGED: those were no close calls; a longer search or another target may help\n"
+        names = ", ".join(budget["flips"])
+        text += f"flipped to land there: {names}, which decided {budget['flips_share']:.1%} of the cost\n"
     return text
 
 
 def _tell(directory: pathlib.Path, account: dict[str, Any], model: CostModel) -> None:
     millions = {name: account[name] / 1e6 for name in ("macs", "largest_macs", "smallest_macs")}
     calls = ", ".join(f"{call['name']} {call['margin']:+.2f}" for call in account["close_calls"][:5])
+    decided, said = account["decisions"], "".join(f"{line}\n" for line in account["warnings"])
     print("\n".join(account["arch"]))
     print(
         f"\nfound: {millions['macs']:.2f}M MACs (space: {millions['smallest_macs']:.2f}M to "
         f"{millions['largest_macs']:.2f}M), {account['params']:,} parameters\n"
         f"{_target_text(account['budget'], model) if 'target' in account['budget'] else ''}"
-        f"closest calls (margin): {calls}\n"
+        f"decisions: {decided['counting']} gates count, {decided['within_noise']} of them with margins within "
+        f"the noise of {decided['noise']:.2f}; closest: {calls}\n"
+        f"{said}"
         f"written: {directory}/arch.txt, {ACCOUNT}, {PAGE}, network.png, search.png\n"
         "next:\n" + "\n".join(f"  {line}" for line in account["next"])
     )

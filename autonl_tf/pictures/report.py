@@ -27,6 +27,7 @@ def report_page(account: dict[str, Any], name: str) -> str:
         f"Search: {name}",
         page.facts(headline(account)),
         verdict(account["budget"]),
+        doubts(account),
         page.section("The network", network(account)),
         page.section("Cost, fit and lambda over the search", charts([account])),
         page.section(
@@ -67,17 +68,24 @@ def verdict(budget: dict[str, Any]) -> str:
     if not budget["flips"]:
         ended = off + "It is where the search itself ended" if off else "The search itself ended on its target"
         return f'<p class="{kind}">{ended}: no decision was flipped.</p>'
-    share = f"{budget['flips_margin']:.3f} of {budget['all_margin']:.2f} over all gates"
     flips = (
-        f"{len(budget['flips'])} flipped to land on the target: {', '.join(budget['flips'])}. Sum of margins {share}."
+        f"{len(budget['flips'])} flipped to land on the target: {', '.join(budget['flips'])}. They decided "
+        f"{budget['flips_share']:.1%} of the cost, which was {page.short(budget['before_flips'])} before."
     )
-    before = f" Before that the cost was {page.short(budget['before_flips'])}."
     if budget["converged"]:
-        return f'<p class="{kind}">{off}Close calls only: {page.escape(flips + before)}</p>'
-    return (
-        f'<p class="warn"><b>Not converged.</b> {off}{page.escape(flips + before)} '
-        "Those were no close calls: a longer search or another target may help.</p>"
+        return f'<p class="{kind}">{off}Close calls only: {page.escape(flips)}</p>'
+    return f'<p class="warn"><b>Not converged.</b> {off}{page.escape(flips)}</p>'
+
+
+def doubts(account: dict[str, Any]) -> str:
+    """How many decisions stand out of the noise, and the search's own warnings."""
+    decided = account["decisions"]
+    counted = (
+        f"{decided['counting']} gates count; the margins of {decided['within_noise']} are within the noise, which "
+        f"after {decided['steps']} steps of decisions is {decided['noise']:.2f}."
     )
+    said = "".join(f'<p class="warn">{page.escape(line)}</p>' for line in account["warnings"])
+    return f'{said}<p class="quiet">{counted}</p>'
 
 
 def network(account: dict[str, Any]) -> str:

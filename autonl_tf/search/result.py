@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,12 @@ from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.networks.gate_table import GateTable
+from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.space.cost_model import CostModel
 
-SMALL_SHARE = 0.05  # of all gates' margins, up to which flips are close calls
+MOST_FLIPPED = 0.1  # of the cost, up to which flips may decide it
+MOST_NOISE = 0.5  # of a margin, beyond which a search was too short: a kernel, a width or a block starts at about 1
+NEXT_TO_NOTHING = 0.02  # of the dearest member's cost: a search that took no more away decided nothing
 
 
 def decided_gates(margins: np.ndarray) -> np.ndarray:
@@ -77,21 +81,26 @@ def summary(
     }
 
 
-def budget(table: GateTable, model: CostModel, account: dict[str, Any], target: float | None) -> dict[str, Any]:
+def budget(
+    table: GateTable, model: CostModel, account: dict[str, Any], target: float | None, noise: float
+) -> dict[str, Any]:
     """How the found network stands to what it may cost: JSON-ready.
 
     Args:
       model: the cost that was charged.
       account: of `summary`.
       target: what was asked for, or None.
+      noise: of a margin (`SearchSchedule.noise`).
 
     Returns:
       `cost` (its name), `found`, `cheapest` and `dearest` of the space, `per_block` (0 where a block is dropped),
-      `stem_and_head` (both together), and with a target: `target`, `error` (found / target - 1), `before_flips`,
-      `flips` (names), `flips_margin` and `all_margin` (the sums of |margin| over the flipped and over all gates), and
-      `converged`: whether the first is at most a twentieth of the second.
+      `stem_and_head` (both together), `before_flips` (found, where there were none), and with a target: `target`,
+      `error` (found / target - 1), `flips` (names), `flips_share` (of the cost, which they decided),
+      `flips_not_close` (those whose margin is beyond the noise) and `converged`: there are none of these, and
+      flips decided at most a tenth of the cost.
     """
     gates = np.array([gate["open"] for gate in account["gates"]], np.float32)
+    before = np.array([gate["open"] != gate["flipped"] for gate in account["gates"]], np.float32)
     choices = table.choices(gates)
     low, high = model.reachable()
     stand = {
@@ -101,22 +110,67 @@ def budget(table: GateTable, model: CostModel, account: dict[str, Any], target: 
         "dearest": high,
         "per_block": model.per_block(choices),
         "stem_and_head": model.constant,
+        "before_flips": model.of(table.choices(before)),
     }
     if target is None:
         return stand
     flips = [gate for gate in account["gates"] if gate["flipped"]]
-    before = np.array([gate["open"] != gate["flipped"] for gate in account["gates"]], np.float32)
-    flips_margin = sum(abs(gate["margin"]) for gate in flips)
-    all_margin = sum(abs(gate["margin"]) for gate in account["gates"])
+    share = abs(stand["found"] - stand["before_flips"]) / stand["found"]
+    not_close = [gate["name"] for gate in flips if abs(gate["margin"]) > noise]
     return stand | {
         "target": target,
         "error": stand["found"] / target - 1,
-        "before_flips": model.of(table.choices(before)),
         "flips": [gate["name"] for gate in flips],
-        "flips_margin": flips_margin,
-        "all_margin": all_margin,
-        "converged": flips_margin <= SMALL_SHARE * all_margin,
+        "flips_share": share,
+        "flips_not_close": not_close,
+        "converged": not not_close and share <= MOST_FLIPPED,
     }
+
+
+def decisions(account: dict[str, Any], schedule: SearchSchedule) -> dict[str, Any]:
+    """How much the search decided, of the gates that count: JSON-ready.
+
+    Returns:
+      `steps` of the decision phase, the `noise` of a margin after so many, `counting` gates, and those `within_noise`.
+    """
+    counting = [gate for gate in account["gates"] if gate["counts"]]
+    return {
+        "steps": schedule.decision_steps,
+        "noise": schedule.noise,
+        "counting": len(counting),
+        "within_noise": sum(abs(gate["margin"]) <= schedule.noise for gate in counting),
+    }
+
+
+def warnings(account: dict[str, Any], schedule: SearchSchedule) -> list[str]:
+    """What is not to be trusted, and what to do: lines that the command prints and the report shows.
+
+    Args:
+      account: with its `budget` and its `decisions`.
+    """
+    stand, found = account["budget"], []
+    enough = math.ceil(4 / 3 * (schedule.threshold_travel / MOST_NOISE) ** 2)
+    if account["decisions"]["noise"] > MOST_NOISE:
+        found.append(
+            f"TOO SHORT: in {schedule.decision_steps} steps of the decision phase noise alone moves a margin by "
+            f"{schedule.noise:.2f}; give it {enough} or more (--train_steps, or a smaller --search_warmup_share)"
+        )
+    least = (1 - NEXT_TO_NOTHING) * stand["dearest"]
+    if stand["before_flips"] > least and stand.get("target", 0) < least:
+        found.append(
+            f"DECIDED NOTHING: the search itself kept {stand['before_flips'] / stand['dearest']:.1%} of the dearest "
+            "network's cost; a longer search, a larger --threshold_travel, or without a target a larger --cost_lambda "
+            "may help"
+        )
+    if not stand.get("converged", True):
+        reasons = []
+        if names := stand["flips_not_close"]:
+            listed = ", ".join(names)
+            reasons.append(f"no close calls, their margins beyond the noise of {schedule.noise:.2f}: {listed}")
+        if stand["flips_share"] > MOST_FLIPPED:
+            reasons.append(f"flips decided {stand['flips_share']:.0%} of the cost")
+        found.append(f"NOT CONVERGED: {'; '.join(reasons)}; a longer search or another target may help")
+    return found
 
 
 def _counting(table: GateTable, gates: np.ndarray) -> list[bool]:

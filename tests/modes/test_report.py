@@ -61,6 +61,9 @@ def test_the_page_stands_alone_and_says_what_the_files_say(home, name):
         assert f"{gate['margin']:+.3f}" in reader.text
     assert "".join(account["next"]) in reader.text
     assert ("off target" in reader.text) == (name == "aimed")
+    for line in account["warnings"]:
+        assert line in reader.text
+    assert any(line.startswith("TOO SHORT") for line in account["warnings"])
     assert ("Not converged" in reader.text) == (name == "aimed" and not account["budget"]["converged"])
     kept = sum(block is not None for block in account["decided_blocks"])
     assert f"{kept} of {len(account['decided_blocks'])}" in reader.text

@@ -12,7 +12,7 @@ from autonl_tf.pictures import report
 def budget(**changed):
     return {
         **{"cost": "macs", "found": 1e6, "cheapest": 5e5, "dearest": 2e6, "target": 1e6, "error": 0.004},
-        **{"flips": [], "before_flips": 1e6, "flips_margin": 0.0, "all_margin": 3.0, "converged": True},
+        **{"flips": [], "before_flips": 1e6, "flips_share": 0.01, "flips_not_close": [], "converged": True},
     } | changed
 
 

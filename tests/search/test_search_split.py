@@ -73,7 +73,9 @@ def test_a_clipped_weight_does_not_feel_the_thresholds_gradient():
         for variable, value in zip(variables, ([1.0, 2.0], [0.5]), strict=True):
             variable.assign(value)
         model = types.SimpleNamespace(variables=variables, trainable_variables=variables, non_trainable_variables=[])
-        learner = Learner(model, [(o, [v]) for o, v in zip(optimizers, variables, strict=True)], guard=Guard(clip_norm=1))
+        learner = Learner(
+            model, [(o, [v]) for o, v in zip(optimizers, variables, strict=True)], guard=Guard(clip_norm=1)
+        )
 
         def step(learner=learner, size=size):
             gradients = [tf.constant([6.0, 8.0]), tf.constant([size])]

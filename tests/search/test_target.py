@@ -158,31 +158,63 @@ def test_gates_close_one_after_the_other_by_what_they_gain_and_not_beyond_the_ta
     assert len(np.unique(closed.round(6))) == len(closed)
 
 
-def account_of(margins, flipped, target):
+def account_of(margins, flipped, target, noise=0.2):
     _, account = result.summary(TABLE, margins, image_size=16, num_classes=3, flipped=flipped)
-    return account, result.budget(TABLE, MODEL, account, target)
+    return account, result.budget(TABLE, MODEL, account, target, noise)
 
 
-def test_flips_are_told_with_their_margins_and_large_ones_are_not_converged():
-    margins = np.full(len(TABLE), 0.5)
-    margins[0] = 0.01
-    flipped = np.zeros(len(TABLE), bool)
-    flipped[0] = True
-    account, budget = account_of(margins, flipped, 1e6)
-    assert account["gates"][0] == {
-        "name": TABLE.names[0],
-        "margin": 0.01,
-        "open": False,
-        "counts": True,
-        "flipped": True,
-    }
-    assert budget["flips"] == [TABLE.names[0]]
-    assert budget["flips_margin"] == pytest.approx(0.01)
-    assert budget["all_margin"] == pytest.approx(0.01 + 0.5 * (len(TABLE) - 1))
-    assert budget["converged"]
+def flipping(**margins):
+    """Margins of 0.5, of the gates named these, and the named ones flipped."""
+    places = {TABLE.names.index(name): margin for name, margin in margins.items()}
+    values, flipped = np.full(len(TABLE), 0.5), np.zeros(len(TABLE), bool)
+    for place, margin in places.items():
+        values[place], flipped[place] = margin, True
+    return values, flipped
+
+
+def test_flips_are_told_with_the_share_of_the_cost_that_they_decided():
+    account, budget = account_of(*flipping(**{"block1/nl": 0.01}), 1e6)
+    gate = account["gates"][TABLE.names.index("block1/nl")]
+    assert gate == {"name": "block1/nl", "margin": 0.01, "open": False, "counts": True, "flipped": True}
+    assert budget["flips"] == ["block1/nl"] and budget["flips_not_close"] == []
     assert budget["found"] == account["macs"] < budget["before_flips"]
-    flipped[1:4] = True
-    assert not account_of(margins, flipped, 1e6)[1]["converged"]
+    assert budget["flips_share"] == pytest.approx(budget["before_flips"] / budget["found"] - 1)
+    assert budget["converged"]
+
+
+def test_each_flip_has_to_be_a_close_call_however_firm_all_others_are():
+    close, not_close = {"block1/nl": 0.19}, {"block1/nl": 0.21}
+    assert account_of(*flipping(**close), 1e6)[1]["converged"]
+    budget = account_of(*flipping(**not_close), 1e6)[1]
+    assert budget["flips_not_close"] == ["block1/nl"] and not budget["converged"]
+    assert account_of(*flipping(**not_close), 1e6, noise=0.3)[1]["converged"]
+
+
+def test_close_calls_that_decide_much_of_the_cost_are_not_converged():
+    budget = account_of(*flipping(**{"block1/keep": -0.001}), 1e6)[1]
+    assert budget["flips_not_close"] == [] and budget["flips_share"] > result.MOST_FLIPPED
+    assert not budget["converged"]
+
+
+def warned(margins, flipped, steps, target=None):
+    account, _ = account_of(margins, flipped, target)
+    schedule = SearchSchedule(steps, 0, 0, 0.6, 0.1, 0.3, 3.0)
+    account["budget"] = result.budget(TABLE, MODEL, account, target, schedule.noise)
+    account["decisions"] = result.decisions(account, schedule)
+    return [line.partition(":")[0] for line in result.warnings(account, schedule)], account["decisions"]
+
+
+def test_a_search_says_what_of_it_is_not_to_be_trusted():
+    largest, none = np.full(len(TABLE), 1.0), np.zeros(len(TABLE), bool)
+    closed = np.where([name.startswith("block1/") for name in TABLE.names], -0.9, 1.0)
+    said, decided = warned(closed, none, 200)
+    assert not said
+    assert decided == {"steps": 200, "noise": pytest.approx(0.245, abs=1e-3), "counting": 5, "within_noise": 0}
+    assert warned(largest, none, 200)[0] == ["DECIDED NOTHING"]
+    assert warned(largest, none, 200, target=MODEL.reachable()[1])[0] == []
+    assert warned(closed, none, 48)[0] == [] and warned(closed, none, 47)[0] == ["TOO SHORT"]
+    assert warned(*flipping(**{"block1/keep": -0.3}), 200, target=1e6)[0] == ["NOT CONVERGED"]
+    assert warned(closed / 10, none, 200)[1]["within_noise"] == 5
 
 
 def test_the_cost_before_flips_is_that_of_the_decisions_however_small_a_margin():
