@@ -170,7 +170,7 @@ def _split_folders(root: str) -> dict[str, str]:
 
 
 def _innermost(base: str) -> str:
-    """Of a split unpacked into a folder of its own name, seg_train/seg_train/, the inner one."""
+    """The inner folder of a split that was unpacked into one of its own name: seg_train/seg_train/."""
     while len(names := folders(base)) == 1 and not images_in(base):
         inner = os.path.join(base, names[0])
         if split_kind(names[0]) != split_kind(os.path.basename(base)) or not folders(inner):

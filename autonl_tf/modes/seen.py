@@ -27,12 +27,15 @@ def known_faults(
     if record is None:
         return {}
     if run.mode in DEFAULT_EPOCHS:
-        before = [entry for entry in record.entries if entry.split in splits]
-        if told := manifest.changes(before, dataset.listed(*splits)):
+        before, now = [entry for entry in record.entries if entry.split in splits], dataset.listed(*splits)
+        if told := manifest.changes(before, now):
             raise UserError(
                 f"{run.model_dir}: its images are not those it began with: {told}; put them back, or choose another "
                 "--model_dir"
             )
+        times = {entry.name: entry.time for entry in before}
+        if touched := [entry.name for entry in now if entry.time != times[entry.name]]:
+            _say(f"images written since the run began, their sizes as before: {len(touched)}, {touched[0]} first")
     return record.faults(_checked_by(least_side)) if config.data.check_images == "new" else {}
 
 
@@ -57,5 +60,9 @@ def _read(directory: str | None) -> manifest.Manifest | None:
     try:
         return manifest.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        print(f"{path}: damaged ({first_line(error)}): all images are checked anew", file=sys.stderr, flush=True)
+        _say(f"{path}: damaged ({first_line(error)}): all images are checked anew")
         return None
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -122,7 +122,7 @@ def test_neither_part_of_a_hash_split_is_empty_unless_asked_for(make_folder):
     root = make_folder({"ant/1.jpg": None, "bee/1.jpg": None, "bee/2.jpg": None})
     for fraction in (1e-9, 1 - 1e-9):
         dataset = open_dataset("folder:" + root, validation_fraction=fraction)
-        # Of each class one is left to train on.
+        # One image of each class is left to train on.
         assert {label for _, label in listing(dataset, "train")} == {0, 1} and dataset.size("validation") == 1
     assert open_dataset("folder:" + root, validation_fraction=0.0).size("validation") == 0
     assert open_dataset("folder:" + root, validation_fraction=1.0).size("validation") == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from mode_cases import class_folder, given, run
 
@@ -26,6 +28,14 @@ def test_a_run_goes_on_with_the_images_it_began_with_alone(training, tmp_path, m
     with pytest.raises(AssertionError, match="decoded again"):
         run(*words, "--check_images=full")
     monkeypatch.setattr(datasets, "find_corrupt", find_corrupt)
+
+    os.utime(root / "train" / "cat" / "0.jpg", (1, 1))
+    capsys.readouterr()
+    run(*words)
+    assert "written since the run began, their sizes as before: 1, train/cat/0.jpg first" in capsys.readouterr().err
+    (changed,) = set(manifest.read_text().splitlines()[1:]) - set(text.splitlines())
+    assert changed.startswith('["train", "train/cat/0.jpg"') and changed.endswith(', 1000000000, "cat", ""]')
+    text = manifest.read_text()
 
     moved = root / "train" / "ant" / "0.jpg"
     moved.rename(root / "train" / "bee" / "x.jpg")
