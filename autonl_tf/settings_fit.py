@@ -77,7 +77,7 @@ class FitConfig:
         flags.DEFINE_integer,
         0,
         "Training batches on which batch norm's statistics are measured anew for the averaged weights before every "
-        "evaluation; 0, as published: none. For short runs, see docs/training.md.",
+        "evaluation, and saved with the best copy; 0, as published: none. For short runs, see docs/training.md.",
         modes=("train",),
         lower_bound=0,
     )

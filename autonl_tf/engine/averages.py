@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
@@ -106,3 +106,15 @@ def _exchange(first: tf.Variable, second: tf.Variable) -> None:
     kept = tf.identity(first)
     first.assign(second)
     second.assign(kept)
+
+
+@contextlib.contextmanager
+def restored(strategy: tf.distribute.Strategy, variables: Iterable[tf.Variable]) -> Iterator[None]:
+    """What is written to the variables within the context is undone at its end, on every replica alike."""
+    copies = [copy for variable in variables for copy in strategy.experimental_local_results(variable)]
+    kept = [tf.identity(copy) for copy in copies]
+    try:
+        yield
+    finally:
+        for copy, value in zip(copies, kept, strict=True):
+            copy.assign(value)

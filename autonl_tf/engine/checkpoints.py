@@ -7,10 +7,12 @@ under `variables`, their moving averages under `averages/shadows`, both by the v
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import tensorflow as tf
@@ -69,14 +71,21 @@ class Checkpoints:
       directory: the run directory, which all processes of a cluster share.
       learner: complete (its optimizers' slots exist).
       tell: where to report a broken checkpoint passed over.
+      as_evaluated: a context in which the learner's averages are what was last evaluated; best copies are saved in it.
     """
 
-    def __init__(self, directory: str | Path, learner: Learner, tell: Callable[[str], None] = print):
+    def __init__(
+        self,
+        directory: str | Path,
+        learner: Learner,
+        tell: Callable[[str], None] = print,
+        as_evaluated: Callable[[], AbstractContextManager] = contextlib.nullcontext,
+    ):
         self.directory = Path(directory)
         self._latest_dir = self.directory / "checkpoints"
         self._best_dir = self.directory / "best"
         self._learner = learner
-        self._tell = tell
+        self._tell, self._as_evaluated = tell, as_evaluated
         self._chief = is_chief(learner.strategy)
         self._worker_dir = self.directory / f".saving-{task_name(learner.strategy)}"
         self._place = Place(self.directory)
@@ -130,7 +139,8 @@ class Checkpoints:
         if self._best is not None and metric <= self._best.metric:
             return False
         self._check_state(step)
-        self._write(self._best_dir, step)
+        with self._as_evaluated():
+            self._write(self._best_dir, step)
         self._best = BestRecord(step, metric)
         if self._chief:
             write_json(self._best_dir / "best.json", dataclasses.asdict(self._best))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
-from autonl_tf.engine.averages import MovingAverages
+from autonl_tf.engine.averages import MovingAverages, restored
 from autonl_tf.engine.guard import Guard, Verdict
 from autonl_tf.engine.micro_batches import Gradient
 from autonl_tf.engine.names import by_name, name_of
@@ -112,19 +113,35 @@ class Learner(tf.Module):
     def merge_replicas(self) -> None:
         """Gives every replica the mean of what replicas keep for themselves: batch-norm statistics, their averages.
 
-        A checkpoint holds that mean. Done whenever the host looks in, it makes a resumed run go on with what an
-        uninterrupted one has, and all replicas evaluate with the same statistics. Every process of a cluster calls it.
+        A checkpoint holds that mean. Done where a run may be saved, it makes a resumed run go on with what an
+        uninterrupted one has. Every process of a cluster calls it.
         """
         if self.strategy.num_replicas_in_sync > 1:
             self._merge()
 
+    @contextlib.contextmanager
+    def merged(self) -> Iterator[None]:
+        """Within the context every replica has that mean, to be evaluated; what it had comes back."""
+        if self.strategy.num_replicas_in_sync == 1:
+            yield
+            return
+        with restored(self.strategy, self._kept_apart()):
+            self._merge()
+            yield
+
     @tf.function
     def _merge(self):
+        for variable in self._kept_apart():
+            variable.assign(variable.read_value())
+
+    def _kept_apart(self) -> list[tf.Variable]:
         averages = self.averages.shadows.values() if self.averages is not None else ()
-        for variable in (*self.model.variables, *averages):
-            own = variable.synchronization == tf.VariableSynchronization.ON_READ
-            if own and variable.aggregation == tf.VariableAggregation.MEAN:
-                variable.assign(variable.read_value())
+        return [
+            variable
+            for variable in (*self.model.variables, *averages)
+            if variable.synchronization == tf.VariableSynchronization.ON_READ
+            and variable.aggregation == tf.VariableAggregation.MEAN
+        ]
 
     def names_not_finite(self) -> list[str]:
         """The names of model variables, averages and state that hold an inf or a NaN in this process."""

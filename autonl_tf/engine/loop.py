@@ -125,9 +125,15 @@ def run_training(
                 stop = rhythm.next_stop(step)
                 _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped, on_loop)
                 step = stop
+                # Not where it is evaluated alone, which must not change what training goes on with.
+                if rhythm.due(steps_per_loop, step) or rhythm.due(save_every, step):
+                    learner.merge_replicas()
                 if rhythm.due(rhythm.evaluate, step):
-                    _evaluate(evaluate, step, log, checkpoints)
+                    with learner.merged():
+                        _evaluate(evaluate, step, log, checkpoints)
                 stopping = _on_any_process(strategy, sigterm.received)
+                if stopping and step < total_steps:
+                    learner.merge_replicas()
                 if stopping or rhythm.due(save_every, step):
                     saved = checkpoints.save(step)
                 if stopping and step < total_steps:
@@ -154,7 +160,6 @@ def run_training(
 def _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped, on_loop) -> None:
     began = time.monotonic()
     metrics = train_function(iterator, stop - step)
-    learner.merge_replicas()
     seconds = time.monotonic() - began
     _check_finite(learner, metrics, checkpoints, log, max_skipped)
     if learner.current_step != stop:

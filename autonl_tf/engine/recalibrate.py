@@ -9,20 +9,23 @@ small ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.engine.averages import MovingAverages, restored
 from autonl_tf.engine.batch_norm import batch_norms
+from autonl_tf.engine.names import name_of
 
 
 class Recalibration:
     """Measures the statistics of every batch norm of a functional model with the weights that it holds.
 
-    They become the mean over batches and replicas of the batches' means and variances. Used within
-    `MovingAverages.swapped_in`, what is measured becomes the averages of the statistics: it is evaluated and saved in
-    their place, and later updates go on from it.
+    They are the mean over batches and replicas of the batches' means and variances. The model has them within
+    `applied` alone, used within `MovingAverages.swapped_in`, and the averages have them within `in_averages`, used to
+    save the copy that was evaluated. Training never sees them: it ends with the same bits however often it evaluates.
 
     Args:
       model: a functional model; all its batch norms in training mode at once, nothing else of it changes. Those that
@@ -34,7 +37,8 @@ class Recalibration:
     def __init__(self, strategy: tf.distribute.Strategy, model, make_batches: Callable[[], Iterable], count: int):
         if count < 1:
             raise ValueError(f"statistics need at least one batch, got {count}")
-        self._make_batches, self._count = make_batches, count
+        self._strategy, self._make_batches, self._count = strategy, make_batches, count
+        self._measured: dict[str, tf.Tensor] = {}
         self._layers = [layer for layer in batch_norms(model) if layer.trainable]
         self._statistics = [v for layer in self._layers for v in (layer.moving_mean, layer.moving_variance)]
         if not self._layers:
@@ -53,9 +57,25 @@ class Recalibration:
 
         self._step = step
 
-    def __call__(self) -> None:
-        if not self._layers:
-            return
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Measures, and gives the model what was measured until the context ends."""
+        with restored(self._strategy, self._statistics):
+            if self._layers:
+                self._measure()
+                self._measured = {name_of(v): tf.identity(v) for v in self._statistics}
+            yield
+
+    @contextlib.contextmanager
+    def in_averages(self, averages: MovingAverages) -> Iterator[None]:
+        """Within the context the averages hold what was last measured in the place of their own statistics."""
+        shadows = {name: averages.shadows[name] for name in self._measured}
+        with restored(self._strategy, shadows.values()):
+            for name, shadow in shadows.items():
+                shadow.assign(self._measured[name])
+            yield
+
+    def _measure(self) -> None:
         # With momentum 0, which holds for the trace of the first call, moving statistics are the last batch's.
         momenta = [layer.momentum for layer in self._layers]
         for layer in self._layers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import shlex
 
@@ -87,10 +88,11 @@ def run(config: Config) -> None:
             measure = Recalibration(strategy, learner.model, here, config.fit.recalibrate_batches)
 
         def evaluate():
-            with learner.averages.swapped_in():
-                if measure is not None:
-                    measure()
+            with learner.averages.swapped_in(), measure.applied() if measure else contextlib.nullcontext():
                 return evaluator(batches, dataset.size("validation"))
+
+        def as_evaluated():
+            return measure.in_averages(learner.averages) if measure else contextlib.nullcontext()
 
         outcome = run_training(
             strategy,
@@ -100,7 +102,7 @@ def run(config: Config) -> None:
             total_steps=length.steps,
             steps_per_loop=config.fit.steps_per_loop,
             log=wiring.run_log(config, strategy, length),
-            checkpoints=Checkpoints(directory.path, learner, wiring.say),
+            checkpoints=Checkpoints(directory.path, learner, wiring.say, as_evaluated),
             evaluate=evaluate,
             evaluate_every=length.steps_of(config.fit.eval_every_epochs),
             save_every=config.fit.save_every_steps,

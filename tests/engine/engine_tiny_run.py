@@ -198,6 +198,10 @@ def compare_devices(root: Path) -> None:
         run.go(root / name, **options)
         if name == "norm2":
             check_average_of_statistics(run)
+            often = Run(strategies.make_strategy(kind), with_batch_norm=with_batch_norm)
+            often.go(root / "often2", evaluate_every=7)
+            for key, value in run.everything().items():
+                np.testing.assert_array_equal(value, often.everything()[key], err_msg=f"{key}, evaluated more often")
         np.savez(root / name / "everything.npz", **run.everything())
         (root / name / "evaluation.json").write_text(json.dumps(run.evaluate()))
 
