@@ -40,13 +40,34 @@ class BestRecord:
     metric: Annotated[float, Meta(ge=0, le=1)]
 
 
-@dataclasses.dataclass(frozen=True)
-class RunRecord:
-    """config.json: what a run was started with; `comparable` must be the same for it to go on."""
+Settings = dict[str, Scalar | list[Scalar]]
 
-    comparable: dict[str, Scalar | list[Scalar]]
+
+class Start(TypedDict):
+    """One start of a run: when (UTC), with which settings, versions and commit."""
+
+    time: str
+    settings: Settings
     versions: dict[str, str]
     git_commit: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """config.json: what a run was last started with, and before; `comparable` must be the same for it to go on."""
+
+    comparable: Settings
+    time: str
+    settings: Settings
+    versions: dict[str, str]
+    git_commit: str | None
+    earlier_starts: list[Start]
+
+    @property
+    def starts(self) -> list[Start]:
+        """Every start, the last one included."""
+        last = Start(time=self.time, settings=self.settings, versions=self.versions, git_commit=self.git_commit)
+        return [*self.earlier_starts, last]
 
 
 @dataclasses.dataclass(frozen=True)

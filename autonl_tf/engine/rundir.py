@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import os
 import platform
@@ -62,7 +63,8 @@ def prepare(
     """Makes `directory` the home of this run, or finds it to be so already.
 
     Args:
-      settings: every resolved setting, JSON values; written to config.json with versions and the git commit.
+      settings: every resolved setting, JSON values; written to config.json with the time, versions and the git commit,
+        beside those of every start before.
       comparable: flag name -> value, JSON values: what must be the same for the run to go on. What a user may
         change between two starts (how often to log) stays out.
       files: name -> text of further files that define the run (arch.txt); they too must be the same.
@@ -87,10 +89,12 @@ def prepare(
         # Once more under the lock: another process may have been quicker.
         before = _check(directory, comparable, files)
         config = {
+            "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             "settings": settings,
             "comparable": comparable,
             "versions": versions(),
             "git_commit": git_commit(),
+            "earlier_starts": before.starts if before else [],
         }
         for name, text in files.items():
             write_text(directory / name, text)

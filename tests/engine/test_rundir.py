@@ -1,5 +1,6 @@
 """A run directory: what it records and whom it refuses."""
 
+import datetime
 import json
 
 import pytest
@@ -33,6 +34,17 @@ def test_the_same_settings_may_go_on_and_changes_of_version_are_noted(tmp_path):
     with rundir.prepare(tmp_path, {**SETTINGS, "steps_per_loop": 99}, COMPARABLE, FILES) as run:
         assert len(run.notes) == 1 and run.notes[0].startswith("numpy was 1.0")
     assert json.loads((tmp_path / "config.json").read_text())["settings"]["steps_per_loop"] == 99
+
+
+def test_every_start_is_kept_with_its_time_settings_and_versions(tmp_path):
+    for loop in (10, 20, 30):
+        prepare(tmp_path, {**SETTINGS, "steps_per_loop": loop})
+    config = json.loads((tmp_path / "config.json").read_text())
+    starts = [*config["earlier_starts"], config]
+    assert [start["settings"]["steps_per_loop"] for start in starts] == [10, 20, 30]
+    assert all(start["versions"] == rundir.versions() and "git_commit" in start for start in starts)
+    times = [datetime.datetime.fromisoformat(start["time"]) for start in starts]
+    assert times == sorted(times) and times[0].utcoffset() == datetime.timedelta(0)
 
 
 @pytest.mark.parametrize(
