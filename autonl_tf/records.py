@@ -52,6 +52,21 @@ class Start(TypedDict):
     git_commit: str | None
 
 
+class SearchSettings(TypedDict):
+    """What a search's config.json says of the network and the data."""
+
+    input_image_size: ImageSize
+    crop_padding: CropPadding
+    dataset: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchRun:
+    """config.json of a search, the part that its weights need."""
+
+    comparable: SearchSettings
+
+
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
     """config.json: what a run was last started with, and before; `comparable` must be the same for it to go on."""

@@ -2,9 +2,10 @@
 
 Conventions of keras.applications. Deviations:
 
-1. `weights` is None, "imagenet" or a path: of a run directory or checkpoint of this program, of an official TensorFlow
-   1 checkpoint, of an exported directory, or of what tf_keras saves. "imagenet" takes published weights out of an
-   installed package, for the networks that have some (`checkpoint/imagenet.py`); nothing is downloaded.
+1. `weights` is None, "imagenet" or a path: of a run directory (a search's too) or checkpoint of this program, of an
+   official TensorFlow 1 checkpoint, of an exported directory, or of what tf_keras saves. "imagenet" takes published
+   weights out of an installed package, for the networks that have some (`checkpoint/imagenet.py`); nothing is
+   downloaded.
 2. The input size must be known: LightNL picks the order of its product by it. Without `input_shape` it is the size that
    the network was published at, 224x224 for one from a file.
 3. Normalisation is not in the model: `preprocess_input` does it, as the architecture says.

@@ -54,7 +54,7 @@ class Checkpoint:
     """Weights of one network.
 
     Attributes:
-      format: `ours`, `tf1`, `pytorch`, `keras`, `export` or `imagenet`.
+      format: `ours`, `tf1`, `pytorch`, `keras`, `export`, `imagenet` or `search`.
       where: the file, for messages.
       spec: the architecture whose weights these are.
       class_names: K names in label order.
@@ -127,7 +127,7 @@ class Checkpoint:
 
     def _described(self, chosen: Chosen) -> str:
         if self.format not in ("ours", "tf1"):  # files of one set
-            return chosen.loaded.prefix
+            return chosen.loaded.prefix + (f", {chosen.aside}" if chosen.aside else "")
         which = "moving averages" if chosen.loaded.averages else "plain variables"
         step = "no step" if chosen.loaded.step is None else f"step {chosen.loaded.step}"
         return f"{which} of {chosen.loaded.prefix} ({step}){f'; left aside: {chosen.aside}' if chosen.aside else ''}"

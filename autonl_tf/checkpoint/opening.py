@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from autonl_tf.arch.spec import NetworkSpec
-from autonl_tf.checkpoint import export, imagenet, keras_files, ours, tf1
+from autonl_tf.checkpoint import export, imagenet, keras_files, ours, search, tf1
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Tell, silent
 from autonl_tf.checkpoint.object_graph import has_graph
 from autonl_tf.errors import UserError
@@ -25,8 +25,8 @@ def open_checkpoint(
     """The weights at `path`; nothing is loaded yet.
 
     Args:
-      path: a run directory, a checkpoint's prefix, an official TensorFlow 1 checkpoint, an exported directory, or what
-        tf_keras saves (see `keras_files`); or `imagenet`, the published weights of `arch`.
+      path: a run directory, of a training or a search; a checkpoint's prefix; an official TensorFlow 1 checkpoint; an
+        exported directory; what tf_keras saves (see `keras_files`); or `imagenet`, the published weights of `arch`.
       arch: the architecture that is wanted; the checkpoint must be of it, or of it less non-local blocks. None: the
         checkpoint's own.
       depth_multiplier, num_classes: likewise wanted, for a format that does not say its own.
@@ -64,7 +64,7 @@ def _opened(place: pathlib.Path, arch: NetworkSpec | None, **wanted) -> Checkpoi
         return keras_files.open_keras(place, arch, depth_multiplier=wanted["depth_multiplier"])
     prefix = str(ours.find_checkpoint(place))
     if ours.is_ours(prefix):
-        return ours.open_ours(prefix)
+        return search.open_search(prefix) if search.is_search(prefix) else ours.open_ours(prefix)
     if has_graph(prefix):
         return keras_files.open_keras(pathlib.Path(prefix), arch, depth_multiplier=wanted["depth_multiplier"])
     return tf1.open_tf1(prefix, arch, **wanted)

@@ -263,15 +263,25 @@ def _write(
 
 
 def _next_commands(config: Config, directory: pathlib.Path) -> list[str]:
-    """The training, by the release's recipe: a search's learning rates are made for its own few epochs."""
-    words = shlex.join([f"--arch={directory}/arch.txt", f"--model_dir={_beside(directory)}"])
+    """Two trainings, from scratch and from the search's own weights, by the release's recipe: a search's learning rates
+    are made for its own few epochs."""
     length = f"--train_batch_size={config.data.train_batch_size} --train_epochs={DEFAULT_EPOCHS['train']:g}"
-    return [f"python main.py --mode=train {words} {wiring.image_words(config)} {length}"]
+    starts = [
+        [f"--arch={directory}/arch.txt", f"--model_dir={_beside(directory, 'train')}"],
+        [
+            f"--arch={directory}/arch.txt",
+            f"--init_checkpoint={directory}",
+            f"--model_dir={_beside(directory, 'tuned')}",
+        ],
+    ]
+    return [
+        f"python main.py --mode=train {shlex.join(words)} {wiring.image_words(config)} {length}" for words in starts
+    ]
 
 
-def _beside(directory: pathlib.Path) -> str:
-    """A directory for the training: of a search in runs/search, runs/search_train."""
-    return f"{directory}_train" if directory.name not in ("", "..") else f"{directory}/train"
+def _beside(directory: pathlib.Path, name: str) -> str:
+    """A directory for a training: of a search in runs/search, runs/search_train."""
+    return f"{directory}_{name}" if directory.name not in ("", "..") else f"{directory}/{name}"
 
 
 def _target_text(budget: dict[str, Any], model: CostModel) -> str:
@@ -299,5 +309,6 @@ def _tell(directory: pathlib.Path, account: dict[str, Any], model: CostModel) ->
         f"the noise of {decided['noise']:.2f}; closest: {calls}\n"
         f"{said}"
         f"written: {directory}/arch.txt, {ACCOUNT}, {PAGE}, network.png, search.png\n"
+        "train it from scratch, or from the search's own weights (--init_checkpoint)\n"
         "next:\n" + "\n".join(f"  {line}" for line in account["next"])
     )

@@ -96,6 +96,15 @@ class SpaceBlock:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Searched:
+    """A block as a search writes it into its run directory."""
+
+    base: BlockSpec
+    options: dict[str, tuple[int | float | str | bool | None, ...]]
+    searchable: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Space:
     """A search space: its blocks with repeats unrolled. `name` is how it was asked for."""
 
@@ -174,6 +183,19 @@ def load(name_or_path: str) -> Space:
             f"--search_space={name_or_path}: {error.reason}; accepted: {', '.join(names())}, or a space file's path"
         ) from None
     return parse(data, name_or_path)
+
+
+def read_searched(path: str | pathlib.Path, kinds: tuple[Kind, ...] = KINDS) -> Space:
+    """The space that a search has written into its run directory, every block with its options.
+
+    Raises:
+      UserError: it cannot be read, or has other kinds of choices than these.
+    """
+    blocks = read_json(path, list[_Searched], what="the space of a search")
+    ladders = [ladder for kind in kinds for ladder in kind.ladders]
+    if not blocks or any(list(block.options) != ladders or not all(block.options.values()) for block in blocks):
+        raise UserError(f"{path}: must give each block options of {', '.join(ladders)}")
+    return Space(str(path), tuple(SpaceBlock(block.base, block.options, kinds, block.searchable) for block in blocks))
 
 
 def parse(data: Any, name: str, kinds: tuple[Kind, ...] = KINDS) -> Space:

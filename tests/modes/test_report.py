@@ -71,11 +71,14 @@ def test_the_page_stands_alone_and_says_what_the_files_say(home, name):
 
 
 def test_the_next_command_can_be_given_as_it_stands(home):
-    (line,) = json.loads((home / "free" / "search.json").read_text())["next"]
-    config = configure(*shlex.split(line)[2:])
-    assert config.run.mode == "train" and config.run.model_dir == f"{home}/free_train"
-    assert config.network.arch == f"{home}/free/arch.txt" and config.data.train_batch_size == 6
-    assert (config.network.input_image_size, config.data.dataset) == (32, f"folder:{home}/pictures")
+    lines = json.loads((home / "free" / "search.json").read_text())["next"]
+    scratch, tuned = (configure(*shlex.split(line)[2:]) for line in lines)
+    assert (scratch.run.init_checkpoint, scratch.run.model_dir) == (None, f"{home}/free_train")
+    assert (tuned.run.init_checkpoint, tuned.run.model_dir) == (f"{home}/free", f"{home}/free_tuned")
+    for config in (scratch, tuned):
+        assert config.run.mode == "train" and config.data.train_batch_size == 6
+        assert config.network.arch == f"{home}/free/arch.txt"
+        assert (config.network.input_image_size, config.data.dataset) == (32, f"folder:{home}/pictures")
 
 
 def test_a_report_is_made_again_alike_by_command(home):

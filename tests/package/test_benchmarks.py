@@ -34,6 +34,11 @@ def test_two_searches_differ_in_their_results_not_in_where_they_lie(imported, tm
     assert differences(first, account(tmp_path / "c", macs=8)) == (0, ["search.json"])
 
 
+def test_the_epoch_that_reaches_a_score_is_the_first_one(imported):
+    reached = imported("search_weights").reached
+    assert (reached([0.2, 0.5, 0.4], 0.45), reached([0.2], 0.2), reached([0.2, 0.3], 0.4)) == (2, 1, None)
+
+
 class LeftBySave:
     """A run directory in which the kill before this one has left part of a save."""
 

@@ -39,7 +39,7 @@ ALLOWED = {
     "data": {"arch", "errors", "reading"},
     "engine": {"layers", "errors", "package", "plain_text", "strict_json", "reading", "records"},
     "networks": {"space", "layers", "arch", "errors"},
-    "checkpoint": {"data", "engine", "networks", "arch", "errors", "reading", "records"},
+    "checkpoint": {"data", "engine", "networks", "space", "arch", "errors", "reading", "records"},
     "search": {"engine", "networks", "space", "layers", "arch", "errors"},
     "export": {"data", "networks", "space", "arch", "errors", "package", "strict_json", "reading", "records"},
     "pictures": {"space", "arch", "errors"},

@@ -1,0 +1,78 @@
+"""The weights of a search: the found network with the supernet's own, exactly the supernet with those decisions.
+
+A search's run directory has `searched_space.json`, `config.json`, `labels.txt` and checkpoints of the supernet, whose
+averaged margins are the decisions, flips for a target included.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+
+from autonl_tf.checkpoint import matching, ours
+from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen
+from autonl_tf.data.labels import numbered, read_label_file
+from autonl_tf.engine.names import by_name
+from autonl_tf.errors import UserError
+from autonl_tf.networks.gate_table import GateTable
+from autonl_tf.networks.inherit import inherited_network
+from autonl_tf.networks.supernet import Supernet
+from autonl_tf.reading import read_json
+from autonl_tf.records import SearchRun
+from autonl_tf.space.space import read_searched
+
+SPACE = "searched_space.json"
+_MARGINS = "margins"
+
+
+def is_search(prefix: str) -> bool:
+    """Whether a checkpoint of this program is a search's."""
+    return (_run_of(prefix) / SPACE).is_file()
+
+
+def open_search(prefix: str) -> Checkpoint:
+    """The network that a search had decided on at a checkpoint; its last one has the found network.
+
+    Raises:
+      UserError: a file of the run directory is missing or damaged, or is not of this checkpoint.
+    """
+    directory = _run_of(prefix)
+    space = read_searched(directory / SPACE)
+    settings = read_json(directory / "config.json", SearchRun, what="the settings of a search").comparable
+    names = read_label_file(str(directory / "labels.txt")).lines
+    chosen = ours.choose(prefix, use_averages=False)
+    shape = {"image_size": settings["input_image_size"], "num_classes": len(names)}
+    table = GateTable(space)
+    margins = np.asarray(chosen.stored.read(_MARGINS)) if _MARGINS in chosen.stored.shapes else np.zeros(0)
+    if margins.shape != (len(table),):
+        raise UserError(f"{prefix}: has {margins.size} decisions, its {SPACE} {len(table)}: not of this search")
+    gates = (margins >= 0).astype(np.float32)
+
+    def choose(model, variables, use_averages: bool) -> Chosen:
+        supernet = Supernet(space, **shape, start_margin=1.0, name="supernet")
+        matching.assign(by_name(supernet.variables), chosen.stored)
+        found = by_name(inherited_network(supernet, gates, **shape).variables)
+        return chosen._replace(
+            aside="the supernet's own in the network it decided on",
+            stored=matching.Stored(
+                prefix, {name: matching.shape_of(v) for name, v in found.items()}, lambda name: found[name].numpy()
+            ),
+        )
+
+    return Checkpoint(
+        format="search",
+        where=prefix,
+        spec=table.decode(gates),
+        class_names=names,
+        classes_are_numbered=names == numbered(len(names)),
+        image_size=settings["input_image_size"],
+        crop_padding=settings["crop_padding"],
+        depth_multiplier=1.0,
+        choose=choose,
+        trained_on=settings["dataset"],
+    )
+
+
+def _run_of(prefix: str) -> pathlib.Path:
+    return pathlib.Path(prefix).parent.parent
