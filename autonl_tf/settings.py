@@ -30,6 +30,7 @@ AUGMENTATIONS = ("none", "autoaugment", "randaugment")
 _ALL = MODES
 _FIT = ("search", "train")
 _DATA = ("search", "train", "eval")
+_IMAGES = (*_DATA, "predict", "export", "explain")
 _MODEL = ("train", "eval", "predict", "export", "convert", "explain")
 _SIZE = (*_DATA, "profile", "predict", "export", "convert", "explain", "describe", "compare")
 
@@ -251,7 +252,23 @@ class DataConfig:
         flags.DEFINE_bool,
         False,
         "Leave out images that cannot be used, and count them by fault, instead of stopping.",
-        modes=(*_DATA, "export"),
+        modes=_IMAGES,
+    )
+    max_pixels: int = _flag(
+        flags.DEFINE_integer,
+        120_000_000,
+        "Images of more pixels (height times width) are refused before they are decoded, also by an export's "
+        "SavedModel.",
+        modes=_IMAGES,
+        lower_bound=1,
+        upper_bound=250_000_000,
+    )
+    exif_orientation: bool = _flag(
+        flags.DEFINE_bool,
+        True,
+        "Turn photographs as their EXIF data say and viewers show them. --noexif_orientation reads them as the release "
+        "does, whose published accuracy it reproduces to the bit.",
+        modes=_IMAGES,
     )
     check_images: str = _flag(
         flags.DEFINE_enum,

@@ -37,13 +37,14 @@ VALIDATION = 10  # one file in so many
 BAD_ONE_IN = 100
 LARGE_SIDE = 12_000
 
-# Each oddity, and the fault it is counted as; None: the image is used.
+NOT_CORRUPT = "too small to leave a crop"
+# Each oddity, and the fault it is counted as; None: the image is used. The one that is not corrupt is counted apart.
 KINDS = {
     "truncated": "cut short",
     "zero byte": "empty",
     "png named JPEG": None,
-    "html": "not a JPEG, PNG, GIF, BMP or WebP image",
-    "one pixel": "too small to leave a crop",
+    "html": "not an image of a known kind",
+    "one pixel": NOT_CORRUPT,
     "12000 px": None,
     "exif rotated": None,
     "cmyk": None,
@@ -101,9 +102,13 @@ def write_files(root: pathlib.Path, count: int, large_side: int = LARGE_SIDE) ->
     return written
 
 
-def expected_counts(written: collections.Counter) -> dict[str, int]:
-    """Fault -> count, of the kinds that cannot be used."""
-    return {fault: written[kind] for kind, fault in sorted(KINDS.items()) if fault and written[kind]}
+def expected_counts(written: collections.Counter) -> dict[str, dict[str, int]]:
+    """Fault -> count, of the kinds that cannot be used: of corrupt images, and of sound ones that are not read."""
+    found = {fault: written[kind] for kind, fault in KINDS.items() if fault and written[kind]}
+    return {
+        "corrupt": {fault: count for fault, count in found.items() if fault != NOT_CORRUPT},
+        "not_read": {fault: count for fault, count in found.items() if fault == NOT_CORRUPT},
+    }
 
 
 def first_bad(root: pathlib.Path, split: str = "train") -> str:
@@ -149,13 +154,13 @@ def try_folder(work: pathlib.Path, files: int, limit: float) -> dict:
     print(f"default: code {stops['code']} after {stops['seconds']} s: {stops['error']}", flush=True)
     skips = command([*words, "--skip_corrupt"], limit)
     skipped = json.loads((work / "run" / "skipped.json").read_text(encoding="utf-8")) if skips["code"] == 0 else {}
-    counts = {split: found["counts"] for split, found in skipped.items()}
+    counts = {split: {group: found[group] for group in ("corrupt", "not_read")} for split, found in skipped.items()}
     wanted = {"train": expected_counts(written["train"]), "validation": expected_counts(written["val"])}
     print(f"--skip_corrupt: code {skips['code']} after {skips['seconds']} s: {counts} {skips['error']}", flush=True)
     words = ["--mode=eval", f"--dataset=folder:{root}", f"--model_dir={work}/run", "--skip_corrupt", "--output=json"]
     scored = command(words, limit)
     scores = json.loads(scored["stdout"]) if scored["code"] == 0 else {"count": None, "skipped": None}
-    usable = sum(written["val"].values()) - sum(wanted["validation"].values())
+    usable = sum(written["val"].values()) - sum(sum(group.values()) for group in wanted["validation"].values())
     return {
         "default_names_the_first": stopped,
         "default_seconds": stops["seconds"],

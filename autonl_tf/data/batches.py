@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from autonl_tf.arch.spec import Normalization
-from autonl_tf.data import images, rounds
+from autonl_tf.data import corrupt, images, rounds
 from autonl_tf.data.augment.policies import Augmentation
-from autonl_tf.data.corrupt import find_corrupt
+from autonl_tf.data.corrupt import BadExample
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.folder import LabelledFiles
-from autonl_tf.data.splits import shard_count
+from autonl_tf.data.reading import AS_SHOWN, Reading
+from autonl_tf.data.splits import IndexedSplit, shard_count
 from autonl_tf.errors import UserError
 
 
@@ -59,7 +60,7 @@ def train_batches(
         position, example = stream.load(*element)
         image_seed = tf.stack([tf.constant(seed, tf.int64), position])
         image = images.preprocess_for_train(
-            example["image"], image_size, image_seed, min_crop_area, crop_padding, augment
+            example["image"], image_size, image_seed, min_crop_area, crop_padding, augment, dataset.reading
         )
         return normalize(image), example["label"]
 
@@ -94,7 +95,7 @@ def eval_batches(
 
     def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         _, example = stream.load(*element)
-        image = images.preprocess_for_eval(example["image"], image_size, crop_padding)
+        image = images.preprocess_for_eval(example["image"], image_size, crop_padding, dataset.reading)
         return normalize(image), example["label"], tf.constant(1.0)
 
     real = stream.elements.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -106,6 +107,35 @@ def eval_batches(
     return _finish(batches.apply(tf.data.experimental.assert_cardinality(rounds)))
 
 
+def usable_files(
+    files: Sequence[str],
+    *,
+    image_size: int,
+    crop_padding: int = images.CROP_PADDING,
+    skip_corrupt: bool = False,
+    reading: Reading = AS_SHOWN,
+) -> tuple[list[str], list[BadExample]]:
+    """The image files that can be used, in order, and those that cannot, each decoded once to find out.
+
+    Raises `UserError` for an empty list, a missing file, and the first that cannot be used; with `skip_corrupt` where
+    none can.
+    """
+    if not files:
+        raise UserError("no image files to classify")
+    for path in files:
+        if not os.path.isfile(path):
+            raise UserError(f"{path}: no such image file")
+    least = images.least_side(image_size, crop_padding)
+    bad = corrupt.find_bad(_files(files).once(), len(files), not skip_corrupt, least, reading)
+    if bad and not skip_corrupt:
+        raise UserError(f"{bad[0].told(reading)} (--skip_corrupt leaves it out)")
+    corrupt.tell(bad, reading)
+    if len(bad) == len(files):
+        raise UserError(f"none of {len(files)} images can be used; the first: {bad[0].told(reading)}")
+    left_out = {example.position for example in bad}
+    return [path for position, path in enumerate(files) if position not in left_out], bad
+
+
 def predict_batches(
     files: Sequence[str],
     *,
@@ -113,34 +143,29 @@ def predict_batches(
     normalization: Normalization,
     batch_size: int,
     crop_padding: int = images.CROP_PADDING,
+    reading: Reading = AS_SHOWN,
 ) -> tf.data.Dataset:
     """Image files in order: (images float32 [batch, side, side, 3] normalised, weights float32 [batch]).
 
-    The last batch is filled with zero images of weight 0. Raises `UserError` for an empty list and for the
-    first file that is missing or cannot be decoded.
+    The last batch is filled with zero images of weight 0. The files are those of `usable_files`.
     """
-    if not files:
-        raise UserError("no image files to classify")
-    for path in files:
-        if not os.path.isfile(path):
-            raise UserError(f"{path}: no such image file")
-    named = LabelledFiles(tuple(files), (0,) * len(files)).split()
-    least = images.least_side(image_size, crop_padding)
-    for bad in find_corrupt(named.once(), named.size, first_only=True, least_side=least):
-        raise UserError(f"corrupt image {bad.name}: {bad.reason}")
-
+    stream = _files(files).once()
     normalize = images.normalizer(image_size, normalization)
 
-    def prepare(path: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = images.preprocess_for_eval(tf.io.read_file(path), image_size, crop_padding)
+    def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        _, example = stream.load(*element)
+        image = images.preprocess_for_eval(example["image"], image_size, crop_padding, reading)
         return normalize(image), tf.constant(1.0)
 
-    paths = tf.constant([os.fsencode(path) for path in files])
-    real = tf.data.Dataset.from_tensor_slices(paths).map(prepare, tf.data.AUTOTUNE, deterministic=True)
+    real = stream.elements.map(prepare, tf.data.AUTOTUNE, deterministic=True)
     nothing = (tf.zeros([image_size, image_size, 3]), tf.constant(0.0))
     padding = -len(files) % batch_size
     padded = real.concatenate(tf.data.Dataset.from_tensors(nothing).repeat(padding))
     return _finish(padded.batch(batch_size, drop_remainder=True))
+
+
+def _files(files: Sequence[str]) -> IndexedSplit:
+    return LabelledFiles(tuple(files), (0,) * len(files)).split()
 
 
 def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -9,18 +9,21 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from autonl_tf.data import images
+from autonl_tf.data import corrupt, images
 from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.data.folder import split_kind
+from autonl_tf.data.reading import AS_SHOWN, DAMAGED, Reading
 from autonl_tf.data.tree import EXTENSIONS, folders, images_below
-from autonl_tf.errors import UserError, first_line
+from autonl_tf.errors import UserError
 
 _HINT = "(--skip_corrupt leaves it out)"
 
 _log = logging.getLogger(__name__)
 
 
-def open_calibration(name: str, data_dir: str | None = None, skip_corrupt: bool = False) -> list[str] | ImageDataset:
+def open_calibration(
+    name: str, data_dir: str | None = None, skip_corrupt: bool = False, reading: Reading = AS_SHOWN
+) -> list[str] | ImageDataset:
     """What `--calibration_dataset` names: for `folder:PATH` any directory of images, else a dataset by name.
 
     Raises:
@@ -28,7 +31,7 @@ def open_calibration(name: str, data_dir: str | None = None, skip_corrupt: bool 
     """
     kind, _, root = name.partition(":")
     if kind != "folder" or not root:
-        return open_dataset(name, data_dir=data_dir, skip_corrupt=skip_corrupt, images_only=True)
+        return open_dataset(name, data_dir=data_dir, skip_corrupt=skip_corrupt, images_only=True, reading=reading)
     if not os.path.isdir(root):
         raise UserError(f"--calibration_dataset={name}: no such directory")
     paths = _image_files(root)
@@ -50,7 +53,13 @@ def _image_files(root: str) -> list[str]:
 
 
 def calibration_images(
-    source: list[str] | ImageDataset, count: int, *, image_size: int, crop_padding: int, skip_corrupt: bool = False
+    source: list[str] | ImageDataset,
+    count: int,
+    *,
+    image_size: int,
+    crop_padding: int,
+    skip_corrupt: bool = False,
+    reading: Reading = AS_SHOWN,
 ) -> np.ndarray:
     """At most `count` images, chosen by a fixed seed: float32 [N, S, S, 3] in the scale of 0 to 255, cropped as for
     evaluation. Of a dataset, from its training split.
@@ -59,17 +68,18 @@ def calibration_images(
       UserError: an image that cannot be read or decoded (with `skip_corrupt`: all of them), or a dataset without
         training images.
     """
-    prepared = []
+    prepared, least = [], images.least_side(image_size, crop_padding)
     if isinstance(source, ImageDataset):
-        source.check("train", least_side=images.least_side(image_size, crop_padding))
+        source.check("train", least_side=least)
         candidates = _of_dataset(source)
     else:
         candidates = _of_files(source, skip_corrupt)
     for name, encoded in candidates:
         try:
-            prepared.append(images.preprocess_for_eval(tf.constant(encoded), image_size, crop_padding).numpy())
-        except tf.errors.InvalidArgumentError as error:
-            fault = f"calibration image {name} cannot be decoded: {first_line(error)}"
+            prepared.append(images.preprocess_for_eval(tf.constant(encoded), image_size, crop_padding, reading).numpy())
+        except tf.errors.InvalidArgumentError:
+            reason = corrupt.why_bad(encoded, least, reading) or DAMAGED
+            fault = f"calibration: {corrupt.BadExample(0, name, reason).told(reading)}"
             if not skip_corrupt:
                 raise UserError(f"{fault} {_HINT}") from None
             _log.warning("left out: %s", fault)
@@ -102,4 +112,4 @@ def _read(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
-        raise UserError(f"calibration image {path} cannot be read: {error.strerror}") from None
+        raise UserError(f"calibration: corrupt image {path}: cannot be read: {error.strerror}") from None

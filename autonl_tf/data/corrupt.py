@@ -1,4 +1,8 @@
-"""Finding the examples whose image cannot be used, before training meets them."""
+"""Finding the examples whose image cannot be used, before training meets them.
+
+Some are corrupt; others are sound, but of a kind or form that is not read, too large or too small. The two are told and
+counted apart.
+"""
 
 from __future__ import annotations
 
@@ -6,52 +10,57 @@ import collections
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from autonl_tf.data import images
+from autonl_tf.data import headers, images, other_kinds
+from autonl_tf.data.reading import AS_SHOWN, CORRUPT, CUT_SHORT, DAMAGED, IS_NOT_READ, TOO_SMALL, UNREADABLE, Reading
 from autonl_tf.data.splits import Stream
-
-# The kinds of faults, as they are counted and told.
-EMPTY = "empty"
-NOT_AN_IMAGE = "not a JPEG, PNG, GIF, BMP or WebP image"
-CUT_SHORT = "cut short"
-DAMAGED = "damaged"
-TOO_SMALL = "too small to leave a crop"
-UNREADABLE = "cannot be read"
 
 _CHUNK = 64  # examples one thread checks in a row
 # Eighth-scale decoding reads all of the compressed data but leaves out most of the arithmetic.
 _JPEG_SCALE = 8
 _PROGRESS_SECONDS = 30.0
-# First bytes of a format, what the last ones hold when the file is whole, and how many those are.
-_ENDINGS = ((b"\xff\xd8\xff", b"\xff\xd9", 32), (b"\x89PNG", b"IEND", 32), (b"GIF8", b"\x3b", 1))
+_NAMED = 20  # of the images left out, so many are told one by one
+# First bytes of a kind, what stands behind all else when the file is whole, and what that follows.
+_ENDINGS = ((b"\xff\xd8\xff", b"\xff\xd9", b"\xff\xda"), (b"\x89PNG", b"IEND", b"IDAT"))
 
 _log = logging.getLogger(__name__)
 
 
-class CorruptExample(NamedTuple):
-    """One image that cannot be used: its position in the stream, its name, and which kind of fault it has."""
+class BadExample(NamedTuple):
+    """One image that cannot be used: its position in the stream, its name, and why."""
 
     position: int
     name: str
     reason: str
 
+    @property
+    def is_corrupt(self) -> bool:
+        return self.reason in CORRUPT
 
-def find_corrupt(stream: Stream, count: int, first_only: bool, least_side: int = 1) -> list[CorruptExample]:
-    """Decodes the `count` examples of a stream in parallel and returns those that fail, in order.
+    def told(self, reading: Reading) -> str:
+        """What is wrong with it, in a line; of a kind that is not read, which kinds are."""
+        accepted = f"; accepted: {reading.accepted}" if self.reason.endswith(IS_NOT_READ) else ""
+        return f"{'corrupt ' * self.is_corrupt}image {self.name}: {self.reason}{accepted}"
 
-    An image with a side of fewer than `least_side` pixels fails too. The stream's positions must be 0 .. count-1 in
-    order. With `first_only` it stops at the first failure. Errors of the stream itself (a record file that cannot be
+
+def find_bad(
+    stream: Stream, count: int, first_only: bool, least_side: int = 1, reading: Reading = AS_SHOWN
+) -> list[BadExample]:
+    """Decodes the `count` examples of a stream in parallel and returns those that cannot be used, in order.
+
+    An image with a side of fewer than `least_side` pixels cannot either. The stream's positions must be 0 .. count-1 in
+    order. With `first_only` it stops at the first. Errors of the stream itself (a record file that cannot be
     read) are raised, not reported, and so is a record that is no example (`tf.errors.InvalidArgumentError`).
     """
 
     def check(*element: tf.Tensor) -> tf.Tensor:
         position, example = stream.load(*element)
-        large_enough = tf.debugging.Assert(_shorter_side(example["image"]) >= least_side, [TOO_SMALL])
+        large_enough = tf.debugging.Assert(_shorter_side(example["image"], reading) >= least_side, [TOO_SMALL])
         with tf.control_dependencies([large_enough]):
             return tf.identity(position)
 
@@ -76,50 +85,79 @@ def find_corrupt(stream: Stream, count: int, first_only: bool, least_side: int =
             break
         if time.monotonic() - told > _PROGRESS_SECONDS:
             told = time.monotonic()
-            _log.info("decoded %d of %d images to find corrupt ones: %d so far", expected, count, len(missing))
+            _log.info("decoded %d of %d images to find bad ones: %d so far", expected, count, len(missing))
     else:
         missing.extend(range(expected, count))
-    return _explain(stream, count, missing[:1] if first_only else missing, least_side)
+    return _explain(stream, count, missing[:1] if first_only else missing, least_side, reading)
 
 
-def count_kinds(examples: Iterable[CorruptExample]) -> dict[str, int]:
-    """How many there are of each kind of fault, the kinds in alphabetical order."""
-    return dict(sorted(collections.Counter(example.reason for example in examples).items()))
+def count_faults(examples: Iterable[BadExample]) -> dict[str, dict[str, int]]:
+    """How many there are of each fault, `corrupt` and `not_read` apart, the faults in alphabetical order."""
+    counts = {"corrupt": collections.Counter(), "not_read": collections.Counter()}
+    for example in examples:
+        group = counts["corrupt" if example.is_corrupt else "not_read"]
+        group[example.reason.removesuffix(IS_NOT_READ)] += 1
+    return {group: dict(sorted(found.items())) for group, found in counts.items()}
 
 
-def why_corrupt(image_bytes: bytes, least_side: int = 1) -> str | None:
-    """The kind of fault that keeps an encoded image from being used, or None when it can be."""
-    if not image_bytes:
-        return EMPTY
+def tell(left_out: Sequence[BadExample], reading: Reading) -> None:
+    """Notes images that have been left out, the first of them one by one."""
+    for example in left_out[:_NAMED]:
+        _log.warning("left out %s", example.told(reading))
+    if len(left_out) > _NAMED:
+        _log.warning("left out %d more", len(left_out) - _NAMED)
+
+
+def why_bad(image_bytes: bytes, least_side: int = 1, reading: Reading = AS_SHOWN) -> str | None:
+    """Why an encoded image cannot be used, or None when it can be."""
     try:
-        side = int(_shorter_side(tf.constant(image_bytes)))
+        side = int(_shorter_side(tf.constant(image_bytes), reading))
     except tf.errors.OpError as error:
-        if "Unknown image file format" in error.message:
-            return NOT_AN_IMAGE
-        return CUT_SHORT if _lacks_its_end(image_bytes) else DAMAGED
+        return reading.too_large if reading.too_large in error.message else _why_undecodable(image_bytes, reading)
     return None if side >= least_side else TOO_SMALL
 
 
-def _shorter_side(image_bytes: tf.Tensor) -> tf.Tensor:
+def _why_undecodable(image_bytes: bytes, reading: Reading) -> str:
+    encoded = tf.constant(image_bytes)
+    kind = headers.kind_of(encoded).numpy().decode()
+    try:
+        refusal = headers.header(encoded).refusal.numpy().decode()
+    except tf.errors.OpError:
+        refusal = ""
+    if not (reading.with_pillow and kind in other_kinds.KINDS):
+        return refusal or (CUT_SHORT if _lacks_its_end(image_bytes) else DAMAGED)
+    try:
+        other_kinds.bmp_of(image_bytes, kind, reading)
+    except other_kinds.UnusableImageError as error:
+        if str(error) != DAMAGED:
+            return str(error)
+    return CUT_SHORT if refusal == CUT_SHORT else DAMAGED
+
+
+def _shorter_side(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:
     """The shorter side in pixels, once the whole image has been decoded."""
 
     def of_jpeg() -> tf.Tensor:
-        pixels = tf.io.decode_jpeg(image_bytes, channels=3, ratio=_JPEG_SCALE)
+        height, width = tf.unstack(tf.image.extract_jpeg_shape(image_bytes)[:2], 2)
+        with tf.control_dependencies([images.few_enough(height, width, reading)]):
+            pixels = tf.io.decode_jpeg(tf.identity(image_bytes), channels=3, ratio=_JPEG_SCALE)
         # The side must be computed from the pixels, or the decoding is pruned away.
-        nothing = tf.cast(tf.size(pixels) == 0, tf.int32)
-        return tf.reduce_min(tf.image.extract_jpeg_shape(image_bytes)[:2]) + nothing
+        return tf.minimum(height, width) + tf.cast(tf.size(pixels) == 0, tf.int32)
 
-    return tf.cond(tf.io.is_jpeg(image_bytes), of_jpeg, lambda: tf.reduce_min(tf.shape(images.decode(image_bytes))[:2]))
+    def of_other() -> tf.Tensor:
+        return tf.reduce_min(tf.shape(images.decode(image_bytes, reading))[:2])
+
+    return tf.cond(headers.is_jpeg(image_bytes), of_jpeg, of_other)
 
 
 def _lacks_its_end(image_bytes: bytes) -> bool:
-    for start, end, within in _ENDINGS:
+    for start, end, before in _ENDINGS:
         if image_bytes.startswith(start):
-            return end not in image_bytes[-within:]
+            return image_bytes.rfind(end) <= image_bytes.rfind(before)
     return False
 
 
-def _explain(stream: Stream, count: int, positions: list[int], least_side: int) -> list[CorruptExample]:
+def _explain(stream: Stream, count: int, positions: list[int], least_side: int, reading: Reading) -> list[BadExample]:
     if not positions:
         return []
     wanted = np.zeros(count, bool)
@@ -135,8 +173,8 @@ def _explain(stream: Stream, count: int, positions: list[int], least_side: int) 
         except tf.errors.InvalidArgumentError:
             raise
         except tf.errors.OpError:
-            found.append(CorruptExample(int(number), name, UNREADABLE))
+            found.append(BadExample(int(number), name, UNREADABLE))
             continue
-        why = why_corrupt(example["image"].numpy(), least_side) or UNREADABLE
-        found.append(CorruptExample(int(number), name, why))
+        why = why_bad(example["image"].numpy(), least_side, reading) or UNREADABLE
+        found.append(BadExample(int(number), name, why))
     return found

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
-from autonl_tf.data import demo, folder, tfds_source, tfrecord
-from autonl_tf.data.corrupt import UNREADABLE, CorruptExample, count_kinds, find_corrupt
+from autonl_tf.data import corrupt, demo, folder, tfds_source, tfrecord
+from autonl_tf.data.corrupt import BadExample
 from autonl_tf.data.labels import LabelFile, class_name, new_labels, numbered, read_label_file
 from autonl_tf.data.manifest import Entry
+from autonl_tf.data.reading import AS_SHOWN, UNREADABLE, Reading
 from autonl_tf.data.splits import IndexedSplit, RecordSplit, divided
 from autonl_tf.errors import UserError, first_line
 
@@ -24,8 +25,6 @@ ACCEPTED = "demo, demo:texture, folder:PATH, tfds:NAME, imagenet_tfrecord:PATH"
 
 # Record files up to this size are held in memory, which makes every order and every starting place cheap.
 _IN_MEMORY_BYTES = 256 << 20
-
-_NAMED = 20  # of the images left out, so many are told one by one
 
 # Checking fewer images than this is not worth a word.
 _MANY_IMAGES = 5000
@@ -41,13 +40,13 @@ _log = logging.getLogger(__name__)
 class OpenedSplit:
     """A split as its reader opened it.
 
-    `check`: its images are to be decoded once before use. `without`: the same split less some corrupt
+    `check`: its images are to be decoded once before use. `without`: the same split less some bad
     examples.
     """
 
     examples: IndexedSplit | RecordSplit
     check: bool
-    without: Callable[[list[CorruptExample]], IndexedSplit | RecordSplit]
+    without: Callable[[list[BadExample]], IndexedSplit | RecordSplit]
     files: folder.LabelledFiles | None = None  # of a class folder
 
 
@@ -57,7 +56,7 @@ class ImageDataset:
     A split is opened and its images are checked when it is first used (`check` does it at once): those of a
     folder and of record sets held in memory all are decoded once in parallel. The first image that cannot be
     used raises `UserError` with its name; with `skip_corrupt` all such are left out and listed in
-    `corrupt`. Larger record sets are checked so with `skip_corrupt` only, since that reads all of them.
+    `left_out`. Larger record sets are checked so with `skip_corrupt` only, since that reads all of them.
     A record that is no example or has a label out of range, and a record file that cannot be read, always raise.
     """
 
@@ -71,12 +70,14 @@ class ImageDataset:
         classes_are_numbered: bool = False,
         files: dict[str, list[str]] | None = None,
         entries: dict[str, list[Entry]] | None = None,
+        reading: Reading = AS_SHOWN,
     ):
         self.name = name
         self.class_names = tuple(class_name(text, name) for text in class_names)
         self.classes_are_numbered = classes_are_numbered  # nothing named them: their names are their labels
         self.image_size = image_size  # the side in pixels of square images that are all alike; None of others
-        self.corrupt: dict[str, list[CorruptExample]] = {}
+        self.reading = reading
+        self.left_out: dict[str, list[BadExample]] = {}
         self._openers = openers
         self._files = files or {}
         self._entries = entries or {}
@@ -90,14 +91,9 @@ class ImageDataset:
     def num_classes(self) -> int:
         return len(self.class_names)
 
-    @property
-    def skipped(self) -> int:
-        """How many corrupt images of the splits used so far have been left out."""
-        return sum(len(examples) for examples in self.corrupt.values())
-
-    def kinds_skipped(self) -> dict[str, dict[str, int]]:
-        """How many images of each kind of fault have been left out of each split."""
-        return {split: count_kinds(examples) for split, examples in self.corrupt.items()}
+    def faults(self) -> dict[str, dict[str, dict[str, int]]]:
+        """How many images of each fault have been left out of each split used so far, see `corrupt.count_faults`."""
+        return {split: corrupt.count_faults(examples) for split, examples in self.left_out.items()}
 
     def size(self, split: str) -> int:
         """The number of (good) examples of 'train' or 'validation'; 0 where the data has no such split."""
@@ -122,7 +118,7 @@ class ImageDataset:
         found = []
         for split in splits:
             # What could not be read may be readable the next time.
-            faults = {e.position: None if e.reason == UNREADABLE else e.reason for e in self.corrupt.get(split, ())}
+            faults = {e.position: None if e.reason == UNREADABLE else e.reason for e in self.left_out.get(split, ())}
             for position, entry in enumerate(self._entries.get(split, ())):
                 known = self._known.get(_key(entry)) if not self._decode else ""
                 found.append(entry._replace(fault=faults.get(position, known)))
@@ -135,12 +131,12 @@ class ImageDataset:
         known: dict[tuple[str, int, int], str] | None = None,
         decode: bool = True,
     ) -> None:
-        """Opens splits and checks their images now; one with a side below `least_side` pixels counts as corrupt.
+        """Opens splits and checks their images now; one with a side below `least_side` pixels is a bad one.
 
         Files of a class folder whose faults are `known` (see `Manifest.faults`) are not decoded; without `decode` none
         are, nor looked at.
 
-        Raises `UserError` when one is absent or empty, or has a corrupt image (unless those are skipped).
+        Raises `UserError` when one is absent or empty, or has a bad image (unless those are skipped).
         """
         opened = [split for split in splits if split in self._splits]
         if least_side != self._least_side and opened:
@@ -182,14 +178,14 @@ class ImageDataset:
             mine._splits = {**self._splits, "train": part}
         return copies
 
-    def find_corrupt(self, split: str) -> str | None:
-        """Decodes a whole split and names its first corrupt example with the reason, if there is one.
+    def find_bad(self, split: str) -> str | None:
+        """Decodes a whole split and names its first bad image with the reason, if there is one.
 
         For the error message of a run that has met one in a record set too large to be checked beforehand.
         """
         examples = self.split(split)
         found = self._decode_all(examples, first_only=True)
-        return f"{found[0].name}: {found[0].reason}" if found else None
+        return found[0].told(self.reading) if found else None
 
     def _checked(self, split: str, opened: OpenedSplit) -> IndexedSplit | RecordSplit:
         examples = opened.examples
@@ -197,41 +193,38 @@ class ImageDataset:
             raise UserError(f"{self.name}: it has no {split} images")
         if not (opened.check or self._skip_corrupt) or not self._decode:
             return examples
-        found = self._find_corrupt(split, opened)
+        found = self._find_bad(split, opened)
         if not found:
             return examples
         if not self._skip_corrupt:
-            raise UserError(f"corrupt image {found[0].name}: {found[0].reason} (--skip_corrupt leaves it out)")
-        for example in found[:_NAMED]:
-            _log.warning("left out %s: %s", example.name, example.reason)
-        if len(found) > _NAMED:
-            _log.warning("left out %d more", len(found) - _NAMED)
-        self.corrupt[split] = found
+            raise UserError(f"{found[0].told(self.reading)} (--skip_corrupt leaves it out)")
+        corrupt.tell(found, self.reading)
+        self.left_out[split] = found
         if len(found) == examples.size:
-            first = found[0].name
-            raise UserError(f"{self.name}: all {len(found)} {split} images are corrupt, the first {first}")
+            first = found[0].told(self.reading)
+            raise UserError(f"{self.name}: none of {len(found)} {split} images can be used; the first: {first}")
         return opened.without(found)
 
-    def _find_corrupt(self, split: str, opened: OpenedSplit) -> list[CorruptExample]:
+    def _find_bad(self, split: str, opened: OpenedSplit) -> list[BadExample]:
         """What cannot be used of a split, as is known, or found by decoding what is not; if none may be skipped, the
         first at least."""
         examples, files, numbers, found = opened.examples, opened.files, None, []
         if files is not None and self._known:
             faults = [self._known.get(_key(entry)) for entry in self._entries[split]]
-            found = [CorruptExample(i, files.paths[i], fault) for i, fault in enumerate(faults) if fault]
+            found = [BadExample(i, files.paths[i], fault) for i, fault in enumerate(faults) if fault]
             numbers = [i for i, fault in enumerate(faults) if fault is None]
             if not numbers:
                 return found
             examples = files.at(numbers).split()
         if examples.size >= _MANY_IMAGES:
-            _log.info("%s: decoding %d %s images once, to find corrupt ones", self.name, examples.size, split)
+            _log.info("%s: decoding %d %s images once, to find bad ones", self.name, examples.size, split)
         for example in self._decode_all(examples, first_only=not self._skip_corrupt):
             found.append(example if numbers is None else example._replace(position=numbers[example.position]))
         return sorted(found)
 
-    def _decode_all(self, examples: IndexedSplit | RecordSplit, first_only: bool) -> list[CorruptExample]:
+    def _decode_all(self, examples: IndexedSplit | RecordSplit, first_only: bool) -> list[BadExample]:
         try:
-            return find_corrupt(examples.once(), examples.size, first_only, self._least_side)
+            return corrupt.find_bad(examples.once(), examples.size, first_only, self._least_side, self.reading)
         except _RECORD_ERRORS as error:
             raise _record_error(self.name, examples, error) from error
         except tf.errors.InvalidArgumentError as error:
@@ -246,6 +239,7 @@ def open_dataset(
     validation_fraction: float = 0.1,
     skip_corrupt: bool = False,
     images_only: bool = False,
+    reading: Reading = AS_SHOWN,
 ) -> ImageDataset:
     """Opens a data set by name.
 
@@ -260,31 +254,32 @@ def open_dataset(
     if not 0 <= validation_fraction <= 1:
         raise UserError(f"validation_fraction {validation_fraction}: expected a number from 0 to 1")
     labels = read_label_file(label_file) if label_file else None
+    make = functools.partial(ImageDataset, skip_corrupt=skip_corrupt, reading=reading)
     kind, colon, rest = name.partition(":")
     if name in ("demo", "demo:texture"):
         builder = demo.demo_builder(rest or "far", data_dir)
-        return _open_builder(name, builder, labels, validation_fraction, skip_corrupt, images_only)
+        return _open_builder(make, name, builder, labels, validation_fraction, images_only)
     if not (colon and rest) or kind not in ("folder", "tfds", "imagenet_tfrecord"):
         raise UserError(f"unknown data set {name!r}; expected one of {ACCEPTED}")
     if kind == "folder":
-        return _open_folder(name, rest, labels, validation_fraction, skip_corrupt)
+        return _open_folder(make, name, rest, labels, validation_fraction)
     if kind == "tfds":
         builder = tfds_source.load_builder(rest, data_dir)
-        return _open_builder(name, builder, labels, validation_fraction, skip_corrupt, images_only)
-    return _open_imagenet(name, rest, labels, skip_corrupt, images_only)
+        return _open_builder(make, name, builder, labels, validation_fraction, images_only)
+    return _open_imagenet(make, name, rest, labels, images_only)
 
 
 def _open_folder(
-    name: str, root: str, label_file: LabelFile | None, validation_fraction: float, skip_corrupt: bool
+    make: Callable[..., ImageDataset], name: str, root: str, label_file: LabelFile | None, validation_fraction: float
 ) -> ImageDataset:
     class_names, splits = folder.list_folder(root, label_file, validation_fraction)
 
     def opener(files: folder.LabelledFiles) -> OpenedSplit:
-        def without(found: list[CorruptExample]) -> IndexedSplit:
+        def without(found: list[BadExample]) -> IndexedSplit:
             left = files.without({example.position for example in found})
             if files is splits["train"] and (lost := set(files.labels) - set(left.labels)):
                 named, count = class_names[min(lost)], files.labels.count(min(lost))
-                raise UserError(f"{name}: class {named!r} has no image left to train on: all {count} are corrupt")
+                raise UserError(f"{name}: class {named!r} has no image left to train on: none of {count} can be used")
             return left.split()
 
         return OpenedSplit(files.split(), True, without, files)
@@ -300,7 +295,7 @@ def _open_folder(
         ]
         for split, files in splits.items()
     }
-    return ImageDataset(name, class_names, None, openers, skip_corrupt, files=paths, entries=entries)
+    return make(name, class_names, None, openers, files=paths, entries=entries)
 
 
 def _key(entry: Entry) -> tuple[str, int, int]:
@@ -308,11 +303,11 @@ def _key(entry: Entry) -> tuple[str, int, int]:
 
 
 def _open_builder(
+    make: Callable[..., ImageDataset],
     name: str,
     builder,
     label_file: LabelFile | None,
     validation_fraction: float,
-    skip_corrupt: bool,
     images_only: bool,
 ) -> ImageDataset:
     if images_only:
@@ -340,11 +335,11 @@ def _open_builder(
         for split, instruction in instructions.items()
     }
     side = tfds_source.square_side(builder, keys[0])
-    return ImageDataset(name, class_names, side, openers, skip_corrupt, entries=entries)
+    return make(name, class_names, side, openers, entries=entries)
 
 
 def _open_imagenet(
-    name: str, directory: str, label_file: LabelFile | None, skip_corrupt: bool, images_only: bool
+    make: Callable[..., ImageDataset], name: str, directory: str, label_file: LabelFile | None, images_only: bool
 ) -> ImageDataset:
     shards = tfrecord.list_imagenet_shards(directory)
     # The records hold numbers only; without a label file a class is called by its label.
@@ -360,13 +355,13 @@ def _open_imagenet(
         split: [Entry(split, os.path.basename(file), tf.io.gfile.stat(file).length, 0, "") for file in files]
         for split, files in shards.items()
     }
-    return ImageDataset(name, class_names, None, openers, skip_corrupt, label_file is None, entries=entries)
+    return make(name, class_names, None, openers, classes_are_numbered=label_file is None, entries=entries)
 
 
 def _open_records(name: str, records: RecordSplit) -> OpenedSplit:
     small = sum(tf.io.gfile.stat(file.path).length for file in records.files) <= _IN_MEMORY_BYTES
 
-    def without(found: list[CorruptExample]) -> IndexedSplit | RecordSplit:
+    def without(found: list[BadExample]) -> IndexedSplit | RecordSplit:
         good = replace(records, bad=tuple(example.name for example in found))
         return good.in_memory() if small else good
 
@@ -384,7 +379,7 @@ def _bad_record(name: str, error: tf.errors.OpError) -> UserError:
     told = " ".join(error.message.split())
     # Of a failed assertion, what it says: "... assertion failed: [words] [record] [label] [[node]]".
     if found := re.search(r"assertion failed: ((?:\[[^\[\]]*\] ?)+)", told):
-        told = " ".join(re.findall(r"\[([^\[\]]*)\]", found[1]))
+        told = " ".join(re.findall(r"\[(?!Op:)([^\[\]]*)\]", found[1]))
     return UserError(f"{name}: bad record: {told}")
 
 

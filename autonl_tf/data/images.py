@@ -14,17 +14,22 @@ Deviations:
 1. Images that are not JPEG (PNG, GIF, BMP, WebP, whatever the file is called) are decoded whole, then cut.
 2. Where a training crop is the whole image, the source compares the channels too and so misses grayscale and CMYK
    files, which it then squeezes to a square; here they get the centre crop like all others.
-An orientation in a file's EXIF data is not applied, as in the source.
+3. Photographs are turned as their EXIF orientation says, as viewers show them (`Reading.exif_orientation`).
+4. What would be decoded to other pixels than viewers show, or to more than `Reading.max_pixels`, is an error that says
+   so (see `headers`).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from autonl_tf.arch.spec import Normalization
+from autonl_tf.data import headers, other_kinds
+from autonl_tf.data.reading import AS_SHOWN, TOO_SMALL, Reading
 
 CROP_PADDING = 32  # the evaluation crop leaves this many pixels, at the network's scale, outside
 _ASPECT_RATIOS = (3.0 / 4.0, 4.0 / 3.0)
@@ -38,24 +43,24 @@ _Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 _AUGMENT_STREAM = 1  # keeps its random numbers apart from the crop's and the flip's
 
 
-def decode(image_bytes: tf.Tensor) -> tf.Tensor:
+def decode(image_bytes: tf.Tensor, reading: Reading = AS_SHOWN) -> tf.Tensor:
     """Decodes an encoded image (string scalar) to uint8 [height, width, 3] RGB.
 
-    The format is told by the bytes: JPEG (grayscale and CMYK too), PNG (alpha dropped, 16 bits reduced to 8),
-    GIF (first frame), BMP, WebP. Raises `tf.errors.InvalidArgumentError` on anything else and on truncated
-    data.
+    The bytes tell the kind, see docs/data.md; alpha is dropped. Raises `tf.errors.InvalidArgumentError` on a kind that
+    is not read, too many pixels, and damaged data.
     """
-    image = tf.io.decode_image(image_bytes, channels=3, dtype=tf.uint8, expand_animations=False)
-    return tf.ensure_shape(image, [None, None, 3])
+    return _cut(image_bytes, lambda height, width: tf.stack([0, 0, height, width]), reading)
 
 
-def preprocess_for_eval(image_bytes: tf.Tensor, image_size: int, crop_padding: int = CROP_PADDING) -> tf.Tensor:
+def preprocess_for_eval(
+    image_bytes: tf.Tensor, image_size: int, crop_padding: int = CROP_PADDING, reading: Reading = AS_SHOWN
+) -> tf.Tensor:
     """Centre crop and resize: string scalar -> float32 [image_size, image_size, 3], about [0, 255].
 
     The crop is a square of `int(image_size / (image_size + crop_padding) * min(height, width))` pixels, computed in
     float32, at offset `(side - crop + 1) // 2`. The release's 32 suits 224 px; small images lose much by it.
     """
-    return _crop_and_resize(image_bytes, _centre_crop(image_size, crop_padding), image_size)
+    return _crop_and_resize(image_bytes, _centre_crop(image_size, crop_padding), image_size, reading)
 
 
 def preprocess_for_train(
@@ -65,6 +70,7 @@ def preprocess_for_train(
     min_crop_area: float = 0.08,
     crop_padding: int = CROP_PADDING,
     augment: _Augment | None = None,
+    reading: Reading = AS_SHOWN,
 ) -> tf.Tensor:
     """Random crop, resize, random horizontal flip: string scalar -> float32 [image_size, image_size, 3].
 
@@ -74,7 +80,8 @@ def preprocess_for_train(
     follows from `seed` (integers [2]) alone, the crop and the flip whether there is an `augment` or not.
     """
     crop_seed, flip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    image = _crop_and_resize(image_bytes, random_crop(crop_seed, image_size, min_crop_area, crop_padding), image_size)
+    choose_crop = random_crop(crop_seed, image_size, min_crop_area, crop_padding)
+    image = _crop_and_resize(image_bytes, choose_crop, image_size, reading)
     flip = tf.random.stateless_uniform([], flip_seed) < 0.5
     image = tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
     if augment is None:
@@ -138,24 +145,105 @@ def _centre_crop(image_size: int, crop_padding: int) -> _ChooseCrop:
     def choose(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         ratio = tf.constant(image_size / (image_size + crop_padding), tf.float32)
         crop = tf.cast(ratio * tf.cast(tf.minimum(height, width), tf.float32), tf.int32)
+        with tf.control_dependencies([_assert(crop >= 1, f"{TOO_SMALL}: height, width", height, width)]):
+            crop = tf.identity(crop)
         return tf.stack([(height - crop + 1) // 2, (width - crop + 1) // 2, crop, crop])
 
     return choose
 
 
-def _crop_and_resize(image_bytes: tf.Tensor, choose_crop: _ChooseCrop, image_size: int) -> tf.Tensor:
-    def from_jpeg() -> tf.Tensor:
-        shape = tf.image.extract_jpeg_shape(image_bytes)
-        return tf.image.decode_and_crop_jpeg(image_bytes, choose_crop(shape[0], shape[1]), channels=3)
-
-    def from_other() -> tf.Tensor:
-        image = decode(image_bytes)
-        shape = tf.shape(image)
-        top, left, height, width = tf.unstack(choose_crop(shape[0], shape[1]))
-        return image[top : top + height, left : left + width]
-
-    image = tf.cond(tf.io.is_jpeg(image_bytes), from_jpeg, from_other)
+def _crop_and_resize(image_bytes: tf.Tensor, choose_crop: _ChooseCrop, image_size: int, reading: Reading) -> tf.Tensor:
+    image = _cut(image_bytes, choose_crop, reading)
     resized = tf.raw_ops.ResizeBicubic(
         images=image[tf.newaxis], size=[image_size, image_size], align_corners=False, half_pixel_centers=False
     )
     return tf.ensure_shape(resized[0], [image_size, image_size, 3])
+
+
+def _cut(image_bytes: tf.Tensor, choose_crop: _ChooseCrop, reading: Reading) -> tf.Tensor:
+    """The crop that is chosen of an image as it is shown: string scalar -> uint8 [height, width, 3]."""
+    if not reading.with_pillow:
+        image_bytes = _decodable_in_graph(image_bytes, reading)
+    orientation = _orientation(image_bytes) if reading.exif_orientation else tf.constant(1)
+
+    def of_jpeg() -> tf.Tensor:
+        height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(image_bytes), 3)
+        with tf.control_dependencies([few_enough(height, width, reading)]):
+            return tf.image.decode_and_crop_jpeg(image_bytes, tf.identity(choose_crop(height, width)), channels=3)
+
+    def of_other() -> tf.Tensor:
+        image = _decoder(reading)(image_bytes, orientation)
+        height, width, _ = tf.unstack(tf.shape(image), 3)
+        top, left, height, width = tf.unstack(choose_crop(height, width), 4)
+        return image[top : top + height, left : left + width]
+
+    is_upright_jpeg = headers.is_jpeg(image_bytes) & (orientation == 1)
+    return tf.ensure_shape(tf.cond(is_upright_jpeg, of_jpeg, of_other), [None, None, 3])
+
+
+# What few images need is traced once, not in every pipeline.
+_IMAGE_BYTES = tf.TensorSpec([], tf.string)
+_orientation = tf.function(headers.orientation, input_signature=[_IMAGE_BYTES], autograph=False)
+
+
+@functools.lru_cache
+def _decoder(reading: Reading) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """(encoded image, its orientation) -> the whole image as it is shown, uint8 [height, width, 3]."""
+
+    @tf.function(input_signature=[_IMAGE_BYTES, tf.TensorSpec([], tf.int32)], autograph=False)
+    def decode_whole(image_bytes: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+        is_jpeg = headers.is_jpeg(image_bytes)
+        image = tf.cond(is_jpeg, lambda: _of_jpeg(image_bytes, reading), lambda: _of_other(image_bytes, reading))
+        image = tf.transpose(image, tf.where(orientation >= 5, [1, 0, 2], [0, 1, 2]))
+        reversed_axes = [tf.reduce_any(orientation == those) for those in ([3, 4, 7, 8], [2, 3, 6, 7])]
+        return tf.reverse(image, tf.boolean_mask([0, 1], tf.stack(reversed_axes)))
+
+    return decode_whole
+
+
+def _decodable_in_graph(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:
+    """What TensorFlow's decoders turn into what viewers show; an error that says why in other cases."""
+    refusal, height, width = headers.header(image_bytes)
+    with tf.control_dependencies([_assert(refusal == "", refusal, f"accepted: {reading.accepted}")]):
+        height = tf.identity(height)
+    with tf.control_dependencies([few_enough(height, width, reading)]):
+        return headers.plain(tf.identity(image_bytes))
+
+
+def few_enough(height: tf.Tensor, width: tf.Tensor, reading: Reading) -> tf.Operation:
+    """Fails, saying `reading.too_large`, where an image has more pixels."""
+    few = tf.cast(height, tf.int64) * tf.cast(width, tf.int64) <= reading.max_pixels
+    return _assert(few, f"{reading.too_large}: height, width", height, width)
+
+
+def _assert(condition: tf.Tensor, *told: tf.Tensor | str) -> tf.Operation:
+    """As `tf.debugging.Assert`, whose branches take longer to trace than all else here."""
+    return tf.raw_ops.Assert(condition=condition, data=[tf.convert_to_tensor(part) for part in told])
+
+
+def _of_jpeg(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:
+    height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(image_bytes), 3)
+    with tf.control_dependencies([few_enough(height, width, reading)]):
+        return tf.io.decode_jpeg(tf.identity(image_bytes), channels=3)
+
+
+def _of_other(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:
+    def of_png() -> tf.Tensor:
+        with tf.control_dependencies([few_enough(*headers.size_of_png(image_bytes), reading)]):
+            return tf.io.decode_png(tf.identity(image_bytes), channels=3)
+
+    def of_rest() -> tf.Tensor:
+        refusal, height, width = headers.of_webp(image_bytes)
+
+        def of_webp() -> tf.Tensor:
+            with tf.control_dependencies([few_enough(height, width, reading)]):
+                image = tf.io.decode_image(tf.identity(image_bytes), channels=0, expand_animations=False)
+            return image[..., :3]  # where there is alpha, the decoder gives it or nothing
+
+        return tf.cond(headers.is_webp(image_bytes) & (refusal == ""), of_webp, of_gif_or_bmp)
+
+    def of_gif_or_bmp() -> tf.Tensor:
+        bitmap = other_kinds.as_bmp(image_bytes, reading) if reading.with_pillow else image_bytes
+        return tf.io.decode_image(bitmap, channels=3, expand_animations=False)
+
+    return tf.cond(headers.is_png(image_bytes), of_png, of_rest)

@@ -151,8 +151,8 @@ def _parser(
             return {"image": example[image_key], "label": tf.constant(0), "name": name}
         own = example[label_key]
         inside = tf.logical_and(own >= 0, own < len(labels))
-        message = f"label outside 0..{len(labels) - 1} (record, label):"
-        with tf.control_dependencies([tf.debugging.Assert(inside, [message, name, own])]):
+        message = tf.constant(f"label outside 0..{len(labels) - 1} (record, label):")
+        with tf.control_dependencies([tf.raw_ops.Assert(condition=inside, data=[message, name, own])]):
             label = tf.gather(wanted, own)
         return {"image": example[image_key], "label": label, "name": name}
 

@@ -23,6 +23,7 @@ _FEATURES = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
     "image/class/label": tf.io.FixedLenFeature([], tf.int64),
 }
+_FROM_ZERO = "so labels are counted from 0 here; accepted: counted from 1, as the TPU codebases write them"
 # A record: its length (8 bytes, little endian), a checksum (4), the data, a checksum (4).
 _LENGTH = struct.Struct("<Q")
 _BEFORE, _AFTER = 12, 4
@@ -103,8 +104,19 @@ def _count_in_file(path: str) -> int:
             offset += _BEFORE + length + _AFTER
             count += 1
     if offset != end:
+        _refuse_compressed(path)
         raise UserError(f"{path}: not a whole TFRecord file, it ends within record {max(count - 1, 0)}")
     return count
+
+
+def _refuse_compressed(path: str) -> None:
+    """Raises `UserError` where a file, known to hold no records as it is, begins as GZIP's and zlib's do."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        start = file.read(2)
+    is_zlib = start[:1] == b"\x78" and int.from_bytes(start, "big") % 31 == 0
+    if is_zlib or start == b"\x1f\x8b":
+        kind = "zlib" if is_zlib else "GZIP"
+        raise UserError(f"{path}: a compressed TFRecord file ({kind}); accepted: record files that are not compressed")
 
 
 def _imagenet_parser(num_classes: int | None) -> Callable[[tf.Tensor, tf.Tensor], Example]:
@@ -115,8 +127,9 @@ def _imagenet_parser(num_classes: int | None) -> Callable[[tf.Tensor, tf.Tensor]
         features = tf.io.parse_single_example(record, _FEATURES)
         stored = features["image/class/label"]
         inside = tf.logical_and(stored >= 1, stored <= num_classes)
-        message = f"image/class/label outside 1..{num_classes} (record, label):"
-        with tf.control_dependencies([tf.debugging.Assert(inside, [message, name, stored])]):
+        outside = f"image/class/label outside 1..{num_classes}"
+        message = tf.strings.join([outside, tf.where(stored == 0, f", {_FROM_ZERO}", ""), " (record, label):"])
+        with tf.control_dependencies([tf.raw_ops.Assert(condition=inside, data=[message, name, stored])]):
             label = tf.cast(stored, tf.int32) - 1
         return {"image": features["image/encoded"], "label": label, "name": name}
 
@@ -128,8 +141,11 @@ def _check_first_record(files: tuple[str, ...], parse: Callable[[tf.Tensor, tf.T
         for record in tf.data.TFRecordDataset(files).take(1):
             parse(record, tf.constant(f"{files[0]}#0"))
     except tf.errors.DataLossError as error:
+        _refuse_compressed(files[0])
         raise UserError(f"{files[0]}: corrupt TFRecord file: {first_line(error)}") from error
     except tf.errors.InvalidArgumentError as error:
+        if _FROM_ZERO in error.message:
+            raise UserError(f"{files[0]}: its first record has label 0, {_FROM_ZERO}") from error
         raise UserError(
             f"{files[0]}: its first record is not an ImageNet example (image/encoded, image/class/label):"
             f" {first_line(error)}"

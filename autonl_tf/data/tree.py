@@ -8,7 +8,12 @@ from typing import NamedTuple
 
 from autonl_tf.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+EXTENSIONS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".dib", ".webp"),
+    *(".tif", ".tiff", ".jp2", ".j2k", ".avif", ".ppm", ".pgm", ".pbm", ".pnm"),
+)
+# Photographs of kinds that are not read are listed too, to be told as such and not passed over.
+_NOT_READ = (".heic", ".heif", ".jxl", ".tga")
 
 # What file systems, storage boxes, archives and programs put beside a user's own files, in lower case.
 _OF_THE_SYSTEM = frozenset(
@@ -37,7 +42,7 @@ def is_of_the_system(name: str) -> bool:
 
 
 def is_image(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(EXTENSIONS)
+    return not name.startswith(".") and name.lower().endswith((*EXTENSIONS, *_NOT_READ))
 
 
 def folders(path: str) -> list[str]:

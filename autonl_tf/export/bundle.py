@@ -22,6 +22,7 @@ import tf_keras as keras
 
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.data import images as image_ops
+from autonl_tf.data.reading import AS_SHOWN, Reading
 from autonl_tf.errors import UserError
 from autonl_tf.export import card, int8, qat, rewrite, score, serving, tflite, verify
 from autonl_tf.export.saved_model import export_saved_model
@@ -83,6 +84,7 @@ def export_all(
     data: Mapping[str, object] | None = None,
     depth_multiplier: float = 1.0,
     crop_padding: int = image_ops.CROP_PADDING,
+    reading: Reading = AS_SHOWN,
     request: Request | None = None,
 ) -> dict:
     """Exports, verifies and describes a network; `export_dir` is as it was if any of that fails.
@@ -95,8 +97,9 @@ def export_all(
       depth_multiplier, cost, accuracy, weights, data: for the card, see `card.Description`.
       image_size: S.
       crop_padding: of the centre crop that encoded images get.
+      reading: how encoded images are read.
       class_names: K names in label order.
-      sample_encoded_images: the bytes of at least one image file: what the files are verified on; the first warm a
+      sample_encoded_images: the bytes of at least one image file: what the files are verified on; the smallest warms a
         server up.
       sample_float_images: further ones, [N, S, S, 3], scale of 0 to 255, for what takes pixels.
       request: which files; by default a SavedModel and a float32 TFLite file.
@@ -115,7 +118,16 @@ def export_all(
     if len(class_names) != model.output_shape[-1]:
         raise UserError(f"{len(class_names)} class names for a model of {model.output_shape[-1]} classes")
     description = card.Description(
-        spec, depth_multiplier, image_size, crop_padding, tuple(class_names), cost, accuracy, weights, data
+        spec,
+        depth_multiplier,
+        image_size,
+        crop_padding,
+        reading,
+        tuple(class_names),
+        cost,
+        accuracy,
+        weights,
+        data,
     )
     reference = verify.make_reference(
         model,
@@ -124,6 +136,7 @@ def export_all(
         image_size=image_size,
         crop_padding=crop_padding,
         normalization=spec.normalization,
+        reading=reading,
     )
     with _staged(export_dir) as directory:
         try:
@@ -186,6 +199,7 @@ def _saved_model(
         class_names=names,
         crop_padding=description.crop_padding,
         normalization=description.spec.normalization,
+        reading=description.reading,
     )
     found = verify.verify_saved_model(
         directory / SAVED_MODEL, reference, class_names=names, tolerance=tolerance, artifact=SAVED_MODEL

@@ -17,6 +17,7 @@ import tf_keras as keras
 import autonl_tf
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import NetworkSpec, Normalization
+from autonl_tf.data.reading import IN_GRAPH, Reading
 from autonl_tf.errors import UserError
 from autonl_tf.export import quantization, saved_model, tflite
 from autonl_tf.export.score import Score
@@ -39,6 +40,7 @@ class Description:
       depth_multiplier: scales its filters.
       image_size: S.
       crop_padding: of the centre crop, see `data.images.preprocess_for_eval`.
+      reading: how encoded images are read.
       class_names: K names in label order.
       cost: `macs` (the paper's accounting), `macs_exact` (as computed), `params` (trainable).
       accuracy: what was measured, e.g. `top1` and `top5` as shares, `count`, `dataset`; None: not measured.
@@ -50,6 +52,7 @@ class Description:
     depth_multiplier: float
     image_size: int
     crop_padding: int
+    reading: Reading
     class_names: tuple[str, ...]
     cost: Mapping[str, float]
     accuracy: Mapping[str, object] | None
@@ -100,7 +103,9 @@ def write_card(
             "depth_multiplier": description.depth_multiplier,
             **_plain(description.cost),
         },
-        "input": _input(description.image_size, description.crop_padding, description.spec.normalization),
+        "input": _input(
+            description.image_size, description.crop_padding, description.spec.normalization, description.reading
+        ),
         "num_classes": len(description.class_names),
         "labels": LABELS,
         "accuracy": _plain(description.accuracy),
@@ -144,10 +149,12 @@ def _plain(values: Mapping[str, object] | None) -> dict | None:
     return {name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
 
 
-def _input(size: int, crop_padding: int, normalization: Normalization) -> dict:
+def _input(size: int, crop_padding: int, normalization: Normalization, reading: Reading) -> dict:
     return {
         "image_size": size,
         "crop_padding": crop_padding,
+        "max_pixels": reading.max_pixels,
+        "exif_orientation": reading.exif_orientation,
         "channels": "RGB",
         "range": [0, 255],
         "preprocessing": f"centre crop of int({size} / {size + crop_padding} * min(height, width)) pixels, bicubic "
@@ -169,7 +176,11 @@ def _saved_model_signatures(description: Description) -> dict:
         "probabilities": f"float32 [B, {classes}]",
         "logits": f"float32 [B, {classes}]",
     }
-    by_bytes = {saved_model.BYTES_INPUT: "string [B]: encoded images (JPEG, PNG, GIF, BMP, WebP)"}
+    turned = "turned upright by" if description.reading.exif_orientation else "not turned by"
+    by_bytes = {
+        saved_model.BYTES_INPUT: f"string [B]: encoded images ({IN_GRAPH}), {turned} their EXIF orientation, "
+        f"of at most {description.reading.max_pixels} pixels each"
+    }
     by_pixels = {saved_model.FLOAT_INPUT: f"float32 [B, {size}, {size}, 3]: RGB, 0 to 255"}
     return {
         "signatures": {

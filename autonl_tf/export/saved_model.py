@@ -2,7 +2,7 @@
 
 Signatures, k = min(5, K) and K the number of classes:
 
-    serving_default   image_bytes  string  [B]           JPEG, PNG, GIF, BMP or WebP; decoding, centre crop,
+    serving_default   image_bytes  string  [B]           encoded images, see docs/data.md; decoding, centre crop,
                                                          legacy bicubic resize and normalisation inside
     float_images      images       float32 [B, S, S, 3]  RGB in the scale of 0 to 255; normalisation inside
 
@@ -14,12 +14,13 @@ Signatures, k = min(5, K) and K the number of classes:
 No output's name ends in `_bytes`, which the REST interface of TF-Serving would encode as base64.
 
 A request is refused as an invalid argument, in words, when it has another shape, its batch is empty, a string is no
-image, an image has more than `MAX_PIXELS` pixels (a JPEG's and a PNG's are counted before they are decoded), or it is
-so small that its centre crop, int(S / (S + padding) * side) pixels wide, is empty.
+image or of a kind that is not read here, an image has more pixels than `Reading.max_pixels` (its header tells both,
+before it is decoded), or it is so small that its centre crop, int(S / (S + padding) * side) pixels wide, is empty.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,13 +29,13 @@ import tf_keras as keras
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images as image_ops
+from autonl_tf.data.reading import AS_SHOWN, Reading
 
 BYTES_SIGNATURE = "serving_default"
 FLOAT_SIGNATURE = "float_images"
 BYTES_INPUT = "image_bytes"
 FLOAT_INPUT = "images"
 MAX_NAMED_CLASSES = 5
-MAX_PIXELS = 50_000_000
 
 
 def export_saved_model(
@@ -45,6 +46,7 @@ def export_saved_model(
     class_names: Sequence[str],
     normalization: Normalization,
     crop_padding: int = image_ops.CROP_PADDING,
+    reading: Reading = AS_SHOWN,
 ) -> None:
     """Writes the network into `directory` (for TF-Serving, a version directory such as `NAME/1`).
 
@@ -57,12 +59,13 @@ def export_saved_model(
       class_names: K names in label order.
       normalization: what the model's images were normalised by.
       crop_padding: of the centre crop that encoded images get.
+      reading: how encoded images are read.
 
     Raises:
       ValueError: S or K is not the model's.
     """
     check_model(model, image_size, len(class_names))
-    by_bytes, by_pixels = _endpoints(model, image_size, tuple(class_names), normalization, crop_padding)
+    by_bytes, by_pixels = _endpoints(model, image_size, tuple(class_names), normalization, crop_padding, reading)
     archive = tf.Module(name="autonl")
     archive.weights = list(model.variables)
     archive.by_bytes, archive.by_pixels = by_bytes, by_pixels
@@ -84,7 +87,9 @@ def _endpoints(
     class_names: tuple[str, ...],
     normalization: Normalization,
     crop_padding: int,
+    reading: Reading,
 ) -> tuple[Callable, Callable]:
+    without_pillow = dataclasses.replace(reading, with_pillow=False)
     pixels = tf.TensorSpec([image_size, image_size, 3], tf.float32)
     batch = tf.TensorSpec([None, *pixels.shape], tf.float32, name=FLOAT_INPUT)
 
@@ -104,9 +109,7 @@ def _endpoints(
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=BYTES_INPUT)])
     def by_bytes(image_bytes):
         def prepare(encoded):
-            with tf.control_dependencies([_check_size(encoded, image_size, crop_padding)]):
-                encoded = tf.identity(encoded)
-            return image_ops.preprocess_for_eval(encoded, image_size, crop_padding)
+            return image_ops.preprocess_for_eval(encoded, image_size, crop_padding, without_pillow)
 
         with tf.control_dependencies([_check_strings(image_bytes)]):
             image_bytes = tf.identity(image_bytes)
@@ -145,32 +148,3 @@ def _check_pixels(images: tf.Tensor, shape: tf.TensorShape) -> tf.Operation:
     return tf.debugging.Assert(
         fits, [f"images must have shape [batch, {', '.join(map(str, shape))}], have", tf.shape(given)]
     )
-
-
-def _check_size(encoded: tf.Tensor, image_size: int, crop_padding: int) -> tf.Operation:
-    """Refuses an image (string scalar) of too many or too few pixels."""
-    height, width = tf.unstack(tf.cast(_image_size(encoded), tf.int64))
-    side = tf.cast(tf.minimum(height, width), tf.float32)
-    crop = tf.cast(tf.constant(image_size / (image_size + crop_padding), tf.float32) * side, tf.int32)
-    shown = ["height and width:", height, width]
-    few_enough = tf.debugging.Assert(
-        height * width <= MAX_PIXELS, [f"an image has more than {MAX_PIXELS} pixels;", *shown]
-    )
-    return tf.group(
-        few_enough, tf.debugging.Assert(crop >= 1, ["an image is so small that its centre crop is empty;", *shown])
-    )
-
-
-def _image_size(encoded: tf.Tensor) -> tf.Tensor:
-    """int32 [height, width]; of a JPEG and a PNG from the header alone."""
-
-    def of_png():
-        # Bytes 16 to 24 of a PNG: width and height, most significant byte first.
-        header = tf.io.decode_raw(tf.strings.substr(encoded, 16, 8), tf.int32, little_endian=False)
-        return tf.ensure_shape(header, [2])[::-1]
-
-    def of_others():
-        is_png = tf.equal(tf.strings.substr(encoded, 0, 8), b"\x89PNG\r\n\x1a\n") & (tf.strings.length(encoded) >= 24)
-        return tf.cond(is_png, of_png, lambda: tf.shape(image_ops.decode(encoded))[:2])
-
-    return tf.cond(tf.io.is_jpeg(encoded), lambda: tf.image.extract_jpeg_shape(encoded)[:2], of_others)

@@ -28,14 +28,14 @@ def write_warmup(directory: Path, encoded: Sequence[bytes], images: np.ndarray) 
     """Writes the warm-up file of the SavedModel in `directory`: both signatures, each at every size of `BATCH_SIZES`.
 
     Args:
-      encoded: image files; the first is sent.
+      encoded: image files; the smallest is sent.
       images: float32 [N, S, S, 3] in the scale of 0 to 255; likewise.
     """
     path = directory / WARMUP
     path.parent.mkdir()
     with tf.io.TFRecordWriter(str(path)) as writer:
         for size in BATCH_SIZES:
-            by_bytes = {saved_model.BYTES_INPUT: tf.make_tensor_proto([encoded[0]] * size, tf.string)}
+            by_bytes = {saved_model.BYTES_INPUT: tf.make_tensor_proto([min(encoded, key=len)] * size, tf.string)}
             by_pixels = {saved_model.FLOAT_INPUT: tf.make_tensor_proto(np.repeat(images[:1], size, axis=0), tf.float32)}
             writer.write(_log(saved_model.BYTES_SIGNATURE, by_bytes))
             writer.write(_log(saved_model.FLOAT_SIGNATURE, by_pixels))

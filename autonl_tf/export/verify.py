@@ -19,6 +19,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images as image_ops
+from autonl_tf.data.reading import AS_SHOWN, Reading
 from autonl_tf.errors import UserError, first_line
 from autonl_tf.export import saved_model, tflite
 
@@ -64,6 +65,7 @@ def make_reference(
     image_size: int,
     crop_padding: int,
     normalization: Normalization,
+    reading: Reading = AS_SHOWN,
 ) -> Reference:
     """Runs the model on M encoded images, and on N more in the scale of 0 to 255, [N, S, S, 3] (None: no more).
 
@@ -78,7 +80,9 @@ def make_reference(
         raise ValueError(f"sample images have shape {float_images.shape}, not [N, {image_size}, {image_size}, 3]")
     if not len(encoded):
         raise ValueError("an export is verified on at least one encoded image")
-    prepared = np.stack([_prepare(data, index, image_size, crop_padding) for index, data in enumerate(encoded)])
+    prepared = np.stack(
+        [_prepare(data, index, image_size, crop_padding, reading) for index, data in enumerate(encoded)]
+    )
     images = np.concatenate([float_images, prepared])
     run = tf.function(lambda batch: model(image_ops.normalize(batch, normalization), training=False), autograph=False)
     logits = np.concatenate([tf.cast(run(tf.constant(part)), tf.float32).numpy() for part in _parts(images)])
@@ -88,9 +92,9 @@ def make_reference(
     return Reference(tuple(encoded), images, logits, tf.nn.softmax(logits).numpy())
 
 
-def _prepare(data: bytes, index: int, image_size: int, crop_padding: int) -> np.ndarray:
+def _prepare(data: bytes, index: int, image_size: int, crop_padding: int, reading: Reading) -> np.ndarray:
     try:
-        return image_ops.preprocess_for_eval(tf.constant(data), image_size, crop_padding).numpy()
+        return image_ops.preprocess_for_eval(tf.constant(data), image_size, crop_padding, reading).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise UserError(f"encoded sample image {index} cannot be decoded: {first_line(error)}") from None
 

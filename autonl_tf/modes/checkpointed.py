@@ -13,10 +13,12 @@ from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.checkpoint.pytorch import open_pytorch
 from autonl_tf.config import Config
 from autonl_tf.data import imagenet
+from autonl_tf.data.batches import usable_files
+from autonl_tf.data.corrupt import count_faults
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.labels import read_label_file
 from autonl_tf.errors import UserError
-from autonl_tf.modes import wiring
+from autonl_tf.modes import left_out, wiring
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import copy_float_weights, quantized_network
 
@@ -121,3 +123,20 @@ def _labelled(checkpoint: Checkpoint, label_file: str | None) -> tuple[str, ...]
     if len(given) != count:
         raise UserError(f"--label_file={label_file}: has {len(given)} names; {checkpoint.where} has {count} classes")
     return checkpoint.agreed(given, label_file)
+
+
+def usable(config: Config, network: Checkpointed, files: list[str]) -> list[str]:
+    """The image files that the network can be given; with --skip_corrupt without the others, which are told.
+
+    Raises UserError for the first that cannot be used, with --skip_corrupt where none can.
+    """
+    found, bad = usable_files(
+        files,
+        image_size=network.image_size,
+        crop_padding=network.crop_padding,
+        skip_corrupt=config.data.skip_corrupt,
+        reading=wiring.reading_of(config),
+    )
+    for line in left_out.lines(f"--images={config.run.images}", {"files": count_faults(bad)}):
+        wiring.say(line)
+    return found

@@ -9,7 +9,7 @@ from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.files import json_line
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import checkpointed, wiring
+from autonl_tf.modes import checkpointed, left_out, wiring
 from autonl_tf.modes.mistakes import FILES as REPORT_FILES
 from autonl_tf.modes.mistakes import check_report_dir, write_report
 
@@ -45,7 +45,7 @@ def run(config: Config) -> None:
             wiring.say(f"warning: the logits of {count} images are not finite: they are of no class")
         wiring.say(f"written: {directory}/{{{','.join(REPORT_FILES)}}}")
     if config.run.output == "json":
-        skipped = dataset.kinds_skipped().get("validation", {})
+        skipped = dataset.faults().get("validation", left_out.NONE)
         print(json_line({**network.loaded._asdict(), "dataset": dataset.name, **scores, "skipped": skipped}))
     else:
         print(

@@ -23,27 +23,29 @@ def run(config: Config) -> None:
     Of a network trained with `--qat` the maps are those of its float weights, the simulated int8 left out.
     """
     points, files = query_points(config.run.query_points), matching(config.run.images)
-    targets = _targets(config.run.explain_dir, files)
+    target_of = dict(zip(files, _targets(config.run.explain_dir, files), strict=True))
     network = checkpointed.load(config)
     model = network.float_model
     if not affinities(model, np.zeros([1, *model.input_shape[1:]], np.float32), points):
         raise UserError(f"{network.loaded.prefix}: a network without a non-local block: there is nothing to explain")
+    usable = checkpointed.usable(config, network, files)
     pathlib.Path(config.run.explain_dir).mkdir(parents=True, exist_ok=True)
     done = 0
     for images, weights in predict_batches(
-        files,
+        usable,
         image_size=network.image_size,
         normalization=network.spec.normalization,
-        batch_size=min(config.data.eval_batch_size, len(files)),
+        batch_size=min(config.data.eval_batch_size, len(usable)),
         crop_padding=network.crop_padding,
+        reading=wiring.reading_of(config),
     ):
         blocks = affinities(model, images, points)
         for index in range(int(weights.numpy().sum())):
             pixels = displayable(images[index].numpy(), network.spec.normalization)
             maps = [(block.name, block.maps[index]) for block in blocks]
-            name = wiring.shown(pathlib.Path(files[done]).name)
-            draw_affinities(pixels, points, maps, targets[done], title=f"{name}: affinity with the point +")
-            print(targets[done])
+            name, target = wiring.shown(pathlib.Path(usable[done]).name), target_of[usable[done]]
+            draw_affinities(pixels, points, maps, target, title=f"{name}: affinity with the point +")
+            print(target)
             done += 1
     wiring.say(f"{done} pictures, {len(blocks)} blocks at {len(points)} points each")
 

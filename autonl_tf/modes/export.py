@@ -13,6 +13,7 @@ from autonl_tf.data import imagenet, images
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.data.calibration import calibration_images, open_calibration
 from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.data.other_kinds import readable_in_graph
 from autonl_tf.engine.evaluate import evaluate
 from autonl_tf.engine.strategy import make_strategy
 from autonl_tf.errors import UserError
@@ -51,7 +52,7 @@ def run(config: Config) -> None:
             crop_padding=padding,
         )
         with wiring.naming_corrupt(dataset, "validation"):
-            encoded = [example["image"].numpy() for example in examples]
+            encoded = [readable_in_graph(example["image"].numpy(), dataset.reading) for example in examples]
             accuracy = {"dataset": dataset.name, "split": "validation", **_scores(network, batches, dataset)}
     else:
         wiring.say("no --dataset: verified on made-up images, accuracy not measured")
@@ -72,6 +73,7 @@ def run(config: Config) -> None:
         data=_data(config, network, calibration),
         depth_multiplier=network.depth_multiplier,
         crop_padding=padding,
+        reading=wiring.reading_of(config),
         request=Request(
             formats=config.export.formats,
             tflite_input=config.export.tflite_input,
@@ -114,16 +116,23 @@ def _calibration(config: Config, dataset: ImageDataset | None, size: int, paddin
     """The images that set int8's ranges; None where no format needs them."""
     if "tflite_int8" not in config.export.formats:
         return None
-    name, skip = config.export.calibration_dataset, config.data.skip_corrupt
+    name, skip, reading = config.export.calibration_dataset, config.data.skip_corrupt, wiring.reading_of(config)
     trained = name in (None, config.data.dataset) and dataset.has("train")
     if name is None and not trained:
         raise UserError(f"{dataset.name}: it has no train images to set int8's ranges; give --calibration_dataset")
     # Of a folder only the images taken are read.
-    source = dataset.files("train") or dataset if trained else open_calibration(name, config.data.data_dir, skip)
+    source = (
+        dataset.files("train") or dataset if trained else open_calibration(name, config.data.data_dir, skip, reading)
+    )
     of_records = isinstance(source, ImageDataset)
     with wiring.naming_corrupt(source, "train") if of_records else contextlib.nullcontext():
         found = calibration_images(
-            source, config.export.calibration_images, image_size=size, crop_padding=padding, skip_corrupt=skip
+            source,
+            config.export.calibration_images,
+            image_size=size,
+            crop_padding=padding,
+            skip_corrupt=skip,
+            reading=reading,
         )
     wiring.say(f"int8: ranges from {len(found)} images of {name or config.data.dataset}")
     return found
@@ -133,7 +142,7 @@ def _held_out(dataset: ImageDataset, size: int, padding: int, batch_size: int) -
     """Every validation image once: (float32 [B, S, S, 3] in the scale of 0 to 255, labels [B])."""
 
     def prepare(example):
-        return images.preprocess_for_eval(example["image"], size, padding), example["label"]
+        return images.preprocess_for_eval(example["image"], size, padding, dataset.reading), example["label"]
 
     return dataset.examples("validation").map(prepare, tf.data.AUTOTUNE).batch(batch_size).prefetch(1)
 

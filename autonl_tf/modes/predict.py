@@ -22,7 +22,8 @@ BEST = 5
 
 
 def run(config: Config) -> None:
-    """Prints the five best labels of every image; `--predictions_out` gets the logits.
+    """Prints the five best labels of every image; `--predictions_out` gets the logits. What `--skip_corrupt` leaves out
+    is told on standard error.
 
     With `--output=json` one object a line: file, and labels with their probabilities.
     """
@@ -32,6 +33,7 @@ def run(config: Config) -> None:
         check_output(out)
     network = checkpointed.load(config)
     names = [imagenet.titled(name) for name in network.class_names]
+    files = checkpointed.usable(config, network, files)
     logits = []
     for images, weights in predict_batches(
         files,
@@ -39,6 +41,7 @@ def run(config: Config) -> None:
         normalization=network.spec.normalization,
         batch_size=min(config.data.eval_batch_size, len(files)),
         crop_padding=network.crop_padding,
+        reading=wiring.reading_of(config),
     ):
         logits.append(network.model(images, training=False).numpy()[weights.numpy() > 0])
     logits = np.concatenate(logits)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+import PIL
+
 from autonl_tf.config import DEFAULT_EPOCHS, Config
 from autonl_tf.data import images, manifest
 from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.data.reading import Reading
 from autonl_tf.engine.files import write_text
 from autonl_tf.engine.rundir import versions
 from autonl_tf.errors import UserError, first_line
@@ -36,20 +40,21 @@ def known_faults(
         times = {entry.name: entry.time for entry in before}
         if touched := [entry.name for entry in now if entry.time != times[entry.name]]:
             _say(f"images written since the run began, their sizes as before: {len(touched)}, {touched[0]} first")
-    return record.faults(_checked_by(least_side)) if config.data.check_images == "new" else {}
+    return record.faults(_checked_by(least_side, dataset.reading)) if config.data.check_images == "new" else {}
 
 
 def write(config: Config, dataset: ImageDataset, splits: Sequence[str], directory: pathlib.Path) -> None:
     """Writes the manifest of a run of a resolved config into its directory."""
     least_side = images.least_side(config.network.input_image_size, config.data.crop_padding)
-    record = manifest.Manifest(tuple(dataset.entries(*splits)), _checked_by(least_side))
+    record = manifest.Manifest(tuple(dataset.entries(*splits)), _checked_by(least_side, dataset.reading))
     write_text(directory / manifest.NAME, record.text())
 
 
-def _checked_by(least_side: int) -> dict[str, Any]:
+def _checked_by(least_side: int, reading: Reading) -> dict[str, Any]:
     """What the faults that are found depend on."""
     made_by = versions()
-    return {"autonl_tf": made_by["autonl_tf"], "tensorflow": made_by["tensorflow"], "least_side": least_side}
+    programs = {name: made_by[name] for name in ("autonl_tf", "tensorflow")} | {"pillow": PIL.__version__}
+    return {**programs, "least_side": least_side, **dataclasses.asdict(reading)}
 
 
 def _read(directory: str | None) -> manifest.Manifest | None:

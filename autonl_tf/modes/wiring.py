@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 import shlex
 import socket
@@ -18,10 +17,11 @@ from autonl_tf.arch import presets
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.config import DEFAULT_EPOCHS, Config, DataConfig
-from autonl_tf.data import images, manifest
+from autonl_tf.data import images
 from autonl_tf.data.augment import policies as augmentations
 from autonl_tf.data.batches import eval_batches, train_batches
 from autonl_tf.data.datasets import ImageDataset, open_dataset
+from autonl_tf.data.reading import Reading
 from autonl_tf.engine import rundir
 from autonl_tf.engine.guard import Guard
 from autonl_tf.engine.inputs import distribute
@@ -31,7 +31,7 @@ from autonl_tf.engine.runlog import RunLog
 from autonl_tf.engine.schedules import WarmupStaircase, scale_learning_rate
 from autonl_tf.engine.strategy import is_chief, make_strategy, per_replica_batch_size
 from autonl_tf.errors import UserError, first_line
-from autonl_tf.modes import seen
+from autonl_tf.modes import left_out, seen
 
 # Published learning-rate warm-up, in epochs, where --lr_warmup_epochs is not given.
 DEFAULT_LR_WARMUP = {"search": 0.0, "train": 5.0}
@@ -41,7 +41,7 @@ DEFAULT_LR_WARMUP = {"search": 0.0, "train": 5.0}
 # each part.)
 _FREE = {
     *("model_dir", "eval_batch_size", "strategy", "tpu", "tpu_zone", "gcp_project", "save_every_steps", "data_dir"),
-    *("jit_compile", "data_service", "check_images"),
+    *("jit_compile", "data_service", "check_images", "max_pixels"),
     *("on_nan", "max_skipped_updates"),  # a run that has stopped may go on by skipping
 }
 
@@ -121,11 +121,17 @@ def dataset_of(config: Config) -> ImageDataset:
         label_file=data.label_file,
         validation_fraction=data.validation_fraction,
         skip_corrupt=data.skip_corrupt,
+        reading=reading_of(config),
     )
     wanted = config.network.num_label_classes
     if wanted is not None and wanted != dataset.num_classes:
         raise UserError(f"--num_label_classes={wanted}: --dataset={data.dataset} has {dataset.num_classes} classes")
     return dataset
+
+
+def reading_of(config: Config) -> Reading:
+    """How encoded images are read; the workers of a data service run no Python."""
+    return Reading(config.data.max_pixels, config.data.exif_orientation, with_pillow=config.data.data_service is None)
 
 
 def data_words(config: Config) -> str:
@@ -155,6 +161,10 @@ def _data_flags(config: Config) -> list[str]:
         words.append(f"--validation_fraction={data.validation_fraction}")
     if data.skip_corrupt:
         words.append("--skip_corrupt")
+    if data.max_pixels != DataConfig.max_pixels:
+        words.append(f"--max_pixels={data.max_pixels}")
+    if not data.exif_orientation:
+        words.append("--noexif_orientation")
     return words
 
 
@@ -169,13 +179,8 @@ def check_images(config: Config, dataset: ImageDataset, image_size: int, crop_pa
     least = images.least_side(image_size, crop_padding)
     known = seen.known_faults(config, dataset, splits, least)
     dataset.check(*splits, least_side=least, known=known, decode=config.data.check_images != "none")
-    if dataset.skipped:
-        counts = "; ".join(f"{split}: {_counted(kinds)}" for split, kinds in dataset.kinds_skipped().items())
-        say(f"left out {dataset.skipped} corrupt images of {dataset.name} ({counts})")
-
-
-def _counted(kinds: dict[str, int]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    for line in left_out.lines(dataset.name, dataset.faults()):
+        say(line)
 
 
 @contextlib.contextmanager
@@ -196,8 +201,8 @@ def naming_corrupt(dataset: ImageDataset, *splits: str, data_service: str | None
             raise
         say(f"an image of {dataset.name} cannot be read; looking for it")
         for split in splits:
-            if culprit := dataset.find_corrupt(split):
-                raise UserError(f"corrupt image {culprit} (--skip_corrupt leaves it out)") from error
+            if culprit := dataset.find_bad(split):
+                raise UserError(f"{culprit} (--skip_corrupt leaves it out)") from error
         raise
 
 
@@ -360,9 +365,13 @@ def open_run(
 ) -> rundir.RunDirectory:
     """The run directory, refused if it was made with other (resolved) settings, or other numbers of images in
     `splits`. Tells what else has changed."""
-    files = {**files, "labels.txt": labels_text(dataset), "data.txt": data_text(dataset, splits)}
-    if dataset.skipped:
-        files["skipped.json"] = skipped_text(dataset)
+    files = {
+        **files,
+        "labels.txt": labels_text(dataset),
+        "data.txt": left_out.data_text(dataset, shown(dataset.name), splits),
+    }
+    if dataset.left_out:
+        files["skipped.json"] = left_out.skipped_text(dataset)
     settings = config.read_settings()
     comparable = {name: value for name, value in settings.items() if name not in _FREE}
     directory = rundir.prepare(config.run.model_dir, config.settings(), comparable, files, is_chief=is_chief(strategy))
@@ -386,24 +395,3 @@ def run_log(config: Config, strategy: tf.distribute.Strategy, length: Length) ->
 def labels_text(dataset: ImageDataset) -> str:
     """labels.txt: a class name a line, in label order."""
     return "".join(f"{name}\n" for name in dataset.class_names)
-
-
-def data_text(dataset: ImageDataset, splits: Sequence[str]) -> str:
-    """data.txt: the data's name; how many images each split has, and how many of which fault were left out."""
-    skipped = dataset.kinds_skipped()
-    lines = [shown(dataset.name)]
-    for split in splits:
-        left_out = f", left out {_counted(skipped[split])}" if split in skipped else ""
-        lines.append(f"{split} {dataset.size(split)} images{left_out}")
-    lines.append(f"digest of names, sizes and classes {manifest.digest(dataset.listed(*splits))}")
-    return "".join(f"{line}\n" for line in lines)
-
-
-def skipped_text(dataset: ImageDataset) -> str:
-    """skipped.json: of each split, how many images of each fault were left out, and which."""
-    counts = dataset.kinds_skipped()
-    report = {
-        split: {"counts": counts[split], "images": {example.name: example.reason for example in examples}}
-        for split, examples in dataset.corrupt.items()
-    }
-    return json.dumps(report, indent=2, ensure_ascii=False) + "\n"

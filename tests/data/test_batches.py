@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import datasets, images, splits
 from autonl_tf.data.augment import policies
-from autonl_tf.data.batches import eval_batches, predict_batches, train_batches
+from autonl_tf.data.batches import eval_batches, predict_batches, train_batches, usable_files
 from autonl_tf.data.datasets import ImageDataset, OpenedSplit, open_dataset
 from autonl_tf.data.splits import IndexedSplit, RecordFile, RecordSplit, shard_count
 from autonl_tf.errors import UserError
@@ -347,13 +347,13 @@ def test_prediction_keeps_the_order_of_the_files_and_pads_the_end(make_folder, e
         np.testing.assert_allclose(row, expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize(("data", "reason"), [(None, "no such image file"), (b"text", "not a JPEG"), (b"", "empty")])
+@pytest.mark.parametrize(("data", "reason"), [(None, "no such image file"), (b"text", "not an image"), (b"", "empty")])
 def test_a_file_that_cannot_be_classified_is_named(make_folder, encode, data, reason):
     root = make_folder({"good.jpg": encode(0)} | ({} if data is None else {"bad.jpg": data}))
     with pytest.raises(UserError, match=rf"bad\.jpg: {reason}"):
-        predict_batches([f"{root}/good.jpg", f"{root}/bad.jpg"], image_size=16, normalization=AUTONL, batch_size=2)
+        usable_files([f"{root}/good.jpg", f"{root}/bad.jpg"], image_size=16)
 
 
 def test_no_files_is_an_error():
     with pytest.raises(UserError, match="no image files"):
-        predict_batches([], image_size=16, normalization=AUTONL, batch_size=2)
+        usable_files([], image_size=16)

@@ -5,19 +5,19 @@ import os
 import pytest
 from dataset_cases import listing, two_classes
 
-from autonl_tf.data import corrupt, datasets
+from autonl_tf.data import corrupt, datasets, reading
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.errors import UserError
 
 
 def bad_files(good: bytes) -> dict[str, tuple[bytes, str]]:
     return {
-        "ant/cut short.jpg": (good[: len(good) // 2], corrupt.CUT_SHORT),
-        "ant/empty.jpg": (b"", corrupt.EMPTY),
-        "bee/page.JPEG": (b"<html>not found</html>", corrupt.NOT_AN_IMAGE),
-        "bee/no end.jpg": (good[:-2], corrupt.CUT_SHORT),
-        "bee/header.png": (b"\x89PNG\r\n\x1a\n", corrupt.CUT_SHORT),
-        "bee/no tables.jpg": (good[:20] + b"\xff\xd9", corrupt.DAMAGED),
+        "ant/cut short.jpg": (good[: len(good) // 2], reading.CUT_SHORT),
+        "ant/empty.jpg": (b"", reading.EMPTY),
+        "bee/page.JPEG": (b"<html>not found</html>", reading.NOT_AN_IMAGE),
+        "bee/no end.jpg": (good[:-2], reading.CUT_SHORT),
+        "bee/header.png": (b"\x89PNG\r\n\x1a\n", reading.CUT_SHORT),
+        "bee/no tables.jpg": (good[:20] + b"\xff\xd9", reading.DAMAGED),
     }
 
 
@@ -43,17 +43,19 @@ def test_skip_corrupt_counts_and_leaves_out_exactly_the_corrupt_files(make_folde
     good = {f"{c}/{i:04d}.jpg": None for c in ("ant", "bee") for i in range(100)}
     root = make_folder(good | {name: data for name, (data, _) in bad.items()})
     dataset = open_dataset("folder:" + root, validation_fraction=0, skip_corrupt=True)
-    assert dataset.size("train") == 200 and dataset.skipped == len(bad)
+    assert dataset.size("train") == 200
     assert {name for name, _ in listing(dataset, "train")} == set(good)
-    found = {os.path.relpath(e.name, root): e.reason for e in dataset.corrupt["train"]}
+    found = {os.path.relpath(e.name, root): e.reason for e in dataset.left_out["train"]}
     assert found == {name: reason for name, (_, reason) in bad.items()}
-    counts = {corrupt.CUT_SHORT: 3, corrupt.EMPTY: 1, corrupt.NOT_AN_IMAGE: 1, corrupt.DAMAGED: 1}
-    assert dataset.kinds_skipped() == {"train": counts}
+    counts = {reading.CUT_SHORT: 3, reading.EMPTY: 1, reading.NOT_AN_IMAGE: 1, reading.DAMAGED: 1}
+    assert dataset.faults() == {"train": {"corrupt": counts, "not_read": {}}}
 
 
 def test_skip_corrupt_with_nothing_left_is_an_error(make_folder):
     root = make_folder({"ant/1.jpg": b"x", "bee/1.jpg": b"x"})
-    with pytest.raises(UserError, match="all 2 train images are corrupt"):
+    with pytest.raises(
+        UserError, match=r"none of 2 train images can be used; the first: corrupt image .*/ant/1\.jpg: not an image"
+    ):
         open_dataset("folder:" + root, validation_fraction=0, skip_corrupt=True).size("train")
 
 
@@ -85,7 +87,8 @@ def test_an_image_that_leaves_no_crop_is_named(make_folder, encode, file_format)
         dataset.check("train", least_side=2)
     dataset = open_dataset("folder:" + root, validation_fraction=0, skip_corrupt=True)
     dataset.check("train", least_side=2)
-    assert dataset.size("train") == 4 and dataset.kinds_skipped() == {"train": {corrupt.TOO_SMALL: 1}}
+    assert dataset.size("train") == 4
+    assert dataset.faults() == {"train": {"corrupt": {}, "not_read": {reading.TOO_SMALL: 1}}}
     dataset = open_dataset("folder:" + root, validation_fraction=0)
     dataset.check("train", least_side=1)
     assert dataset.size("train") == 5
@@ -99,7 +102,8 @@ def test_a_file_that_cannot_be_read_is_named(make_folder):
     with pytest.raises(UserError, match=r"ant/link ü\.jpg: cannot be read"):
         open_dataset("folder:" + root, validation_fraction=0).check("train")
     dataset = open_dataset("folder:" + root, validation_fraction=0, skip_corrupt=True)
-    assert dataset.size("train") == 4 and dataset.kinds_skipped() == {"train": {corrupt.UNREADABLE: 1}}
+    assert dataset.size("train") == 4
+    assert dataset.faults() == {"train": {"corrupt": {reading.UNREADABLE: 1}, "not_read": {}}}
 
 
 def test_what_is_no_regular_file_is_refused_instead_of_waited_for(make_folder):

@@ -4,6 +4,7 @@ import os
 
 import pytest
 import tensorflow as tf
+from conftest import imagenet_record
 from dataset_cases import write_labels
 
 from autonl_tf.data import datasets
@@ -36,7 +37,7 @@ def test_a_label_out_of_range_met_on_the_way_can_be_named_afterwards(make_imagen
     dataset = open_dataset("imagenet_tfrecord:" + root, label_file=write_labels(tmp_path, "ant\nbee\ncat\n"))
     dataset.check("train")
     with pytest.raises(UserError, match=r"bad record: .*outside 1\.\.3.*train-00000-of-00001#1") as error:
-        dataset.find_corrupt("train")
+        dataset.find_bad("train")
     assert "\n" not in str(error.value)
 
 
@@ -47,7 +48,7 @@ def test_a_shard_that_goes_missing_on_the_way_is_named(make_imagenet, encode, mo
     dataset.check("train")
     os.remove(f"{root}/train-00001-of-00003")
     with pytest.raises(UserError, match="train-00001-of-00003"):
-        dataset.find_corrupt("train")
+        dataset.find_bad("train")
 
 
 @pytest.mark.parametrize("missing", [0, 2])
@@ -99,14 +100,32 @@ def test_a_file_that_is_no_record_file_is_refused(tmp_path):
         open_dataset(f"imagenet_tfrecord:{tmp_path}").check("train")
 
 
+@pytest.mark.parametrize(("compression", "told"), [("GZIP", "GZIP"), ("ZLIB", "zlib")])
+def test_compressed_records_are_told_as_such(tmp_path, encode, compression, told):
+    path = tmp_path / "train-00000-of-00001"
+    with tf.io.TFRecordWriter(str(path), compression) as writer:
+        for number in range(3):
+            writer.write(imagenet_record(encode(number), 1))
+    with pytest.raises(UserError, match=rf"train-00000-of-00001: a compressed TFRecord file \({told}\)"):
+        open_dataset(f"imagenet_tfrecord:{tmp_path}").check("train")
+
+
+@pytest.mark.parametrize("labels", [(0, 1, 2), (2, 1, 0)])
+def test_labels_counted_from_zero_are_told_as_such(make_imagenet, encode, tmp_path, labels):
+    root = make_imagenet({"train": [[(encode(number), label) for number, label in enumerate(labels)]]})
+    names = write_labels(tmp_path, "ant\nbee\ncat\n")
+    with pytest.raises(UserError, match=r"train-00000-of-00001.*counted from 0|counted from 0.*train-00000-of-00001#2"):
+        open_dataset(f"imagenet_tfrecord:{root}", label_file=names).check("train")
+
+
 @pytest.mark.parametrize("limit", [0, 1 << 20])
 def test_images_too_small_to_crop_in_records_are_skipped(make_imagenet, encode, monkeypatch, limit):
     monkeypatch.setattr(datasets, "_IN_MEMORY_BYTES", limit)
     shards = [[(encode(i, side, side), 1) for i, side in enumerate((1, 2, 40))]]
     dataset = open_dataset("imagenet_tfrecord:" + make_imagenet({"train": shards}), skip_corrupt=True)
     dataset.check("train", least_side=2)
-    assert dataset.size("train") == 2 and dataset.skipped == 1
-    assert dataset.corrupt["train"][0].name.endswith("train-00000-of-00001#0")
+    assert dataset.size("train") == 2 and len(dataset.left_out["train"]) == 1
+    assert dataset.left_out["train"][0].name.endswith("train-00000-of-00001#0")
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 20])
@@ -115,7 +134,7 @@ def test_corrupt_images_in_records_are_skipped_and_counted(make_imagenet, encode
     data = [encode(i) if i % 4 else b"broken" for i in range(24)]
     shards = [[(image, 1) for image in data[i : i + 6]] for i in range(0, 24, 6)]
     dataset = open_dataset("imagenet_tfrecord:" + make_imagenet({"train": shards}), skip_corrupt=True)
-    assert dataset.size("train") == 18 and dataset.skipped == 6
+    assert dataset.size("train") == 18 and len(dataset.left_out["train"]) == 6
     kept = [e["image"].numpy() for e in dataset.examples("train", shuffle_seed=3)]
     assert sorted(kept) == sorted(image for image in data if image != b"broken")
 
@@ -125,4 +144,4 @@ def test_a_corrupt_image_in_a_large_record_set_can_be_named_afterwards(make_imag
     root = make_imagenet({"train": [[(encode(0), 1)], [(encode(1), 1), (encode(2)[:100], 1)]]})
     dataset = open_dataset("imagenet_tfrecord:" + root)
     assert dataset.size("train") == 3
-    assert dataset.find_corrupt("train") == f"{root}/train-00001-of-00002#1: cut short"
+    assert dataset.find_bad("train") == f"corrupt image {root}/train-00001-of-00002#1: cut short"

@@ -7,7 +7,7 @@ import os
 import pytest
 from dataset_cases import two_classes
 
-from autonl_tf.data import corrupt, datasets
+from autonl_tf.data import corrupt, reading
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.data.manifest import Entry, Manifest, changes, digest, parse
 
@@ -64,9 +64,10 @@ def test_only_what_is_new_is_decoded_and_known_faults_are_counted(make_folder, m
 
     def counted(stream, count, *rest):
         decoded.append(count)
-        return corrupt.find_corrupt(stream, count, *rest)
+        return find_bad(stream, count, *rest)
 
-    monkeypatch.setattr(datasets, "find_corrupt", counted)
+    find_bad = corrupt.find_bad
+    monkeypatch.setattr(corrupt, "find_bad", counted)
     root = make_folder(two_classes(count=3) | {"ant/bad.jpg": b"bad", "bee/bad.jpg": b""})
 
     def checked(known, **how):
@@ -77,12 +78,12 @@ def test_only_what_is_new_is_decoded_and_known_faults_are_counted(make_folder, m
 
     size, faults, known = checked(None)
     assert (size, decoded.pop()) == (6, 8)
-    assert faults["ant/bad.jpg"] == corrupt.NOT_AN_IMAGE and faults["bee/bad.jpg"] == corrupt.EMPTY
+    assert faults["ant/bad.jpg"] == reading.NOT_AN_IMAGE and faults["bee/bad.jpg"] == reading.EMPTY
     assert checked(known)[:2] == (6, faults) and not decoded
     os.utime(f"{root}/ant/0.jpg", (1, 1))
     os.remove(f"{root}/bee/bad.jpg")
     make_folder({"ant/new.jpg": b"new"})
     size, again, _ = checked(known)
     assert (size, decoded.pop()) == (6, 2)
-    assert again["ant/new.jpg"] == corrupt.NOT_AN_IMAGE and again["ant/0.jpg"] == ""
+    assert again["ant/new.jpg"] == reading.NOT_AN_IMAGE and again["ant/0.jpg"] == ""
     assert set(checked({}, decode=False)[1].values()) == {None} and not decoded

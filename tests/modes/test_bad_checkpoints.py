@@ -217,7 +217,7 @@ def test_pictures_that_are_missing_or_cannot_be_decoded_are_refused(predicting, 
     refused(given(predicting, images=tmp_path / "bare"), "no such file")
     refused(given(predicting, images=f"{spoilt}/val/*/*.jpg"), r"corrupt image .*/val/bee/1\.jpg: ")
     (tmp_path / "note.jpg").write_text("not a picture")
-    refused(given(predicting, images=tmp_path / "note.jpg"), r"corrupt image .*/note\.jpg: not a JPEG")
+    refused(given(predicting, images=tmp_path / "note.jpg"), r"corrupt image .*/note\.jpg: not an image")
 
 
 def test_an_archive_that_cannot_be_written_is_refused(predicting, tmp_path, refused):

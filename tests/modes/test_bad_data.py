@@ -41,11 +41,11 @@ def test_skip_corrupt_counts_what_it_leaves_out_and_goes_on(home, trained, train
     assert "train 5 images, left out 1 cut short\n" in (tmp_path / "run" / "data.txt").read_text()
     report = json.loads((tmp_path / "run" / "skipped.json").read_text())
     culprit = {f"{spoilt}/train/bee/1.jpg": "cut short"}
-    assert report["train"] == {"counts": {"cut short": 1}, "images": culprit}
+    assert report["train"] == {"corrupt": {"cut short": 1}, "not_read": {}, "images": culprit}
     run("--mode=eval", f"--model_dir={home}/trained", dataset, "--skip_corrupt", "--output=json")
     said = capsys.readouterr()
     scores = json.loads(said.out)
-    assert (scores["count"], scores["skipped"]) == (5, {"cut short": 1})
+    assert (scores["count"], scores["skipped"]) == (5, {"corrupt": {"cut short": 1}, "not_read": {}})
     assert "left out 1 corrupt images" in said.err
     run("--mode=export", f"--model_dir={home}/trained", dataset, "--skip_corrupt", f"--export_dir={tmp_path}/export")
     assert json.loads((tmp_path / "export" / "card.json").read_text())["accuracy"]["count"] == 5
@@ -101,8 +101,8 @@ class Broken:
 
     name = "records"
 
-    def find_corrupt(self, split):
-        return "records-00000-of-00001#1: cut short"
+    def find_bad(self, split):
+        return "corrupt image records-00000-of-00001#1: cut short"
 
 
 def test_a_record_file_of_another_length_is_looked_for_and_named():

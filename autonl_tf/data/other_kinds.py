@@ -1,0 +1,111 @@
+"""Images of kinds, and of forms of kinds, that TensorFlow does not decode as viewers show them: Pillow decodes them."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageFile, ImageOps
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from autonl_tf.data import headers
+from autonl_tf.data.reading import AS_SHOWN, CUT_SHORT, DAMAGED, EMPTY, IS_NOT_READ, NOT_AN_IMAGE, Reading
+
+# Opened as the kind that the bytes say: other readers of Pillow are not tried, and its own limit does not hold.
+KINDS: dict[str, type[ImageFile.ImageFile]] = {
+    "AVIF": AvifImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "JPEG 2000": Jpeg2KImageFile,
+    "PNM": PpmImageFile,
+    "TIFF": TiffImageFile,
+    "WebP": WebPImageFile,
+}
+_EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+_NO_COLOURS = {"F": "floating-point numbers", "I": "numbers of 32 bits", "LAB": "Lab colours"}
+_NEW_SUBFILE_TYPE, _DNG_VERSION = 254, 50706  # tags of a TIFF
+
+
+class UnusableImageError(ValueError):
+    """Why an image cannot be used, in the words of `headers` and `reading`."""
+
+
+def as_bmp(image_bytes: tf.Tensor, reading: Reading = AS_SHOWN) -> tf.Tensor:
+    """An encoded image (string scalar, in a graph) as a BMP file of 24 bits; its first picture where it has several.
+
+    Raises `tf.errors.InvalidArgumentError` in the cases of `bmp_of`.
+    """
+
+    def convert(data: bytes, kind: bytes) -> bytes:
+        return bmp_of(data, kind.decode(), reading)
+
+    kind = headers.kind_of(image_bytes)
+    return tf.ensure_shape(tf.numpy_function(convert, [image_bytes, kind], tf.string, stateful=False), [])
+
+
+def readable_in_graph(data: bytes, reading: Reading = AS_SHOWN) -> bytes:
+    """An encoded image that can be used, as one that a saved graph reads too."""
+    image_bytes = tf.constant(data)
+    if headers.header(image_bytes).refusal == "":
+        return data
+    return bmp_of(data, headers.kind_of(image_bytes).numpy().decode(), reading)
+
+
+def bmp_of(data: bytes, kind: str, reading: Reading = AS_SHOWN) -> bytes:
+    """The same of bytes; `kind` is what `headers.kind_of` says.
+
+    Raises:
+      UnusableImageError: a kind or form that is not read, too many pixels, or damage.
+    """
+    if kind not in KINDS:
+        unknown = NOT_AN_IMAGE if data else EMPTY
+        raise UnusableImageError(f"{kind}{IS_NOT_READ}" if kind else unknown)
+    try:
+        image = KINDS[kind](io.BytesIO(data))
+        if image.width * image.height > reading.max_pixels:
+            raise UnusableImageError(reading.too_large)
+        if kind == "TIFF" and (image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1 or _DNG_VERSION in image.tag_v2):
+            raise UnusableImageError(f"camera's raw TIFF{IS_NOT_READ}")
+        image.load()
+    except UnusableImageError:
+        raise
+    except Exception as error:  # whatever a decoder finds to say of bytes that may be anything
+        raise UnusableImageError(_reason(kind, str(error))) from error
+    image = _eight_bits(_upright(image) if reading.exif_orientation else image, kind)
+    out = io.BytesIO()
+    (image if image.mode == "RGB" else image.convert("RGB")).save(out, "BMP")
+    return out.getvalue()
+
+
+def _reason(kind: str, said: str) -> str:
+    if re.search("unsupported|not supported|unknown", said, re.IGNORECASE):
+        return f"{kind} of this form ({' '.join(said.split())}){IS_NOT_READ}"
+    return CUT_SHORT if re.search("truncated|not enough", said, re.IGNORECASE) else DAMAGED
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # viewers show a picture whose EXIF data are damaged as it is stored
+        return image
+
+
+def _eight_bits(image: Image.Image, kind: str) -> Image.Image:
+    """16 bits reduced to their upper 8, as of a PNG.
+
+    Raises:
+      UnusableImageError: more bits, or numbers that are no colours.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind == "PNM"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode not in _EIGHT_BITS:
+        raise UnusableImageError(f"{kind} of {_NO_COLOURS.get(image.mode, image.mode)}{IS_NOT_READ}")
+    return image
