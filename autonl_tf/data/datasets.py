@@ -20,7 +20,7 @@ from autonl_tf.data.reading import AS_SHOWN, UNREADABLE, Reading
 from autonl_tf.data.splits import IndexedSplit, RecordSplit, divided
 from autonl_tf.errors import UserError, first_line
 
-SPLITS = ("train", "validation")
+SPLITS = ("train", "validation", "test")
 ACCEPTED = "demo, demo:texture, folder:PATH, tfds:NAME, imagenet_tfrecord:PATH"
 
 # Record files up to this size are held in memory, which makes every order and every starting place cheap.
@@ -158,13 +158,28 @@ class ImageDataset:
             self._splits[split] = self._checked(split, self._openers[split]())
         return self._splits[split]
 
-    def divided(self, share: float, seed: int) -> tuple[ImageDataset, ImageDataset]:
-        """This set twice: training images without, and with, a random `share` of them alone.
+    def tested(self, share: float | None, seed: int) -> tuple[ImageDataset, ImageDataset | None]:
+        """This set, and a copy whose validation images are those to be scored once, at the end: a random `share` of the
+        validation images, which this set is without then; else those of 'test'; None where there are neither.
+
+        Raises:
+          UserError: as `divided`.
+        """
+        if share:
+            return self.divided(share, seed, "validation")
+        if not self.has("test"):
+            return self, None
+        copied = copy.copy(self)
+        copied._splits = {**self._splits, "validation": self.split("test")}
+        return self, copied
+
+    def divided(self, share: float, seed: int, of: str = "train") -> tuple[ImageDataset, ImageDataset]:
+        """This set twice: images of a split without, and with, a random `share` of them alone.
 
         Raises:
           UserError: a part without images, or record files too large to be held in memory.
         """
-        examples = self.split("train")
+        examples = self.split(of)
         if not isinstance(examples, IndexedSplit):
             raise UserError(
                 f"{self.name}: its record files are too large to hold out a part of their images; accepted: class "
@@ -172,10 +187,10 @@ class ImageDataset:
             )
         parts = divided(examples, share, seed)
         if not all(part.size for part in parts):
-            raise UserError(f"{self.name}: {share:g} of {examples.size} training images leaves a part without any")
+            raise UserError(f"{self.name}: {share:g} of {examples.size} {of} images leaves a part without any")
         copies = (copy.copy(self), copy.copy(self))
         for mine, part in zip(copies, parts, strict=True):
-            mine._splits = {**self._splits, "train": part}
+            mine._splits = {**self._splits, of: part}
         return copies
 
     def find_bad(self, split: str) -> str | None:

@@ -77,10 +77,10 @@ def list_folder(
     label_file: LabelFile | None = None,
     validation_fraction: float = 0.1,
 ) -> tuple[tuple[str, ...], dict[str, LabelledFiles]]:
-    """Lists an image folder: class names and the files of 'train' and 'validation'.
+    """Lists an image folder: class names and the files of 'train', 'validation' and, where there is one, 'test'.
 
-    Where there are folders of splits (see `split_kind`) that hold folders, these are the splits: of validation and
-    test, validation; with only one of the two, 'train' is empty. Otherwise a file belongs to the validation split
+    Where there are folders of splits (see `split_kind`) that hold folders, these are the splits: a lone test folder is
+    the validation split; with no folder to train on, 'train' is empty. Otherwise a file belongs to the validation split
     when the hash of its name (relative to the class folders) is below `validation_fraction`: adding files never moves
     others, but of each class an image is left to train on. Labels follow the sorted class names, or the label file.
 
@@ -112,6 +112,8 @@ def list_folder(
         listing = {"validation": listed("validation"), "train": listed("train") if "train" in found else []}
     else:
         listing = _split_by_hash(listed("train"), validation_fraction)
+    if "test" in found:
+        listing["test"] = listed("test")
     _tell(root, class_names, listing)
     return class_names, {split: _labelled(rows) for split, rows in listing.items()}
 
@@ -152,7 +154,7 @@ def _split_folders(root: str) -> dict[str, str]:
             raise UserError(f"folder:{root}: {_listed(of_kind, '/')} are all for {kind}; accepted: one folder a split")
     if "validation" not in by_kind and "test" in by_kind:
         by_kind["validation"] = by_kind.pop("test")
-    used = {split: by_kind[split][0] for split in ("train", "validation") if split in by_kind}
+    used = {split: by_kind[split][0] for split in ("train", "validation", "test") if split in by_kind}
     others = [name for name in names if name not in used.values()]
     if len(used) == 1:
         (split,) = used.values()
@@ -260,9 +262,10 @@ def _tell(root: str, class_names: tuple[str, ...], rows: dict[str, list[_Row]]) 
     counts = {split: len(of_split) for split, of_split in rows.items()}
     labels = sorted({row.label for of_split in rows.values() for row in of_split})
     _log.info(
-        "folder:%s: %d classes (%s), %d images to train on, %d to validate on",
+        "folder:%s: %d classes (%s), %d images to train on, %d to validate on%s",
         *(root, len(labels), _listed([class_names[label] for label in labels])),
         *(counts["train"], counts["validation"]),
+        f", {counts['test']} to test on" if "test" in counts else "",
     )
     absent = sorted(set(labels) - {row.label for row in rows["validation"]})
     if absent and rows["validation"]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint.checkpoint import Checkpoint
-from autonl_tf.checkpoint.ours import write_model_json
+from autonl_tf.checkpoint.ours import open_ours, write_model_json
 from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine.averages import MovingAverages
@@ -23,13 +23,16 @@ from autonl_tf.engine.loop import TrainingResult, run_training
 from autonl_tf.engine.mixing import Mixing
 from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.recalibrate import Recalibration
-from autonl_tf.engine.runlog import read_records
+from autonl_tf.engine.runlog import METRICS, read_records
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.errors import UserError
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, finetune, wiring
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import check_quantizable, quantized_network
+
+
+TEST = "test"  # the phase of metrics.jsonl with the score of images that chose nothing
 
 
 def run(config: Config) -> None:
@@ -46,14 +49,20 @@ def run(config: Config) -> None:
         raise UserError(f"{start.where}: was trained with --qat; training starts from float weights")
     config = wiring.resolved(config, dataset, start)
     image_size, padding = config.network.input_image_size, config.data.crop_padding
-    wiring.check_images(config, dataset, image_size, padding, "train", "validation")
+    splits = ("train", "validation", *(("test",) if dataset.has("test") else ()))
+    if config.data.test_split and dataset.has("test"):
+        raise UserError(
+            f"--test_split={config.data.test_split}: {dataset.name} has test images of its own; leave it out"
+        )
+    wiring.check_images(config, dataset, image_size, padding, *splits)
+    dataset, tested = dataset.tested(config.data.test_split, config.run.seed)
     length = wiring.length_of(config, dataset)
     weights = finetune.class_weights(config.tuning.class_weights, dataset)
     learner = _learner(config, strategy, spec, dataset, length, start)
     files = {"arch.txt": blockstring.write(spec)}
     with (
-        wiring.open_run(config, strategy, dataset, ("train", "validation"), files) as directory,
-        wiring.naming_corrupt(dataset, "train", "validation", data_service=config.data.data_service),
+        wiring.open_run(config, strategy, dataset, splits, files) as directory,
+        wiring.naming_corrupt(dataset, *splits, data_service=config.data.data_service),
     ):
         if is_chief(strategy):
             write_model_json(
@@ -94,6 +103,7 @@ def run(config: Config) -> None:
         def as_evaluated():
             return measure.in_averages(learner.averages) if measure else contextlib.nullcontext()
 
+        log = wiring.run_log(config, strategy, length)
         outcome = run_training(
             strategy,
             learner,
@@ -101,13 +111,20 @@ def run(config: Config) -> None:
             make_batches,
             total_steps=length.steps,
             steps_per_loop=config.fit.steps_per_loop,
-            log=wiring.run_log(config, strategy, length),
+            log=log,
             checkpoints=Checkpoints(directory.path, learner, wiring.say, as_evaluated),
             evaluate=evaluate,
             evaluate_every=length.steps_of(config.fit.eval_every_epochs),
             save_every=config.fit.save_every_steps,
             max_skipped=config.fit.max_skipped_updates,
         )
+        if tested and outcome.best and not read_records(directory.path / METRICS, TEST):
+            open_ours(str(directory.path / "best" / f"ckpt-{outcome.best.step}")).load_into(learner.model)
+            batches = wiring.evaluation_input(config, strategy, tested, **pixels)
+            scores = evaluator(batches, tested.size("validation"))
+            log.resume(outcome.step)
+            log.write(TEST, outcome.step, {**scores, "of_step": outcome.best.step})
+            log.close()
         if is_chief(strategy):
             directory.check("training.png is not drawn")
             _tell(config, directory.path, outcome)
@@ -158,6 +175,8 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
     draw_training(read_records(metrics), directory / "training.png", validation=read_records(metrics, "validation"))
     best, data, model = outcome.best, wiring.data_words(config), shlex.quote(f"--model_dir={directory}")
     told = f"best validation top-1 {best.metric:.2%} at step {best.step}" if best else "no evaluation was finite"
+    if best:
+        told += f"\n{_how_chosen(len(read_records(metrics, 'validation')), read_records(metrics, TEST))}"
     print(
         f"trained to step {outcome.step}; {told}\n"
         f"written: {directory}/{'best, ' if best else ''}checkpoints, metrics.jsonl, training.png, tensorboard\n"
@@ -165,3 +184,13 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
         f"  python main.py --mode=export {model} --export_dir=DIR {data}"
         f"{' --formats=tflite_qat' if config.fit.qat else ''}"
     )
+
+
+def _how_chosen(evaluations: int, tests: list[dict]) -> str:
+    """What the best validation score is worth, and the score of images that chose nothing, where there is one."""
+    chosen = f"(the best of {evaluations} evaluations on the images that chose it, so that it flatters"
+    if not tests:
+        return f"{chosen}; --test_split, or test/ beside val/, scores it on others)"
+    test = tests[-1]
+    scores = f"test top-1 {test['top1']:.2%}, loss {test['loss']:.4g}, on {test['count']:.0f} images that chose nothing"
+    return f"{chosen})\n{scores}"

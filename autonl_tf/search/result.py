@@ -96,8 +96,8 @@ def budget(
       `cost` (its name), `found`, `cheapest` and `dearest` of the space, `per_block` (0 where a block is dropped),
       `stem_and_head` (both together), `before_flips` (found, where there were none), and with a target: `target`,
       `error` (found / target - 1), `flips` (names), `flips_share` (of the cost, which they decided),
-      `flips_not_close` (those whose margin is beyond the noise) and `converged`: there are none of these, and
-      flips decided at most a tenth of the cost.
+      `flips_not_close` (those whose margin is beyond the noise, or 0.5) and `converged`: there are none of these, flips
+      decided at most a tenth of the cost, and the search was not too short (`warnings`).
     """
     gates = np.array([gate["open"] for gate in account["gates"]], np.float32)
     before = np.array([gate["open"] != gate["flipped"] for gate in account["gates"]], np.float32)
@@ -116,14 +116,14 @@ def budget(
         return stand
     flips = [gate for gate in account["gates"] if gate["flipped"]]
     share = abs(stand["found"] - stand["before_flips"]) / stand["found"]
-    not_close = [gate["name"] for gate in flips if abs(gate["margin"]) > noise]
+    not_close = [gate["name"] for gate in flips if abs(gate["margin"]) > min(noise, MOST_NOISE)]
     return stand | {
         "target": target,
         "error": stand["found"] / target - 1,
         "flips": [gate["name"] for gate in flips],
         "flips_share": share,
         "flips_not_close": not_close,
-        "converged": not not_close and share <= MOST_FLIPPED,
+        "converged": not not_close and share <= MOST_FLIPPED and noise <= MOST_NOISE,
     }
 
 
@@ -169,6 +169,7 @@ def warnings(account: dict[str, Any], schedule: SearchSchedule) -> list[str]:
             reasons.append(f"no close calls, their margins beyond the noise of {schedule.noise:.2f}: {listed}")
         if stand["flips_share"] > MOST_FLIPPED:
             reasons.append(f"flips decided {stand['flips_share']:.0%} of the cost")
+        reasons = reasons or ["too short to tell"]
         found.append(f"NOT CONVERGED: {'; '.join(reasons)}; a longer search or another target may help")
     return found
 

@@ -52,13 +52,14 @@ def test_folders_of_such_names_are_the_splits(make_folder, first, second):
     assert listing(dataset, "validation") == [("ant/2.jpg", 0)]
 
 
-def test_of_validation_and_test_the_one_is_taken_and_the_other_told(make_folder, caplog):
+def test_validation_and_test_are_splits_of_their_own(make_folder, caplog):
     files = [f"{split}/{name}/{split}.jpg" for split in ("Train", "Valid", "test") for name in ("ant", "bee")]
     with caplog.at_level("INFO", logger="autonl_tf"):
         dataset = open_dataset("folder:" + make_folder(dict.fromkeys([*files, "loose.jpg", "notes/a.txt"])))
     assert [name for name, _ in listing(dataset, "validation")] == ["ant/Valid.jpg", "bee/Valid.jpg"]
-    assert "Train/ for train, Valid/ for validation; not used: notes/, test/, loose.jpg" in caplog.text
-    assert "2 classes (ant, bee), 2 images to train on, 2 to validate on" in caplog.text
+    assert [name for name, _ in listing(dataset, "test")] == ["ant/test.jpg", "bee/test.jpg"]
+    assert "Train/ for train, Valid/ for validation, test/ for test; not used: notes/, loose.jpg" in caplog.text
+    assert "2 classes (ant, bee), 2 images to train on, 2 to validate on, 2 to test on" in caplog.text
 
 
 def test_what_systems_put_among_images_is_no_class_and_no_image(make_folder):

@@ -188,6 +188,7 @@ def test_each_flip_has_to_be_a_close_call_however_firm_all_others_are():
     budget = account_of(*flipping(**not_close), 1e6)[1]
     assert budget["flips_not_close"] == ["block1/nl"] and not budget["converged"]
     assert account_of(*flipping(**not_close), 1e6, noise=0.3)[1]["converged"]
+    assert not account_of(*flipping(**not_close), 1e6, noise=0.6)[1]["converged"]  # too short to tell
 
 
 def test_close_calls_that_decide_much_of_the_cost_are_not_converged():
