@@ -223,6 +223,10 @@ def _check(config: Config) -> None:
         raise UserError(
             "--train_steps and --train_epochs are both given (a --flagfile may hold one); accepted: one of them"
         )
+    if fit.lr_warmup_steps is not None and fit.lr_warmup_epochs is not None:
+        raise UserError(
+            "--lr_warmup_steps and --lr_warmup_epochs are both given (a --flagfile may hold one); accepted: one of them"
+        )
     if fit.micro_batches > 1 and fit.sync_batch_norm:
         raise UserError(
             f"--micro_batches={fit.micro_batches} does not go with --sync_batch_norm: micro-batches come one after the "

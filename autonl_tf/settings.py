@@ -251,8 +251,8 @@ class DataConfig:
     test_split: float = _flag(
         flags.DEFINE_float,
         None,
-        "Share of the validation images set aside and scored once, at the end of training; the best copy is chosen on the "
-        "others. Not for data with a test split of its own, which is scored so without this flag.",
+        "Share of the validation images set aside and scored once, at the end of training; the best copy is chosen on "
+        "the others. Not for data with a test split of its own, which is scored so without this flag.",
         modes=("train",),
         lower_bound=0.001,
         upper_bound=0.9,

@@ -41,9 +41,17 @@ class FitConfig:
     lr_warmup_epochs: float = _flag(
         flags.DEFINE_float,
         None,
-        "Linear warm-up of the learning rate. Default: 5 to train, 0 to search.",
+        "Linear warm-up of the learning rate, in epochs. Give this or --lr_warmup_steps. Default: 5 to train; "
+        "to search, see there.",
         modes=_FIT,
         lower_bound=0.0,
+    )
+    lr_warmup_steps: int = _flag(
+        flags.DEFINE_integer,
+        None,
+        "The same in steps. Default to search: 200, at most a quarter of it, however few steps an epoch has.",
+        modes=_FIT,
+        lower_bound=0,
     )
     lr_decay_epochs: float = _flag(
         flags.DEFINE_float, 2.4, "Epochs between two decays of the learning rate.", modes=_FIT, lower_bound=0.001

@@ -16,7 +16,7 @@ def scale_learning_rate(rate_per_256: float, batch_size: int) -> float:
 class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up, then a decay in steps.
 
-    With peak p, n the step (from 0), w = int(warmup_epochs * steps_per_epoch):
+    With peak p, n the step (from 0), w = warmup_steps, else int(warmup_epochs * steps_per_epoch):
     `rate(n) = p * n / w` for n < w, else `p * decay_rate ** floor(n / (decay_epochs * steps_per_epoch))`.
     The decay counts from step 0, warm-up included. Source: the recipe of the official training.
 
@@ -35,6 +35,7 @@ class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
         warmup_epochs: float,
         decay_epochs: float = 2.4,
         decay_rate: float = 0.97,
+        warmup_steps: int | None = None,
     ):
         if base_learning_rate <= 0 or steps_per_epoch <= 0 or decay_epochs <= 0 or not 0 < decay_rate <= 1:
             raise UserError(
@@ -46,6 +47,7 @@ class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
         self.base_learning_rate = base_learning_rate
         self.steps_per_epoch = steps_per_epoch
         self.warmup_epochs = warmup_epochs
+        self.warmup_steps = int(warmup_epochs * steps_per_epoch) if warmup_steps is None else warmup_steps
         self.decay_epochs = decay_epochs
         self.decay_rate = decay_rate
 
@@ -55,12 +57,11 @@ class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
         peak = tf.constant(self.base_learning_rate, tf.float32)
         periods = tf.floor(n / tf.constant(self.decay_epochs * self.steps_per_epoch, tf.float32))
         decayed = peak * tf.pow(tf.constant(self.decay_rate, tf.float32), periods)
-        warmup_steps = int(self.warmup_epochs * self.steps_per_epoch)
-        if warmup_steps == 0:
+        if self.warmup_steps == 0:
             return decayed
         # In this order, which the official graph was optimized to: the rates are equal to the last bit.
-        warming = (peak / tf.constant(warmup_steps, tf.float32)) * n
-        return tf.where(n < warmup_steps, warming, decayed)
+        warming = (peak / tf.constant(self.warmup_steps, tf.float32)) * n
+        return tf.where(n < self.warmup_steps, warming, decayed)
 
     def get_config(self) -> dict:
         return {
@@ -69,4 +70,5 @@ class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
             "warmup_epochs": self.warmup_epochs,
             "decay_epochs": self.decay_epochs,
             "decay_rate": self.decay_rate,
+            "warmup_steps": self.warmup_steps,
         }

@@ -24,7 +24,7 @@ from autonl_tf.engine.runlog import read_records
 from autonl_tf.engine.strategy import is_chief
 from autonl_tf.errors import UserError
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import wiring
+from autonl_tf.modes import rates, wiring
 from autonl_tf.modes.report import ACCOUNT, PAGE, write_report
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
@@ -56,6 +56,7 @@ def run(config: Config) -> None:
     share = config.search.search_split
     learnt, held_out = dataset.divided(share, config.run.seed) if share else (dataset, None)
     length = wiring.length_of(config, learnt)
+    config = rates.with_search_warmup(config, length)
     schedule = schedule_of(config, length.steps)
     files = {"searched_space.json": space_text(space)}
     if config.search.latency_table:
@@ -216,7 +217,7 @@ def _learner(
             name="supernet",
         )
         set_momentum(supernet, config.fit.batch_norm_momentum)
-        groups = optimizer_groups(supernet, wiring.weights_optimizer(config, length), schedule)
+        groups = optimizer_groups(supernet, rates.weights_optimizer(config, length), schedule)
         target, multiplier = budget_value(config), None
         if target is not None:
             cost = GateCost(supernet.table, model)

@@ -27,10 +27,9 @@ from autonl_tf.engine.runlog import METRICS, read_records
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.errors import UserError
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import checkpointed, finetune, wiring
+from autonl_tf.modes import checkpointed, finetune, rates, wiring
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import check_quantizable, quantized_network
-
 
 TEST = "test"  # the phase of metrics.jsonl with the score of images that chose nothing
 
@@ -157,7 +156,7 @@ def _learner(
             wiring.say(line)
         averages = MovingAverages(averaged_variables(model), config.fit.moving_average_decay)
         groups = finetune.groups(
-            model, config.tuning.lr_multipliers, lambda factor: wiring.weights_optimizer(config, length, factor)
+            model, config.tuning.lr_multipliers, lambda factor: rates.weights_optimizer(config, length, factor)
         )
         return Learner(model, groups, averages, guard=wiring.guard(config))
 

@@ -26,15 +26,13 @@ from autonl_tf.engine import rundir
 from autonl_tf.engine.guard import Guard
 from autonl_tf.engine.inputs import distribute
 from autonl_tf.engine.learner import Learner, TrainFunction, make_train_function
-from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.engine.runlog import RunLog
-from autonl_tf.engine.schedules import WarmupStaircase, scale_learning_rate
 from autonl_tf.engine.strategy import is_chief, make_strategy, per_replica_batch_size
 from autonl_tf.errors import UserError, first_line
 from autonl_tf.modes import left_out, seen
 
-# Published learning-rate warm-up, in epochs, where --lr_warmup_epochs is not given.
-DEFAULT_LR_WARMUP = {"search": 0.0, "train": 5.0}
+# Published learning-rate warm-up of training, in epochs, where no flag gives one; a search's is in `rates`.
+TRAIN_LR_WARMUP_EPOCHS = 5.0
 
 # What may change between two starts of one run: where and on what devices it runs, and how often it saves. (Another
 # number of devices splits the same batches differently, and batch norm, unless synchronized, takes the statistics of
@@ -227,8 +225,8 @@ def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = N
     epochs, warmup = fit.train_epochs, fit.lr_warmup_epochs
     if fit.train_steps is None and epochs is None:
         epochs = DEFAULT_EPOCHS[config.run.mode]
-    if warmup is None:
-        warmup = DEFAULT_LR_WARMUP[config.run.mode]
+    if warmup is None and fit.lr_warmup_steps is None and config.run.mode == "train":
+        warmup = TRAIN_LR_WARMUP_EPOCHS
     network = dataclasses.replace(
         network,
         input_image_size=network.input_image_size
@@ -252,22 +250,6 @@ def length_of(config: Config, dataset: ImageDataset) -> Length:
     if fit.train_steps is not None:
         return Length(fit.train_steps, steps_per_epoch)
     return Length(max(1, round(fit.train_epochs * steps_per_epoch)), steps_per_epoch)
-
-
-def weights_optimizer(config: Config, length: Length, factor: float = 1.0) -> TF1RMSprop:
-    """The recipe's RMSProp with its schedule, the peak rate scaled with the batch unless told otherwise, and by
-    `factor`."""
-    fit, peak = config.fit, factor * config.fit.base_learning_rate
-    if fit.scale_learning_rate:
-        peak = scale_learning_rate(peak, config.data.train_batch_size)
-    rate = WarmupStaircase(
-        peak,
-        length.steps_per_epoch,
-        fit.lr_warmup_epochs,
-        fit.lr_decay_epochs,
-        fit.lr_decay_rate,
-    )
-    return TF1RMSprop(rate, rho=fit.rmsprop_decay, momentum=fit.momentum, epsilon=fit.rmsprop_epsilon)
 
 
 def guard(config: Config) -> Guard:

@@ -9,7 +9,7 @@ from absl import flags
 from mode_cases import class_folder, configure, tree, write_space
 
 from autonl_tf.errors import UserError
-from autonl_tf.modes import search
+from autonl_tf.modes import rates, search, wiring
 
 STEPS = 12
 
@@ -108,3 +108,26 @@ def test_a_search_on_held_out_images_logs_their_cross_entropy_and_refuses_an_emp
 )
 def test_the_training_of_what_was_found_goes_beside_it_or_below_a_directory_without_a_name(given, beside):
     assert search._beside(pathlib.Path(given)) == beside
+
+
+@pytest.mark.parametrize(
+    ("given", "steps", "expected"),
+    [
+        ((), 770, 192),
+        ((), 10_000, 200),
+        ((), 12, 3),
+        (("--lr_warmup_steps=0",), 770, 0),
+        (("--lr_warmup_steps=31",), 770, 31),
+        (("--lr_warmup_epochs=0.5",), 770, 55),
+    ],
+)
+def test_a_searchs_learning_rate_warms_up_by_steps_however_small_the_set(given, steps, expected):
+    config = configure("--mode=search", "--dataset=demo", "--model_dir=x", *given)
+    length = wiring.Length(steps, 110.0)
+    rate = rates.weights_optimizer(rates.with_search_warmup(config, length), length)._learning_rate
+    assert rate.warmup_steps == expected
+
+
+def test_a_warm_up_in_steps_and_in_epochs_is_refused():
+    with pytest.raises(UserError, match="--lr_warmup_steps and --lr_warmup_epochs are both given"):
+        configure("--mode=search", "--dataset=demo", "--model_dir=x", "--lr_warmup_steps=1", "--lr_warmup_epochs=1")

@@ -1,5 +1,7 @@
 """Each phase begins and ends with its updates: what moves, and what stands, after every one of them."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -59,7 +61,7 @@ def steps():
 
 def changes(steps, name):
     """The updates, from 1, after which a value differs from the one after the update before."""
-    pairs = zip(steps, steps[1:], strict=False)
+    pairs = itertools.pairwise(steps)
     return [number for number, (before, after) in enumerate(pairs, start=2) if (before[name] != after[name]).all()]
 
 
