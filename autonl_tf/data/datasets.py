@@ -159,26 +159,17 @@ class ImageDataset:
         return self._splits[split]
 
     def tested(self, share: float | None, seed: int) -> tuple[ImageDataset, ImageDataset | None]:
-        """This set, and a copy whose validation images are those to be scored once, at the end: a random `share` of the
-        validation images, which this set is without then; else those of 'test'; None where there are neither.
-
-        Raises:
-          UserError: as `divided`.
-        """
-        if share:
-            return self.divided(share, seed, "validation")
-        if not self.has("test"):
-            return self, None
+        """This set, and a copy whose validation images are to be scored once: a random `share` of its own, which this
+        set is then without, or those of 'test'; None where there are neither. Raises as `divided`."""
+        if share or not self.has("test"):
+            return self.divided(share, seed, "validation") if share else (self, None)
         copied = copy.copy(self)
         copied._splits = {**self._splits, "validation": self.split("test")}
         return self, copied
 
     def divided(self, share: float, seed: int, of: str = "train") -> tuple[ImageDataset, ImageDataset]:
-        """This set twice: images of a split without, and with, a random `share` of them alone.
-
-        Raises:
-          UserError: a part without images, or record files too large to be held in memory.
-        """
+        """This set twice: images of a split without, and with, a random `share` of them alone. Raises `UserError` for a
+        part without images, and for record files too large to be held in memory."""
         examples = self.split(of)
         if not isinstance(examples, IndexedSplit):
             raise UserError(
