@@ -60,8 +60,9 @@ class RunConfig:
         None,
         "Weights to start from or to use: a run directory (a search's too), a checkpoint's prefix, the official "
         "release's (DIR/bestmodel.ckpt or its directory), an exported directory, what tf_keras saves of a network "
-        "(.keras, .h5, .weights.h5, a SavedModel, its checkpoints; with --arch), or imagenet: published weights of --arch "
-        "out of an installed package. Non-local blocks that they lack start as the identity. Default: those in --model_dir.",
+        "(.keras, .h5, .weights.h5, a SavedModel, its checkpoints; with --arch), or imagenet: published weights of "
+        "--arch out of an installed package. Non-local blocks that they lack start as the identity. Default: those in "
+        "--model_dir.",
         modes=_MODEL,
         for_tensorflow=True,
     )

@@ -1,9 +1,9 @@
 """How many epochs do a search's own weights save? The found network from them and from scratch, several seeds each.
 
 For each seed searches by a recipe, then trains what was found from scratch and from the search's weights by the
-training's recipe, evaluating after every epoch. Prints validation top-1 by epoch, and ends in one line of JSON: the curves,
-what the search's weights score before any training, and `reached`, the epoch after which a start scores what training from
-scratch ends with (None: never).
+training's recipe, evaluating after every epoch. Prints validation top-1 by epoch, and ends in one line of JSON: the
+curves, what the search's weights score before any training, and `reached`, the epoch after which a start scores what
+training from scratch ends with (None: never).
 
     python benchmarks/search_weights.py [--task=demo] [--seeds=3] [--work=runs/bench_search_weights]
     python benchmarks/search_weights.py --task=cifar10 --dataset=folder:cifar10
