@@ -40,6 +40,30 @@ class BestRecord:
     metric: Annotated[float, Meta(ge=0, le=1)]
 
 
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Of a model.json: what `--mode=convert` made the checkpoint of."""
+
+    checkpoint: str
+    averages: bool
+    kind: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelRecord:
+    """model.json: the network of a run's checkpoints, and the data it was trained on."""
+
+    arch: str
+    input_image_size: ImageSize
+    crop_padding: CropPadding
+    depth_multiplier: DepthMultiplier
+    class_names: Annotated[tuple[str, ...], Meta(min_length=limits.CLASSES[0], max_length=limits.CLASSES[1])]
+    classes_are_numbered: bool = False
+    dataset: str | None = None
+    qat: bool = False
+    converted_from: Origin | None = None
+
+
 Settings = dict[str, Scalar | list[Scalar]]
 
 
@@ -143,11 +167,40 @@ class LatencyRecord(_Later):
 
 
 @dataclasses.dataclass(frozen=True)
+class CardNetwork:
+    blocks: list[str]
+    depth_multiplier: DepthMultiplier
+
+
+@dataclasses.dataclass(frozen=True)
+class CardInput:
+    image_size: ImageSize
+    crop_padding: CropPadding
+
+
+@dataclasses.dataclass(frozen=True)
+class CardWeights:
+    step: Step | None = None
+    averages: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class CardData:
+    trained_on: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class CardRecord:
-    """What is read of an export's card.json."""
+    """What is read of an export's card.json; `labels` is a file beside it."""
 
     format: Literal[CARD_FORMAT]
+    architecture: CardNetwork
+    input: CardInput
+    num_classes: ClassCount
+    labels: Literal["labels.txt"]
     files: dict[str, Any]
+    weights: CardWeights | None = None
+    data: CardData | None = None
 
 
 class BlockMacs(TypedDict):

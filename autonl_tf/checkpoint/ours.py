@@ -7,9 +7,9 @@ Layout of a run directory DIR: `DIR/checkpoints/ckpt-STEP.*`, `DIR/best/ckpt-STE
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import tensorflow as tf
@@ -18,57 +18,60 @@ from autonl_tf.arch import blockstring
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded
 from autonl_tf.checkpoint.matching import Stored
 from autonl_tf.engine.averages import MovingAverages
-from autonl_tf.engine.checkpoints import fault_of, steps_saved
+from autonl_tf.engine.checkpoints import fault_of, step_of, steps_saved
 from autonl_tf.engine.files import write_json
 from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
 from autonl_tf.reading import read_json
-from autonl_tf.records import BestRecord
+from autonl_tf.records import BestRecord, ModelRecord
 
 MODEL_JSON = "model.json"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-_STEP = f"step{_VALUE}"
 _FILE_SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _ACCEPTED = "a run directory, or a prefix such as DIR/best/ckpt-100 or DIR/bestmodel.ckpt"
 
 
 def open_ours(prefix: str) -> Checkpoint:
-    """The checkpoint at `prefix`, as the `model.json` beside it describes it. Raises UserError."""
+    """The checkpoint at `prefix`, as the `model.json` beside it describes it.
+
+    Raises:
+      UserError: no description, or a damaged one; the checkpoint is of another step than its name says.
+    """
+    named, step = re.fullmatch(r"ckpt-(\d+)", Path(prefix).name), step_of(prefix)
+    if named and int(named[1]) != step:
+        raise UserError(f"{prefix}: is the checkpoint of step {step}, of another run perhaps")
     described = read_model_json(prefix)
-    try:
-        return Checkpoint(
-            format="ours",
-            where=prefix,
-            spec=blockstring.parse(described["arch"], f"{prefix}: {MODEL_JSON}"),
-            class_names=tuple(described["class_names"]),
-            classes_are_numbered=bool(described.get("classes_are_numbered")),
-            image_size=described["input_image_size"],
-            crop_padding=described["crop_padding"],
-            depth_multiplier=described["depth_multiplier"],
-            choose=lambda model, variables, use_averages: choose(prefix, use_averages),
-            qat=bool(described.get("qat")),
-            trained_on=described.get("dataset"),
-        )
-    except KeyError as error:
-        raise UserError(f"{prefix}: its {MODEL_JSON} lacks {error}") from None
+    return Checkpoint(
+        format="ours",
+        where=prefix,
+        spec=blockstring.parse(described.arch, f"{prefix}: {MODEL_JSON}"),
+        class_names=described.class_names,
+        classes_are_numbered=described.classes_are_numbered,
+        image_size=described.input_image_size,
+        crop_padding=described.crop_padding,
+        depth_multiplier=described.depth_multiplier,
+        choose=lambda model, variables, use_averages: choose(prefix, use_averages),
+        qat=described.qat,
+        trained_on=described.dataset,
+    )
 
 
-def write_model_json(directory: str | Path, description: Mapping) -> None:
+def write_model_json(directory: str | Path, description: ModelRecord) -> None:
     """Describes the network of a run directory, whole or not at all."""
-    write_json(Path(directory) / MODEL_JSON, description)
+    write_json(Path(directory) / MODEL_JSON, dataclasses.asdict(description))
 
 
-def read_model_json(path: str | Path) -> dict:
+def read_model_json(path: str | Path) -> ModelRecord:
     """The description beside a checkpoint: `path` is a run directory, or a checkpoint prefix within one.
 
     Raises:
-      UserError: there is none, or it is not a JSON object.
+      UserError: there is none, or it is damaged.
     """
     path = Path(path)
     places = [path] if path.is_dir() else [path.parent, path.parent.parent]
     for place in places:
-        if (place / MODEL_JSON).is_file():
-            return read_json(place / MODEL_JSON, dict)
+        if (place / MODEL_JSON).exists():
+            return read_json(place / MODEL_JSON, ModelRecord, what="the description of a run's network")
     raise UserError(f"{path}: no {MODEL_JSON} beside this checkpoint (looked in {', '.join(map(str, places))})")
 
 
@@ -154,13 +157,13 @@ def choose(prefix: str, use_averages: bool) -> Chosen:
         {name: tuple(shapes[key]) for name, key in keys.items()},
         read=lambda name: reader.get_tensor(keys[name]),
     )
-    return Chosen(stored, Loaded(prefix, int(reader.get_tensor(_STEP)), use_averages))
+    return Chosen(stored, Loaded(prefix, step_of(prefix), use_averages))
 
 
 def is_ours(prefix: str | Path) -> bool:
     """Whether the checkpoint at `prefix` is one of `engine.checkpoints`, by its keys."""
     shapes = tf.train.load_checkpoint(str(prefix)).get_variable_to_shape_map()
-    return _STEP in shapes and bool(_stored(shapes, "variables/"))
+    return step_of(prefix) is not None and bool(_stored(shapes, "variables/"))
 
 
 def write_weights(directory: str | Path, step: int, model, averages: MovingAverages) -> Path:

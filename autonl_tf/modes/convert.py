@@ -8,7 +8,6 @@ import pathlib
 import shlex
 import shutil
 from collections.abc import Iterator
-from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
@@ -22,6 +21,7 @@ from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables
 from autonl_tf.errors import UserError, first_line
 from autonl_tf.modes import checkpointed, wiring
+from autonl_tf.records import ModelRecord, Origin
 
 
 def run(config: Config) -> None:
@@ -37,19 +37,15 @@ def run(config: Config) -> None:
         raise UserError(f"{checkpoint.where}: is a checkpoint of this program already; convert takes an official one")
     averages = MovingAverages(averaged_variables(model), 0.0)
     _load_plain(network)
-    description = {
-        "arch": blockstring.write(network.spec),
-        "input_image_size": network.image_size,
-        "crop_padding": network.crop_padding,
-        "depth_multiplier": network.depth_multiplier,
-        "class_names": list(network.class_names),
-        "classes_are_numbered": checkpoint.classes_are_numbered and not config.data.label_file,
-        "converted_from": {
-            "checkpoint": checkpoint.where,
-            "averages": network.loaded.averages,
-            "kind": checkpoint.format,
-        },
-    }
+    description = ModelRecord(
+        arch=blockstring.write(network.spec),
+        input_image_size=network.image_size,
+        crop_padding=network.crop_padding,
+        depth_multiplier=network.depth_multiplier,
+        class_names=network.class_names,
+        classes_are_numbered=checkpoint.classes_are_numbered and not config.data.label_file,
+        converted_from=Origin(checkpoint.where, network.loaded.averages, checkpoint.format),
+    )
     _write(config, target, model, averages, description, step=network.loaded.step or 0)
 
 
@@ -58,18 +54,17 @@ def _write(
     target: pathlib.Path,
     model: keras.Model,
     averages: MovingAverages,
-    description: dict[str, Any],
+    description: ModelRecord,
     step: int,
 ) -> None:
-    names = description["class_names"]
-    files = {"arch.txt": description["arch"], "labels.txt": "".join(f"{name}\n" for name in names)}
+    names = description.class_names
+    files = {"arch.txt": description.arch, "labels.txt": "".join(f"{name}\n" for name in names)}
     with _staged(target) as aside, rundir.prepare(aside, config.settings(), config.read_settings(), files):
         write_model_json(aside, description)
         written = write_weights(aside, step, model, averages)
     words = shlex.join([f"--model_dir={config.run.model_dir}", *_label_words(config)])
     print(
-        f"converted {description['converted_from']['checkpoint']}: {len(names)} classes, "
-        f"{description['input_image_size']} px\n"
+        f"converted {description.converted_from.checkpoint}: {len(names)} classes, {description.input_image_size} px\n"
         f"written: {target}/checkpoints/{written.name}.*, model.json, arch.txt, labels.txt, config.json\n"
         f"next:\n  python main.py --mode=eval {words} --dataset=DATA"
     )

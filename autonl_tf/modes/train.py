@@ -30,6 +30,7 @@ from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, finetune, rates, wiring
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import check_quantizable, quantized_network
+from autonl_tf.records import ModelRecord
 
 TEST = "test"  # the phase of metrics.jsonl with the score of images that chose nothing
 
@@ -66,16 +67,16 @@ def run(config: Config) -> None:
         if is_chief(strategy):
             write_model_json(
                 directory.path,
-                {
-                    "arch": blockstring.write(spec),
-                    "input_image_size": image_size,
-                    "crop_padding": padding,
-                    "depth_multiplier": config.network.depth_multiplier,
-                    "class_names": list(dataset.class_names),
-                    "classes_are_numbered": dataset.classes_are_numbered,
-                    "dataset": dataset.name,
-                    "qat": config.fit.qat,
-                },
+                ModelRecord(
+                    arch=blockstring.write(spec),
+                    input_image_size=image_size,
+                    crop_padding=padding,
+                    depth_multiplier=config.network.depth_multiplier,
+                    class_names=dataset.class_names,
+                    classes_are_numbered=dataset.classes_are_numbered,
+                    dataset=dataset.name,
+                    qat=config.fit.qat,
+                ),
             )
         objective = classification_objective(
             learner.model,

@@ -32,6 +32,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.export.saved_model import export_saved_model
 from autonl_tf.modes import checkpointed
 from autonl_tf.networks.network import build_network
+from autonl_tf.records import ModelRecord
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tests"))
 import torch_files
@@ -85,8 +86,7 @@ def checkpoint(folder: pathlib.Path) -> Target:
     saver = Checkpoints(whole, Learner(model, [(TF1RMSprop(0.1), model.trainable_variables)], averages))
     saver.save(0)
     saver.save_best(0, 0.5)
-    sizes = {"input_image_size": 4, "crop_padding": 0, "depth_multiplier": 1.0}
-    write_model_json(whole, {"arch": ARCH, "class_names": ["a", "b"], **sizes})
+    write_model_json(whole, ModelRecord(ARCH, 8, 0, 1.0, ("a", "b")))
 
     def load() -> None:
         assert open_checkpoint(str(broken)).load_into(model).step == 0

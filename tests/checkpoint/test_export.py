@@ -5,14 +5,21 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from damage import NO_JSON, check_documented, damaged
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from autonl_tf.arch import blockstring
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.errors import UserError
+from autonl_tf.export.bundle import check_export_dir
 from autonl_tf.networks.network import build_network
+from autonl_tf.records import CARD_FORMAT
 
 ARCH = "r1_k3_s22_e1_i32_o8_noskip\nr1_k3_s22_e2_i8_o12_nonlocal0.25-2\n"
 CARD = {
+    "format": CARD_FORMAT,
+    "files": {},
     "architecture": {"blocks": ARCH.splitlines(), "depth_multiplier": 1.0},
     "input": {"image_size": 32, "crop_padding": 4},
     "num_classes": 3,
@@ -63,6 +70,20 @@ def test_nothing_in_it_runs(tmp_path):
     assert not trap.exists()
     tf.saved_model.load(f"{path}/saved_model/1")
     assert trap.exists()  # loading it would have run it
+
+
+def test_any_field_of_a_card_may_be_changed_to_anything(tmp_path):
+    model = network()
+    path = written(tmp_path / "export", model)
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(damaged(CARD).map(lambda value: json.dumps(value).encode()) | st.sampled_from(NO_JSON))
+    def check(content):
+        (tmp_path / "export" / "card.json").write_bytes(content)
+        check_documented(lambda: check_export_dir(path))
+        check_documented(lambda: open_checkpoint(path, blockstring.parse(ARCH)).load_into(model))
+
+    check()
 
 
 def test_what_does_not_fit_or_cannot_be_read_is_refused_in_a_line(tmp_path):

@@ -8,11 +8,14 @@ import pytest
 import tensorflow as tf
 from engine_tiny_run import BATCH, CLASSES, Run, make_model
 
-from autonl_tf.engine import checkpoints, learner, weights
+from autonl_tf.checkpoint import matching, ours
+from autonl_tf.engine import checkpoints, learner
 from autonl_tf.engine.averages import MovingAverages
+from autonl_tf.engine.names import by_name
 from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.engine.runlog import RunLog, format_seconds
 from autonl_tf.errors import UserError
+from autonl_tf.records import ModelRecord
 
 
 class Killed(Exception):
@@ -192,17 +195,24 @@ def test_no_readable_checkpoint_at_all_is_an_error_and_leftovers_go(tmp_path):
     assert not leftover.exists()
 
 
+def load_weights(path, model, use_averages=True):
+    """The weights of a checkpoint of this program into a model that no `model.json` describes."""
+    chosen = ours.choose(str(ours.find_checkpoint(path)), use_averages)
+    matching.assign(by_name(model.variables), chosen.stored)
+    return chosen.loaded
+
+
 def test_load_weights_gives_averages_or_plain_variables_exactly(whole):
     best = json.loads((whole[0] / "best" / "best.json").read_text())["step"]
     assert best == 20  # so that the state at the end is the best copy's
     for use_averages, prefix in ((True, "average "), (False, "")):
         model = make_model()
-        loaded = weights.load_weights(whole[0], model, use_averages)
+        loaded = load_weights(whole[0], model, use_averages)
         assert loaded.step == 20 and loaded.prefix.endswith("best/ckpt-20")
         for variable in model.variables:
             name = prefix + (variable.name if not prefix else variable.name.split(":")[0])
             np.testing.assert_array_equal(variable.numpy(), whole[1][name])
-    loaded = weights.load_weights(whole[0] / "checkpoints" / "ckpt-16", make_model())
+    loaded = load_weights(whole[0] / "checkpoints" / "ckpt-16", make_model())
     assert loaded.step == 16
 
 
@@ -210,15 +220,15 @@ def test_load_weights_lists_what_does_not_fit_and_changes_nothing(whole):
     model = make_model(with_batch_norm=False, classes=CLASSES + 1)
     before = [v.numpy() for v in model.variables]
     with pytest.raises(UserError) as error:
-        weights.load_weights(whole[0], model)
+        load_weights(whole[0], model)
     text = str(error.value)
-    assert "4 unexpected: bn/beta, bn/gamma, bn/moving_mean, bn/moving_variance" in text
-    assert "2 other shape: logits/bias (checkpoint (4,), network (5,)), logits/kernel" in text
+    assert "4 unexpected: bn/beta (5,), bn/gamma (5,), bn/moving_mean (5,), bn/moving_variance (5,)" in text
+    assert "2 mismatched: logits/bias (checkpoint (4,), network (5,)), logits/kernel" in text
     assert all(np.array_equal(a, v.numpy()) for a, v in zip(before, model.variables, strict=True))
     with pytest.raises(UserError, match="no checkpoint"):
-        weights.load_weights(whole[0] / "tensorboard", make_model())
+        load_weights(whole[0] / "tensorboard", make_model())
     with pytest.raises(UserError, match="no checkpoint"):
-        weights.load_weights(whole[0] / "nowhere", make_model())
+        load_weights(whole[0] / "nowhere", make_model())
 
 
 def test_load_weights_without_averages_says_so(tmp_path):
@@ -227,17 +237,18 @@ def test_load_weights_without_averages_says_so(tmp_path):
     plain.step.assign(3)
     checkpoints.Checkpoints(tmp_path, plain).save(3)
     with pytest.raises(UserError, match="no moving averages"):
-        weights.load_weights(tmp_path, make_model())
-    assert weights.load_weights(tmp_path, make_model(), use_averages=False).step == 3
+        load_weights(tmp_path, make_model())
+    assert load_weights(tmp_path, make_model(), use_averages=False).step == 3
 
 
 def test_model_json_is_found_beside_directory_and_prefix(tmp_path):
     with pytest.raises(UserError, match=r"no model\.json"):
-        weights.read_model_json(tmp_path)
-    weights.write_model_json(tmp_path, {"num_classes": 4})
+        ours.read_model_json(tmp_path)
+    described = ModelRecord("r1_k3_s11_e1_i32_o8", 32, 0, 1.0, ("a", "b"))
+    ours.write_model_json(tmp_path, described)
     (tmp_path / "best").mkdir()
     for path in (tmp_path, tmp_path / "best" / "ckpt-7"):
-        assert weights.read_model_json(path) == {"num_classes": 4}
+        assert ours.read_model_json(path) == described
 
 
 def test_every_trainable_variable_needs_one_optimizer():

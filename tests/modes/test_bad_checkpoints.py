@@ -13,9 +13,11 @@ from hypothesis import given as given_by
 from hypothesis import strategies as st
 from mode_cases import ARCH, CLASSES, MAIN, SPACE, class_folder, configure, given, run, tree, write_space
 
+from autonl_tf.checkpoint.ours import find_checkpoint
 from autonl_tf.engine import rundir
 from autonl_tf.engine.runlog import RunLog, read_records
 from autonl_tf.errors import UserError
+from autonl_tf.modes import checkpointed
 from autonl_tf.pictures.training import draw_training
 
 
@@ -135,6 +137,21 @@ def test_any_field_of_a_runs_files_may_be_changed_to_anything(name, run_dir):
     check()
 
 
+def test_any_field_of_a_networks_description_may_be_changed_to_anything(run_dir):
+    path = run_dir / "model.json"
+    valid = json.loads(path.read_text())
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given_by(damaged(valid).map(lambda value: json.dumps(value).encode()) | st.sampled_from(NO_JSON))
+    def check(content):
+        path.write_bytes(content)
+        check_documented(
+            lambda: checkpointed.load(configure("--mode=eval", f"--model_dir={run_dir}", "--dataset=demo"))
+        )
+
+    check()
+
+
 def test_any_field_of_a_runs_metrics_may_be_changed_to_anything(run_dir):
     metrics = run_dir / "metrics.jsonl"
     lines = metrics.read_bytes().splitlines()
@@ -199,6 +216,9 @@ def test_the_checkpoint_of_another_step_is_refused_and_kept(run_dir, trained):
         path.rename(path.with_name(path.name.replace("ckpt-2", "ckpt-7")))
     words = given(trained, model_dir=run_dir)
     check_not_gone_on_with(words, run_dir, r"checkpoints/ckpt-7: is the checkpoint of step 2, of another run")
+    shutil.rmtree(run_dir / "best")
+    with pytest.raises(UserError, match=r"checkpoints/ckpt-7: is the checkpoint of step 2, of another run"):
+        run("--mode=eval", f"--model_dir={run_dir}", "--dataset=demo")
 
 
 # Prediction and export.
