@@ -10,6 +10,7 @@ from typing import Any
 
 from absl import flags
 
+from autonl_tf import limits
 from autonl_tf.errors import UserError
 from autonl_tf.settings import GROUPS, MODES, DataConfig, NetworkConfig, RunConfig, fields, flag_name
 from autonl_tf.settings_export import FORMATS, ExportConfig
@@ -69,8 +70,10 @@ def usage() -> str:
         lines += ["", group.__doc__]
         for field in dataclasses.fields(group):
             default = "" if field.default is None else f" [{field.default}]"
-            values = field.metadata["bounds"].get("enum_values")
-            accepted = f" ({'|'.join(values)})" if values else ""
+            bounds = field.metadata["bounds"]
+            accepted = f" ({'|'.join(bounds['enum_values'])})" if "enum_values" in bounds else ""
+            if "lower_bound" in bounds:
+                accepted = f" ({bounds['lower_bound']:,} to {bounds['upper_bound']:,})"
             lines.append(f"  --{flag_name(field)}{accepted}: {field.metadata['help']}{default}")
     return "\n".join(lines) + "\n"
 
@@ -81,6 +84,8 @@ def from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
     Raises:
       UserError: naming the flag, what is wrong with it, and what is accepted.
     """
+    for name in map(flag_name, fields()):
+        _refuse_empty(name, flag_values[name].value)
     config = Config(
         **{
             name: group(
@@ -89,10 +94,15 @@ def from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
             for name, group in GROUPS.items()
         }
     )
-    _check(config)
-    if config.run.mode == "convert" and config.run.from_ == "pytorch" and flag_values["use_averages"].present:
-        raise UserError("--use_averages does not go with --from=pytorch: such a file holds one set of weights")
+    _check(config, frozenset(name for name in map(flag_name, fields()) if flag_values[name].present))
     return config
+
+
+def _refuse_empty(name: str, value: Any) -> None:
+    """Raises UserError for a text or a list that is empty: of an unset variable, say; it does not mean the default."""
+    texts = value if isinstance(value, list) else [value]
+    if not texts or any(isinstance(text, str) and not text.strip() for text in texts):
+        raise UserError(f"--{name} is empty: give it a value, or leave it out")
 
 
 def _value(given: Any) -> Any:
@@ -120,7 +130,7 @@ def _check_qat(config: Config) -> None:
         raise UserError("--qat keeps batch norm's statistics in step with the ranges; leave --recalibrate_batches at 0")
 
 
-def _check_export(config: Config) -> None:
+def _check_export(config: Config, given: frozenset[str]) -> None:
     formats, calibration = config.export.formats, config.export.calibration_dataset
     for name in formats:
         if name not in FORMATS:
@@ -133,14 +143,13 @@ def _check_export(config: Config) -> None:
         raise UserError("--formats=tflite_int8 needs images to set its ranges: give --calibration_dataset or --dataset")
     if calibration and "tflite_int8" not in formats:
         raise UserError("--calibration_dataset is for --formats=tflite_int8, which is not asked for")
-    defaults = ExportConfig()
-    if config.export.calibration_images != defaults.calibration_images and "tflite_int8" not in formats:
+    if "calibration_images" in given and "tflite_int8" not in formats:
         raise UserError("--calibration_images is for --formats=tflite_int8, which is not asked for")
     for name in ("tflite_input", "max_accuracy_drop"):
-        if getattr(config.export, name) != getattr(defaults, name) and not any(f.startswith("tflite") for f in formats):
+        if name in given and not any(f.startswith("tflite") for f in formats):
             raise UserError(f"--{name} is for TFLite files; --formats={','.join(formats)} asks for none")
     if not config.data.dataset:
-        _refuse_without_dataset(config)
+        _refuse_without_dataset(config, given)
 
 
 def target_of(search: SearchConfig) -> tuple[str, float] | None:
@@ -163,15 +172,14 @@ def _check_cost(search: SearchConfig) -> None:
         raise UserError(f"--{target[0]} does not go with --cost={search.cost}; accepted: --cost={other}")
 
 
-def _refuse_without_dataset(config: Config) -> None:
+def _refuse_without_dataset(config: Config, given: frozenset[str]) -> None:
     """Flags that say which images, in an export that is given none."""
-    defaults = DataConfig()
-    if config.export.max_accuracy_drop != ExportConfig().max_accuracy_drop:
+    if "max_accuracy_drop" in given:
         raise UserError("--max_accuracy_drop needs --dataset, whose validation images measure it")
     for name in ("data_dir", "skip_corrupt", "validation_fraction", "eval_batch_size"):
         if name in ("data_dir", "skip_corrupt") and config.export.calibration_dataset:
             continue
-        if getattr(config.data, name) != getattr(defaults, name):
+        if name in given:
             raise UserError(f"--{name} needs --dataset in --mode=export")
 
 
@@ -183,7 +191,30 @@ def _require(config: Config, *names: str) -> None:
             raise UserError(f"--mode={config.run.mode} needs --{name}: {text}")
 
 
-def _check(config: Config) -> None:
+def check_pixels(images: int, image_size: int, flag: str, most: int) -> None:
+    """Raises UserError where that many square images, held at once, have more than `most` pixels together."""
+    if images * image_size**2 > most:
+        raise UserError(
+            f"--{flag}={images}: at {image_size} px more than {most:,} pixels at once; accepted: at most "
+            f"{most // image_size**2} at that size"
+        )
+
+
+def _check_sizes(config: Config) -> None:
+    """Flags that are within their ranges, but not together."""
+    data, size = config.data, config.network.input_image_size
+    for name in ("mixup_alpha", "cutmix_alpha"):
+        if 0 < getattr(config.tuning, name) < 0.001:
+            raise UserError(f"--{name}={getattr(config.tuning, name)}: accepted: 0, or 0.001 to 100")
+    if size is not None:
+        check_pixels(data.train_batch_size, size, "train_batch_size", limits.MOST_BATCH_PIXELS)
+        check_pixels(data.eval_batch_size, size, "eval_batch_size", limits.MOST_BATCH_PIXELS)
+        if config.run.mode == "export" and "tflite_int8" in config.export.formats:
+            most = limits.MOST_CALIBRATION_PIXELS
+            check_pixels(config.export.calibration_images, size, "calibration_images", most)
+
+
+def _check(config: Config, given: frozenset[str]) -> None:
     run, fit, search = config.run, config.fit, config.search
     if run.mode is None:
         raise UserError(f"--mode is required; accepted: {', '.join(MODES)}")
@@ -238,14 +269,14 @@ def _check(config: Config) -> None:
     if service is not None and not re.fullmatch(r"grpc://[^/:\s]+:\d+", service):
         raise UserError(f"--data_service={service}: accepted: grpc://HOST:PORT, the address of a dispatcher")
     if run.mode == "export":
-        _check_export(config)
+        _check_export(config, given)
     if run.mode == "train" and fit.qat:
         _check_qat(config)
     if config.data.check_images == "none" and config.data.skip_corrupt:
         raise UserError("--skip_corrupt does not go with --check_images=none, which looks for no bad image")
     if config.data.augment != "randaugment":
         for name in ("randaugment_layers", "randaugment_magnitude"):
-            if getattr(config.data, name) != getattr(DataConfig(), name):
+            if name in given:
                 raise UserError(f"--{name} needs --augment=randaugment")
     if run.tpu is None and (run.tpu_zone or run.gcp_project):
         raise UserError("--tpu_zone and --gcp_project need --tpu")
@@ -253,10 +284,12 @@ def _check(config: Config) -> None:
         raise UserError(f"--tpu does not go with --strategy={run.strategy}; accepted: auto, tpu")
     if run.precision == "float16" and (run.tpu is not None or run.strategy == "tpu"):
         raise UserError("--precision=float16 is not for TPUs; accepted there: float32, bfloat16")
-    if fit.on_nan == "stop" and fit.max_skipped_updates != FitConfig().max_skipped_updates:
+    if fit.on_nan == "stop" and "max_skipped_updates" in given:
         raise UserError("--max_skipped_updates needs --on_nan=skip")
     if search.search_warmup_share + search.search_settle_share >= 1:
-        raise UserError("--search_warmup_share and --search_settle_share must leave a share below 1 for decisions")
+        raise UserError(
+            "--search_warmup_share and --search_settle_share must leave a share for decisions; accepted: below 1 in all"
+        )
     if run.mode == "search":
         if run.init_checkpoint:
             raise UserError(
@@ -277,5 +310,8 @@ def _check(config: Config) -> None:
         )
     if run.picture and pathlib.Path(run.picture).suffix != ".png":
         raise UserError(f"--picture={run.picture}: must end in .png")
+    _check_sizes(config)
+    if run.mode == "convert" and run.from_ == "pytorch" and "use_averages" in given:
+        raise UserError("--use_averages does not go with --from=pytorch: such a file holds one set of weights")
     if run.predictions_out and pathlib.Path(run.predictions_out).suffix not in (".npz", ".csv"):
         raise UserError(f"--predictions_out={run.predictions_out}: must end in .npz or .csv")

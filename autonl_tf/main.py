@@ -13,6 +13,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from autonl_tf import config as config_lib
+from autonl_tf import early
 from autonl_tf.errors import UserError
 from autonl_tf.plain_text import PlainText
 
@@ -74,6 +75,7 @@ def _main(argv: list[str]) -> None:
         target = config_lib.target_of(config.search) if config.run.mode == "search" else None
         if target and flags.FLAGS["cost_lambda"].present:
             print(f"note: --cost_lambda has no effect beside --{target[0]}", file=sys.stderr)
+        early.check(config)
         _quiet_logging()
         _import_mode(config.run.mode).run(config)
     except UserError as error:

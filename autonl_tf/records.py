@@ -22,6 +22,7 @@ def _between(bounds: tuple[float, float]) -> Meta:
 
 
 Step = Annotated[int, _between((0, limits.STEPS[1]))]
+Count = Annotated[int, _between((0, 1 << 53))]
 ImageSize = Annotated[int, _between(limits.IMAGE_SIZE)]
 CropPadding = Annotated[int, _between(limits.CROP_PADDING)]
 ClassCount = Annotated[int, _between(limits.CLASSES)]
@@ -284,7 +285,7 @@ class SearchRecord(TypedDict):
     num_label_classes: ClassCount
     macs: Cost
     macs_exact: Cost
-    params: Step
+    params: Count
     largest_macs: Annotated[float, Meta(gt=0, le=1e30)]
     smallest_macs: Annotated[float, Meta(gt=0, le=1e30)]
     blocks: Annotated[list[BlockMacs], Meta(min_length=2)]

@@ -12,16 +12,22 @@ from absl import flags
 
 
 def flag(define, default, text, *, modes, **bounds):
-    """A dataclass field that is a flag: how absl defines it, its help, and the modes that read it."""
+    """A dataclass field that is a flag: how absl defines it, its help, and the modes that read it.
+
+    Raises:
+      TypeError: a number without a range: both bounds are stated.
+    """
+    if define in (flags.DEFINE_integer, flags.DEFINE_float) and not {"lower_bound", "upper_bound"} <= bounds.keys():
+        raise TypeError(f"a flag that is a number needs lower_bound and upper_bound: {text}")
     return dataclasses.field(
         default=default, metadata={"define": define, "help": text, "modes": frozenset(modes), "bounds": bounds}
     )
 
 
 class _AmountParser(flags.ArgumentParser):
-    """A positive number, as 350e6, 350M, 0.35G or 350000k."""
+    """A number from 1 to 1e15, as 350e6, 350M, 0.35G or 350000k."""
 
-    syntactic_help = "a number such as 350e6 or 350M"
+    syntactic_help = "a number from 1 to 1e15, such as 350e6 or 350M"
 
     def parse(self, argument) -> float:
         found = re.fullmatch(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)([kMG]?)", str(argument).strip())
@@ -29,8 +35,8 @@ class _AmountParser(flags.ArgumentParser):
             value = float(found[1]) * {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]] if found else 0.0
         except ValueError:
             value = 0.0
-        if not value > 0:
-            raise ValueError("accepted: a positive number such as 350e6 or 350M")
+        if not 1 <= value <= 1e15:
+            raise ValueError("accepted: a number from 1 to 1e15, such as 350e6 or 350M")
         return value
 
 

@@ -11,6 +11,7 @@ import dataclasses
 
 from absl import flags
 
+from autonl_tf import limits
 from autonl_tf.setting import define_path
 from autonl_tf.setting import flag as _flag
 from autonl_tf.settings_export import ExportConfig
@@ -187,24 +188,24 @@ class NetworkConfig:
         "Side of the input in pixels. Default: the checkpoint's (an official one's: 224), else that of a dataset whose "
         "images have one size, else the size that the network of --arch was published at (docs/zoo.md), else 224.",
         modes=_SIZE,
-        lower_bound=8,
-        upper_bound=4096,
+        lower_bound=limits.IMAGE_SIZE[0],
+        upper_bound=limits.IMAGE_SIZE[1],
     )
     num_label_classes: int = _flag(
         flags.DEFINE_integer,
         None,
         "Number of classes. Default: the checkpoint's or the dataset's; 1000 for describe and profile.",
         modes=_SIZE,
-        lower_bound=2,
-        upper_bound=1_000_000,
+        lower_bound=limits.CLASSES[0],
+        upper_bound=limits.CLASSES[1],
     )
     depth_multiplier: float = _flag(
         flags.DEFINE_float,
         None,
         "Scales every block's filters, rounded to multiples of 8. Default: the checkpoint's, else 1.",
         modes=(*_MODEL, "describe", "compare"),
-        lower_bound=0.05,
-        upper_bound=20.0,
+        lower_bound=limits.DEPTH_MULTIPLIER[0],
+        upper_bound=limits.DEPTH_MULTIPLIER[1],
     )
     dropout_rate: float = _flag(
         flags.DEFINE_float,
@@ -300,6 +301,7 @@ class DataConfig:
         "Images a step over all replicas. The published recipe: 4096 (search: 1024).",
         modes=_FIT,
         lower_bound=1,
+        upper_bound=limits.BATCH[1],
     )
     eval_batch_size: int = _flag(
         flags.DEFINE_integer,
@@ -307,6 +309,7 @@ class DataConfig:
         "Images at a time in evaluation, over all replicas.",
         modes=("train", "eval", "predict", "export", "explain"),
         lower_bound=1,
+        upper_bound=limits.BATCH[1],
     )
     crop_padding: int = _flag(
         flags.DEFINE_integer,
@@ -314,8 +317,8 @@ class DataConfig:
         "Evaluation takes the centre size/(size+this) of the shorter side; 0: all of it, for small images. "
         "Default: the checkpoint's, else the release's 32.",
         modes=(*_FIT, "eval", "predict", "export", "convert", "explain"),
-        lower_bound=0,
-        upper_bound=4096,
+        lower_bound=limits.CROP_PADDING[0],
+        upper_bound=limits.CROP_PADDING[1],
     )
     min_crop_area: float = _flag(
         flags.DEFINE_float,

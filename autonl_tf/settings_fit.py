@@ -6,6 +6,7 @@ import dataclasses
 
 from absl import flags
 
+from autonl_tf import limits
 from autonl_tf.setting import flag as _flag
 
 _FIT = ("search", "train")
@@ -16,7 +17,12 @@ class FitConfig:
     """How search and training update weights, and for how long."""
 
     train_steps: int = _flag(
-        flags.DEFINE_integer, None, "Length in steps. Give this or --train_epochs.", modes=_FIT, lower_bound=1
+        flags.DEFINE_integer,
+        None,
+        "Length in steps. Give this or --train_epochs.",
+        modes=_FIT,
+        lower_bound=1,
+        upper_bound=limits.STEPS[1],
     )
     train_epochs: float = _flag(
         flags.DEFINE_float,
@@ -24,6 +30,7 @@ class FitConfig:
         "Length in epochs. Default: 350 to train, 8 to search.",
         modes=_FIT,
         lower_bound=0.001,
+        upper_bound=limits.EPOCHS[1],
     )
     base_learning_rate: float = _flag(
         flags.DEFINE_float,
@@ -31,6 +38,7 @@ class FitConfig:
         "Learning rate for 256 images a step; scaled with the batch.",
         modes=_FIT,
         lower_bound=1e-12,
+        upper_bound=1000.0,
     )
     scale_learning_rate: bool = _flag(
         flags.DEFINE_bool,
@@ -45,6 +53,7 @@ class FitConfig:
         "to search, see there.",
         modes=_FIT,
         lower_bound=0.0,
+        upper_bound=limits.EPOCHS[1],
     )
     lr_warmup_steps: int = _flag(
         flags.DEFINE_integer,
@@ -52,9 +61,15 @@ class FitConfig:
         "The same in steps. Default to search: 200, at most a quarter of it, however few steps an epoch has.",
         modes=_FIT,
         lower_bound=0,
+        upper_bound=limits.STEPS[1],
     )
     lr_decay_epochs: float = _flag(
-        flags.DEFINE_float, 2.4, "Epochs between two decays of the learning rate.", modes=_FIT, lower_bound=0.001
+        flags.DEFINE_float,
+        2.4,
+        "Epochs between two decays of the learning rate.",
+        modes=_FIT,
+        lower_bound=0.001,
+        upper_bound=limits.EPOCHS[1],
     )
     lr_decay_rate: float = _flag(
         flags.DEFINE_float, 0.97, "Factor of each decay.", modes=_FIT, lower_bound=1e-6, upper_bound=1.0
@@ -71,7 +86,12 @@ class FitConfig:
         upper_bound=0.9999,
     )
     rmsprop_epsilon: float = _flag(
-        flags.DEFINE_float, 1e-3, "RMSProp's epsilon, inside the square root.", modes=_FIT, lower_bound=1e-12
+        flags.DEFINE_float,
+        1e-3,
+        "RMSProp's epsilon, inside the square root.",
+        modes=_FIT,
+        lower_bound=1e-12,
+        upper_bound=1000.0,
     )
     batch_norm_momentum: float = _flag(
         flags.DEFINE_float,
@@ -88,6 +108,7 @@ class FitConfig:
         "evaluation, and saved with the best copy; 0, as published: none. For short runs, see docs/training.md.",
         modes=("train",),
         lower_bound=0,
+        upper_bound=100_000,
     )
     clip_gradient_norm: float = _flag(
         flags.DEFINE_float,
@@ -95,6 +116,7 @@ class FitConfig:
         "Scales the gradient of all variables, summed over replicas, down to this norm where it is longer.",
         modes=_FIT,
         lower_bound=1e-6,
+        upper_bound=1e9,
     )
     on_nan: str = _flag(
         flags.DEFINE_enum,
@@ -104,7 +126,12 @@ class FitConfig:
         enum_values=("stop", "skip"),
     )
     max_skipped_updates: int = _flag(
-        flags.DEFINE_integer, 10, "With --on_nan=skip: stop when a run has skipped more.", modes=_FIT, lower_bound=0
+        flags.DEFINE_integer,
+        10,
+        "With --on_nan=skip: stop when a run has skipped more.",
+        modes=_FIT,
+        lower_bound=0,
+        upper_bound=limits.STEPS[1],
     )
     moving_average_decay: float = _flag(
         flags.DEFINE_float,
@@ -120,6 +147,7 @@ class FitConfig:
         "Times sum(v^2)/2 over every trainable variable but batch norm's.",
         modes=_FIT,
         lower_bound=0.0,
+        upper_bound=1000.0,
     )
     label_smoothing: float = _flag(
         flags.DEFINE_float,
@@ -136,13 +164,23 @@ class FitConfig:
         modes=("train",),
     )
     micro_batches: int = _flag(
-        flags.DEFINE_integer, 1, "Parts of a replica's batch, one by one, to save memory.", modes=_FIT, lower_bound=1
+        flags.DEFINE_integer,
+        1,
+        "Parts of a replica's batch, one by one, to save memory.",
+        modes=_FIT,
+        lower_bound=1,
+        upper_bound=limits.BATCH[1],
     )
     sync_batch_norm: bool = _flag(
         flags.DEFINE_bool, False, "Batch norm takes its statistics over all replicas.", modes=_FIT
     )
     steps_per_loop: int = _flag(
-        flags.DEFINE_integer, 100, "Steps on the device between two returns to the host.", modes=_FIT, lower_bound=1
+        flags.DEFINE_integer,
+        100,
+        "Steps on the device between two returns to the host.",
+        modes=_FIT,
+        lower_bound=1,
+        upper_bound=1_000_000,
     )
     eval_every_epochs: float = _flag(
         flags.DEFINE_float,
@@ -150,7 +188,13 @@ class FitConfig:
         "How often training evaluates and keeps the best checkpoint.",
         modes=("train",),
         lower_bound=0.001,
+        upper_bound=limits.EPOCHS[1],
     )
     save_every_steps: int = _flag(
-        flags.DEFINE_integer, 500, "How often a checkpoint is saved.", modes=_FIT, lower_bound=1
+        flags.DEFINE_integer,
+        500,
+        "How often a checkpoint is saved.",
+        modes=_FIT,
+        lower_bound=1,
+        upper_bound=limits.STEPS[1],
     )

@@ -40,6 +40,7 @@ class SearchConfig:
         "Weight of log(cost) in the search's loss, where no target sets it.",
         modes=_SEARCH,
         lower_bound=0.0,
+        upper_bound=1e6,
     )
     target_macs: float = flag(
         define_amount, None, "MACs the found network is to have, as 350e6 or 350M: lambda adapts.", modes=_SEARCH
@@ -50,6 +51,7 @@ class SearchConfig:
         "Milliseconds it is to take, by --latency_table: lambda adapts.",
         modes=_SEARCH,
         lower_bound=1e-6,
+        upper_bound=1e9,
     )
     search_split: float = flag(
         flags.DEFINE_float,
@@ -114,7 +116,12 @@ class ProfileConfig:
         flags.DEFINE_integer, 1, "Threads of the runtime.", modes=_PROFILE, lower_bound=1, upper_bound=256
     )
     profile_warmup: int = flag(
-        flags.DEFINE_integer, 5, "Runs of each file before the measured ones.", modes=_PROFILE, lower_bound=0
+        flags.DEFINE_integer,
+        5,
+        "Runs of each file before the measured ones.",
+        modes=_PROFILE,
+        lower_bound=0,
+        upper_bound=100_000,
     )
     profile_runs: int = flag(
         flags.DEFINE_integer,
@@ -122,6 +129,7 @@ class ProfileConfig:
         "Measured runs of each file, of which the median counts.",
         modes=_PROFILE,
         lower_bound=3,
+        upper_bound=100_000,
     )
     profile_networks: int = flag(
         flags.DEFINE_integer,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from autonl_tf import limits
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import (
     HEAD_FILTERS,
@@ -28,6 +29,7 @@ from autonl_tf.arch.spec import (
     scale_filters,
     split_channels,
 )
+from autonl_tf.errors import UserError
 
 NONLOCAL_KERNEL = 3
 
@@ -197,3 +199,11 @@ def network_cost(spec: NetworkSpec, *, image_size: int, num_classes: int, depth_
         )
     )
     return NetworkCost(tuple(rows))
+
+
+def check_parameters(spec: NetworkSpec, *, image_size: int, num_classes: int, depth_multiplier: float = 1.0) -> None:
+    """Raises UserError for a network that does not fit the image size, or is too large for any machine in sight."""
+    sizes = {"image_size": image_size, "num_classes": num_classes, "depth_multiplier": depth_multiplier}
+    params = network_cost(spec, **sizes).total.params
+    if params > limits.MOST_PARAMETERS:
+        raise UserError(f"{spec.source}: {params:,} parameters; accepted: at most {limits.MOST_PARAMETERS:,}")

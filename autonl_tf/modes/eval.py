@@ -5,13 +5,14 @@ from __future__ import annotations
 from autonl_tf.config import Config
 from autonl_tf.data import imagenet
 from autonl_tf.data.batches import eval_batches
+from autonl_tf.early import check_report_dir
 from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.files import json_line
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, left_out, wiring
 from autonl_tf.modes.mistakes import FILES as REPORT_FILES
-from autonl_tf.modes.mistakes import check_report_dir, write_report
+from autonl_tf.modes.mistakes import write_report
 
 
 def run(config: Config) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 from autonl_tf.config import Config
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.data.images import displayable
+from autonl_tf.early import matching, query_points
 from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed, wiring
-from autonl_tf.modes.predict import matching
 from autonl_tf.networks.affinity import affinities
 from autonl_tf.pictures.affinity import draw_affinities
 
@@ -48,21 +48,6 @@ def run(config: Config) -> None:
             print(target)
             done += 1
     wiring.say(f"{done} pictures, {len(blocks)} blocks at {len(points)} points each")
-
-
-def query_points(text: str) -> list[tuple[float, float]]:
-    """`0.5:0.5,0.25:0.75` to [(x, y), ...]. Raises UserError where it is not that."""
-    points = []
-    for part in text.split(","):
-        x, _, y = part.partition(":")
-        try:
-            point = float(x), float(y)
-        except ValueError:
-            point = None
-        if point is None or not all(0 <= value <= 1 for value in point):
-            raise UserError(f"--query_points={text}: {part!r} is not X:Y; accepted: shares of width and height, 0 to 1")
-        points.append(point)
-    return points
 
 
 def _targets(directory: str, files: list[str]) -> list[pathlib.Path]:

@@ -7,8 +7,9 @@ import contextlib
 import numpy as np
 import tensorflow as tf
 
+from autonl_tf import limits
 from autonl_tf.arch.cost import network_cost
-from autonl_tf.config import Config
+from autonl_tf.config import Config, check_pixels
 from autonl_tf.data import imagenet, images
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.data.calibration import calibration_images, open_calibration
@@ -116,6 +117,7 @@ def _calibration(config: Config, dataset: ImageDataset | None, size: int, paddin
     """The images that set int8's ranges; None where no format needs them."""
     if "tflite_int8" not in config.export.formats:
         return None
+    check_pixels(config.export.calibration_images, size, "calibration_images", limits.MOST_CALIBRATION_PIXELS)
     name, skip, reading = config.export.calibration_dataset, config.data.skip_corrupt, wiring.reading_of(config)
     trained = name in (None, config.data.dataset) and dataset.has("train")
     if name is None and not trained:

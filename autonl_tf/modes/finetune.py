@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -12,11 +11,11 @@ import tf_keras as keras
 from autonl_tf.checkpoint.checkpoint import CLASSIFIER, Checkpoint
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.labels import class_name
+from autonl_tf.early import class_weight_lines, lr_multipliers
 from autonl_tf.engine.batch_norm import unique
 from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed, wiring
 from autonl_tf.networks.parts import layers_of
-from autonl_tf.reading import MOST_LONG, Unreadable, read_text
 
 
 def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use_averages: bool) -> None:
@@ -71,14 +70,7 @@ def groups(model: keras.Model, text: str | None, make_optimizer: Callable[[float
     if not text:
         return [(make_optimizer(1.0), model.trainable_variables)]
     factors: dict[str, float] = {}
-    for entry in text.split(","):
-        part, _, number = entry.partition(":")
-        try:
-            factor = float(number)
-        except ValueError:
-            factor = math.nan
-        if not (0 < factor <= 1000):
-            raise UserError(f"--lr_multipliers={text}: {entry!r} is not PART:FACTOR; accepted: above 0, at most 1000")
+    for part, factor in lr_multipliers(text):
         layers = layers_of(model, part, f"--lr_multipliers={text}")
         if not any(layer.trainable_variables for layer in layers):
             raise UserError(f"--lr_multipliers={text}: {part!r} is frozen by --freeze")
@@ -113,25 +105,10 @@ def class_weights(text: str | None, dataset: ImageDataset) -> np.ndarray | None:
 
 
 def _read(path: str, names: tuple[str, ...]) -> np.ndarray:
-    try:
-        lines = read_text(path, MOST_LONG).splitlines()
-    except Unreadable as error:
-        raise UserError(
-            f"--class_weights={path}: {error.reason}; accepted: balanced, or a file of lines CLASS WEIGHT"
-        ) from None
     found: dict[str, float] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        name, _, text = line.strip().rpartition(" ")
+    for number, (text, weight) in class_weight_lines(path).items():
         where = f"--class_weights={path}, line {number}"
-        try:
-            weight = float(text)
-        except ValueError:
-            weight = math.nan
-        if not (0 < weight < math.inf) or not name.strip():
-            raise UserError(f"{where}: {line!r} is not CLASS WEIGHT, a positive number")
-        name = class_name(name, where)
+        name = class_name(text, where)
         if name not in names or name in found:
             raise UserError(f"{where}: {name!r} {'is given twice' if name in found else 'is no class of the data'}")
         found[name] = weight

@@ -11,21 +11,10 @@ import numpy as np
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import displayable
 from autonl_tf.engine.class_report import ClassReport, class_report
-from autonl_tf.errors import UserError
 from autonl_tf.pictures.mistakes import draw_confusion, draw_mistakes
 from autonl_tf.plain_text import write_table
 
 FILES = ("classes.csv", "confusion.csv", "confusion.png", "mistakes.png")
-
-
-def check_report_dir(directory: str) -> None:
-    """Raises UserError, before any work is done, where no report can be written."""
-    place = pathlib.Path(directory)
-    if place.exists() and not place.is_dir():
-        raise UserError(f"--report_dir={directory}: is a file")
-    above = place if place.is_dir() else place.absolute().parent
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise UserError(f"--report_dir={directory}: cannot be made: {above} is not a directory that can be written")
 
 
 def write_report(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import pathlib
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ import numpy as np
 from autonl_tf.config import Config
 from autonl_tf.data import imagenet
 from autonl_tf.data.batches import predict_batches
-from autonl_tf.data.tree import images_below
+from autonl_tf.early import check_output, matching
 from autonl_tf.engine.files import json_line
 from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed, wiring
@@ -56,33 +55,6 @@ def run(config: Config) -> None:
             print(json_line({"file": file, "best": best}))
         else:
             print(f"{file}: " + ", ".join(f"{name} {score:.2%}" for name, score in best))
-
-
-def check_output(path: str) -> None:
-    """Raises UserError, before any work is done, where no file can be written."""
-    folder = pathlib.Path(path).parent
-    if not folder.is_dir():
-        raise UserError(f"--predictions_out={path}: its directory does not exist")
-    if pathlib.Path(path).is_dir():
-        raise UserError(f"--predictions_out={path}: is a directory; accepted: the path of a file to write")
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"--predictions_out={path}: its directory cannot be written")
-
-
-def matching(pattern: str) -> list[str]:
-    """The files of a path or glob (`**` descends), or the images below a directory, sorted.
-
-    Raises:
-      UserError: there is none.
-    """
-    if os.path.isdir(pattern):
-        files = [file.path for file in images_below(pattern)[0]]
-    else:
-        found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
-        files = sorted(path for path in found if os.path.isfile(path))
-    if not files:
-        raise UserError(f"--images={pattern}: no such file; accepted: the path of an image, a directory or a glob")
-    return files
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

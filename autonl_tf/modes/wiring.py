@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf import limits
 from autonl_tf.arch import presets
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.checkpoint.checkpoint import Checkpoint
-from autonl_tf.config import DEFAULT_EPOCHS, Config, DataConfig
+from autonl_tf.config import DEFAULT_EPOCHS, Config, DataConfig, check_pixels
 from autonl_tf.data import images
 from autonl_tf.data.augment import policies as augmentations
 from autonl_tf.data.batches import eval_batches, train_batches
@@ -235,6 +236,8 @@ def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = N
         depth_multiplier=network.depth_multiplier or (start.depth_multiplier if start else 1.0),
     )
     padding = crop_padding_of(config, start.crop_padding if start else images.CROP_PADDING)
+    for name in ("train_batch_size", "eval_batch_size"):
+        check_pixels(getattr(config.data, name), network.input_image_size, name, limits.MOST_BATCH_PIXELS)
     return dataclasses.replace(
         config,
         network=network,
@@ -244,12 +247,15 @@ def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = N
 
 
 def length_of(config: Config, dataset: ImageDataset) -> Length:
-    """The run's length, from --train_steps or --train_epochs of a resolved config."""
+    """The run's length, from --train_steps or --train_epochs of a resolved config. Raises UserError."""
     fit = config.fit
     steps_per_epoch = dataset.size("train") / config.data.train_batch_size
     if fit.train_steps is not None:
         return Length(fit.train_steps, steps_per_epoch)
-    return Length(max(1, round(fit.train_epochs * steps_per_epoch)), steps_per_epoch)
+    steps = max(1, round(fit.train_epochs * steps_per_epoch))
+    if steps > limits.STEPS[1]:
+        raise UserError(f"--train_epochs={fit.train_epochs:g}: {steps} steps; accepted: at most {limits.STEPS[1]}")
+    return Length(steps, steps_per_epoch)
 
 
 def guard(config: Config) -> Guard:

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import tf_keras as keras
 
+from autonl_tf.arch.cost import check_parameters
 from autonl_tf.arch.spec import (
     BlockSpec,
     NetworkSpec,
-    check_fits,
     scale_filters,
     split_channels,
 )
@@ -90,7 +90,8 @@ def apply_network(
     Raises:
       UserError: a non-local block that does not fit its feature map.
     """
-    check_fits(spec, min(inputs.shape[1:3]), depth_multiplier)
+    size = min(inputs.shape[1:3])
+    check_parameters(spec, image_size=size, num_classes=num_classes, depth_multiplier=depth_multiplier)
     x = _stem(inputs, spec, depth_multiplier, sync_batch_norm)
     for index, block in enumerate(spec.singles(depth_multiplier)):
         x = _block(x, block, f"block{index}", sync_batch_norm)

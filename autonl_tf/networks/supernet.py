@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.arch.cost import check_parameters
 from autonl_tf.arch.spec import HEAD_FILTERS, STEM_FILTERS, BlockSpec
 from autonl_tf.layers.activations import swish
 from autonl_tf.layers.dropout import Dropout
@@ -145,6 +146,7 @@ class Supernet(keras.Model):
     ):
         super().__init__(**kwargs)
         space.check(image_size)
+        check_parameters(space.largest(), image_size=image_size, num_classes=num_classes)
         self.table = GateTable(space)
         self.starts = np.array([start_margin if gate.adds else 1.0 for gate in self.table.gates], np.float32)
         self.stem_conv = convolution(STEM_FILTERS, 3, 2, name="stem_conv")

@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from autonl_tf.engine.weights import find_checkpoint
 from damage import NO_JSON, check_documented, damaged
 from hypothesis import HealthCheck, settings
 from hypothesis import given as given_by

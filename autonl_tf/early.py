@@ -1,0 +1,190 @@
+"""What is wrong with the files that flags name, found without TensorFlow: in a second, before anything is written."""
+
+from __future__ import annotations
+
+import glob
+import os
+import pathlib
+
+from autonl_tf import limits
+from autonl_tf.arch import presets
+from autonl_tf.arch.cost import check_parameters
+from autonl_tf.config import Config
+from autonl_tf.data import imagenet
+from autonl_tf.data.labels import read_label_file
+from autonl_tf.data.tree import images_below
+from autonl_tf.errors import UserError
+from autonl_tf.reading import MOST_LONG, Unreadable, read_text
+from autonl_tf.space import space as space_lib
+from autonl_tf.space.latency import read_table
+
+_DATASETS = "demo, demo:texture, folder:PATH, tfds:NAME, imagenet_tfrecord:PATH"
+
+
+def check(config: Config) -> None:
+    """Looks at what this run's mode reads.
+
+    Raises:
+      UserError: naming the flag or the file, what is wrong, and what is accepted.
+    """
+    read = config.read_settings()
+    mode = config.run.mode
+    if mode in ("search", "profile"):
+        space_lib.load(read["search_space"])
+    if mode not in ("describe", "compare") and read.get("arch"):
+        spec = presets.load(read["arch"], read.get("nonlocal"))
+        # Where no size is given, one at which every network fits: the data or the checkpoint will say which.
+        sizes = {"num_classes": read["num_label_classes"] or 2, "depth_multiplier": read["depth_multiplier"] or 1.0}
+        check_parameters(spec, image_size=read["input_image_size"] or limits.IMAGE_SIZE[1], **sizes)
+    if mode == "compare" and not all(read["arch"].split(",")):
+        raise UserError(f"--arch={read['arch']}: an empty name between commas")
+    if read.get("latency_table"):
+        read_table(read["latency_table"])
+    if read.get("label_file") not in (None, imagenet.NAME):
+        read_label_file(read["label_file"])
+    if read.get("class_weights") not in (None, "balanced"):
+        class_weight_lines(read["class_weights"])
+    for name in ("dataset", "calibration_dataset"):
+        if read.get(name):
+            _check_dataset(name, read[name])
+    if read.get("images"):
+        matching(read["images"])
+    if read.get("init_checkpoint"):
+        _check_checkpoint("init_checkpoint", read["init_checkpoint"])
+    elif mode in ("eval", "predict", "export", "explain"):
+        _check_checkpoint("model_dir", read["model_dir"])
+    if read.get("lr_multipliers"):
+        lr_multipliers(read["lr_multipliers"])
+    if read.get("query_points"):
+        query_points(read["query_points"])
+    if read.get("predictions_out"):
+        check_output(read["predictions_out"])
+    if read.get("report_dir"):
+        check_report_dir(read["report_dir"])
+    for name in ("model_dir", "compare_with"):
+        if mode == "report" and read.get(name) and not os.path.isdir(read[name]):
+            raise UserError(f"--{name}={read[name]}: no such directory")
+    if read.get("benchmark_output") and not os.path.isdir(read["benchmark_output"]):
+        raise UserError(f"--benchmark_output={read['benchmark_output']}: no such directory")
+    written = () if mode in ("eval", "predict", "export", "explain") else ("model_dir",)
+    for name in (*written, "explain_dir", "export_dir"):
+        if read.get(name) and os.path.exists(read[name]) and not os.path.isdir(read[name]):
+            raise UserError(f"--{name}={read[name]}: is a file; accepted: a directory")
+
+
+def _check_dataset(flag: str, name: str) -> None:
+    kind, _, place = name.partition(":")
+    if name in ("demo", "demo:texture") or (kind == "tfds" and place):
+        return
+    if kind not in ("folder", "imagenet_tfrecord") or not place:
+        raise UserError(f"--{flag}: unknown data set {name!r}; accepted: {_DATASETS}")
+    if "://" not in place and not os.path.isdir(place):
+        raise UserError(f"--{flag}={name}: no such directory")
+
+
+def _check_checkpoint(flag: str, path: str) -> None:
+    """Whether there is anything at all: what it is, `checkpoint.opening` says."""
+    if path == imagenet.NAME or os.path.exists(path) or glob.glob(f"{glob.escape(path)}.*"):
+        return
+    raise UserError(
+        f"--{flag}={path}: no checkpoint there; accepted: a run directory, a prefix such as DIR/best/ckpt-100 or "
+        "DIR/bestmodel.ckpt, or a file of weights"
+    )
+
+
+def matching(pattern: str) -> list[str]:
+    """The files of a path or glob (`**` descends), or the images below a directory, sorted.
+
+    Raises:
+      UserError: there is none.
+    """
+    if os.path.isdir(pattern):
+        files = [file.path for file in images_below(pattern)[0]]
+    else:
+        found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
+        files = sorted(path for path in found if os.path.isfile(path))
+    if not files:
+        raise UserError(f"--images={pattern}: no such file; accepted: the path of an image, a directory or a glob")
+    return files
+
+
+def check_output(path: str) -> None:
+    """Raises UserError, before any work is done, where no file can be written."""
+    folder = pathlib.Path(path).parent
+    if not folder.is_dir():
+        raise UserError(f"--predictions_out={path}: its directory does not exist")
+    if pathlib.Path(path).is_dir():
+        raise UserError(f"--predictions_out={path}: is a directory; accepted: the path of a file to write")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"--predictions_out={path}: its directory cannot be written")
+
+
+def check_report_dir(directory: str) -> None:
+    """Raises UserError, before any work is done, where no report can be written."""
+    place = pathlib.Path(directory)
+    if place.exists() and not place.is_dir():
+        raise UserError(f"--report_dir={directory}: is a file")
+    above = place if place.is_dir() else place.absolute().parent
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"--report_dir={directory}: cannot be made: {above} is not a directory that can be written")
+
+
+def lr_multipliers(text: str) -> list[tuple[str, float]]:
+    """`backbone:0.1,logits:2` to [(part, factor), ...]. Raises UserError where it is not that."""
+    found = []
+    for entry in text.split(","):
+        part, _, number = entry.partition(":")
+        try:
+            factor = float(number)
+        except ValueError:
+            factor = 0.0
+        if not part or not 1e-6 <= factor <= 1000:
+            raise UserError(f"--lr_multipliers={text}: {entry!r} is not PART:FACTOR; accepted: factors of 1e-6 to 1000")
+        found.append((part, factor))
+    return found
+
+
+def query_points(text: str) -> list[tuple[float, float]]:
+    """`0.5:0.5,0.25:0.75` to [(x, y), ...]. Raises UserError where it is not that."""
+    points = []
+    for part in text.split(","):
+        x, _, y = part.partition(":")
+        try:
+            point = float(x), float(y)
+        except ValueError:
+            point = None
+        if point is None or not all(0 <= value <= 1 for value in point):
+            raise UserError(f"--query_points={text}: {part!r} is not X:Y; accepted: shares from 0 to 1")
+        points.append(point)
+    if len(points) > 64:
+        raise UserError(f"--query_points: {len(points)} points; accepted: at most 64")
+    return points
+
+
+def class_weight_lines(path: str) -> dict[int, tuple[str, float]]:
+    """The lines CLASS WEIGHT of a file of `--class_weights`, by their number.
+
+    Raises:
+      UserError: the file cannot be read, or a line is another.
+    """
+    try:
+        lines = read_text(path, MOST_LONG).splitlines()
+    except Unreadable as error:
+        raise UserError(
+            f"--class_weights={path}: {error.reason}; accepted: balanced, or a file of lines CLASS WEIGHT"
+        ) from None
+    found = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        name, _, text = line.strip().rpartition(" ")
+        try:
+            weight = float(text)
+        except ValueError:
+            weight = 0.0
+        if not 1e-6 <= weight <= 1e6 or not name.strip():
+            raise UserError(
+                f"--class_weights={path}, line {number}: {line!r} is not CLASS WEIGHT, a number from 1e-6 to 1e6"
+            )
+        found[number] = (name, weight)
+    return found

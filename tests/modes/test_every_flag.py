@@ -1,0 +1,184 @@
+"""Every flag with values that no run can use: one line, exit code 2, nothing written, TensorFlow never asked for."""
+
+from __future__ import annotations
+
+import shlex
+import types
+
+import pytest
+from absl import flags
+from mode_cases import ARCH, class_folder, write_space
+
+from autonl_tf import config, main, settings
+from autonl_tf.setting import define_amount
+
+NUMERIC = (flags.DEFINE_integer, flags.DEFINE_float, define_amount)
+FIELDS = {settings.flag_name(field): field for field in settings.fields()}
+NUMBERS = [name for name, field in FIELDS.items() if field.metadata["define"] in NUMERIC]
+TEXTS = [name for name, field in FIELDS.items() if field.metadata["define"] not in (*NUMERIC, flags.DEFINE_bool)]
+# What no number of this program may be, whatever its range.
+EVIL = [
+    *("1e308", "-1e308", "1e400", "inf", "-inf", "nan", "-1", "9" * 400, str(2**63), str(-(2**31)), "1e300k"),
+    *("", " ", "x", "0x", "1,5", "1..2", "None", "True", "[]", "\0", "1\n2", "--seed=1", "٣x", "-0.1"),
+]
+MODEL_FLAGS = {
+    "search": "--dataset=folder:pictures --model_dir=run --search_space=space.json",
+    "train": "--arch=arch.txt --dataset=folder:pictures --model_dir=run",
+    "eval": "--model_dir=empty --dataset=folder:pictures",
+    "predict": "--model_dir=empty --images=pictures",
+    "export": "--model_dir=empty --export_dir=export --dataset=folder:pictures --formats=tflite_int8",
+    "convert": "--init_checkpoint=empty --model_dir=run",
+    "describe": "--arch=arch.txt",
+    "compare": "--arch=arch.txt,arch.txt",
+    "explain": "--model_dir=empty --images=pictures --explain_dir=maps",
+    "profile": "--model_dir=run --search_space=space.json",
+    "report": "--model_dir=empty",
+}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    class_folder(tmp_path / "pictures", {"train": 1, "val": 1})
+    (tmp_path / "arch.txt").write_text(ARCH)
+    write_space(tmp_path / "space.json")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def start(monkeypatch, capsys):
+    """start(words): (exit code, standard error) of a whole start; the mode itself is replaced by nothing."""
+    reached = []
+    monkeypatch.setattr(main, "_quiet_logging", lambda: None)
+    monkeypatch.setattr(main, "_import_mode", lambda mode: types.SimpleNamespace(run=lambda _: reached.append(mode)))
+
+    def run(words):
+        values = flags.FlagValues()
+        config.define_flags(values)
+        monkeypatch.setattr(main.flags, "FLAGS", values)
+        monkeypatch.setattr(main.config_lib.flags, "FLAGS", values)
+        monkeypatch.setattr(main.config_lib.from_flags, "__defaults__", (values,))
+        monkeypatch.setattr(main.config_lib.unread_flags, "__defaults__", (values,))
+        reached.clear()
+        try:
+            main._main(main._parse(["main.py", *words]))
+        except SystemExit as end:
+            return end.code, capsys.readouterr().err
+        return (0 if reached else 1), capsys.readouterr().err
+
+    return run
+
+
+def words_with(name, value):
+    """A good command line of a mode that reads the flag, and the flag."""
+    mode = next(mode for mode in MODEL_FLAGS if mode in FIELDS[name].metadata["modes"])
+    given = [word for word in shlex.split(MODEL_FLAGS[mode]) if not word.startswith(f"--{name}=")]
+    companions = {
+        "randaugment_layers": ["--augment=randaugment"],
+        "randaugment_magnitude": ["--augment=randaugment"],
+        "max_skipped_updates": ["--on_nan=skip"],
+        "tpu_zone": ["--tpu=local"],
+        "gcp_project": ["--tpu=local"],
+    }
+    return [f"--mode={mode}", *given, *companions.get(name, []), f"--{name}={value}"]
+
+
+@pytest.mark.parametrize("mode", MODEL_FLAGS)
+def test_the_command_lines_that_are_spoilt_are_good(mode, place, start):
+    assert start([f"--mode={mode}", *shlex.split(MODEL_FLAGS[mode])]) == (0, "")
+    if mode == "train":
+        assert start([f"--mode={mode}", *shlex.split(MODEL_FLAGS[mode]), "--init_checkpoint=imagenet"]) == (0, "")
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_out_of_every_range_is_refused(name, place, start):
+    before = sorted(place.rglob("*"))
+    for value in EVIL:
+        code, said = start(words_with(name, value))
+        assert code == 2 and name in said and said.startswith("error: ") and said.count("\n") == 1, (value, said)
+    assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", [name for name in NUMBERS if name != "target_macs"])
+def test_the_ends_of_a_stated_range_are_accepted_and_what_is_beyond_them_is_not(name, place, start):
+    bounds = FIELDS[name].metadata["bounds"]
+    low, high = bounds["lower_bound"], bounds["upper_bound"]
+    beyond = (
+        (low - 1, high + 1)
+        if FIELDS[name].metadata["define"] is flags.DEFINE_integer
+        else (low / 2 - 1e-13, high * 1.01)
+    )
+    for value in beyond:
+        code, said = start(words_with(name, value))
+        assert code == 2 and name in said, (value, said)
+    for value in (low, high):
+        code, said = start(words_with(name, value))
+        allowed = "calibration_images" if name == "input_image_size" else name
+        assert code == 0 or (allowed in said and "accepted" in said), (value, said)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_an_empty_text_is_not_an_absent_one(name, place, start):
+    before = sorted(place.rglob("*"))
+    for value in ("", " ", "\t"):
+        code, said = start(words_with(name, value))
+        assert code == 2 and name in said and said.startswith("error: ") and said.count("\n") == 1, (value, said)
+    assert sorted(place.rglob("*")) == before
+
+
+def test_flags_within_their_ranges_but_not_together_are_refused(place, start):
+    for words, culprit in (
+        ("--mode=train --train_batch_size=65536 --input_image_size=4096", "--train_batch_size=65536: at 4096 px"),
+        ("--mode=eval --eval_batch_size=65536 --input_image_size=4096", "--eval_batch_size=65536: at 4096 px"),
+        ("--mode=export --calibration_images=100000 --input_image_size=224", "--calibration_images=100000: at 224 px"),
+        ("--mode=train --arch=autonl_l --depth_multiplier=20", "autonl_l: 1,470"),
+        ("--mode=train --num_label_classes=1000000", "arch.txt: 1,281"),
+    ):
+        given = shlex.split(words)
+        mode, named = given[0].removeprefix("--mode="), {word.split("=")[0] for word in given}
+        rest = [word for word in shlex.split(MODEL_FLAGS[mode]) if word.split("=")[0] not in named]
+        code, said = start([*given, *rest])
+        assert code == 2 and culprit in said and "accepted: at most" in said, said
+
+
+@pytest.mark.parametrize(
+    ("mode", "flag", "culprit"),
+    [
+        ("train", "--dataset=folder:none", "no such directory"),
+        ("train", "--dataset=nosuch", "unknown data set 'nosuch'"),
+        ("search", "--dataset=imagenet_tfrecord:none", "no such directory"),
+        ("train", "--arch=none.txt", "No such file"),
+        ("eval", "--arch=none.txt", "No such file"),
+        ("train", "--nonlocal=99:0.25-1", "no block 99"),
+        ("train", "--init_checkpoint=none", "no checkpoint there"),
+        ("eval", "--model_dir=none", "no checkpoint there"),
+        ("convert", "--init_checkpoint=none.pth", "no checkpoint there"),
+        ("predict", "--images=none/*.jpg", "no such file"),
+        ("predict", "--images=empty", "no such file"),
+        ("predict", "--label_file=none.txt", "No such file"),
+        ("train", "--label_file=empty", "Is a directory"),
+        ("train", "--class_weights=arch.txt", "is not CLASS WEIGHT"),
+        ("train", "--lr_multipliers=backbone", "is not PART:FACTOR"),
+        ("train", "--lr_multipliers=backbone:1e9", "is not PART:FACTOR"),
+        ("explain", "--query_points=2:2", "is not X:Y"),
+        ("search", "--search_space=none.json", "No such file"),
+        ("profile", "--search_space=arch.txt", "not JSON"),
+        ("search", "--cost=latency --latency_table=none.json", "No such file"),
+        ("predict", "--predictions_out=none/out.csv", "its directory does not exist"),
+        ("eval", "--report_dir=none/none", "cannot be made"),
+        ("train", "--model_dir=arch.txt", "is a file"),
+        ("export", "--calibration_dataset=folder:none", "no such directory"),
+        ("profile", "--benchmark_output=none", "no such directory"),
+        ("report", "--compare_with=none", "no such directory"),
+        ("compare", "--arch=arch.txt,,arch.txt", "an empty name"),
+    ],
+)
+def test_a_file_that_is_not_what_the_flag_means_is_refused_before_tensorflow(mode, flag, culprit, place, start):
+    given = shlex.split(flag)
+    named = {word.split("=")[0] for word in given}
+    rest = [word for word in shlex.split(MODEL_FLAGS[mode]) if word.split("=")[0] not in named]
+    before = sorted(place.rglob("*"))
+    code, said = start([f"--mode={mode}", *rest, *given])
+    assert code == 2 and culprit in said and said.startswith("error: ") and said.count("\n") == 1, said
+    assert sorted(place.rglob("*")) == before
