@@ -7,7 +7,9 @@ import types
 
 import pytest
 from absl import flags
+from damage import check_documented
 from mode_cases import ARCH, class_folder, write_space
+from mode_cases import run as run_mode
 
 from autonl_tf import config, main, settings
 from autonl_tf.setting import define_amount
@@ -182,3 +184,22 @@ def test_a_file_that_is_not_what_the_flag_means_is_refused_before_tensorflow(mod
     code, said = start([f"--mode={mode}", *rest, *given])
     assert code == 2 and culprit in said and said.startswith("error: ") and said.count("\n") == 1, said
     assert sorted(place.rglob("*")) == before
+
+
+# What makes a run long or large at the ends of its range, or is refused there beside another flag.
+LONG = {
+    *("train_steps", "train_epochs", "train_batch_size", "eval_batch_size", "input_image_size", "num_label_classes"),
+    *("depth_multiplier", "micro_batches", "recalibrate_batches", "validation_fraction", "randaugment_layers"),
+    *("randaugment_magnitude", "max_skipped_updates", "target_macs", "target_latency_ms", "search_split"),
+    *("search_warmup_share", "search_settle_share"),
+}
+
+
+@pytest.mark.parametrize("end", ["lower_bound", "upper_bound"])
+@pytest.mark.parametrize("mode", ["train", "search"])
+def test_a_run_with_every_number_at_an_end_of_its_range_ends_or_says_why_not(end, mode, training, searching):
+    words = [*list(training if mode == "train" else searching), "--train_steps=4"]
+    for name in NUMBERS:
+        if mode in FIELDS[name].metadata["modes"] and name not in LONG:
+            words.append(f"--{name}={FIELDS[name].metadata['bounds'][end]}")
+    check_documented(lambda: run_mode(*words))
