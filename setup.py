@@ -45,6 +45,7 @@ setup(
         "matplotlib>=3.8",
         "msgspec>=0.19",
         "numpy>=1.26",
+        "pillow>=11.3",  # decodes what TensorFlow does not; AVIF since 11.3
         "tensorboard>=2.20,<2.22",
         "tensorflow>=2.20,<2.22",
         "tensorflow-datasets>=4.9.7",
