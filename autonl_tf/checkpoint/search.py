@@ -14,7 +14,7 @@ from autonl_tf.checkpoint import matching, ours
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen
 from autonl_tf.data.labels import numbered, read_label_file
 from autonl_tf.engine.names import by_name
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, first_line
 from autonl_tf.networks.gate_table import GateTable
 from autonl_tf.networks.inherit import inherited_network
 from autonl_tf.networks.supernet import Supernet
@@ -43,7 +43,11 @@ def open_search(prefix: str) -> Checkpoint:
     names = read_label_file(str(directory / "labels.txt")).lines
     chosen = ours.choose(prefix, use_averages=False)
     shape = {"image_size": settings["input_image_size"], "num_classes": len(names)}
-    table = GateTable(space)
+    try:
+        table = GateTable(space)
+        space.check(shape["image_size"])
+    except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
+        raise UserError(f"{directory / SPACE}: not the space of a search: {first_line(error)}") from None
     margins = np.asarray(chosen.stored.read(_MARGINS)) if _MARGINS in chosen.stored.shapes else np.zeros(0)
     if margins.shape != (len(table),):
         raise UserError(f"{prefix}: has {margins.size} decisions, its {SPACE} {len(table)}: not of this search")

@@ -68,6 +68,7 @@ def test_another_network_and_damaged_files_are_refused_in_a_line(searched, tmp_p
         (blocks[:-1], r"has \d+ decisions, its searched_space\.json \d+: not of this search"),
         ([block | {"options": {}} for block in blocks], "must give each block options of kernel, "),
         ([block | {"base": 3} for block in blocks], "not the space of a search: "),
+        ([*blocks[:-1], blocks[-1] | {"options": {key: ["x", "y"] for key in blocks[-1]["options"]}}], "of a search: "),
     ):
         (broken / "searched_space.json").write_text(json.dumps(changed))
         with pytest.raises(UserError, match=culprit) as error:
