@@ -131,7 +131,7 @@ def _check_qat(config: Config) -> None:
 
 
 def _check_export(config: Config, given: frozenset[str]) -> None:
-    formats, calibration = config.export.formats, config.export.calibration_dataset
+    formats = config.export.formats
     for name in formats:
         if name not in FORMATS:
             raise UserError(f"--formats={','.join(formats)}: {name!r} is none of {', '.join(FORMATS)}")
@@ -139,17 +139,21 @@ def _check_export(config: Config, given: frozenset[str]) -> None:
         raise UserError(
             f"--formats={','.join(formats)}: accepted: each of {', '.join(FORMATS)} at most once, one at least"
         )
-    if "tflite_int8" in formats and not (calibration or config.data.dataset):
+    if "tflite_int8" in formats and not (config.export.calibration_dataset or config.data.dataset):
         raise UserError("--formats=tflite_int8 needs images to set its ranges: give --calibration_dataset or --dataset")
-    if calibration and "tflite_int8" not in formats:
-        raise UserError("--calibration_dataset is for --formats=tflite_int8, which is not asked for")
-    if "calibration_images" in given and "tflite_int8" not in formats:
-        raise UserError("--calibration_images is for --formats=tflite_int8, which is not asked for")
+    if "tflite_int8" not in formats:
+        _refuse_calibration(given, "--formats=tflite_int8")
     for name in ("tflite_input", "max_accuracy_drop"):
         if name in given and not any(f.startswith("tflite") for f in formats):
             raise UserError(f"--{name} is for TFLite files; --formats={','.join(formats)} asks for none")
     if not config.data.dataset:
         _refuse_without_dataset(config, given)
+
+
+def _refuse_calibration(given: frozenset[str], reader: str) -> None:
+    for name in ("calibration_dataset", "calibration_images"):
+        if name in given:
+            raise UserError(f"--{name} is for {reader}, which is not asked for")
 
 
 def target_of(search: SearchConfig) -> tuple[str, float] | None:
@@ -270,8 +274,8 @@ def _check(config: Config, given: frozenset[str]) -> None:
         raise UserError(f"--data_service={service}: accepted: grpc://HOST:PORT, the address of a dispatcher")
     if run.mode == "export":
         _check_export(config, given)
-    if run.mode == "train" and fit.qat:
-        _check_qat(config)
+    if run.mode == "train":
+        _check_qat(config) if fit.qat else _refuse_calibration(given, "--qat")
     if config.data.check_images == "none" and config.data.skip_corrupt:
         raise UserError("--skip_corrupt does not go with --check_images=none, which looks for no bad image")
     if config.data.augment != "randaugment":

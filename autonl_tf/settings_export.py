@@ -40,16 +40,16 @@ class ExportConfig:
     calibration_dataset: str = flag(
         define_path,
         None,
-        "Images that set the ranges of tflite_int8, labels unused: folder:PATH (any directory of images) or as "
-        "--dataset. Default: --dataset's training images.",
-        modes=("export",),
+        "Images that set the ranges of tflite_int8, and those that --qat starts from, labels unused: folder:PATH (any "
+        "directory of images) or as --dataset. Default: --dataset's training images.",
+        modes=("export", "train"),
         behind_kind=True,
     )
     calibration_images: int = flag(
         flags.DEFINE_integer,
         256,
         "How many of them, at most.",
-        modes=("export",),
+        modes=("export", "train"),
         lower_bound=1,
         upper_bound=100_000,
     )

@@ -5,9 +5,7 @@ float32, are made int8 after it in the form that the CPU delegate takes (`int8_p
 products of a conventional non-local block; the final softmax, whose int8 form has steps of 1/256; and the normalisation
 of the input, which as int8 would round twice.
 
-The range of a tensor is from the 5th percentile over images of an image's least value to the 95th of its greatest. A
-network with LightNL has a few images with far larger values than all others; to cover those (the full range) would cost
-the others their precision, and the usual moving average clips every second image; `benchmarks/int8_ranges.py` compares.
+Ranges cover 95% of the images (`networks.ranges`).
 """
 
 from __future__ import annotations
@@ -15,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,6 +26,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from autonl_tf.errors import UserError
 from autonl_tf.export import int8_products, quantization, rewrite, tflite
+from autonl_tf.networks.ranges import COVERED, addable, covering
 
 # By the ops' names: LightNL's products; a network's `block3_embedded_product` and the products within an
 # `EmbeddedNonLocal` layer (of such a name); and `tflite`'s own scope.
@@ -34,8 +35,6 @@ FLOAT_SCOPES = (
     *(".*embedded_product.*", ".*non_local[^/]*/.*/product/.*"),
     f".*{tflite.NORMALIZATION}.*",
 )
-COVERED = 0.95  # of the images, by every range
-_NARROWEST = 256
 _STEPS, _LIMIT = 255, 127  # an activation's range in steps; the greatest weight
 _GREATEST_BIAS = 2**30  # in steps
 _TINY = 1e-12
@@ -72,14 +71,17 @@ def quantize_int8(
         from ai_edge_quantizer.algorithm_manager import AlgorithmName
     except ImportError as error:
         raise UserError(f"{_NEEDED} ({error})") from None
-    op = qtyping.TFLOperationName
-    work = quantizer.Quantizer(str(float_path), recipe.static_wi8_ai8())
+    with tempfile.TemporaryDirectory(dir=Path(path).parent, prefix=".int8_") as folder:
+        source = Path(shutil.copy(float_path, folder))
+        rewrite.norms_as_convolutions(source)
+        model = flatbuffer_utils.read_model(str(source))
+        measured = _addable(model, ranges(source, calibration_images, covered))
+        op = qtyping.TFLOperationName
+        work = quantizer.Quantizer(str(source), recipe.static_wi8_ai8())
     for scope in FLOAT_SCOPES:
         work.update_quantization_recipe(scope, op.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
     for operation in (op.INPUT, op.OUTPUT, op.SOFTMAX):
         work.update_quantization_recipe(".*", operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    model = flatbuffer_utils.read_model(str(float_path))
-    measured = _addable(model, ranges(float_path, calibration_images, covered))
     found = {
         name: {"min": np.reshape(low, [1]), "max": np.reshape(high, [1])} for name, (low, high) in measured.items()
     }
@@ -94,24 +96,13 @@ def quantize_int8(
 
 
 def _addable(model: schema.ModelT, measured: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-    """The ranges, each term of a sum at least as wide as 1/`_NARROWEST` of the sum.
-
-    The delegate does not take an int8 addition with a term whose step is less than 1/1024 of the sum's: a LightNL that
-    adds next to nothing, as a new one does. A coarser step there is still far below the sum's own.
-    """
+    """The ranges, those of terms of sums as `networks.ranges.addable` gives them."""
     (graph,) = model.subgraphs
     found = dict(measured)
     for operator in graph.operators:
-        if rewrite.kind_of(model, operator) != schema.BuiltinOperator.ADD:
-            continue
-        total, *terms = (graph.tensors[tensor].name.decode() for tensor in (*operator.outputs, *operator.inputs))
-        if total not in found:
-            continue
-        least = (found[total][1] - found[total][0]) / _NARROWEST
-        for name in terms:
-            low, high = found.get(name, (-np.inf, np.inf))
-            if high - low < least:
-                found[name] = (low - least / 2, high + least / 2)
+        if rewrite.kind_of(model, operator) == schema.BuiltinOperator.ADD:
+            total, *terms = (graph.tensors[tensor].name.decode() for tensor in (*operator.outputs, *operator.inputs))
+            found |= {name: addable(found[name], found[total]) for name in terms if {name, total} <= found.keys()}
     return found
 
 
@@ -161,24 +152,11 @@ def ranges(
     contents = quantization.read(float_path)
     outputs = [values for operator in contents.operators for values in operator.outputs]
     computed = {values.name: values.index for values in (*contents.inputs, *outputs) if values.type == "float32"}
-    rows, count = [], 0
+    rows = []
     for image in images:
         interpreter.set_tensor(entry["index"], np.asarray(image, np.float32)[np.newaxis])
         interpreter.invoke()
-        found = {name: _extremes(interpreter.get_tensor(index)) for name, index in computed.items()}
-        count += 1
-        if np.isfinite(list(found.values())).all():
-            rows.append(found)
-    if not count:
-        raise ValueError("int8 needs at least one calibration image")
-    if len(rows) < covered * count:
-        raise UserError(
-            f"on {count - len(rows)} of {count} calibration images the network's values are not finite; "
-            "no int8 ranges can be found"
-        )
-    low, high = ({name: [row[name][side] for row in rows] for name in rows[0]} for side in (0, 1))
-    return {name: (float(np.quantile(low[name], 1 - covered)), float(np.quantile(high[name], covered))) for name in low}
-
-
-def _extremes(value: np.ndarray) -> tuple[float, float]:
-    return float(value.min()), float(value.max())
+        values = map(interpreter.get_tensor, computed.values())
+        rows.append([(value.min(), value.max()) for value in values])
+    extremes = np.reshape(np.array(rows, np.float32), [len(rows), len(computed), 2])
+    return covering({name: extremes[:, index] for index, name in enumerate(computed)}, covered)

@@ -13,7 +13,7 @@ import tf_keras as keras
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.export import int8_products, rewrite, tflite
-from autonl_tf.networks.quantized import products_left_float
+from autonl_tf.networks.quantized import nothing_too_small, products_left_float
 
 
 def convert_qat(
@@ -35,7 +35,7 @@ def convert_qat(
     Raises:
       ValueError: S is not the model's.
     """
-    with products_left_float(model) as ranges:
+    with products_left_float(model) as ranges, nothing_too_small(model):
         tflite.convert_simulated(model, path, image_size=image_size, normalization=normalization)
     rewrite.float_softmax(path)
     if not float_products:

@@ -1,10 +1,13 @@
-"""Two changes to a TFLite file that the converter does not make itself; both are exact.
+"""Changes to a TFLite file that the converter does not make itself; all are exact.
 
 `take_uint8`: the input becomes uint8 of scale 1 and zero point 0, as a camera gives it, followed by one DEQUANTIZE. The
 converters' own ways, a QUANTIZE from uint8 to int8 or a CAST, keep the CPU delegate from taking the whole graph.
 
 `float_softmax`: the converter makes an int8 softmax, whose steps of 1/256 are too coarse for many classes and which the
 delegate does not take, of one that follows int8 logits. The DEQUANTIZE behind it is moved to its front.
+
+`norms_as_convolutions`: a batch norm behind a concatenation, which no convolution takes up, is a MUL and an ADD with
+constants. In int8 these have one scale for all channels; the kernel of a 1x1 depthwise convolution has one for each.
 """
 
 from __future__ import annotations
@@ -61,6 +64,43 @@ def float_softmax(path: str | Path) -> None:
     last.inputs, last.outputs = [logits], [between]
     softmax.inputs, softmax.outputs = [between], [probabilities]
     graph.operators[-2:] = [last, softmax]
+    flatbuffer_utils.write_model(model, str(path))
+
+
+def norms_as_convolutions(path: str | Path) -> None:
+    """Rewrites the file at `path` in place, of float32: MUL by and ADD of constants [C] on [1, H, W, C]."""
+    model = flatbuffer_utils.read_model(str(path))
+    (graph,) = model.subgraphs
+
+    def by_constant(operator, wanted: int) -> bool:
+        if kind_of(model, operator) != wanted or len(operator.inputs) != 2:
+            return False
+        x, constant = (graph.tensors[index] for index in operator.inputs)
+        held = model.buffers[constant.buffer].data is not None
+        return held and len(x.shape) == 4 and list(constant.shape) == [x.shape[-1]]
+
+    def takers(tensor: int) -> list:
+        return [operator for operator in graph.operators if tensor in operator.inputs]
+
+    for product in list(graph.operators):
+        behind = takers(product.outputs[0])
+        if not by_constant(product, schema.BuiltinOperator.MUL) or product.builtinOptions.fusedActivationFunction:
+            continue
+        if len(behind) != 1 or not by_constant(behind[0], schema.BuiltinOperator.ADD):
+            continue
+        (total,), (x, kernel) = behind, product.inputs
+        if len(takers(kernel)) != 1:
+            continue
+        graph.tensors[kernel].shape = [1, 1, 1, *graph.tensors[kernel].shape]
+        graph.tensors[kernel].shapeSignature = None
+        options = schema.DepthwiseConv2DOptionsT()
+        options.padding, options.depthMultiplier = schema.Padding.VALID, 1
+        options.strideH = options.strideW = options.dilationHFactor = options.dilationWFactor = 1
+        options.fusedActivationFunction = total.builtinOptions.fusedActivationFunction
+        total.opcodeIndex = operator_code(model, schema.BuiltinOperator.DEPTHWISE_CONV_2D)
+        total.inputs = [x, kernel, total.inputs[1]]
+        total.builtinOptionsType, total.builtinOptions = schema.BuiltinOptions.DepthwiseConv2DOptions, options
+        graph.operators.remove(product)
     flatbuffer_utils.write_model(model, str(path))
 
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import numpy as np
 import tensorflow as tf
 
-from autonl_tf import limits
 from autonl_tf.arch.cost import network_cost
-from autonl_tf.config import Config, check_pixels
+from autonl_tf.config import Config
 from autonl_tf.data import imagenet, images
 from autonl_tf.data.batches import eval_batches
-from autonl_tf.data.calibration import calibration_images, open_calibration
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.other_kinds import readable_in_graph
 from autonl_tf.engine.evaluate import evaluate
@@ -21,6 +17,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.export import card, int8
 from autonl_tf.export.bundle import Request, check_export_dir, export_all
 from autonl_tf.modes import checkpointed, wiring
+from autonl_tf.modes.calibration import images_for_ranges
 
 SAMPLES = 32
 
@@ -42,7 +39,9 @@ def run(config: Config) -> None:
         dataset = wiring.dataset_of(config)
         class_names = checkpointed.names_for(network.checkpoint, dataset)
         wiring.check_images(config, dataset, size, padding, "validation")
-    calibration = _calibration(config, dataset, size, padding)
+    calibration = None
+    if "tflite_int8" in config.export.formats:
+        calibration = images_for_ranges(config, dataset, size, padding)
     if dataset:
         examples = dataset.examples("validation", shuffle_seed=0).take(SAMPLES)
         batches = eval_batches(
@@ -110,33 +109,6 @@ def _data(config: Config, network: checkpointed.Checkpointed, calibration: np.nd
     if calibration is not None:
         name = config.export.calibration_dataset or config.data.dataset
         found["int8_ranges"] = f"{len(calibration)} images of {name}"
-    return found
-
-
-def _calibration(config: Config, dataset: ImageDataset | None, size: int, padding: int) -> np.ndarray | None:
-    """The images that set int8's ranges; None where no format needs them."""
-    if "tflite_int8" not in config.export.formats:
-        return None
-    check_pixels(config.export.calibration_images, size, "calibration_images", limits.MOST_CALIBRATION_PIXELS)
-    name, skip, reading = config.export.calibration_dataset, config.data.skip_corrupt, wiring.reading_of(config)
-    trained = name in (None, config.data.dataset) and dataset.has("train")
-    if name is None and not trained:
-        raise UserError(f"{dataset.name}: it has no train images to set int8's ranges; give --calibration_dataset")
-    # Of a folder only the images taken are read.
-    source = (
-        dataset.files("train") or dataset if trained else open_calibration(name, config.data.data_dir, skip, reading)
-    )
-    of_records = isinstance(source, ImageDataset)
-    with wiring.naming_corrupt(source, "train") if of_records else contextlib.nullcontext():
-        found = calibration_images(
-            source,
-            config.export.calibration_images,
-            image_size=size,
-            crop_padding=padding,
-            skip_corrupt=skip,
-            reading=reading,
-        )
-    wiring.say(f"int8: ranges from {len(found)} images of {name or config.data.dataset}")
     return found
 
 

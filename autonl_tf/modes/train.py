@@ -7,13 +7,15 @@ import pathlib
 import shlex
 
 import tensorflow as tf
+import tf_keras as keras
 
 from autonl_tf.arch import blockstring, presets
-from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.arch.spec import NetworkSpec, Normalization
 from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.checkpoint.ours import open_ours, write_model_json
 from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.data.images import normalize
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables, set_momentum
 from autonl_tf.engine.checkpoints import Checkpoints, steps_saved
@@ -28,11 +30,13 @@ from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.errors import UserError
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, finetune, rates, wiring
+from autonl_tf.modes.calibration import images_for_ranges
 from autonl_tf.networks.network import build_network
-from autonl_tf.networks.quantized import check_quantizable, quantized_network
+from autonl_tf.networks.quantized import calibrate, check_quantizable, quantized_network
 from autonl_tf.records import ModelRecord
 
 TEST = "test"  # the phase of metrics.jsonl with the score of images that chose nothing
+_BATCH = 16  # of calibration images
 
 
 def run(config: Config) -> None:
@@ -148,11 +152,14 @@ def _learner(
             sync_batch_norm=config.fit.sync_batch_norm,
         )
         set_momentum(model, config.fit.batch_norm_momentum)
-        # A run that has a checkpoint of its own goes on from that.
-        if start and not steps_saved(pathlib.Path(config.run.model_dir) / "checkpoints"):
+        # A run that has a checkpoint of its own goes on from that, ranges included.
+        begun = bool(steps_saved(pathlib.Path(config.run.model_dir) / "checkpoints"))
+        if start and not begun:
             finetune.start_from(start, model, dataset, config.run.use_averages)
         if config.fit.qat:
             model = quantized_network(model)
+            if not begun:
+                _calibrate(config, model, dataset, spec.normalization)
         for line in finetune.freeze(model, config.tuning.freeze):
             wiring.say(line)
         averages = MovingAverages(averaged_variables(model), config.fit.moving_average_decay)
@@ -160,6 +167,11 @@ def _learner(
             model, config.tuning.lr_multipliers, lambda factor: rates.weights_optimizer(config, length, factor)
         )
         return Learner(model, groups, averages, guard=wiring.guard(config))
+
+
+def _calibrate(config: Config, model: keras.Model, dataset: ImageDataset, normalization: Normalization) -> None:
+    pixels = images_for_ranges(config, dataset, config.network.input_image_size, config.data.crop_padding)
+    calibrate(model, (normalize(pixels[i : i + _BATCH], normalization) for i in range(0, len(pixels), _BATCH)))
 
 
 def _mixing(config: Config) -> Mixing | None:

@@ -3,11 +3,12 @@
 The library's own configurations know neither LightNL nor squeeze-excite's multiply nor our dropout, and quantize
 depthwise kernels per tensor. So every layer gets one from here:
 
-    convolutions, depthwise ones            weights int8 per output channel, symmetric
-    dense                                   weights int8, symmetric, one range
-    batch norm, swish, relu, relu6,         output int8 with a zero point; the range is a moving average
-      sigmoid, pooling, multiply, add,      of the batches' ranges, which starts at the first batch's
-      concatenate, and what has a bias (logits, squeeze-excite)
+    convolutions, depthwise ones, dense     weights int8 per output channel, symmetric
+    batch norm, swish, relu, relu6,         output int8 with a zero point; the range starts from calibration images
+      pooling, multiply, add, concatenate,  (`calibrate`) or the first batch, and is a moving average from there
+      and what has a bias (the logits, squeeze-excite's convolutions); but nothing in front of a relu or relu6, which
+      the file computes within the convolution
+    sigmoid, also swish's                   output int8 in steps of 1/256 from 0
     LightNL's product                       output, and what is inside: phi, M or S and (affinity first) g, each
                                             int8 with zero point 0 and a range of its own
     dropout, slices of channels             nothing: they keep their input's values
@@ -20,12 +21,15 @@ Weights' ranges follow from the weights at every use, so that averaged weights a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+import numpy as np
+import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.errors import UserError
+from autonl_tf.networks.ranges import addable, covering
 
 _OUTPUT = (
     *("BatchNormalization", "Activation", "Swish", "ReLU", "GlobalAveragePooling2D", "Multiply", "Add", "Concatenate"),
@@ -33,6 +37,7 @@ _OUTPUT = (
 )
 _WEIGHTS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}
 _UNTOUCHED = ("InputLayer", "Dropout", "ChannelGroup")
+_LEAST_GAMMA = 1e-6
 
 
 def check_quantizable(spec: NetworkSpec) -> None:
@@ -61,7 +66,7 @@ def quantized_network(model: keras.Model) -> keras.Model:
 
     Returns:
       A model of the same shapes whose variables are the network's, under their names, and the ranges. Ranges are known
-      after the first batch in training.
+      after `calibrate`, or the first batch in training.
 
     Raises:
       ValueError: a layer that nothing is said about here.
@@ -74,17 +79,28 @@ def quantized_network(model: keras.Model) -> keras.Model:
 
     from autonl_tf.networks import quantizers
 
+    made = {
+        "LightNLProduct": quantizers.QuantizedProduct,
+        "Swish": quantizers.QuantizedSwish,
+        "Dense": quantizers.QuantizedDense,
+    }
+    givers, takers = _neighbours(model)
+    fused = {name for name, layers in takers.items() if layers and all(map(_is_relu, layers))}
+
     def annotated(layer):
-        kind = layer.__class__.__name__
-        made = quantizers.QuantizedProduct if kind == "LightNLProduct" else layer.__class__
-        copy = made.from_config(layer.get_config())
+        kind, output = layer.__class__.__name__, None if layer.name in fused else "range"
+        copied = made.get(kind, layer.__class__)
+        if kind == "BatchNormalization" and isinstance(givers[layer.name][0], keras.layers.Concatenate):
+            copied = quantizers.QuantizedNorm
+        copy = copied.from_config(layer.get_config())
         if kind in _UNTOUCHED:
             return copy
-        if kind in _WEIGHTS:
-            output = copy.use_bias  # no batch norm follows: the logits, squeeze-excite's convolutions
+        if kind in _WEIGHTS:  # without a bias a batch norm follows
+            output = output if copy.use_bias else None
             return quantize_annotate_layer(copy, quantizers.LayerConfig(_WEIGHTS[kind], output))
         if kind in _OUTPUT:
-            return quantize_annotate_layer(copy, quantizers.LayerConfig(None, True))
+            output = "sigmoid" if getattr(layer, "activation", None) is keras.activations.sigmoid else output
+            return quantize_annotate_layer(copy, quantizers.LayerConfig(None, output))
         raise ValueError(f"layer {layer.name} ({kind}): no quantization is defined for it")
 
     with quantize_scope(quantizers.custom_objects()):
@@ -94,6 +110,43 @@ def quantized_network(model: keras.Model) -> keras.Model:
     for variable, value in zip(model.weights, model.get_weights(), strict=True):
         held[variable.name].assign(value)
     return quantized
+
+
+def _neighbours(model: keras.Model) -> tuple[dict[str, list], dict[str, list]]:
+    """Layer's name -> the layers whose output it takes, and -> those that take its own."""
+    givers: dict[str, list] = {layer.name: [] for layer in model.layers}
+    takers: dict[str, list] = {layer.name: [] for layer in model.layers}
+    for layer in model.layers:
+        for giver in tf.nest.flatten(layer.inbound_nodes[-1].inbound_layers):
+            givers[layer.name].append(giver)
+            takers[giver.name].append(layer)
+    return givers, takers
+
+
+def _is_relu(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.layers.ReLU) or getattr(layer, "activation", None) is keras.activations.relu
+
+
+def calibrate(quantized: keras.Model, batches: Iterable[np.ndarray]) -> None:
+    """Starts every range of a network of `quantized_network` from images, as int8 after training takes its own.
+
+    The float network is run on them: quantizers change nothing meanwhile.
+
+    Args:
+      batches: normalised images, [B, S, S, 3] each.
+
+    Raises:
+      UserError: on too many images a value is not finite.
+      ValueError: no images.
+    """
+    from autonl_tf.networks import quantizers
+
+    with quantizers.observing() as observed:
+        for images in batches:
+            quantized(images, training=False)
+    for name, (low, high) in covering(observed.extremes()).items():
+        quantizer, weights = observed.ranges[name]
+        quantizer.start(weights, low, high)
 
 
 @contextlib.contextmanager
@@ -113,6 +166,55 @@ def products_left_float(quantized: keras.Model) -> Iterator[dict[str, dict[str, 
     finally:
         for layer in products.values():
             layer.simulated = True
+
+
+@contextlib.contextmanager
+def nothing_too_small(quantized: keras.Model) -> Iterator[None]:
+    """Within it, a network of `quantized_network` has nothing that is too small for a file, as a new LightNL has.
+
+    Gamma becomes a factor of the kernel's steps. One near zero is raised to where these are not zero, which the
+    converter would leave float32, and the bias is within half of int32's range. Terms that add next to nothing get the
+    range of `networks.ranges.addable`.
+    """
+    from autonl_tf.networks.quantizers import kernel_steps, output_range
+
+    changed = {}
+
+    def assign(variable, value):
+        changed.setdefault(variable.ref(), variable.numpy())
+        variable.assign(value)
+
+    def width(layer) -> float:
+        low, high = (float(end.read_value()) for end in output_range(layer))
+        return high - low
+
+    givers, _ = _neighbours(quantized)
+    for layer in quantized.layers:
+        inner = getattr(layer, "layer", None)
+        if isinstance(inner, keras.layers.BatchNormalization):
+            (convolution,) = givers[layer.name]
+            if not hasattr(convolution.layer, "kernel_size"):
+                continue  # behind a concatenation
+            source = convolution
+            while output_range(source) is None:
+                (source,) = givers[source.name]
+            gamma, deviation = inner.gamma.numpy(), np.sqrt(inner.moving_variance.numpy() + inner.epsilon)
+            bias = np.abs(inner.beta.numpy()) + np.abs(gamma * inner.moving_mean.numpy() / deviation)
+            steps = width(source) / 255 * kernel_steps(convolution)
+            least = np.maximum(bias * deviation / (steps * 2**30), _LEAST_GAMMA)
+            assign(inner.gamma, np.where(np.abs(gamma) < least, np.copysign(least, gamma), gamma))
+        if isinstance(inner, keras.layers.Add):
+            total = tuple(float(end.read_value()) for end in output_range(layer))
+            for giver in givers[layer.name]:
+                term = output_range(giver)
+                wanted = addable(tuple(float(end.read_value()) for end in term), total)
+                for variable, value in zip(term, wanted, strict=True):
+                    assign(variable, value)
+    try:
+        yield
+    finally:
+        for reference, value in changed.items():
+            reference.deref().assign(value)
 
 
 def is_range(name: str) -> bool:

@@ -15,7 +15,7 @@ from export_cases import EVERYTHING, SIZE, make_model, smooth_picture
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
 from autonl_tf.export import int8_products, qat, rewrite, tflite
-from autonl_tf.networks.quantized import products_left_float, quantized_network
+from autonl_tf.networks.quantized import calibrate, products_left_float, quantized_network
 from autonl_tf.networks.quantizers import QuantizedProduct, RangeQuantizer
 
 _BATCH_MATMUL = schema.BuiltinOperator.BATCH_MATMUL
@@ -29,11 +29,7 @@ def pictures(count: int, first: int = 0) -> np.ndarray:
 def quantized():
     """With both orders and strides, ranges known, weights as they were."""
     model = quantized_network(make_model(EVERYTHING, 5))
-    for layer in model.submodules:
-        if hasattr(layer, "momentum"):
-            layer.momentum = 1.0
-    for _ in range(3):
-        model(normalize(pictures(32), Normalization()), training=True)
+    calibrate(model, [normalize(pictures(32), Normalization())])
     found = {(layer.affinity_first, layer.stride) for layer in products(model).values()}
     assert found >= {(True, 2), (False, 1), (False, 2)}
     return model
@@ -154,12 +150,12 @@ def test_a_centred_range_holds_int8_around_zero_and_moves_with_the_greatest_magn
 
     quantizer = RangeQuantizer(centred=True)
     weights = quantizer.build([], "phi", Held())
-    quantizer(tf.constant([-5.08, 1.0]), True, weights)
+    quantizer(tf.constant([[-5.08, 1.0]]), True, weights)
     assert float(weights["high"]) == pytest.approx(5.08) and float(weights["low"]) == pytest.approx(-5.08)
     values = np.linspace(-8.0, 8.0, 999, dtype=np.float32)
     got = quantizer(tf.constant(values), False, weights).numpy()
     np.testing.assert_allclose(got, np.clip(np.rint(values / 0.04), -128, 127) * 0.04, atol=1e-5)
-    quantizer(tf.constant([3.0, 7.08]), True, weights)
+    quantizer(tf.constant([[3.0, 7.08]]), True, weights)
     assert float(weights["high"]) == pytest.approx(6.08) and quantizer(tf.constant(0.0), False, weights) == 0.0
 
 

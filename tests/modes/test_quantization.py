@@ -48,11 +48,12 @@ def values(path) -> dict[str, np.ndarray]:
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map() if "save_counter" not in name}
 
 
-def test_a_run_cut_short_goes_on_as_if_it_had_not_been(home, tmp_path):
+def test_a_run_cut_short_goes_on_as_if_it_had_not_been(home, tmp_path, monkeypatch):
     whole = values(home / "qat" / "checkpoints" / "ckpt-4")
     shutil.copytree(home / "qat", tmp_path / "cut")
     for path in (tmp_path / "cut" / "checkpoints").glob("ckpt-4.*"):
         path.unlink()
+    monkeypatch.setattr(train, "calibrate", None)  # its ranges are the checkpoint's
     train.run(configure(*qat_words(home, "qat"), f"--model_dir={tmp_path}/cut"))
     again = values(tmp_path / "cut" / "checkpoints" / "ckpt-4")
     assert whole.keys() == again.keys()
@@ -60,11 +61,32 @@ def test_a_run_cut_short_goes_on_as_if_it_had_not_been(home, tmp_path):
         np.testing.assert_array_equal(value, again[name], err_msg=name)
 
 
+def test_the_first_evaluation_of_simulated_int8_is_the_float_ones(home, tmp_path, capsys):
+    """Ranges come from calibration images, of the data or others, and a rate near zero moves nothing."""
+    (tmp_path / "loose").mkdir()
+    for number, path in enumerate(sorted((home / "pictures" / "train").rglob("*.jpg"))):
+        shutil.copy(path, tmp_path / "loose" / f"{number}.jpg")
+    loose = f"folder:{tmp_path}/loose"
+    given = [f"--model_dir={tmp_path}/still", "--train_steps=1", "--save_every_steps=1", "--base_learning_rate=1e-9"]
+    given += [f"--calibration_dataset={loose}", "--calibration_images=5"]
+    train.run(configure(*qat_words(home, "still"), *given))
+    assert f"int8: ranges from 5 images of {loose}" in capsys.readouterr().err
+    logits = []
+    pictures = sorted(map(str, (home / "pictures" / "val").rglob("*.jpg")))
+    ((images, _),) = predict_batches(pictures, image_size=32, batch_size=9)
+    for run in (home / "float", tmp_path / "still"):
+        network = checkpointed.load(configure("--mode=export", f"--model_dir={run}", "--export_dir=unused"))
+        logits.append(network.model(images, training=False).numpy())
+    expected, got = logits
+    assert np.linalg.norm(got - expected) < 0.1 * np.linalg.norm(expected)
+    assert np.mean(got.argmax(axis=1) == expected.argmax(axis=1)) > 0.8
+
+
 def test_training_starts_from_the_float_weights_and_learns_ranges(home):
     best = find_checkpoint(home / "float")
     start, after = values(best), values(home / "qat" / "checkpoints" / "ckpt-4")
     seen = {name: value for name, value in after.items() if name.endswith(f"_seen{VALUE}")}
-    assert seen and all(value == 4.0 for value in seen.values())
+    assert seen and all(value == pytest.approx(99 + 4) for value in seen.values())  # calibration counts as 99 batches
     assert any("nl_product.Smiddle" in name for name in seen) and any("nl_product.Sphi" in name for name in seen)
     assert json.loads((home / "qat" / "model.json").read_text())["qat"] is True
     first = f"variables/stem_conv.Skernel{VALUE}"
@@ -231,6 +253,15 @@ def test_layers_without_an_int8_form_are_told_before_the_data_set_is_read(home, 
     with pytest.raises(UserError, match=r"arch\.txt: quantization-aware training has no int8 form of HardSwish"):
         train.run(configure(*words_, *given))
     assert not (tmp_path / "run").exists()
+
+
+def test_calibration_is_refused_where_nothing_is_quantized(home):
+    for flag in ("--calibration_dataset=folder:x", "--calibration_images=3"):
+        with pytest.raises(UserError, match=r"--calibration_\w+ is for --qat, which is not asked for"):
+            configure(*words(home, "x"), flag)
+    with pytest.raises(UserError, match=r"--calibration_dataset=folder:.*/none: no such directory"):
+        train.run(configure(*qat_words(home, "x"), f"--calibration_dataset=folder:{home}/none"))
+    assert not (home / "x").exists()
 
 
 def test_what_cannot_be_quantized_is_refused(home, tmp_path):

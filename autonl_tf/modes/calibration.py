@@ -1,0 +1,43 @@
+"""The images that set int8's ranges: of an export after training, and of what `--qat` starts from."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+
+from autonl_tf import limits
+from autonl_tf.config import Config, check_pixels
+from autonl_tf.data.calibration import calibration_images, open_calibration
+from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.errors import UserError
+from autonl_tf.modes import wiring
+
+
+def images_for_ranges(config: Config, dataset: ImageDataset | None, size: int, padding: int) -> np.ndarray:
+    """Those of `--calibration_dataset`, else training images of the dataset: float32 [N, S, S, 3], scale of 0 to 255.
+
+    Raises:
+      UserError: the dataset has no training images and no other is given; an image cannot be read or decoded.
+    """
+    check_pixels(config.export.calibration_images, size, "calibration_images", limits.MOST_CALIBRATION_PIXELS)
+    name, skip, reading = config.export.calibration_dataset, config.data.skip_corrupt, wiring.reading_of(config)
+    trained = name in (None, config.data.dataset) and dataset.has("train")
+    if name is None and not trained:
+        raise UserError(f"{dataset.name}: it has no train images to set int8's ranges; give --calibration_dataset")
+    # Of a folder only the images taken are read.
+    source = (
+        dataset.files("train") or dataset if trained else open_calibration(name, config.data.data_dir, skip, reading)
+    )
+    of_records = isinstance(source, ImageDataset)
+    with wiring.naming_corrupt(source, "train") if of_records else contextlib.nullcontext():
+        found = calibration_images(
+            source,
+            config.export.calibration_images,
+            image_size=size,
+            crop_padding=padding,
+            skip_corrupt=skip,
+            reading=reading,
+        )
+    wiring.say(f"int8: ranges from {len(found)} images of {name or config.data.dataset}")
+    return found
