@@ -29,6 +29,10 @@ from autonl_tf.strict_json import plain
 CARD_JSON = "card.json"
 CARD_MARKDOWN = "card.md"
 LABELS = "labels.txt"
+BATCH_OF_TFLITE = (
+    "1. For more run one image after another, or an interpreter a thread: resize_tensor_input does not go with it, for "
+    "the shapes that non-local blocks reshape to hold the batch."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,6 +205,7 @@ def _tflite_artifact(description: Description, graph: GraphFacts) -> dict:
         "xnnpack_partitions": graph.xnnpack_partitions,
         "xnnpack_whole": graph.xnnpack_whole,
         "quantization": graph.quantization,
+        "batch": BATCH_OF_TFLITE,
     }
 
 
@@ -283,6 +288,7 @@ def _signature_lines(artifacts: dict) -> Iterable[str]:
                 for argument, text in signature[role].items():
                     yield f"  - {role[:-1]} `{argument}`: {text}"
         if "ops" in artifact:
+            yield f"  - batch: {artifact['batch']}"
             whole = "the whole graph" if artifact["xnnpack_whole"] else "not the whole graph"
             yield f"  - built-in ops only: {', '.join(artifact['ops'])}"
             yield f"  - XNNPACK partitions: {artifact['xnnpack_partitions']} ({whole})"

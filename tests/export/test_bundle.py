@@ -8,6 +8,7 @@ import os
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from export_cases import EVERYTHING, ONE_BLOCK, SIZE, make_model, snapshot
 
 from autonl_tf.errors import UserError
@@ -37,6 +38,16 @@ def test_files_can_be_read_by_whoever_may_read_new_files(exported):
     os.umask(mask)
     for folder in (exported[0], exported[0] / "saved_model" / "1"):
         assert folder.stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+def test_the_card_says_that_tflite_files_take_one_image_and_they_do(exported):
+    directory, _ = exported
+    assert "batch: 1. For more run one image after another" in (directory / "card.md").read_text(encoding="utf-8")
+    interpreter = Interpreter(model_path=str(directory / "model_fp32.tflite"))
+    (given,) = interpreter.get_input_details()
+    interpreter.resize_tensor_input(given["index"], [2, *given["shape"][1:]])
+    with pytest.raises(RuntimeError):  # should the runtime learn it, the card has to say so
+        interpreter.allocate_tensors()
 
 
 def test_the_card_says_what_was_exported(exported, everything):
