@@ -131,8 +131,8 @@ def test_a_wrong_type_and_a_wrong_name(client, encoded):
 
 def test_an_image_whose_crop_is_empty(client, encoded):
     for encode in (tf.io.encode_jpeg, tf.io.encode_png):
-        refused(client, "centre crop is empty", image_bytes=[encode(smooth_picture(0, 1, 1)).numpy()])
-        refused(client, "centre crop is empty", image_bytes=[encode(smooth_picture(0, 1, 50)).numpy()])
+        refused(client, "too small to leave a crop", image_bytes=[encode(smooth_picture(0, 1, 1)).numpy()])
+        refused(client, "too small to leave a crop", image_bytes=[encode(smooth_picture(0, 1, 50)).numpy()])
     good(client, encoded)
 
 
