@@ -73,7 +73,7 @@ def test_the_first_evaluation_of_simulated_int8_is_the_float_ones(home, tmp_path
     assert f"int8: ranges from 5 images of {loose}" in capsys.readouterr().err
     logits = []
     pictures = sorted(map(str, (home / "pictures" / "val").rglob("*.jpg")))
-    ((images, _),) = predict_batches(pictures, image_size=32, batch_size=9)
+    ((images, _),) = predict_batches(pictures, image_size=32, batch_size=9, normalization=Normalization())
     for run in (home / "float", tmp_path / "still"):
         network = checkpointed.load(configure("--mode=export", f"--model_dir={run}", "--export_dir=unused"))
         logits.append(network.model(images, training=False).numpy())
