@@ -1,10 +1,24 @@
-"""The one exception that stands for a user's mistake, and what others say in a line."""
+"""The one exception that stands for a user's mistake, what others say in a line, and what a process ends with."""
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 
+# Exit codes; docs/faq.md tells what each means.
+USAGE_ERROR = 2
+PREEMPTED = 42  # also what tf.distribute's PreemptionCheckpointHandler exits with
+WORKER_LOST = 43
+READER_LEFT = 141  # 128 and more: a signal, as a shell tells it
+
+# What writing to a full disk, or beyond a quota or a limit, fails with.
+_NO_ROOM = {os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)}
+
 _OF_TENSORFLOW = re.compile(r"^\{\{.*?\}\} |\s*\[Op:\w+\].*$")
+# TensorFlow's file errors are of a dozen classes; alike is how they end: "FILE; what the system says".
+_OF_THE_SYSTEM = "|".join(sorted((re.escape(os.strerror(number)) for number in errno.errorcode), key=len, reverse=True))
+_FILE_ERROR = re.compile(rf"(.+); ({_OF_THE_SYSTEM})")
 
 
 class UserError(Exception):
@@ -18,3 +32,24 @@ def first_line(error: BaseException) -> str:
     """What an exception says first, without the node and the op that TensorFlow puts around it."""
     lines = str(getattr(error, "strerror", None) or error).strip().splitlines() or [type(error).__name__]
     return _OF_TENSORFLOW.sub("", lines[0])
+
+
+def system_failure(error: BaseException) -> tuple[str, str] | None:
+    """Which file (empty: none is known) the system failed on, and how; None for any other exception.
+
+    A failure of the system is an OSError, a lack of memory, and what TensorFlow raises for either.
+    """
+    if isinstance(error, OSError):
+        file = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+        return file, _advised(" ".join(str(error.strerror or error).split()))
+    if isinstance(error, MemoryError):
+        return "", f"out of memory: {first_line(error)}"
+    if not type(error).__module__.startswith("tensorflow."):
+        return None
+    if found := _FILE_ERROR.match(first_line(error)):
+        return found[1], _advised(found[2])
+    return ("", f"out of memory: {first_line(error)}") if type(error).__name__ == "ResourceExhaustedError" else None
+
+
+def _advised(reason: str) -> str:
+    return f"{reason}; make room and run the same command again" if reason in _NO_ROOM else reason

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from autonl_tf.errors import UserError
+from autonl_tf.files import write_text
 from autonl_tf.strict_json import plain
 
 
@@ -31,20 +32,6 @@ class Place:
                 f"{self._directory}: was moved away or replaced while this run wrote to it: {lost}; move it back, and "
                 "the same command goes on from what is saved there"
             )
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Writes aside, then renames: a reader sees the old file or the new one, never a part."""
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(aside, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value) -> None:

@@ -9,12 +9,8 @@ EXPORT_DIR/card.json, card.md
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import logging
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +22,7 @@ from autonl_tf.data.reading import AS_SHOWN, Reading
 from autonl_tf.errors import UserError
 from autonl_tf.export import card, int8, qat, rewrite, score, serving, tflite, verify
 from autonl_tf.export.saved_model import export_saved_model
+from autonl_tf.files import directory_in_place
 from autonl_tf.reading import Unreadable, read_json
 from autonl_tf.records import CardRecord
 
@@ -39,8 +36,6 @@ TFLITE = {
 }
 _UINT8 = ("tflite_int8", "tflite_qat")  # by default
 DEFAULT_FORMATS = ("savedmodel", "tflite_fp32")
-
-_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +84,7 @@ def export_all(
 ) -> dict:
     """Exports, verifies and describes a network; `export_dir` is as it was if any of that fails.
 
-    An earlier export there is replaced as a whole (two renames); files that no export wrote are left alone.
+    An earlier export there is replaced as a whole; files that no export wrote are left alone.
 
     Args:
       model: normalised images [B, S, S, 3] to logits [B, K], holding the weights to export.
@@ -138,11 +133,12 @@ def export_all(
         normalization=spec.normalization,
         reading=reading,
     )
-    with _staged(export_dir) as directory:
+    with directory_in_place(export_dir) as directory:
         try:
             report = _fill(directory, model, description, reference, request)
         except UserError as error:
             raise UserError(f"{error}; nothing exported to {export_dir}") from error
+        check_export_dir(export_dir)  # it may have changed in the meantime
     return {**report, "export_dir": str(export_dir)}
 
 
@@ -264,46 +260,3 @@ def _files_of_export(path: Path) -> set[str]:
         return {card.CARD_JSON, *read_json(path / card.CARD_JSON, CardRecord).files}
     except Unreadable:
         return set()
-
-
-@contextlib.contextmanager
-def _staged(export_dir: str | Path) -> Iterator[Path]:
-    """A new directory beside `export_dir` that takes its place if the block ends well and vanishes if not."""
-    target = Path(export_dir).resolve()
-    missing = [folder for folder in target.parents if not folder.exists()]
-    staging = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        staging.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"--export_dir={export_dir}: cannot be written: {error.strerror}") from error
-    try:
-        yield staging
-        check_export_dir(export_dir)  # it may have changed in the meantime
-        try:
-            _put_in_place(staging, target)
-        except OSError as error:
-            reason = error.strerror or error
-            raise UserError(f"--export_dir={export_dir}: the export cannot be put in place: {reason}") from error
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        for folder in missing:
-            with contextlib.suppress(OSError):  # not empty any more: someone else uses it
-                folder.rmdir()
-        raise
-
-
-def _put_in_place(staging: Path, target: Path) -> None:
-    if not target.exists() or not any(target.iterdir()):
-        os.replace(staging, target)
-        return
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    os.replace(target, old)
-    try:
-        os.replace(staging, target)
-    except BaseException:
-        os.replace(old, target)
-        raise
-    try:
-        shutil.rmtree(old)
-    except OSError as error:  # the new export is in its place all the same
-        _log.warning("%s: what is left of the earlier export cannot be removed: %s", old, error.strerror)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.files import in_place
 from autonl_tf.networks.network import build_network, fixed_block, head_model, stem_model
 from autonl_tf.space.latency import Piece
 
@@ -35,9 +35,8 @@ def _write(model: keras.Model, path: Path) -> None:
     function = tf.function(lambda x: model(x, training=False)).get_concrete_function(tf.TensorSpec(shape, tf.float32))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    aside.write_bytes(converter.convert())
-    os.replace(aside, path)
+    content = converter.convert()
+    with in_place(path) as aside:
+        aside.write_bytes(content)
     # Hundreds of models a run: without this each would keep its graph and its variables' names for good.
     keras.backend.clear_session()

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pathlib
 import shlex
-import shutil
-from collections.abc import Iterator
 
-import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch import blockstring
@@ -19,7 +14,8 @@ from autonl_tf.config import Config
 from autonl_tf.engine import rundir
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables
-from autonl_tf.errors import UserError, first_line
+from autonl_tf.errors import UserError
+from autonl_tf.files import directory_in_place
 from autonl_tf.modes import checkpointed, wiring
 from autonl_tf.records import ModelRecord, Origin
 
@@ -59,9 +55,11 @@ def _write(
 ) -> None:
     names = description.class_names
     files = {"arch.txt": description.arch, "labels.txt": "".join(f"{name}\n" for name in names)}
-    with _staged(target) as aside, rundir.prepare(aside, config.settings(), config.read_settings(), files):
-        write_model_json(aside, description)
-        written = write_weights(aside, step, model, averages)
+    with directory_in_place(target) as aside:
+        with rundir.prepare(aside, config.settings(), config.read_settings(), files):
+            write_model_json(aside, description)
+            written = write_weights(aside, step, model, averages)
+        _new_directory(config.run.model_dir)  # it may have been filled in the meantime
     words = shlex.join([f"--model_dir={config.run.model_dir}", *_label_words(config)])
     print(
         f"converted {description.converted_from.checkpoint}: {len(names)} classes, {description.input_image_size} px\n"
@@ -94,16 +92,3 @@ def _new_directory(path: str) -> pathlib.Path:
     elif target.exists():
         raise UserError(f"--model_dir={path}: is a file; convert writes a new or an empty directory")
     return target
-
-
-@contextlib.contextmanager
-def _staged(target: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A directory beside `target` that takes its place at the end, or goes if anything fails."""
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        yield aside
-        os.replace(aside, target)
-    except (OSError, tf.errors.OpError) as error:
-        raise UserError(f"{target}: cannot be written: {first_line(error)}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

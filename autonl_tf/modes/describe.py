@@ -307,7 +307,4 @@ def write_picture(path: str, draw) -> None:
     """`draw(path)`. Raises UserError where the file cannot be written."""
     if not pathlib.Path(path).parent.is_dir():
         raise UserError(f"--picture={path}: its directory does not exist")
-    try:
-        draw(path)
-    except OSError as error:
-        raise UserError(f"--picture={path}: cannot be written: {error.strerror}") from error
+    draw(path)

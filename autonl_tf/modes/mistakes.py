@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 from collections.abc import Iterable, Sequence
 
@@ -11,6 +10,7 @@ import numpy as np
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import displayable
 from autonl_tf.engine.class_report import ClassReport, class_report
+from autonl_tf.files import in_place
 from autonl_tf.pictures.mistakes import draw_confusion, draw_mistakes
 from autonl_tf.plain_text import write_table
 
@@ -67,7 +67,5 @@ def _labelled(confusion: np.ndarray, names: Sequence[str]) -> list[tuple]:
 
 
 def _write(path: pathlib.Path, rows: Iterable[Sequence]) -> None:
-    aside = path.with_name(f".{path.name}.part")
-    with open(aside, "w", newline="", encoding="utf-8") as file:
+    with in_place(path) as aside, open(aside, "w", newline="", encoding="utf-8") as file:
         write_table(file, rows)
-    os.replace(aside, path)

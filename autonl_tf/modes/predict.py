@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +11,7 @@ from autonl_tf.data import imagenet
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.early import check_output, matching
 from autonl_tf.engine.files import json_line
-from autonl_tf.errors import UserError
+from autonl_tf.files import in_place
 from autonl_tf.modes import checkpointed, wiring
 from autonl_tf.plain_text import write_table
 
@@ -64,10 +62,9 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 
 
 def save(path: str, files: Sequence[str], logits: np.ndarray, class_names: Sequence[str]) -> None:
-    """Writes aside, then renames: an archive of `files` [N] and `logits` float32 [N, K]; or a table, a row an image:
-    file, the best classes with their probabilities."""
-    aside = pathlib.Path(path).with_name(f".{pathlib.Path(path).name}.{os.getpid()}.part")
-    try:
+    """Writes an archive of `files` [N] and `logits` float32 [N, K]; or a table, a row an image: file, the best classes
+    with their probabilities."""
+    with in_place(path) as aside:
         if path.endswith(".csv"):
             # File names that are no text come out as the bytes they are.
             with open(aside, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -75,11 +72,6 @@ def save(path: str, files: Sequence[str], logits: np.ndarray, class_names: Seque
         else:
             with open(aside, "wb") as file:
                 np.savez(file, files=np.array(files), logits=logits.astype(np.float32))
-        os.replace(aside, path)
-    except OSError as error:
-        raise UserError(f"--predictions_out={path}: cannot be written: {error.strerror}") from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def rows(files: Sequence[str], logits: np.ndarray, class_names: Sequence[str]) -> list[list]:

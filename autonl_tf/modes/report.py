@@ -9,6 +9,7 @@ from autonl_tf.arch.cost import network_cost
 from autonl_tf.config import Config
 from autonl_tf.engine.runlog import read_records
 from autonl_tf.errors import UserError
+from autonl_tf.files import write_text
 from autonl_tf.pictures import network as network_picture
 from autonl_tf.pictures import report as report_picture
 from autonl_tf.pictures import search as search_picture
@@ -25,14 +26,11 @@ def run(config: Config) -> None:
     other = read_account(pathlib.Path(config.run.compare_with)) if config.run.compare_with else None
     names = (config.run.model_dir, config.run.compare_with)
     comparison = _comparison((account, other), names) if other is not None else None
-    try:
-        write_report(directory, account)
-        print(f"written: {directory}/{PAGE}, network.png, search.png")
-        if comparison is not None:
-            report_picture.write_page(comparison, directory / COMPARISON)
-            print(f"written: {directory}/{COMPARISON}")
-    except OSError as error:
-        raise UserError(f"{error.filename or directory}: cannot be written: {error.strerror}") from error
+    write_report(directory, account)
+    print(f"written: {directory}/{PAGE}, network.png, search.png")
+    if comparison is not None:
+        write_text(directory / COMPARISON, comparison)
+        print(f"written: {directory}/{COMPARISON}")
 
 
 def _comparison(accounts: tuple[SearchRecord, SearchRecord], names: tuple[str, str]) -> str:
@@ -98,4 +96,4 @@ def write_report(directory: pathlib.Path, account: SearchRecord) -> None:
         smallest_macs=account["smallest_macs"],
     )
     network_picture.draw_network(spec, directory / "network.png", image_size=size["image_size"], cost=cost)
-    report_picture.write_page(page, directory / PAGE)
+    write_text(directory / PAGE, page)

@@ -14,9 +14,9 @@ from autonl_tf.config import DEFAULT_EPOCHS, Config
 from autonl_tf.data import images, manifest
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.reading import Reading
-from autonl_tf.engine.files import write_text
 from autonl_tf.engine.rundir import versions
 from autonl_tf.errors import UserError, first_line
+from autonl_tf.files import write_text
 
 
 def known_faults(

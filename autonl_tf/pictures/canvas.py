@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 import pathlib
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from autonl_tf.files import in_place
 
 # Okabe and Ito's palette, by use.
 INK = "#333333"
@@ -54,13 +55,6 @@ def column(records: Sequence[dict], name: str) -> list[float]:
 
 
 def save(figure: Figure, path: str | pathlib.Path) -> None:
-    """Writes a PNG file beside `path`, then renames it, so that a reader never sees half a picture."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        figure.savefig(partial, format="png")
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    """Writes a PNG file."""
+    with in_place(path) as aside:
+        figure.savefig(aside, format="png")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -246,14 +245,3 @@ def comparison_page(accounts: Sequence[dict[str, Any]], names: Sequence[str]) ->
             else '<p class="quiet">none</p>',
         ),
     )
-
-
-def write_page(text: str, path: pathlib.Path) -> None:
-    """Writes a page aside, then renames it."""
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise

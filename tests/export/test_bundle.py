@@ -170,38 +170,6 @@ def test_an_earlier_export_is_replaced_as_a_whole(small, earlier, monkeypatch):
     assert snapshot(directory.parent) == {"export/new": b"new"}
 
 
-def test_an_interrupted_replacement_puts_the_earlier_export_back(small, earlier, monkeypatch):
-    replace = os.replace
-
-    def failing(source, target):
-        if str(source).endswith(".part"):
-            raise OSError("disk gone")
-        replace(source, target)
-
-    monkeypatch.setattr(bundle, "_fill", lambda folder, *others: {})
-    monkeypatch.setattr(bundle.os, "replace", failing)
-    directory, before = earlier
-    with pytest.raises(UserError, match=r"--export_dir=.*: the export cannot be put in place: disk gone"):
-        small.export(directory)
-    monkeypatch.undo()
-    assert snapshot(directory.parent) == {f"export/{name}": data for name, data in before.items()}
-
-
-def test_an_earlier_export_that_cannot_be_removed_is_told_and_the_new_one_is_in_its_place(
-    small, earlier, monkeypatch, caplog
-):
-    def failing(path, **others):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(bundle, "_fill", lambda folder, *others: (folder / "new").write_text("new") and {})
-    monkeypatch.setattr(bundle.shutil, "rmtree", failing)
-    directory, _ = earlier
-    small.export(directory)
-    monkeypatch.undo()
-    assert snapshot(directory) == {"new": b"new"}
-    assert ".old: what is left of the earlier export cannot be removed: Permission denied" in caplog.text
-
-
 def test_an_empty_directory_is_taken(small, tmp_path, monkeypatch):
     monkeypatch.setattr(bundle, "_fill", lambda folder, *others: (folder / "new").write_text("new") and {})
     small.export(tmp_path)
