@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from autonl_tf.main import USAGE_ERROR
+from autonl_tf.errors import USAGE_ERROR
 
 SEARCH, TRAIN, EXPORT = "runs/demo/search", "runs/demo/train", "runs/demo/export"
 DATA = ("--dataset=demo", "--data_dir=runs/data")

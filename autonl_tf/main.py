@@ -1,24 +1,21 @@
-"""The command line: flags to a config, a config to a mode, mistakes to one line and exit code 2."""
+"""The command line: flags to a config, a config to a mode, and what goes wrong to one line and an exit code."""
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import importlib
 import logging
 import os
+import signal
 import sys
-import tempfile
 
 from absl import app, flags
 from absl import logging as absl_logging
 
 from autonl_tf import config as config_lib
-from autonl_tf import early
+from autonl_tf import early, errors, signals, streams
 from autonl_tf.errors import UserError
-from autonl_tf.plain_text import PlainText
-
-USAGE_ERROR = 2
-INTERRUPTED = 130
+from autonl_tf.reading import read_text
 
 # The user's keras.json would turn the axes of images, and shift numbers by its float type and its epsilon, as their
 # matplotlibrc would change pictures, and either may be damaged: with this neither is found, and the libraries' own
@@ -30,31 +27,35 @@ _OWN_ENVIRONMENT = {
     "MPLBACKEND": "agg",
 }
 
-# What writing to a full disk, or beyond a quota or a limit, fails with.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def _fail(message: object) -> None:
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
-    sys.exit(USAGE_ERROR)
+# What the same command goes on from, in the modes that can be stopped and started again.
+_GOES_ON = {
+    "search": "the last checkpoint",
+    "train": "the last checkpoint",
+    "profile": "what has been measured",
+}
+_PRINTING = ("describe", "compare", "eval", "predict")  # the modes whose result is what they print
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """Parses flags; `--help` prints every flag and exits 0, a wrong flag exits 2."""
+    """Parses flags; `--help` prints every flag and exits 0. Raises UserError where a flag is wrong."""
     if any(argument in ("--help", "-help", "-h") for argument in argv[1:]):
         sys.stdout.write(config_lib.usage())
         sys.exit(0)
+    for argument in argv[1:]:
+        name, equals, path = argument.lstrip("-").partition("=")
+        if name == "flagfile" and equals:
+            read_text(path)  # as the parser will, but within limits
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
-        _fail(error)
+        raise UserError(error) from error
     if len(rest) > 1 and flags.FLAGS.mode == "compare" and flags.FLAGS.arch is None:
         flags.FLAGS.arch = ",".join(rest[1:])
         return rest[:1]
     if flags.FLAGS.mode == "report":
         rest = _take_directories(rest)
     if len(rest) > 1:
-        _fail(f"unexpected argument {rest[1]!r}; settings are given as --flag=value, see --help")
+        raise UserError(f"unexpected argument {rest[1]!r}; settings are given as --flag=value, see --help")
     return rest
 
 
@@ -68,34 +69,17 @@ def _take_directories(rest: list[str]) -> list[str]:
 
 def _main(argv: list[str]) -> None:
     del argv  # checked by _parse
-    try:
-        config = config_lib.from_flags()
-        for name in config_lib.unread_flags(config):
-            print(f"note: --{name} has no effect in --mode={config.run.mode}", file=sys.stderr)
-        target = config_lib.target_of(config.search) if config.run.mode == "search" else None
-        if target and flags.FLAGS["cost_lambda"].present:
-            print(f"note: --cost_lambda has no effect beside --{target[0]}", file=sys.stderr)
-        early.check(config)
-        _quiet_logging()
-        _import_mode(config.run.mode).run(config)
-    except UserError as error:
-        _fail(error)
-    except BrokenPipeError:
-        # The reader of our output left: nothing more to say, and nothing to flush to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        _fail(f"{error.filename or 'a file'}: {error.strerror}; make room and run the same command again")
-    except KeyboardInterrupt:
-        goes_on = "; the same command goes on from the last checkpoint"
-        advice = {
-            "search": goes_on,
-            "train": goes_on,
-            "profile": "; the same command goes on with what is not measured",
-        }
-        print("interrupted" + advice.get(flags.FLAGS.mode, ""), file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    config = config_lib.from_flags()
+    for name in config_lib.unread_flags(config):
+        print(f"note: --{name} has no effect in --mode={config.run.mode}", file=sys.stderr)
+    target = config_lib.target_of(config.search) if config.run.mode == "search" else None
+    if target and flags.FLAGS["cost_lambda"].present:
+        print(f"note: --cost_lambda has no effect beside --{target[0]}", file=sys.stderr)
+    early.check(config)
+    _quiet_logging()
+    module = _import_mode(config.run.mode)
+    signals.Watch(_end).start()
+    module.run(config)
 
 
 def _quiet_logging() -> None:
@@ -117,26 +101,84 @@ def _import_mode(mode: str):
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.update(_OWN_ENVIRONMENT)
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as chatter:
-        os.dup2(chatter.fileno(), 2)
-        try:
-            module = importlib.import_module(f"autonl_tf.modes.{mode}")
-            if "tensorflow" in sys.modules:
-                sys.modules["tensorflow"].config.list_physical_devices()  # looks for GPUs, and says so
-            return module
-        except BaseException:
-            chatter.seek(0)
-            os.write(kept, chatter.read())
+    with contextlib.nullcontext() if "tensorflow" in sys.modules else streams.held_back():
+        module = importlib.import_module(f"autonl_tf.modes.{mode}")
+        if "tensorflow" in sys.modules:
+            sys.modules["tensorflow"].config.list_physical_devices()  # looks for GPUs, and says so
+    return module
+
+
+def _mode() -> str | None:
+    try:
+        return flags.FLAGS.mode
+    except flags.Error:  # no flag has been parsed
+        return None
+
+
+def _work() -> object:
+    """Does it all, and says in a line why it did not end well; returns the exit code. An exception that is neither a
+    mistake nor a failure of the system goes on its way."""
+    try:
+        app.run(_main, flags_parser=_parse)
+    except signals.Stopped as stop:
+        text, code = _stopped(stop.number)
+        print(text, file=sys.stderr)
+        return code
+    except KeyboardInterrupt:
+        text, code = _stopped(signal.SIGINT)
+        print(text, file=sys.stderr)
+        return code
+    except SystemExit as end:
+        return end.code
+    except UserError as error:
+        return _fail(error)
+    except Exception as error:
+        failure = errors.system_failure(error)
+        if failure is None:
             raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+        return _fail(": ".join(filter(None, failure)))
+
+
+def _fail(message: object) -> int:
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    return errors.USAGE_ERROR
+
+
+def _stopped(number: int) -> tuple[str, int]:
+    """What is said, and the exit code, where a signal ends the work."""
+    goes_on = _GOES_ON.get(_mode())
+    how = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
+    code = errors.PREEMPTED if goes_on and number != signal.SIGINT else 128 + number
+    return f"{how}; the same command goes on from {goes_on}" if goes_on else how, code
+
+
+def _end(number: int | None, progress: signals.Progress | None) -> None:
+    """Ends the process at once, as its main thread would have ended it."""
+    if progress is None:
+        text, code = _stopped(number)
+    else:
+        text = f"error: waited for {progress.others} for --wait_seconds={progress.limit:g} and more"
+        code = progress.code
+    with contextlib.suppress(OSError):
+        os.write(2, f"{text}\n".encode())
+    os._exit(code)
+
+
+def _printed() -> int:
+    """The exit code of work that is done: 0, unless what it printed was its result and has not been taken."""
+    fault = streams.lost_output()
+    if fault is None or _mode() not in (*_PRINTING, None):
+        return 0
+    if isinstance(fault, BrokenPipeError):
+        return errors.READER_LEFT
+    return _fail(f"standard output: {errors.system_failure(fault)[1]}")
 
 
 def run() -> None:
-    """Entry of `main.py` and of the console command; exits with the run's code."""
-    sys.stdout, sys.stderr = PlainText.of(sys.stdout), PlainText.of(sys.stderr)
+    """Entry of `main.py` and of the console command; exits with the run's code (docs/faq.md)."""
+    streams.outlive_readers()
+    signals.handle(signals.stop)
     config_lib.define_flags()
-    app.run(_main, flags_parser=_parse)
+    code = _work()
+    signals.ignore()
+    sys.exit(code or _printed())

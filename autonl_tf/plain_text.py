@@ -26,15 +26,6 @@ class PlainText(io.TextIOWrapper):
     def write(self, text: str) -> int:
         return super().write(text if text == CLEAR_LINE else plain(text))
 
-    @classmethod
-    def of(cls, stream: TextIO) -> TextIO:
-        """The same stream, made plain; what is no text on bytes (a test's) as it is."""
-        if type(stream) is not io.TextIOWrapper:
-            return stream
-        said = {"encoding": stream.encoding, "line_buffering": stream.line_buffering}
-        # Names of files need not be UTF-8.
-        return cls(stream.detach(), errors="backslashreplace", **said)
-
 
 def write_table(file: TextIO, rows: Iterable[Sequence]) -> None:
     """Writes rows as CSV; text that a spreadsheet would run as a formula follows an apostrophe."""

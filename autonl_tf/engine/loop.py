@@ -5,29 +5,25 @@ from __future__ import annotations
 import math
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import tensorflow as tf
 
+from autonl_tf import signals
 from autonl_tf.engine.checkpoints import Checkpoints
 from autonl_tf.engine.learner import TROUBLES, Learner, Metrics
 from autonl_tf.engine.runlog import RunLog
-from autonl_tf.errors import UserError, first_line
+from autonl_tf.errors import PREEMPTED, USAGE_ERROR, WORKER_LOST, UserError, first_line
 from autonl_tf.records import BestRecord
-
-EXIT_PREEMPTED = 42  # also what tf.distribute's PreemptionCheckpointHandler exits with
-EXIT_WORKER_LOST = 43
 
 
 class Preempted(SystemExit):
-    """SIGTERM came, the run is saved; the process ends with code 42 and the same command goes on."""
+    """SIGTERM or SIGHUP came, the run is saved; the process ends with code 42 and the same command goes on."""
 
-    def __init__(self, step: int):
-        super().__init__(EXIT_PREEMPTED)
-        self.step = step
+    def __init__(self):
+        super().__init__(PREEMPTED)
 
 
 class WorkerLost(SystemExit):
@@ -35,7 +31,7 @@ class WorkerLost(SystemExit):
     started again by the same commands go on from the last checkpoint."""
 
     def __init__(self):
-        super().__init__(EXIT_WORKER_LOST)
+        super().__init__(WORKER_LOST)
 
 
 # What a collective operation fails with when a process that takes part has died or cannot be reached.
@@ -84,6 +80,8 @@ def run_training(
     max_skipped: int = 0,
     on_loop: Callable[[int, dict[str, float]], dict[str, float] | None] | None = None,
     stops: tuple[int, ...] = (),
+    others: str | None = None,
+    wait_seconds: float = math.inf,
 ) -> TrainingResult:
     """Trains up to `total_steps`, from the newest checkpoint if there is one.
 
@@ -99,17 +97,21 @@ def run_training(
       on_loop: `(step, mean values of the loop)`, after every loop, before its line is logged and before any
         save; may assign to the learner's variables, and returns further values to log, or None.
       stops: further steps at which the host takes over.
+      others: other machines that a step may wait for, in words; None: none.
+      wait_seconds: how long it may, before the process is ended (see `signals.Watch`).
 
     Raises:
       UserError: a loss or gradient that is not finite (more than `max_skipped` of them), a checkpoint that cannot
         be saved, periods out of range, a run directory that is further than `total_steps`, or one that the processes
         of a cluster do not share.
-      Preempted: SIGTERM came (to any process of a cluster); saved, exit code 42.
+      Preempted: SIGTERM or SIGHUP came (to any process of a cluster); saved, exit code 42. Before a first step there
+        is nothing to save, and a process of no cluster ends at once.
       WorkerLost: a process of the cluster is gone; exit code 43.
     """
     if min(total_steps, steps_per_loop, save_every) < 1 or (evaluate is not None and not (evaluate_every or 0) > 0):
         raise UserError("steps in all, per loop, between checkpoints and between evaluations must be at least 1")
     rhythm = _Rhythm(total_steps, steps_per_loop, evaluate_every if evaluate else 0, save_every, stops)
+    request = _Request(at_once=not _is_cluster(strategy))
     start = checkpoints.restore_latest()
     if start > total_steps:
         raise UserError(f"{checkpoints.latest}: the run is at step {start} already, beyond the {total_steps} asked for")
@@ -119,11 +121,20 @@ def run_training(
         log.resume(start)
         if start:
             log.message(f"resumed at step {start} from {checkpoints.latest}")
-        with _Sigterm() as sigterm:
+        code = WORKER_LOST if _is_cluster(strategy) else USAGE_ERROR
+        with signals.watched(others, wait_seconds, code) as progress, signals.handled(request.note):
+            progress.patient = not request.at_once
+
+            def train(*arguments):
+                metrics = train_function(*arguments)
+                request.at_once, progress.patient = False, True
+                return metrics
+
             iterator = make_batches(start) if start < total_steps else None
             while step < total_steps:
                 stop = rhythm.next_stop(step)
-                _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped, on_loop)
+                with progress.stretch():
+                    _train(learner, train, iterator, step, stop, log, checkpoints, max_skipped, on_loop)
                 step = stop
                 # Not where it is evaluated alone, which must not change what training goes on with.
                 if rhythm.due(steps_per_loop, step) or rhythm.due(save_every, step):
@@ -131,18 +142,22 @@ def run_training(
                 if rhythm.due(rhythm.evaluate, step):
                     with learner.merged():
                         _evaluate(evaluate, step, log, checkpoints)
-                stopping = _on_any_process(strategy, sigterm.received)
+                with progress.stretch():
+                    stopping = _on_any_process(strategy, request.number is not None)
                 if stopping and step < total_steps:
                     learner.merge_replicas()
                 if stopping or rhythm.due(save_every, step):
-                    saved = checkpoints.save(step)
+                    checkpoints.save(step)
                 if stopping and step < total_steps:
                     # A barrier: launchers end the others when the first ends, and the chief may still be saving.
                     _on_any_process(strategy, True)
-                    log.message(f"stopped by SIGTERM at step {step}, saved as {saved}: the same command goes on")
-                    raise Preempted(step)
+                    raise Preempted
+    except Preempted:
+        saved = f"saved as {checkpoints.latest}" if step > start else "before a step of this start"
+        log.message(f"stopped by {request.name} at step {step}, {saved}: the same command goes on")
+        raise
     except _LOST as error:
-        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        if not _is_cluster(strategy):
             raise
         reason = first_line(error)[:200]
         print(
@@ -207,7 +222,7 @@ def _evaluate(evaluate, step, log, checkpoints) -> None:
 
 def _check_agreement(strategy, start: int, checkpoints: Checkpoints) -> None:
     """Raises UserError, on every process of a cluster, where they have restored different steps."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if not _is_cluster(strategy):
         return
     mine = strategy.experimental_distribute_values_from_function(lambda _: tf.constant([start], tf.int64))
     steps = sorted({int(step) for step in strategy.gather(mine, axis=0)})
@@ -220,27 +235,29 @@ def _check_agreement(strategy, start: int, checkpoints: Checkpoints) -> None:
 
 def _on_any_process(strategy, flag: bool) -> bool:
     """Whether `flag` holds on any process: all of a cluster must save at the same step."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if not _is_cluster(strategy):
         return flag
     flags = strategy.experimental_distribute_values_from_function(lambda _: tf.constant(int(flag)))
     return int(strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None)) > 0
 
 
-class _Sigterm:
-    """Notes SIGTERM instead of dying, within the context; only a program's main thread may."""
+def _is_cluster(strategy) -> bool:
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
-    def __init__(self):
-        self.received = False
-        self._before = None
 
-    def __enter__(self) -> _Sigterm:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._note)
-        return self
+class _Request:
+    """A signal to stop, noted until the run can be saved; `at_once`: there is nothing to save, it stops there."""
 
-    def _note(self, number, frame) -> None:
-        self.received = True
+    def __init__(self, at_once: bool):
+        self.at_once = at_once
+        self.number: int | None = None
 
-    def __exit__(self, *exception) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+    @property
+    def name(self) -> str:
+        """Of the signal; in a cluster it may have come to another process, as what launchers send."""
+        return signal.Signals(self.number or signal.SIGTERM).name
+
+    def note(self, number: int) -> None:
+        self.number = number
+        if self.at_once:
+            raise Preempted

@@ -13,12 +13,15 @@ from typing import TextIO
 import msgspec
 import tensorflow as tf
 
-from autonl_tf.engine.files import json_line, write_text
+from autonl_tf import streams
+from autonl_tf.engine.files import json_line
 from autonl_tf.errors import UserError, first_line
+from autonl_tf.files import exists, write_text
 from autonl_tf.plain_text import CLEAR_LINE
 from autonl_tf.records import MetricsRecord
 
 METRICS = "metrics.jsonl"
+LOST_OUTPUT = "lost_output.txt"
 _MOST_LINE = 1 << 20  # bytes; a search of a thousand gates writes 30 KB
 _PLAIN_SECONDS = 10.0  # at most one plain progress line in this time
 
@@ -61,6 +64,7 @@ class RunLog:
         self._last_plain = -math.inf
         self._loops = 0
         self._seconds_per_step = 0.0
+        self._lost = ""
         self._file = None
         self._writer = None
 
@@ -73,7 +77,10 @@ class RunLog:
         if not self._chief:
             return
         path = self.directory / METRICS
-        kept = _kept_lines(path, step) if path.exists() else []
+        recorded = exists(path)
+        if recorded and not step and path.stat().st_size:
+            self.message("begins anew: an earlier start here was stopped before it had saved a checkpoint")
+        kept = _kept_lines(path, step) if recorded else []
         write_text(path, "".join(kept))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._writer = tf.summary.create_file_writer(str(self.directory / "tensorboard"))
@@ -103,6 +110,7 @@ class RunLog:
         except OSError as error:
             raise self._unwritable(error) from error
         self._scalars(phase, step, numbers)
+        self._note_lost_output(step)
 
     def progress(self, step: int, seconds: float, steps: int, values: dict[str, float]) -> None:
         """Shows where the run is: `steps` steps up to `step` have just taken `seconds`."""
@@ -151,6 +159,14 @@ class RunLog:
             with contextlib.suppress(tf.errors.OpError):
                 self._writer.close()
             self._writer = None
+
+    def _note_lost_output(self, step: int) -> None:
+        """Says in a file, once, that nobody reads what is shown from here on; the run goes on."""
+        lost = "".join(f"{name}: {error.strerror}\n" for name, error in streams.lost().items())
+        if lost != self._lost:
+            self._lost = lost
+            with contextlib.suppress(UserError):  # a full disk is the log's to tell
+                write_text(self.directory / LOST_OUTPUT, f"not to be written any more at step {step}:\n{lost}")
 
     def _scalars(self, phase: str, step: int, values: dict[str, float]) -> None:
         if self._writer is None:

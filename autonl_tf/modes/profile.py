@@ -22,8 +22,10 @@ from autonl_tf.engine.files import write_json
 from autonl_tf.errors import UserError
 from autonl_tf.export import pieces as piece_files
 from autonl_tf.export import timing
+from autonl_tf.files import in_place
 from autonl_tf.reading import read_text
 from autonl_tf.records import LATENCY_FORMAT
+from autonl_tf.signals import Stopped
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
 
@@ -130,9 +132,7 @@ def run(config: Config) -> None:
     with rundir.prepare(directory, config.settings(), comparable) as home:
         for note in home.notes:
             print(note, file=sys.stderr)
-        script = resources.files("autonl_tf.export") / "phone.sh"
-        with resources.as_file(script) as source:
-            shutil.copy(source, directory / "phone.sh")
+        _write_script(directory / "phone.sh")
         _measure_all(config, work, measured, home.check, save)
     _tell(work, directory / TABLE)
 
@@ -141,22 +141,33 @@ def _measure_all(config: Config, work: Work, measured: dict[str, dict], check, s
     left = [key for key in work.keys if key not in measured]
     profile = config.profile
     began = saved = time.monotonic()
-    for done, key in zip(itertools.count(1), left):
-        check(f"{key} is not measured")
-        path = work.make(key)
-        measured[key] = timing.measure(
-            path, threads=profile.profile_threads, warmup=profile.profile_warmup, runs=profile.profile_runs
-        )
-        now = time.monotonic()
-        if now - saved > _SAVE_SECONDS or done == len(left):
-            check(f"{key} is not saved")
+    work.files.mkdir(exist_ok=True)
+    try:
+        for done, key in zip(itertools.count(1), left):
+            check(f"{key} is not measured")
+            path = work.make(key)
+            measured[key] = timing.measure(
+                path, threads=profile.profile_threads, warmup=profile.profile_warmup, runs=profile.profile_runs
+            )
+            now = time.monotonic()
+            if now - saved > _SAVE_SECONDS or done == len(left):
+                check(f"{key} is not saved")
+                save()
+                saved = now
+                minutes = (now - began) / done * (len(left) - done) / 60
+                count, median = f"{len(measured)} of {len(work.keys)}", measured[key]["median_ms"]
+                print(f"{count}: {key} {median:.3f} ms, {minutes:.1f} min left", file=sys.stderr, flush=True)
+    except (KeyboardInterrupt, Stopped):
+        if measured:
             save()
-            saved = now
-            minutes = (now - began) / done * (len(left) - done) / 60
-            count, median = f"{len(measured)} of {len(work.keys)}", measured[key]["median_ms"]
-            print(f"{count}: {key} {median:.3f} ms, {minutes:.1f} min left", file=sys.stderr, flush=True)
+        raise
     if not left:
         save()
+
+
+def _write_script(path: pathlib.Path) -> None:
+    with resources.as_file(resources.files("autonl_tf.export") / "phone.sh") as source, in_place(path) as aside:
+        shutil.copy(source, aside)
 
 
 def _runtime(config: Config) -> dict[str, Any]:
@@ -217,10 +228,7 @@ def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> No
     device, settings = (read_text(path).strip() if path.exists() else "" for path in named)
     versions = _makers(directory / TABLE)
     runtime = {"name": "benchmark_model", "delegate": "XNNPACK", "settings": settings or "unknown"}
-    try:
-        write_json(directory / PHONE_TABLE, work.table(measured, device or "unknown", runtime, versions))
-    except OSError as error:
-        raise UserError(f"{directory / PHONE_TABLE}: cannot be written: {error.strerror}") from error
+    write_json(directory / PHONE_TABLE, work.table(measured, device or "unknown", runtime, versions))
     _tell(work, directory / PHONE_TABLE)
 
 

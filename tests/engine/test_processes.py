@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from engine_tiny_run import Run
 
-from autonl_tf.engine import loop
 from autonl_tf.engine.checkpoints import steps_saved
+from autonl_tf.errors import PREEMPTED, WORKER_LOST
 
 PROGRAM = Path(__file__).with_name("engine_tiny_run.py")
 
@@ -84,7 +84,7 @@ def test_sigterm_saves_and_exits_42_and_the_rest_is_as_if_nothing_had_been(tmp_p
     metrics = wait_for_metrics(tmp_path / "run", process)
     process.send_signal(signal.SIGTERM)
     code, errors = finish(process)
-    assert code == loop.EXIT_PREEMPTED == 42, errors
+    assert code == PREEMPTED == 42, errors
     saved = records(tmp_path / "run")[-1]["step"]
     assert 0 < saved < 20
     assert f"stopped by SIGTERM at step {saved}" in errors
@@ -157,7 +157,7 @@ def test_a_lost_worker_ends_the_other_with_43_and_both_started_again_go_on(tmp_p
             time.sleep(0.05)
         workers[1].kill()
         code, errors = finish(workers[0])
-        assert code == loop.EXIT_WORKER_LOST == 43, errors
+        assert code == WORKER_LOST == 43, errors
         assert "a worker of the cluster is lost" in errors and "ckpt-" in errors
         workers = start_two([tmp_path / "run"] * 2)
         assert [finish(worker)[0] for worker in workers] == [0, 0]

@@ -7,12 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
-import types
 
 import pytest
 from absl import flags
 
-from autonl_tf import config, main
+from autonl_tf import config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RECIPES = sorted(ROOT.glob("flags/*.flags"))
@@ -47,33 +46,6 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(words):
     assert done.returncode == 2
     assert done.stdout == ""
     assert re.fullmatch(r"error: .+\n", done.stderr)
-
-
-@pytest.mark.parametrize(
-    ("mode", "advice"),
-    [
-        ("search", "; the same command goes on from the last checkpoint"),
-        ("profile", "; the same command goes on with what is not measured"),
-        ("describe", ""),
-    ],
-)
-def test_who_interrupts_a_run_is_told_whether_the_same_command_goes_on(mode, advice, monkeypatch, capsys):
-    def interrupted(settings):
-        raise KeyboardInterrupt
-
-    values = flags.FlagValues()
-    config.define_flags(values)
-    values(["main.py", f"--mode={mode}", "--model_dir=x", "--dataset=demo", "--arch=autonl_s"])
-    monkeypatch.setattr(main.flags, "FLAGS", values)
-    settings = config.from_flags(values)
-    monkeypatch.setattr(main.config_lib, "from_flags", lambda: settings)
-    monkeypatch.setattr(main.config_lib, "unread_flags", lambda _: [])
-    monkeypatch.setattr(main, "_quiet_logging", lambda: None)
-    monkeypatch.setattr(main, "_import_mode", lambda _: types.SimpleNamespace(run=interrupted))
-    with pytest.raises(SystemExit) as end:
-        main._main(["main.py"])
-    assert end.value.code == main.INTERRUPTED
-    assert capsys.readouterr().err == f"interrupted{advice}\n"
 
 
 def test_there_are_recipes():

@@ -1,0 +1,167 @@
+"""SIGTERM and SIGHUP, alike in every mode and at any time: an exception, as SIGINT is, that cleans up on its way.
+
+Python handles a signal when its main thread is next at Python's own code, and native code may wait for another machine
+for hours. So a second thread, which signals wake, ends the process where the main thread does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+GRACE_SECONDS = 10.0  # for the main thread to end by itself
+_AGAIN_SECONDS = 5.0  # after which a second signal is another request, not the same one sent twice
+_QUIET_SECONDS = 60.0  # then others seem to be waited for
+
+
+class Stopped(SystemExit):
+    """The signal of this `number` came."""
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.number = number
+
+
+def stop(number: int) -> None:
+    """Raises `Stopped`."""
+    raise Stopped(number)
+
+
+def handle(handler: Callable[[int], None]) -> dict[int, object]:
+    """Has `handler(number)` called at either signal; returns the handlers before. Only a main thread may do so.
+
+    A signal that is ignored (SIGHUP under nohup) stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    heeded = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, lambda number, _: handler(number)) for number in heeded}
+
+
+@contextlib.contextmanager
+def handled(handler: Callable[[int], None]) -> Iterator[None]:
+    """As `handle`, within the block."""
+    before = handle(handler)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+@contextlib.contextmanager
+def deadly(seconds: float) -> Iterator[None]:
+    """Within the block any of the signals, or the end of `seconds`, ends the process there: for native calls that keep
+    every Python thread from running."""
+    numbers = [number for number in (*_ENDING, signal.SIGINT) if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    signal.alarm(math.ceil(seconds))
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+class Progress:
+    """How long the main thread has been at what may be waiting for `others`, other machines.
+
+    Args:
+      others: what may be waited for, in words; None: nothing.
+      limit: seconds to give up after, above ten times the longest stretch so far.
+      code: the exit code then.
+    """
+
+    def __init__(self, others: str | None, limit: float, code: int):
+        self.others, self.limit, self.code = others, limit, code
+        self.patient = False  # whether a request to stop waits for the end of a stretch
+        self._began: float | None = None
+        self._longest = 0.0
+
+    @contextlib.contextmanager
+    def stretch(self) -> Iterator[None]:
+        """Around each piece of the work."""
+        self._began = began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._began, self._longest = None, max(self._longest, time.monotonic() - began)
+
+    def waited(self, seconds: float) -> bool:
+        """Whether the stretch under way is longer than `seconds`, and than ten times the longest."""
+        began = self._began
+        return None not in (self.others, began) and time.monotonic() - began > seconds + 10 * self._longest
+
+
+class Watch(threading.Thread):
+    """Ends the process where the main thread does not.
+
+    Args:
+      end: called with a signal's number that the main thread did not obey, or with None and the `Progress` that waits
+        without hope; does not return.
+    """
+
+    current: Watch | None = None
+
+    def __init__(self, end: Callable[[int | None, Progress | None], None]):
+        super().__init__(name="watch", daemon=True)
+        self.progress: Progress | None = None
+        self._end = end
+        self._woken, write = os.pipe()
+        os.set_blocking(write, False)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        Watch.current = self
+
+    def run(self) -> None:
+        number, first, deadline, told = None, math.inf, math.inf, False
+        while Watch.current is self:
+            readable, _, _ = select.select([self._woken], [], [], 1.0)
+            now, progress = time.monotonic(), self.progress
+            for received in os.read(self._woken, 64) if readable else b"":
+                if received in (*_ENDING, signal.SIGINT):
+                    number, first = received, min(first, now)
+                    if now - first > _AGAIN_SECONDS:
+                        deadline = now
+                    elif not (progress and progress.patient) or received == signal.SIGINT:
+                        deadline = min(deadline, now + GRACE_SECONDS)
+            stalled = progress is not None and progress.waited(_QUIET_SECONDS)
+            if now >= deadline or (number and stalled):
+                self._end(number, None)
+            if stalled and progress.waited(progress.limit):
+                self._end(None, progress)
+            if stalled and not told:
+                limit = f"giving up after {progress.limit:g} s (--wait_seconds)"
+                with contextlib.suppress(OSError):
+                    os.write(
+                        2, f"no step for {_QUIET_SECONDS:.0f} s: waiting for {progress.others}? {limit}\n".encode()
+                    )
+            told = stalled
+
+
+@contextlib.contextmanager
+def watched(others: str | None, limit: float, code: int) -> Iterator[Progress]:
+    """Within the block the watch, where there is one, looks at the `Progress` that the block makes."""
+    progress = Progress(others, limit, code)
+    if Watch.current:
+        Watch.current.progress = progress
+    try:
+        yield progress
+    finally:
+        if Watch.current:
+            Watch.current.progress = None
+
+
+def ignore() -> None:
+    """Nothing is left to be stopped: the exit code that has been decided stands."""
+    Watch.current = None
+    signal.set_wakeup_fd(-1)
+    for number in (*_ENDING, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
