@@ -42,6 +42,14 @@ class BestRecord:
 
 
 @dataclasses.dataclass(frozen=True)
+class SavedRecord:
+    """saved.json: the newest step that was saved, and the step of the best copy; None: there was none."""
+
+    step: Step
+    best: Step | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Origin:
     """Of a model.json: what `--mode=convert` made the checkpoint of."""
 

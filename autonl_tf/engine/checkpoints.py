@@ -1,14 +1,17 @@
 """Checkpoints of a run: the last three, the best one, and what to do about a broken one.
 
 Layout of a run directory DIR: `DIR/checkpoints/ckpt-STEP.*`, `DIR/best/ckpt-STEP.*` with
-`DIR/best/best.json`, and `DIR/model.json` (see `weights`). Within a checkpoint model variables are stored
-under `variables`, their moving averages under `averages/shadows`, both by the variables' names.
+`DIR/best/best.json`, `DIR/saved.json`, which tells what must be there, and `DIR/model.json` (see `weights`). Within a
+checkpoint model variables are stored under `variables`, their moving averages under `averages/shadows`, both by the
+variables' names.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -21,27 +24,60 @@ from autonl_tf.engine.files import Place, write_json
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.names import by_name
 from autonl_tf.engine.strategy import is_chief, task_name
-from autonl_tf.errors import UserError, first_line
+from autonl_tf.errors import UserError, first_line, system_failure
+from autonl_tf.files import exists
 from autonl_tf.reading import read_json
-from autonl_tf.records import BestRecord
+from autonl_tf.records import BestRecord, SavedRecord
 
 KEPT = 3
+SAVED = "saved.json"
 STEP_KEY = "step/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def steps_saved(directory: Path) -> list[int]:
-    """The steps of the checkpoints in `directory`, ascending, found by their files: no index to lose."""
-    found = (re.fullmatch(r"ckpt-(\d+)\.index", path.name) for path in directory.glob("ckpt-*.index"))
+    """The steps of the checkpoints in `directory`, ascending, found by their files: no index to lose.
+
+    Raises:
+      OSError: the directory is there and cannot be read.
+    """
+    names = os.listdir(directory) if exists(directory) else []
+    found = (re.fullmatch(r"ckpt-(\d+)\.index", name) for name in names)
     return sorted(int(match[1]) for match in found if match)
 
 
+def check_present(directory: Path) -> None:
+    """Raises UserError where the run in `directory` has saved what is not there now: it must not begin anew, and cut
+    the record of the steps that it made."""
+    if not exists(directory / SAVED):
+        return
+    record = read_json(directory / SAVED, SavedRecord)
+    if not steps_saved(directory / "checkpoints"):
+        _refuse(directory, f"a checkpoint of step {record.step}", "checkpoints")
+    if record.best is not None and not exists(directory / "best" / "best.json"):
+        _refuse(directory, f"its best copy, of step {record.best}", "best")
+
+
+def _refuse(directory: Path, what: str, where: str) -> None:
+    raise UserError(
+        f"{directory}: {what} was saved in {where}/ and is not there now; bring it back (a disk that is not mounted?), "
+        "or choose another --model_dir"
+    )
+
+
 def fault_of(prefix: str | Path) -> str | None:
-    """Why the checkpoint at `prefix` cannot be read in full, or None: every tensor is read and checked."""
+    """What is wrong with the checkpoint at `prefix`, or None: every tensor is read and checked.
+
+    Raises:
+      UserError: it may well be whole, but the system does not let it be read.
+    """
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
     except Exception as error:  # the reader has many ways to fail on bytes that are not what it wrote
+        failure = system_failure(error)
+        if failure is not None and failure[1] != os.strerror(errno.ENOENT):
+            raise UserError(f"{failure[0] or prefix}: cannot be read: {failure[1]}") from error
         return first_line(error)
     return None
 
@@ -114,7 +150,7 @@ class Checkpoints:
 
     def _read_best(self) -> BestRecord | None:
         record = self._best_dir / "best.json"
-        return read_json(record, BestRecord) if record.exists() else None
+        return read_json(record, BestRecord) if exists(record) else None
 
     def save(self, step: int) -> Path:
         """Saves at `step`, then removes all but the newest three.
@@ -126,6 +162,8 @@ class Checkpoints:
         self._check_state(step)
         prefix = self._write(self._latest_dir, step)
         if self._chief:
+            record = SavedRecord(step, None if self._best is None else self._best.step)
+            write_json(self.directory / SAVED, dataclasses.asdict(record))
             for old in steps_saved(self._latest_dir)[:-KEPT]:
                 delete(self._latest_dir / f"ckpt-{old}")
         return prefix
@@ -155,9 +193,11 @@ class Checkpoints:
         A broken one is passed over, reported and removed, so that the run goes on from the one before.
 
         Raises:
-          UserError: there are checkpoints but none is readable; or the one there is of another model or
-            optimizer.
+          UserError: there are checkpoints but none is readable, or there must be some; or the one there is of another
+            model or optimizer.
+          OSError: their directory cannot be read.
         """
+        check_present(self.directory)
         if self._chief:
             self._clear_leftovers()
         steps = steps_saved(self._latest_dir)
@@ -198,7 +238,7 @@ class Checkpoints:
         target = directory if self._chief else self._worker_dir
         prefix = target / f"ckpt-{step}"
         try:
-            target.mkdir(parents=True, exist_ok=True)
+            target.mkdir(exist_ok=True)
             self._checkpoint.write(str(prefix))
         except (OSError, tf.errors.OpError) as error:
             if self._chief:

@@ -15,8 +15,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 import autonl_tf
-from autonl_tf.engine.files import Place, write_json, write_text
+from autonl_tf.engine.files import Place, write_json
 from autonl_tf.errors import UserError
+from autonl_tf.files import exists, write_text
 from autonl_tf.reading import MOST_LONG, read_json, read_text
 from autonl_tf.records import RunRecord
 from autonl_tf.strict_json import plain
@@ -150,8 +151,8 @@ def _check(directory: Path, comparable: dict, files: dict[str, str]) -> RunRecor
     for name in _FOLDERS:
         if (directory / name).exists() and not (directory / name).is_dir():
             raise UserError(f"{directory / name}: is a file; a run keeps a directory there")
-    if not path.exists():
-        results = [name for name in _RESULTS if (directory / name).exists()]
+    if not exists(path):
+        results = [name for name in _RESULTS if os.path.lexists(directory / name)]
         if results:
             raise UserError(f"{directory}: holds {', '.join(results)} but no {CONFIG}: not a run directory")
         return None
@@ -159,7 +160,7 @@ def _check(directory: Path, comparable: dict, files: dict[str, str]) -> RunRecor
     _compare(directory, config.comparable, plain(comparable))
     for name, text in files.items():
         found = directory / name
-        if found.exists() and (before := read_text(found, MOST_LONG)) != text:
+        if exists(found) and (before := read_text(found, MOST_LONG)) != text:
             raise UserError(f"{directory}: was made with another {name}{_first_difference(before, text)}")
     return config
 
