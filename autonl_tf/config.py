@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import pathlib
 import re
 from typing import Any
 
 from absl import flags
 
-from autonl_tf import limits
+from autonl_tf import cluster, limits
 from autonl_tf.errors import UserError
 from autonl_tf.settings import GROUPS, MODES, DataConfig, NetworkConfig, RunConfig, fields, flag_name
 from autonl_tf.settings_export import FORMATS, ExportConfig
@@ -286,6 +287,9 @@ def _check(config: Config, given: frozenset[str]) -> None:
         raise UserError("--tpu_zone and --gcp_project need --tpu")
     if run.tpu is not None and run.strategy not in ("auto", "tpu"):
         raise UserError(f"--tpu does not go with --strategy={run.strategy}; accepted: auto, tpu")
+    automatic = run.strategy == "auto" and run.tpu is None and os.environ.get("TF_CONFIG")
+    if run.mode in ("search", "train", "eval") and (automatic or run.strategy == "multiworker"):
+        cluster.from_environment()
     if run.precision == "float16" and (run.tpu is not None or run.strategy == "tpu"):
         raise UserError("--precision=float16 is not for TPUs; accepted there: float32, bfloat16")
     if fit.on_nan == "stop" and "max_skipped_updates" in given:

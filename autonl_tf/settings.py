@@ -97,6 +97,14 @@ class RunConfig:
         flags.DEFINE_bool, False, "Compile the step with XLA; for one device (a TPU always does).", modes=_DATA
     )
     tpu: str = _flag(flags.DEFINE_string, None, "TPU name or grpc:// address; 'local' on a TPU VM.", modes=_DATA)
+    wait_seconds: float = _flag(
+        flags.DEFINE_float,
+        1800.0,
+        "How long to wait for other machines before giving up: the workers of TF_CONFIG, a TPU, a data service.",
+        modes=_DATA,
+        lower_bound=1.0,
+        upper_bound=86400.0,
+    )
     tpu_zone: str = _flag(flags.DEFINE_string, None, "Zone of --tpu.", modes=_DATA)
     gcp_project: str = _flag(flags.DEFINE_string, None, "Cloud project of --tpu.", modes=_DATA)
     precision: str = _flag(

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
+import sys
 
 import tensorflow as tf
 
+from autonl_tf import cluster, signals
 from autonl_tf.errors import UserError
 
+_CONNECT_SECONDS = 10.0
 KINDS = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 
 
 def make_strategy(
-    kind: str, *, tpu: str | None = None, tpu_zone: str | None = None, gcp_project: str | None = None
+    kind: str,
+    *,
+    tpu: str | None = None,
+    tpu_zone: str | None = None,
+    gcp_project: str | None = None,
+    wait_seconds: float = 1800.0,
 ) -> tf.distribute.Strategy:
     """The strategy of `kind`.
 
@@ -22,9 +29,11 @@ def make_strategy(
     than one GPU, else the one device there is. `cpu`: one device, the processor, whatever else is there.
     `mirrored`: all GPUs of this machine, or all logical CPU devices where there is none.
 
+    The other processes of a cluster are waited for as long as `wait_seconds`, which is told on standard error.
+
     Raises:
-      UserError: unknown kind; `tpu` without an address or unreachable; `multiworker` without a usable
-        TF_CONFIG; a TPU option given with a strategy that does not use it.
+      UserError: unknown kind; `tpu` without an address or unreachable; `multiworker` without a usable TF_CONFIG, or
+        processes of the cluster that do not come; a TPU option given with a strategy that does not use it.
     """
     if kind not in KINDS:
         raise UserError(f"--strategy={kind}: unknown, accepted are {', '.join(KINDS)}")
@@ -35,11 +44,12 @@ def make_strategy(
             if value:
                 raise UserError(f"--{flag}={value}: only for --strategy=tpu, this run uses {kind}")
     if kind == "tpu":
-        return _tpu_strategy(tpu, tpu_zone, gcp_project)
+        return _tpu_strategy(tpu, tpu_zone, gcp_project, wait_seconds)
     if kind == "multiworker":
-        _check_tf_config(os.environ.get("TF_CONFIG", ""))
+        cluster.wait_for_others(cluster.from_environment(), wait_seconds, _tell)
         try:
-            return tf.distribute.MultiWorkerMirroredStrategy()
+            with signals.deadly(wait_seconds):
+                return tf.distribute.MultiWorkerMirroredStrategy()
         except (tf.errors.OpError, RuntimeError, ValueError) as error:
             raise UserError(f"--strategy=multiworker: cannot join the cluster: {_one_line(error)}") from error
     gpus = tf.config.list_logical_devices("GPU")
@@ -63,34 +73,30 @@ def _choose(tpu: str | None) -> str:
     return "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one"
 
 
-def _tpu_strategy(tpu, tpu_zone, gcp_project) -> tf.distribute.Strategy:
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _tpu_strategy(tpu, tpu_zone, gcp_project, wait_seconds) -> tf.distribute.Strategy:
     if not tpu:
         raise UserError("--strategy=tpu needs --tpu: a TPU's name, grpc://ADDRESS, or local on a TPU VM")
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu, zone=tpu_zone, project=gcp_project)
         if tpu != "local":
-            tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
-        return tf.distribute.TPUStrategy(resolver)
+            # TensorFlow waits for it without an end, and no signal reaches the process then.
+            address = resolver.master().removeprefix("grpc://")
+            if fault := cluster.fault_of(address, _CONNECT_SECONDS):
+                raise UserError(f"--tpu={tpu}: no TPU to be reached at {address}: {fault}")
+            _tell(f"connecting to the TPU at {address}; giving up after {wait_seconds:g} s (--wait_seconds)")
+        with signals.deadly(wait_seconds):
+            if tpu != "local":
+                tf.config.experimental_connect_to_cluster(resolver)
+            tf.tpu.experimental.initialize_tpu_system(resolver)
+            return tf.distribute.TPUStrategy(resolver)
+    except UserError:
+        raise
     except Exception as error:  # the resolver raises whatever its HTTP client, gRPC or the runtime raise
         raise UserError(f"--tpu={tpu}: no TPU to be reached there: {_one_line(error)}") from error
-
-
-def _check_tf_config(text: str) -> None:
-    if not text:
-        raise UserError("--strategy=multiworker needs the environment variable TF_CONFIG (cluster and task as JSON)")
-    try:
-        config = json.loads(text)
-        cluster, task = config["cluster"], config["task"]
-        addresses = cluster[task["type"]]
-        addresses[int(task["index"])]
-    except ValueError as error:
-        raise UserError(f"TF_CONFIG is not valid: {_one_line(error)}") from error
-    except (KeyError, TypeError, IndexError) as error:
-        raise UserError(
-            "TF_CONFIG must hold cluster (lists of host:port by task type) and task (type, and index within "
-            f"its list): {type(error).__name__} {_one_line(error)}"
-        ) from error
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

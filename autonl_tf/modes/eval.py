@@ -10,7 +10,7 @@ from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.files import json_line
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import checkpointed, left_out, wiring
+from autonl_tf.modes import checkpointed, left_out, machines, wiring
 from autonl_tf.modes.mistakes import FILES as REPORT_FILES
 from autonl_tf.modes.mistakes import write_report
 
@@ -23,7 +23,7 @@ def run(config: Config) -> None:
     """
     if config.run.report_dir:
         check_report_dir(config.run.report_dir)
-    strategy = wiring.devices(config)
+    strategy = machines.devices(config)
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
     with strategy.scope(), precision_scope(config.run.precision):
         network = checkpointed.load(config)

@@ -17,14 +17,15 @@ from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
 from autonl_tf.engine.batch_norm import set_momentum
 from autonl_tf.engine.checkpoints import Checkpoints
-from autonl_tf.engine.files import write_json, write_text
+from autonl_tf.engine.files import write_json
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.loop import run_training
 from autonl_tf.engine.runlog import read_records
 from autonl_tf.engine.strategy import is_chief
 from autonl_tf.errors import UserError
+from autonl_tf.files import write_text
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import rates, wiring
+from autonl_tf.modes import machines, rates, wiring
 from autonl_tf.modes.report import ACCOUNT, PAGE, write_report
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
@@ -42,7 +43,7 @@ from autonl_tf.space.latency import read_table
 def run(config: Config) -> None:
     """Searches, then writes arch.txt, search.json and the pictures into `--model_dir`."""
     space = space_lib.load(config.search.search_space)
-    strategy = wiring.devices(config)
+    strategy = machines.devices(config)
     wiring.check_batches(config, strategy)
     dataset = wiring.dataset_of(config)
     config = wiring.resolved(config, dataset)
@@ -95,6 +96,8 @@ def run(config: Config) -> None:
             checkpoints=Checkpoints(directory.path, learner, wiring.say),
             save_every=config.fit.save_every_steps,
             max_skipped=config.fit.max_skipped_updates,
+            others=machines.others(config, strategy),
+            wait_seconds=config.run.wait_seconds,
             on_loop=_landing(learner, models[0], schedule) if target is not None else None,
             stops=(schedule.settle_start,) if target is not None else (),
         )

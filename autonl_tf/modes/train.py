@@ -29,7 +29,7 @@ from autonl_tf.engine.runlog import METRICS, read_records
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.errors import UserError
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import checkpointed, finetune, rates, wiring
+from autonl_tf.modes import checkpointed, finetune, machines, rates, wiring
 from autonl_tf.modes.calibration import images_for_ranges
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import calibrate, check_quantizable, quantized_network
@@ -44,7 +44,7 @@ def run(config: Config) -> None:
     spec = presets.load(config.network.arch, config.network.nonlocal_)
     if config.fit.qat:
         check_quantizable(spec)
-    strategy = wiring.devices(config)
+    strategy = machines.devices(config)
     wiring.check_batches(config, strategy)
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
     dataset = wiring.dataset_of(config)
@@ -121,6 +121,8 @@ def run(config: Config) -> None:
             evaluate_every=length.steps_of(config.fit.eval_every_epochs),
             save_every=config.fit.save_every_steps,
             max_skipped=config.fit.max_skipped_updates,
+            others=machines.others(config, strategy),
+            wait_seconds=config.run.wait_seconds,
         )
         if tested and outcome.best and not read_records(directory.path / METRICS, TEST):
             open_ours(str(directory.path / "best" / f"ckpt-{outcome.best.step}")).load_into(learner.model)

@@ -6,12 +6,10 @@ import contextlib
 import dataclasses
 import pathlib
 import shlex
-import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
-import tf_keras as keras
 
 from autonl_tf import limits
 from autonl_tf.arch import presets
@@ -24,13 +22,14 @@ from autonl_tf.data.batches import eval_batches, train_batches
 from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.data.reading import Reading
 from autonl_tf.engine import rundir
+from autonl_tf.engine.checkpoints import check_present
 from autonl_tf.engine.guard import Guard
 from autonl_tf.engine.inputs import distribute
 from autonl_tf.engine.learner import Learner, TrainFunction, make_train_function
 from autonl_tf.engine.runlog import RunLog
-from autonl_tf.engine.strategy import is_chief, make_strategy, per_replica_batch_size
+from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.errors import UserError, first_line
-from autonl_tf.modes import left_out, seen
+from autonl_tf.modes import left_out, machines, seen
 
 # Published learning-rate warm-up of training, in epochs, where no flag gives one; a search's is in `rates`.
 TRAIN_LR_WARMUP_EPOCHS = 5.0
@@ -40,7 +39,7 @@ TRAIN_LR_WARMUP_EPOCHS = 5.0
 # each part.)
 _FREE = {
     *("model_dir", "eval_batch_size", "strategy", "tpu", "tpu_zone", "gcp_project", "save_every_steps", "data_dir"),
-    *("jit_compile", "data_service", "check_images", "max_pixels"),
+    *("jit_compile", "data_service", "check_images", "max_pixels", "wait_seconds"),
     *("on_nan", "max_skipped_updates"),  # a run that has stopped may go on by skipping
 }
 
@@ -53,13 +52,6 @@ _READING_ERRORS = (
     tf.errors.NotFoundError,
     tf.errors.PermissionDeniedError,
 )
-
-
-def devices(config: Config) -> tf.distribute.Strategy:
-    """The strategy the flags ask for, with initial weights seeded."""
-    run = config.run
-    keras.utils.set_random_seed(run.seed)
-    return make_strategy(run.strategy, tpu=run.tpu, tpu_zone=run.tpu_zone, gcp_project=run.gcp_project)
 
 
 def jit_compile(config: Config, strategy: tf.distribute.Strategy) -> bool:
@@ -279,7 +271,7 @@ def training_input(
     data = config.data
     augment = augmentations.by_name(data.augment, data.randaugment_layers, data.randaugment_magnitude)
     if data.data_service:
-        reach(data.data_service)
+        machines.reach(data.data_service)
 
     def make_batches(start_step: int):
         def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
@@ -310,15 +302,6 @@ def training_input(
         return iter(distribute(strategy, pipeline))
 
     return make_batches
-
-
-def reach(data_service: str) -> None:
-    """Raises UserError where nothing listens at grpc://HOST:PORT: TensorFlow itself would wait for an hour."""
-    host, _, port = data_service.removeprefix("grpc://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        raise UserError(f"--data_service={data_service}: no dispatcher to be reached there: {error}") from error
 
 
 def crop_padding_of(config: Config, described: int = images.CROP_PADDING) -> int:
@@ -362,6 +345,7 @@ def open_run(
         files["skipped.json"] = left_out.skipped_text(dataset)
     settings = config.read_settings()
     comparable = {name: value for name, value in settings.items() if name not in _FREE}
+    check_present(pathlib.Path(config.run.model_dir))
     directory = rundir.prepare(config.run.model_dir, config.settings(), comparable, files, is_chief=is_chief(strategy))
     for note in directory.notes:
         say(note)

@@ -1,0 +1,37 @@
+"""The machines that a run works on: its devices, and others that it may wait for."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+import tf_keras as keras
+
+from autonl_tf import cluster
+from autonl_tf.config import Config
+from autonl_tf.engine.strategy import make_strategy
+from autonl_tf.errors import UserError
+
+
+def devices(config: Config) -> tf.distribute.Strategy:
+    """The strategy the flags ask for, with initial weights seeded."""
+    run = config.run
+    keras.utils.set_random_seed(run.seed)
+    return make_strategy(
+        run.strategy,
+        tpu=run.tpu,
+        tpu_zone=run.tpu_zone,
+        gcp_project=run.gcp_project,
+        wait_seconds=run.wait_seconds,
+    )
+
+
+def others(config: Config, strategy: tf.distribute.Strategy) -> str | None:
+    """The other machines that a step may wait for, in words."""
+    if config.data.data_service:
+        return f"the data service at {config.data.data_service}"
+    return "other workers of TF_CONFIG" if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) else None
+
+
+def reach(data_service: str) -> None:
+    """Raises UserError where nothing listens at grpc://HOST:PORT: TensorFlow itself would wait for an hour."""
+    if fault := cluster.fault_of(data_service.removeprefix("grpc://"), timeout=10):
+        raise UserError(f"--data_service={data_service}: no dispatcher to be reached there: {fault}")
