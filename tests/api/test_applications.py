@@ -133,7 +133,7 @@ def test_an_export_whose_description_is_broken_is_refused(home, tmp_path):
     card = json.loads((tmp_path / "export" / "card.json").read_text())
     del card["num_classes"]
     (tmp_path / "export" / "card.json").write_text(json.dumps(card))
-    with pytest.raises(autonl_tf.UserError, match="lacks 'num_classes'"):
+    with pytest.raises(autonl_tf.UserError, match="missing required field `num_classes`"):
         autonl_tf.from_arch(str(home / "arch.txt"), weights=str(tmp_path / "export"), input_shape=SHAPE, classes=3)
 
 

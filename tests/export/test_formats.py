@@ -286,7 +286,8 @@ def test_weights_come_back_out_of_the_quantized_network(mobile, quantized):
 def test_a_kernel_of_one_filter_has_one_range_and_a_depthwise_one_a_range_a_channel():
     rng = np.random.default_rng(0)
     kernel = rng.normal(size=[1, 1, 6, 1]).astype(np.float32) * 10.0 ** np.arange(-3, 3).reshape([1, 1, 6, 1])
-    limits = {"kernel": np.abs(kernel).max(), "depthwise_kernel": np.abs(kernel)}
+    greatest = np.abs(kernel).max()
+    limits = {"kernel": greatest, "depthwise_kernel": np.maximum(np.abs(kernel), greatest * 2.0**-12)}
     for attribute, limit in limits.items():
         layer = types.SimpleNamespace(**{attribute: tf.constant(kernel, tf.float32)})
         ((held, quantizer),) = quantizers.LayerConfig(attribute).get_weights_and_quantizers(layer)

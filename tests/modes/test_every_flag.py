@@ -82,6 +82,7 @@ def words_with(name, value):
         "max_skipped_updates": ["--on_nan=skip"],
         "tpu_zone": ["--tpu=local"],
         "gcp_project": ["--tpu=local"],
+        "calibration_images": ["--qat", "--init_checkpoint=imagenet"] if mode == "train" else [],
     }
     return [f"--mode={mode}", *given, *companions.get(name, []), f"--{name}={value}"]
 

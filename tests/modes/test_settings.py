@@ -100,11 +100,14 @@ def looked_at(tmp_path_factory):
         "convert": [f"--init_checkpoint={tiny_checkpoint(root / 'official')}", f"--model_dir={root}/convert"],
     }
     seen = {}
-    from autonl_tf.modes import wiring
+    from autonl_tf.modes import rates, wiring
 
-    resolve = wiring.resolved
+    def recorded(complete):
+        return lambda config, *rest: Recorder(complete(config._real, *rest), config._seen)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wiring, "resolved", lambda config, *rest: Recorder(resolve(config._real, *rest), config._seen))
+        patch.setattr(wiring, "resolved", recorded(wiring.resolved))
+        patch.setattr(rates, "with_search_warmup", recorded(rates.with_search_warmup))
         for mode, given in words.items():
             seen[mode] = set()
             _import_mode(mode).run(Recorder(configure(f"--mode={mode}", *given), seen[mode]))
@@ -114,8 +117,12 @@ def looked_at(tmp_path_factory):
 @pytest.mark.parametrize("mode", settings.MODES)
 def test_a_mode_reads_the_settings_it_claims_and_no_others(mode, looked_at):
     read = looked_at[mode] - BY_CONFIG
-    # --train_steps is looked at before --train_epochs; --use_averages only beside --init_checkpoint.
-    unasked = {"train_epochs"} | ({"use_averages"} if mode == "train" else set())
+    # --train_steps is looked at before --train_epochs; the others only beside --init_checkpoint, --qat, --arch.
+    unasked = {"train_epochs"}
+    if mode == "train":
+        unasked |= {"use_averages", "calibration_dataset", "calibration_images"}
+    elif mode not in ("describe", "compare"):
+        unasked |= {"nonlocal_"}
     # What evaluation seeds, initial weights, is replaced by the checkpoint's.
     harmless = {"seed"} if mode == "eval" else set()
     assert claimed(mode) - read - unasked == set(), "claimed but not read: the user is not told it has no effect"
