@@ -88,6 +88,22 @@ def _words(shifts: tuple[int, int, int], depths=(8, 8, 8), kind: str = "<u4") ->
     return packed.astype(kind).tobytes()
 
 
+def _deep_tiffs() -> list[bytes]:
+    """Greys of 16 bits, the same with white as 0, and their upper 12 bits, two pixels in three bytes."""
+    deep = np.asarray(DEEP)
+    found = encoded(DEEP, "TIFF")
+    white_is_zero = found.replace(b"\x06\x01\x03\0\1\0\0\0\1", b"\x06\x01\x03\0\1\0\0\0\0")
+    first, second = (deep.reshape(-1, 2).T >> 4).astype(np.uint32)
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=-1).astype(np.uint8).tobytes()
+    twelve = found.replace(b"\x02\x01\x03\0\1\0\0\0\x10", b"\x02\x01\x03\0\1\0\0\0\x0c")
+    pixels = deep.astype("<u2").tobytes()
+    return [
+        found,
+        white_is_zero.replace(pixels, (65535 - deep).astype("<u2").tobytes()),
+        twelve.replace(pixels, packed.ljust(len(pixels), b"\0")),
+    ]
+
+
 def _bmp_cases() -> list[Case]:
     grey = np.asarray(GREY)[::-1]
     colours = np.random.default_rng(1).integers(0, 256, [256, 4]).astype(np.uint8)
@@ -132,6 +148,8 @@ def _cases() -> list[Case]:
         return [Case(row, data, None, refused) for data in files]
 
     jpeg, deep = encoded(RGB, "JPEG"), np.asarray(DEEP)
+    cmyk = encoded(RGB.convert("CMYK"), "JPEG")
+    adobe = cmyk.index(b"\xff\xee\0\x0eAdobe")
     twelve, lossless = (
         jpeg.replace(b"\xff\xc0\0\x11\x08", new) for new in (b"\xff\xc0\0\x11\x0c", b"\xff\xc3\0\x11\x08")
     )
@@ -144,10 +162,16 @@ def _cases() -> list[Case]:
     modes = ("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr")
     return [
         *of("JPEG, colour or grey", jpeg, encoded(GREY, "JPEG"), encoded(RGB, "JPEG", progressive=True), lossy=True),
-        *of("JPEG, CMYK", encoded(RGB.convert("CMYK"), "JPEG"), lossy=True),
+        *of("JPEG, colour or grey", jpeg + encoded(RGB, "JPEG", exif=_exif(6)), lossy=True),
+        *of("JPEG, CMYK", cmyk, cmyk[:adobe] + cmyk[adobe + 16 :], lossy=True),
         *of("JPEG with an EXIF orientation", *(encoded(RGB, "JPEG", exif=exif) for exif in turned), lossy=True),
+        *of(
+            "JPEG with an EXIF orientation",
+            jpeg[:2] + b"\xff\xfe\0\x0cExif\0\0none" + encoded(RGB, "JPEG", exif=_exif(6))[2:],
+            lossy=True,
+        ),
         *none("JPEG of 12 bits, lossless JPEG", twelve, refused="12 bits"),
-        *none("JPEG of 12 bits, lossless JPEG", lossless, refused="lossless"),
+        *none("JPEG of 12 bits, lossless JPEG", lossless, jpeg.replace(b"\xff\xc0", b"\xff\xf7"), refused="lossless"),
         *of(
             "PNG of 1 to 8 bits",
             *(encoded(RGB.convert(mode), "PNG") for mode in ("1", "L", "RGB")),
@@ -184,8 +208,8 @@ def _cases() -> list[Case]:
             refused="TIFF",
         ),
         *(
-            Case("TIFF, JPEG 2000, PNM of 16 bits", encoded(DEEP, name), upper, "is not read")
-            for name in ("TIFF", "JPEG2000", "PPM")
+            Case("TIFF, JPEG 2000, PNM of 12 or 16 bits", data, upper, "is not read")
+            for data in (*_deep_tiffs(), encoded(DEEP, "JPEG2000"), encoded(DEEP, "PPM"))
         ),
         *none(
             "TIFF of 32 bits, Lab colours or a camera",
@@ -203,7 +227,20 @@ def _cases() -> list[Case]:
         *none("TGA, ICO, QOI, DDS, PCX, SGI, PSD, EXR, PDF, SVG and others", encoded(RGB, "ICO"), refused="ICO"),
         *none("TGA, ICO, QOI, DDS, PCX, SGI, PSD, EXR, PDF, SVG and others", encoded(RGB, "QOI"), refused="QOI"),
         *none(
-            "anything else", b"<html></html>", b"BMW is no bitmap, whatever it begins with " * 3, refused="not an image"
+            "TGA, ICO, QOI, DDS, PCX, SGI, PSD, EXR, PDF, SVG and others",
+            b"<svg/>",
+            b"<?xml version='1.0'?>\n<!DOCTYPE svg>\n<svg width='9'/>",
+            refused="SVG",
+        ),
+        *none(
+            "TGA, ICO, QOI, DDS, PCX, SGI, PSD, EXR, PDF, SVG and others", b"P7\nWIDTH 9\n" + bytes(99), refused="PAM"
+        ),
+        *none(
+            "anything else",
+            b"<html></html>",
+            b"BMW is no bitmap, whatever it begins with " * 3,
+            b"P1 and P2 are platforms",
+            refused="not an image",
         ),
     ]
 

@@ -28,10 +28,12 @@ _SIGNATURES = (
     *(("QOI", 0, b"qoif"), ("DDS", 0, b"DDS "), ("PCX", 0, b"\x0a\5\1"), ("SGI", 0, b"\1\xda")),
     *(("OpenEXR", 0, b"\x76\x2f\x31\1"), ("Radiance HDR", 0, b"#?RADIANCE"), ("PFM", 0, b"PF\n"), ("PFM", 0, b"Pf\n")),
     *(("FITS", 0, b"SIMPLE  ="), ("DICOM", 128, b"DICM"), ("NumPy", 0, b"\x93NUMPY")),
-    *(("PDF", 0, b"%PDF"), ("PostScript", 0, b"%!PS"), ("SVG", 0, b"<svg")),
+    *(("PDF", 0, b"%PDF"), ("PostScript", 0, b"%!PS")),
 )
 _PATTERNS = (
-    ("PNM", r"P[1-6][ \t\r\n]\C*"),
+    ("PNM", r"P[1-6][ \t\r\n]+[0-9#]\C*"),
+    ("PAM", r"P7\n\C*"),
+    ("SVG", r"(\xef\xbb\xbf)?\s*<(\?xml\C*<(!DOCTYPE )?)?svg\C*"),
     ("AVIF", r"\C{4}ftyp(m(if|sf)1\C{4,})?avi[fs]\C*"),
     ("HEIF", r"\C{4}ftypm(if|sf)1\C*"),
     ("BMP", r"BM\C{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\x00\x00\x00\C*"),
@@ -39,9 +41,11 @@ _PATTERNS = (
 _HEAD = 160  # bytes of a file that every kind can be told by
 _TGA = r"\C*TRUEVISION-XFILE\.\x00"
 
-_FRAMES = tuple(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC))  # of a JPEG
+_FRAMES = (*(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)), 0xF7)  # of a JPEG, of JPEG-LS
 _READ_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # baseline, extended, progressive; the latter two, arithmetic
 _MOST_SEGMENTS = 10_000
+_SCAN = b"\xff\xda\0"  # of a JPEG: begins the first scan, behind which are pixels and whatever has been appended
+_ADOBE = b"\xff\xee\0\x0eAdobe\0\x64" + bytes(5)
 _GREYS = b"".join(bytes([value, value, value, 0]) for value in range(256))
 _RED_GREEN_BLUE = b"".join(mask.to_bytes(4, "little") for mask in (0xFF0000, 0xFF00, 0xFF))
 _ORIENTATION, _LONG = 0x0112, 4  # a tag of EXIF data, and one of the types that its value may have
@@ -117,6 +121,12 @@ def plain(image_bytes: tf.Tensor) -> tf.Tensor:
     )
 
 
+def with_inks_inverted(image_bytes: tf.Tensor) -> tf.Tensor:
+    """A JPEG of four inks, marked as Adobe's: viewers take all of them as Adobe stores them, and TensorFlow none without
+    the mark. One that the file has itself stands behind this, and is the one that holds."""
+    return tf.strings.join([_JPEG[:2], _ADOBE, _from(image_bytes, 2)])
+
+
 def orientation(image_bytes: tf.Tensor) -> tf.Tensor:
     """The EXIF orientation of a JPEG, PNG or WebP, int32 scalar 1 to 8; 1 (as stored) where there is none, and of an
     animated WebP, which Pillow turns."""
@@ -125,17 +135,21 @@ def orientation(image_bytes: tf.Tensor) -> tf.Tensor:
     webp = (tf.strings.substr(start, 8, 8) == b"WEBPVP8X") & (_integer(start, 20, 1) & 2 == 0)
     # What begins the EXIF data: in a JPEG behind the block's own marker and length, in a WebP before its length.
     mark = tf.where(jpeg, b"Exif\0\0", tf.where(png, b"eXIf", b"EXIF"))
-    pieces = tf.raw_ops.StringSplitV2(input=image_bytes[tf.newaxis], sep=mark, maxsplit=1).values
-    before = tf.strings.join([b"    ", tf.gather(pieces, 0)])
-    marked = tf.strings.substr(before, tf.strings.length(before) - 4, 2) == b"\xff\xe1"
-    found = (tf.size(pieces) > 1) & (png | webp | (jpeg & marked))
+    searched = tf.cond(jpeg, lambda: _split(image_bytes, _SCAN, 1)[0], lambda: image_bytes)
+    pieces = _split(searched, mark)[:-1]  # each ends where the mark stands
+    before = tf.strings.join([b"    ", pieces])
+    ends = tf.strings.length(before) - 4
+    marked = tf.strings.substr(before, ends, tf.fill(tf.shape(ends), 2)) == b"\xff\xe1"
+    marked |= png | webp
 
     def of_block() -> tf.Tensor:
-        block = tf.strings.substr(tf.gather(pieces, 1), 0, 1 << 16)
+        count = tf.argmax(tf.cast(marked, tf.int32), output_type=tf.int32) + 1
+        place = tf.reduce_sum(tf.strings.length(pieces[:count])) + count * tf.strings.length(mark)
+        block = tf.strings.substr(image_bytes, place, 1 << 16)
         block = tf.where(webp, _from(block, 4), block)
         return _of_exif(tf.strings.regex_replace(block, r"^Exif\x00\x00", ""))
 
-    return tf.cond(found, of_block, lambda: tf.constant(1))
+    return tf.cond(tf.reduce_any(marked), of_block, lambda: tf.constant(1))
 
 
 def _of_jpeg(image_bytes: tf.Tensor) -> Header:
@@ -263,7 +277,8 @@ def _of_bmp(image_bytes: tf.Tensor) -> Header:
     readable = packed & ((bits == 24) | (bits == 32) | is_grey)
     refusal = tf.where(readable, "", _not_read(form))
     refusal = tf.where(readable & (tf.strings.length(image_bytes) < _bmp_end(head)), CUT_SHORT, refusal)
-    refusal = tf.where(readable & ((width <= 0) | (height == 0)), DAMAGED, refusal)
+    within_header = _integer(head, 10, 4) < 14 + info
+    refusal = tf.where(readable & ((width <= 0) | (height == 0) | within_header), DAMAGED, refusal)
     refusal = tf.where(info < 40, _not_read("BMP of OS/2"), refusal)
     return _header(refusal, tf.abs(height), width)
 
@@ -323,6 +338,11 @@ def _not_read(form: tf.Tensor | str) -> tf.Tensor:
 def _padded(image_bytes: tf.Tensor, size: int) -> tf.Tensor:
     """The first `size` bytes, zeros where there are fewer."""
     return tf.strings.substr(tf.strings.join([tf.strings.substr(image_bytes, 0, size), bytes(size)]), 0, size)
+
+
+def _split(text: tf.Tensor, mark: tf.Tensor | bytes, most: int = -1) -> tf.Tensor:
+    """The pieces of a string between the places where a mark stands, the first `most` of them."""
+    return tf.raw_ops.StringSplitV2(input=text[tf.newaxis], sep=mark, maxsplit=most).values
 
 
 def _from(text: tf.Tensor, place: tf.Tensor | int) -> tf.Tensor:

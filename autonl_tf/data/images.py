@@ -167,9 +167,8 @@ def _cut(image_bytes: tf.Tensor, choose_crop: _ChooseCrop, reading: Reading) -> 
     orientation = _orientation(image_bytes) if reading.exif_orientation else tf.constant(1)
 
     def of_jpeg() -> tf.Tensor:
-        height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(image_bytes), 3)
-        with tf.control_dependencies([few_enough(height, width, reading)]):
-            return tf.image.decode_and_crop_jpeg(image_bytes, tf.identity(choose_crop(height, width)), channels=3)
+        data, height, width = _jpeg(image_bytes, reading)
+        return tf.image.decode_and_crop_jpeg(data, choose_crop(height, width), channels=3)
 
     def of_other() -> tf.Tensor:
         image = _decoder(reading)(image_bytes, orientation)
@@ -222,9 +221,15 @@ def _assert(condition: tf.Tensor, *told: tf.Tensor | str) -> tf.Operation:
 
 
 def _of_jpeg(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:
-    height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(image_bytes), 3)
+    return tf.io.decode_jpeg(_jpeg(image_bytes, reading)[0], channels=3)
+
+
+def _jpeg(image_bytes: tf.Tensor, reading: Reading) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """What the decoder is to get of a JPEG, its height and its width."""
+    height, width, channels = tf.unstack(tf.image.extract_jpeg_shape(image_bytes), 3)
     with tf.control_dependencies([few_enough(height, width, reading)]):
-        return tf.io.decode_jpeg(tf.identity(image_bytes), channels=3)
+        data = tf.cond(channels == 4, lambda: headers.with_inks_inverted(image_bytes), lambda: image_bytes)
+    return data, height, width
 
 
 def _of_other(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:

@@ -31,7 +31,8 @@ KINDS: dict[str, type[ImageFile.ImageFile]] = {
 }
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 _NO_COLOURS = {"F": "floating-point numbers", "I": "numbers of 32 bits", "LAB": "Lab colours"}
-_NEW_SUBFILE_TYPE, _DNG_VERSION = 254, 50706  # tags of a TIFF
+# Tags of a TIFF.
+_NEW_SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _DNG_VERSION = 254, 258, 262, 50706
 
 
 class UnusableImageError(ValueError):
@@ -79,7 +80,9 @@ def bmp_of(data: bytes, kind: str, reading: Reading = AS_SHOWN) -> bytes:
         raise
     except Exception as error:  # whatever a decoder finds to say of bytes that may be anything
         raise UnusableImageError(_reason(kind, str(error))) from error
-    image = _eight_bits(_upright(image) if reading.exif_orientation else image, kind)
+    image = _eight_bits(image, kind)
+    if reading.exif_orientation:
+        image = _upright(image)
     out = io.BytesIO()
     (image if image.mode == "RGB" else image.convert("RGB")).save(out, "BMP")
     return out.getvalue()
@@ -99,13 +102,18 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image, kind: str) -> Image.Image:
-    """16 bits reduced to their upper 8, as of a PNG.
+    """16 bits (of a TIFF: 12 too) reduced to their upper 8, as of a PNG.
 
     Raises:
       UnusableImageError: more bits, or numbers that are no colours.
     """
     if image.mode.startswith("I;16") or (image.mode == "I" and kind == "PNM"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        tags = image.tag_v2 if kind == "TIFF" else {}
+        upper = np.asarray(image) >> (tags.get(_BITS, [16])[0] - 8)
+        is_negative = tags.get(_PHOTOMETRIC) == 0  # white is 0, which Pillow heeds in fewer bits alone
+        eight = Image.fromarray((255 - upper if is_negative else upper).astype(np.uint8))
+        eight.info = image.info
+        return eight
     if image.mode not in _EIGHT_BITS:
         raise UnusableImageError(f"{kind} of {_NO_COLOURS.get(image.mode, image.mode)}{IS_NOT_READ}")
     return image

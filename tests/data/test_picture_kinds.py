@@ -13,11 +13,11 @@ import tf_keras as keras
 from picture_kinds import CASES, RGB, SIDE, bmp, encoded
 
 from autonl_tf.arch.spec import Normalization
-from autonl_tf.data import corrupt, images
+from autonl_tf.data import corrupt, headers, images
 from autonl_tf.data.batches import eval_batches, predict_batches, usable_files
 from autonl_tf.data.calibration import calibration_images
 from autonl_tf.data.datasets import open_dataset
-from autonl_tf.data.reading import AS_SHOWN, IS_NOT_READ, Reading
+from autonl_tf.data.reading import AS_SHOWN, DAMAGED, IS_NOT_READ, Reading
 from autonl_tf.errors import UserError
 from autonl_tf.export.saved_model import export_saved_model
 
@@ -104,10 +104,15 @@ def test_a_saved_model_sees_the_same_or_refuses_by_the_header(tmp_path):
                 serve(image_bytes=tf.constant([case.data]))
 
 
+def test_pixels_that_begin_within_the_header_are_refused_where_pillow_is_not():
+    misplaced = encoded(RGB, "BMP")[:10] + bytes(4) + encoded(RGB, "BMP")[14:]
+    assert headers.header(tf.constant(misplaced)).refusal == DAMAGED
+
+
 def test_as_the_release_reads_them_photographs_are_not_turned():
     as_released = dataclasses.replace(AS_SHOWN, exif_orientation=False)
     turned = [case.data for case in READ if case.row == "JPEG with an EXIF orientation"]
-    assert len(turned) == 8
+    assert len(turned) == 9
     for data in turned:
         np.testing.assert_array_equal(images.decode(tf.constant(data), as_released), tf.io.decode_jpeg(data))
 
