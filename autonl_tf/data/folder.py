@@ -29,6 +29,12 @@ _WORDS = {
 }
 # Words that say no more than that there are images.
 _FILLERS = frozenset(("set", "data", "dataset", "image", "images", "imgs", "pictures", "photos", "split", "folder"))
+# What folders are called that hold images beside what is known of them, in lower case.
+_IMAGES = frozenset(("image", "images", "img", "imgs", "jpegimages", "photos", "pictures", "rgb"))
+_ANNOTATIONS = frozenset(
+    ("annotation", "annotations", "bbox", "bboxes", "depth", "ground_truth", "groundtruth", "gt", "label", "labels")
+    + ("mask", "masks", "segmentation", "segmentations", "segmentationclass", "segmentationobject", "trimaps")
+)
 _NAMED = 5  # of a list of names, so many are told
 
 _log = logging.getLogger(__name__)
@@ -183,8 +189,7 @@ def _innermost(base: str) -> str:
 
 def _refuse_hidden_splits(root: str, names: list[str]) -> None:
     """Raises UserError where most of the folders hold nothing but folders, of the same names: these are the classes."""
-    within = {name: set(folders(os.path.join(root, name))) for name in names}
-    holding = {name: inner for name, inner in within.items() if inner and not images_in(os.path.join(root, name))}
+    holding = {name: inner for name in names if (inner := _inside(os.path.join(root, name)))}
     if len(holding) < 2 or 2 * len(holding) <= len(names):
         return
     shared = sorted(set.intersection(*holding.values()))
@@ -197,6 +202,15 @@ def _refuse_hidden_splits(root: str, names: list[str]) -> None:
         f"{said}: these look like the classes, and what holds them like splits or sources; accepted: class folders, "
         "alone or within train/ and val/"
     )
+
+
+def _inside(path: str) -> set[str]:
+    """The folders that a directory without images holds; instead of a single one what that holds: amazon/images/."""
+    names = set() if images_in(path) else set(folders(path))
+    for name in names if len(names) == 1 else ():
+        inner = os.path.join(path, name)
+        return (not os.path.islink(inner) and _inside(inner)) or names
+    return names
 
 
 def _class_files(root: str, bases: dict[str, str]) -> dict[str, dict[str, list[ImageFile]]]:
@@ -238,6 +252,12 @@ def _check_classes(root: str, names: list[str], found: dict[str, dict[str, list[
         for name, files in sorted(classes.items()):
             if not files and (split == "train" or not found.get("train", {}).get(name)):
                 raise UserError(f"folder:{root}: class folder {name!r} has no images{_of(split, found)}; {accepted}")
+    lowered = {name.lower() for name in names}
+    if lowered & _IMAGES and lowered - _IMAGES and lowered <= _IMAGES | _ANNOTATIONS:
+        raise UserError(
+            f"folder:{root}: {_listed(names, '/')} look like the images and the annotations of a data set, not like "
+            f"classes; {accepted}"
+        )
     if len(names) == 1:
         inner = os.path.join(root, names[0])
         hint = f"; give folder:{inner} if the classes are in there" if os.path.isdir(inner) and folders(inner) else ""

@@ -146,6 +146,8 @@ def test_neither_part_of_a_hash_split_is_empty_unless_asked_for(make_folder):
         ),
         (_product(["2019", "2020"], ["ant", "bee"]), "2019/, 2020/ all hold ant/, bee/: these look like the classes"),
         ({**_product("xyz", ["ant", "bee"]), "w/1.jpg": None}, "x/, y/, z/ all hold ant/, bee/: these look like"),
+        (_product(["amazon/images", "dslr/images"], ["ant", "bee"]), "amazon/, dslr/ all hold ant/, bee/: these look"),
+        (_product(["train", "val"], ["Images", "masks"]), "Images/, masks/ look like the images and the annotations"),
         ({"train/1.jpg": None, "Test/1.jpg": None}, "Test/, train/ are splits without class folders"),
         (_product(["ant", "bee"], ["test", "train"]), "the splits are within the classes"),
         (_product(["train", "Training", "val"], ["ant", "bee"]), "Training/, train/ are all for train"),
