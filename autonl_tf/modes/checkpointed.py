@@ -54,8 +54,11 @@ def opened(config: Config, path: str, arch: NetworkSpec | None) -> Checkpoint:
     )
 
 
-def load(config: Config) -> Checkpointed:
+def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
     """The network of `--init_checkpoint` or `--model_dir` as its checkpoint describes it, weights loaded.
+
+    Args:
+      from_pytorch: whether it is a file of the PyTorch port.
 
     Raises:
       UserError: no checkpoint, or `--arch`, `--depth_multiplier`, `--num_label_classes`, `--label_file` or
@@ -63,7 +66,7 @@ def load(config: Config) -> Checkpointed:
     """
     path, network = config.run.init_checkpoint or config.run.model_dir, config.network
     arch = presets.load(network.arch, network.nonlocal_) if network.arch else None
-    if config.run.from_ == "pytorch":
+    if from_pytorch:
         checkpoint = _ported(config, path, arch)
         arch = checkpoint.spec
     else:

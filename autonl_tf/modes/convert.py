@@ -27,7 +27,7 @@ def run(config: Config) -> None:
     plain variables stay plain variables, where the official checkpoint holds them all; else they too are the chosen.
     """
     target = _new_directory(config.run.model_dir)
-    network = checkpointed.load(config)
+    network = checkpointed.load(config, from_pytorch=config.run.from_ == "pytorch")
     checkpoint, model = network.checkpoint, network.model
     if checkpoint.format == "ours":
         raise UserError(f"{checkpoint.where}: is a checkpoint of this program already; convert takes an official one")
