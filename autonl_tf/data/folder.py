@@ -32,8 +32,25 @@ _FILLERS = frozenset(("set", "data", "dataset", "image", "images", "imgs", "pict
 # What folders are called that hold images beside what is known of them, in lower case.
 _IMAGES = frozenset(("image", "images", "img", "imgs", "jpegimages", "photos", "pictures", "rgb"))
 _ANNOTATIONS = frozenset(
-    "annotation annotations bbox bboxes depth ground_truth groundtruth gt label labels mask masks segmentation "
-    "segmentations segmentationclass segmentationobject trimaps".split()
+    [
+        "annotation",
+        "annotations",
+        "bbox",
+        "bboxes",
+        "depth",
+        "ground_truth",
+        "groundtruth",
+        "gt",
+        "label",
+        "labels",
+        "mask",
+        "masks",
+        "segmentation",
+        "segmentations",
+        "segmentationclass",
+        "segmentationobject",
+        "trimaps",
+    ]
 )
 _NAMED = 5  # of a list of names, so many are told
 

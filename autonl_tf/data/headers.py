@@ -122,8 +122,8 @@ def plain(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def with_inks_inverted(image_bytes: tf.Tensor) -> tf.Tensor:
-    """A JPEG of four inks, marked as Adobe's: viewers take all of them as Adobe stores them, and TensorFlow none without
-    the mark. One that the file has itself stands behind this, and is the one that holds."""
+    """A JPEG of four inks, marked as Adobe's: viewers take all of them as Adobe stores them, and TensorFlow none
+    without the mark. One that the file has itself stands behind this, and is the one that holds."""
     return tf.strings.join([_JPEG[:2], _ADOBE, _from(image_bytes, 2)])
 
 

@@ -123,8 +123,8 @@ def test_a_mode_reads_the_settings_it_claims_and_no_others(mode, looked_at):
         unasked |= {"use_averages", "calibration_dataset", "calibration_images"}
     elif mode not in ("describe", "compare"):
         unasked |= {"nonlocal_"}
-    # What evaluation seeds, initial weights, is replaced by the checkpoint's; a data service decides who decodes an image,
-    # and there is none where it cannot be given.
+    # What evaluation seeds, initial weights, is replaced by the checkpoint's; a data service decides who decodes an
+    # image, and there is none where it cannot be given.
     harmless = {"data_service"} | ({"seed"} if mode == "eval" else set())
     assert claimed(mode) - read - unasked == set(), "claimed but not read: the user is not told it has no effect"
     assert read - claimed(mode) - harmless == set(), "read but not claimed: the user is told it has no effect"
