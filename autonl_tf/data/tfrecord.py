@@ -28,6 +28,7 @@ _FROM_ZERO = "so labels are counted from 0 here; accepted: counted from 1, as th
 _LENGTH = struct.Struct("<Q")
 _BEFORE, _AFTER = 12, 4
 _COUNTING_THREADS = 16
+_COMPRESSED = {"GZIP": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0", "Zstandard": b"\x28\xb5\x2f\xfd"}
 
 
 def list_imagenet_shards(directory: str) -> dict[str, tuple[str, ...]]:
@@ -110,12 +111,12 @@ def _count_in_file(path: str) -> int:
 
 
 def _refuse_compressed(path: str) -> None:
-    """Raises `UserError` where a file, known to hold no records as it is, begins as GZIP's and zlib's do."""
+    """Raises `UserError` where a file, known to hold no records as it is, begins as compressed ones do."""
     with tf.io.gfile.GFile(path, "rb") as file:
-        start = file.read(2)
-    is_zlib = start[:1] == b"\x78" and int.from_bytes(start, "big") % 31 == 0
-    if is_zlib or start == b"\x1f\x8b":
-        kind = "zlib" if is_zlib else "GZIP"
+        start = file.read(6)
+    is_zlib = start[:1] == b"\x78" and int.from_bytes(start[:2], "big") % 31 == 0
+    kind = "zlib" if is_zlib else next((kind for kind, first in _COMPRESSED.items() if start.startswith(first)), None)
+    if kind:
         raise UserError(f"{path}: a compressed TFRecord file ({kind}); accepted: record files that are not compressed")
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import bz2
+import lzma
 import os
 
 import pytest
@@ -7,7 +9,7 @@ import tensorflow as tf
 from conftest import imagenet_record
 from dataset_cases import write_labels
 
-from autonl_tf.data import datasets
+from autonl_tf.data import datasets, tfrecord
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.errors import UserError
 
@@ -108,6 +110,14 @@ def test_compressed_records_are_told_as_such(tmp_path, encode, compression, told
             writer.write(imagenet_record(encode(number), 1))
     with pytest.raises(UserError, match=rf"train-00000-of-00001: a compressed TFRecord file \({told}\)"):
         open_dataset(f"imagenet_tfrecord:{tmp_path}").check("train")
+
+
+@pytest.mark.parametrize(("compress", "told"), [(bz2.compress, "bzip2"), (lzma.compress, "xz")])
+def test_files_compressed_by_other_tools_are_told_as_such(tmp_path, compress, told):
+    path = tmp_path / "train-00000-of-00001"
+    path.write_bytes(compress(bytes(1000)))
+    with pytest.raises(UserError, match=rf"train-00000-of-00001: a compressed TFRecord file \({told}\)"):
+        tfrecord.count_records((str(path),))
 
 
 @pytest.mark.parametrize("labels", [(0, 1, 2), (2, 1, 0)])
