@@ -15,7 +15,8 @@ Conventions of keras.applications. Deviations:
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tf_keras as keras
@@ -118,6 +119,9 @@ def from_arch(
         raise ValueError(f"pooling={pooling!r}: needs include_top=False")
     if classifier_activation not in ("softmax", None):
         raise ValueError(f"classifier_activation={classifier_activation!r}: accepted: 'softmax', None")
+    if not isinstance(classes, numbers.Integral) or isinstance(classes, bool) or classes < 1:
+        raise ValueError(f"classes={classes!r}: accepted: a whole number from 1 on")
+    path = os.fspath(path)
     spec = presets.load(path, nonlocal_blocks)
     given = _given(input_tensor, input_shape)
     inputs, model = _whole(spec, path, weights, given, classes, with_classifier=include_top)
@@ -159,13 +163,13 @@ def backbone(
     >>> {name: tuple(map.shape) for name, map in maps.items()}
     {'reduction_3': (None, 8, 12, 40), 'reduction_4': (None, 4, 6, 96), 'reduction_5': (None, 2, 3, 320)}
     """
+    path = os.fspath(path)
     spec = presets.load(path, nonlocal_blocks)
     given = _given(input_tensor, input_shape)
     inputs, model = _whole(spec, path, weights, given, classes=2, with_classifier=False)
     ends = _reductions(spec)
-    unknown = [level for level in levels if level not in ends]
-    if unknown or not levels:
-        raise UserError(f"levels={tuple(levels)}: {path} has {', '.join(map(str, ends))}")
+    if not isinstance(levels, Iterable) or not (levels := tuple(levels)) or not set(levels) <= set(ends):
+        raise UserError(f"levels={levels!r}: accepted: a list of {', '.join(map(str, ends))}, which {path} has")
     outputs = {f"reduction_{level}": _after_block(model, ends[level]) for level in levels}
     return _model(inputs, outputs, path, name)
 
@@ -235,7 +239,7 @@ def _is_keras_tensor(value: Any) -> bool:
 
 def _checked(shape: Sequence[int | None], what: str) -> tuple[int, int, int]:
     """Height, width and channels. Raises ValueError."""
-    shape = tuple(shape)
+    shape = tuple(shape) if isinstance(shape, Iterable) else ()
     if len(shape) == 3 and shape[0] == 3 and shape[2] != 3:
         raise ValueError(f"{what}: channels come last here: (height, width, 3); {NO_CHANNELS_FIRST}")
     if len(shape) == 3 and shape[2] == 3 and None in shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import pathlib
 from collections.abc import Sequence
@@ -63,7 +64,7 @@ def decode_predictions(
       classes (synset, name, score), as in keras.applications.
 
     Raises:
-      ValueError: `preds` is not [B, K], or there are not K names.
+      ValueError: `preds` is not [B, K], there are not K names, or `top` is no number from 1 on.
       UserError: the labels cannot be read.
 
     >>> decode_predictions(np.array([[0.1, 0.7, 0.2]]), top=2, class_names=["ant", "bee", "cat"])
@@ -71,6 +72,8 @@ def decode_predictions(
     >>> decode_predictions(np.eye(1000)[[281]], top=1)
     [[('n02123045', 'tabby', 1.0)]]
     """
+    if not isinstance(top, numbers.Integral) or top < 1:
+        raise ValueError(f"decode_predictions: top={top!r}: accepted: a whole number from 1 on")
     scores = np.asarray(preds)
     if scores.ndim != 2:
         raise ValueError(f"decode_predictions: expected [batch, classes], got shape {scores.shape}")

@@ -193,6 +193,9 @@ def test_an_official_checkpoint_gives_the_releases_logits(tmp_path, averages_onl
     [
         ({"pooling": "sum", "include_top": False}, "pooling='sum'"),
         ({"pooling": "avg"}, "needs include_top=False"),
+        ({"classes": 0}, "classes=0: accepted: a whole number"),
+        ({"classes": "5"}, "classes='5': accepted: a whole number"),
+        ({"input_shape": 64}, r"input_shape=64: accepted: \(height"),
         ({"classifier_activation": "sigmoid"}, "classifier_activation='sigmoid'"),
         (
             {"input_shape": (None, None, 3)},
@@ -232,8 +235,10 @@ def test_a_backbones_maps_are_what_the_next_block_takes():
     taken = keras.Model(whole.input, whole.get_layer("head_conv").input)
     x = np.random.default_rng(0).normal(size=[1, 64, 96, 3]).astype(np.float32)
     np.testing.assert_allclose(model(x)["reduction_5"], taken(x), rtol=1e-5, atol=1e-6)
-    with pytest.raises(autonl_tf.UserError, match=r"levels=\(6,\): mobilenet_v2 has 1, 2, 3, 4, 5"):
-        autonl_tf.backbone("mobilenet_v2", levels=(6,))
+    path = pathlib.Path("mobilenet_v2")
+    for levels, said in (((6,), r"\(6,\)"), (3, "3"), ((), r"\(\)"), ("345", r"\('3', '4', '5'\)")):
+        with pytest.raises(autonl_tf.UserError, match=rf"levels={said}: accepted: a list of 1, 2, 3, 4, 5, which mob"):
+            autonl_tf.backbone(path, levels=levels)
 
 
 def test_a_backbone_trains_inside_another_model():

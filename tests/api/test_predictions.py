@@ -74,6 +74,9 @@ def test_synsets_among_a_runs_labels_are_shown_with_their_names(tmp_path):
 def test_what_cannot_be_decoded_is_refused(scores, names, culprit):
     with pytest.raises(ValueError, match=culprit):
         autonl_tf.decode_predictions(scores, class_names=names)
+    for top in (0, -1, "2"):
+        with pytest.raises(ValueError, match=rf"top={top!r}: accepted: a whole number from 1 on"):
+            autonl_tf.decode_predictions(np.zeros([1, 3]), top)
 
 
 def test_labels_that_are_not_there_are_named(tmp_path):
