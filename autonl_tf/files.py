@@ -77,7 +77,9 @@ def directory_in_place(target: str | Path) -> Iterator[Path]:
     Raises:
       UserError: it cannot be written, or another process is at it.
     """
-    target = Path(os.path.realpath(target))
+    target = Path(target)
+    if target.is_symlink() or target.name in ("", ".."):  # else as it was given: TensorFlow may not read a path in full
+        target = Path(os.path.realpath(target))
     aside = _aside(target, "part")
     missing = [folder for folder in target.parents if not folder.exists()]
     with _told(target, aside):

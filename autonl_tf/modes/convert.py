@@ -85,7 +85,7 @@ def _label_words(config: Config) -> list[str]:
 
 def _new_directory(path: str) -> pathlib.Path:
     """Raises UserError unless `path` is free: absent, or an empty directory."""
-    target = pathlib.Path(path).resolve()
+    target = pathlib.Path(path)
     if target.is_dir():
         if held := sorted(child.name for child in target.iterdir()):
             raise UserError(f"--model_dir={path}: holds {held[0]}; convert writes a new or an empty directory")

@@ -188,3 +188,14 @@ def test_a_failure_of_the_system_is_told_from_a_fault_of_the_program(error, told
 )
 def test_where_there_is_no_room_it_says_what_to_do(error):
     assert system_failure(error)[1].endswith("; make room and run the same command again")
+
+
+def test_a_directory_is_made_at_the_path_that_was_given(tmp_path, monkeypatch):
+    """TensorFlow reads nothing back from a path in full that has a bracket."""
+    monkeypatch.chdir(tmp_path)
+    with files.directory_in_place("target") as aside:
+        assert not aside.is_absolute()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with files.directory_in_place("link") as aside:
+        (aside / "new").touch()
+    assert (tmp_path / "target" / "new").is_file() and (tmp_path / "link").is_symlink()
