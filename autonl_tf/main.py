@@ -19,12 +19,13 @@ from autonl_tf.reading import read_text
 
 # The user's keras.json would turn the axes of images, and shift numbers by its float type and its epsilon, as their
 # matplotlibrc would change pictures, and either may be damaged: with this neither is found, and the libraries' own
-# defaults hold.
+# defaults hold. Where all functions are to be compiled, the decoding of images cannot be.
 _OWN_ENVIRONMENT = {
     "KERAS_HOME": os.devnull,
     "KERAS_BACKEND": "tensorflow",
     "MATPLOTLIBRC": os.devnull,
     "MPLBACKEND": "agg",
+    "TF_FUNCTION_JIT_COMPILE_DEFAULT": "0",
 }
 
 # What the same command goes on from, in the modes that can be stopped and started again.

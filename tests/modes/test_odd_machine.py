@@ -17,6 +17,7 @@ def test_files_and_variables_of_the_user_neither_stop_nor_change_a_mode(home, tr
         "KERAS_BACKEND": "jax",
         "TF_USE_LEGACY_KERAS": "0",
         "TF_DETERMINISTIC_OPS": "1",
+        "TF_FUNCTION_JIT_COMPILE_DEFAULT": "1",
         "MATPLOTLIBRC": tmp_path / "rc",
         "MPLBACKEND": "nonsense",
     }.items():
