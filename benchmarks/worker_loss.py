@@ -103,7 +103,7 @@ def try_workers(count: int, mode: str, work: pathlib.Path, limit: float) -> dict
         told = [
             line
             for line in cluster.logs[1 if victim == 0 else 0].read_text().splitlines()
-            if line.startswith(("a worker of the cluster is lost", "stopped by SIGTERM"))
+            if line.startswith(("a worker of the cluster is lost", "stopped by "))
         ]
         faults.append({"fault": name, "exit_codes": codes, "seconds": round(time.monotonic() - began, 1), "told": told})
         print(f"  {faults[-1]}", flush=True)

@@ -254,8 +254,8 @@ class _Request:
 
     @property
     def name(self) -> str:
-        """Of the signal; in a cluster it may have come to another process, as what launchers send."""
-        return signal.Signals(self.number or signal.SIGTERM).name
+        """Of the signal; in a cluster it may have come to another process."""
+        return "a signal to another process" if self.number is None else signal.Signals(self.number).name
 
     def note(self, number: int) -> None:
         self.number = number
