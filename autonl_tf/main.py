@@ -70,6 +70,10 @@ def _take_directories(rest: list[str]) -> list[str]:
 
 def _main(argv: list[str]) -> None:
     del argv  # checked by _parse
+    if sys.flags.optimize > 1:
+        raise UserError(
+            "python -OO (PYTHONOPTIMIZE=2) takes away docstrings, without which tf_keras is not imported; accepted: -O"
+        )
     config = config_lib.from_flags()
     for name in config_lib.unread_flags(config):
         print(f"note: --{name} has no effect in --mode={config.run.mode}", file=sys.stderr)
@@ -96,10 +100,6 @@ def _quiet_logging() -> None:
 
 def _import_mode(mode: str):
     """The mode's module, without TensorFlow's start-up chatter, which no setting of its own silences."""
-    if sys.flags.optimize > 1:
-        _fail(
-            "python -OO (PYTHONOPTIMIZE=2) takes away docstrings, without which tf_keras is not imported; accepted: -O"
-        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.update(_OWN_ENVIRONMENT)
     with contextlib.nullcontext() if "tensorflow" in sys.modules else streams.held_back():

@@ -38,8 +38,11 @@ def steps_saved(directory: Path) -> list[int]:
     """The steps of the checkpoints in `directory`, ascending, found by their files: no index to lose.
 
     Raises:
+      UserError: it is a file.
       OSError: the directory is there and cannot be read.
     """
+    if directory.is_file():
+        raise UserError(f"{directory}: is a file; a run keeps a directory there")
     names = os.listdir(directory) if exists(directory) else []
     found = (re.fullmatch(r"ckpt-(\d+)\.index", name) for name in names)
     return sorted(int(match[1]) for match in found if match)

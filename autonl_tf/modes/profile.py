@@ -220,6 +220,7 @@ def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> No
             f"{missing[0]}.txt; let the profile here end, which makes the files, and run phone.sh again, or give the "
             "flags that the files were made with"
         )
+    directory.mkdir(parents=True, exist_ok=True)
     measured = {}
     for key in work.keys:
         path = output / f"{key}.txt"

@@ -15,6 +15,7 @@ from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import quantized_network
+from autonl_tf.records import ModelRecord
 
 PLAIN = blockstring.parse(
     "r1_k3_s22_e1_i32_o8_noskip\nr1_k3_s22_e2_i8_o12_nonlocal0.25-2\nr1_k3_s11_e2_i12_o12_se0.25\n"
@@ -43,7 +44,8 @@ def plain():
 def our_run(directory, model, spec, **described):
     ours.write_weights(directory, 5, model, MovingAverages(averaged_variables(model), 0.9))
     description = {"arch": blockstring.write(spec), "class_names": ["a", "b", "c"], "input_image_size": 32}
-    ours.write_model_json(directory, description | {"crop_padding": 0, "depth_multiplier": 1.0} | described)
+    description |= {"crop_padding": 0, "depth_multiplier": 1.0} | described
+    ours.write_model_json(directory, ModelRecord(**description))
     return str(directory)
 
 

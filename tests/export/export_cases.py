@@ -23,7 +23,7 @@ EVERYTHING = """\
 r1_k3_s11_e1_i32_o16_noskip
 r1_k3.5_s22_e3_i16_o24_nonlocal0.25-1
 r2_k3_s11_e3_i24_o24_nonlocal0.5-2_se0.25
-r1_k5_s22_e3_i24_o40_a1.1_p1.1_nonlocal0.25-2_se0.5
+r1_k5_s22_a1.1_p1.1_e3_i24_o40_nonlocal0.25-2_se0.5
 """
 ONE_BLOCK = "r1_k3_s22_e1_i32_o16_nonlocal0.25-1\n"
 

@@ -12,6 +12,7 @@ from mode_cases import ARCH, class_folder, write_space
 from mode_cases import run as run_mode
 
 from autonl_tf import config, main, settings
+from autonl_tf.errors import UserError
 from autonl_tf.setting import define_amount
 
 NUMERIC = (flags.DEFINE_integer, flags.DEFINE_float, define_amount)
@@ -53,6 +54,7 @@ def start(monkeypatch, capsys):
     """start(words): (exit code, standard error) of a whole start; the mode itself is replaced by nothing."""
     reached = []
     monkeypatch.setattr(main, "_quiet_logging", lambda: None)
+    monkeypatch.setattr(main.signals, "Watch", lambda _: types.SimpleNamespace(start=lambda: None))
     monkeypatch.setattr(main, "_import_mode", lambda mode: types.SimpleNamespace(run=lambda _: reached.append(mode)))
 
     def run(words):
@@ -65,6 +67,8 @@ def start(monkeypatch, capsys):
         reached.clear()
         try:
             main._main(main._parse(["main.py", *words]))
+        except UserError as error:
+            return main._fail(error), capsys.readouterr().err
         except SystemExit as end:
             return end.code, capsys.readouterr().err
         return (0 if reached else 1), capsys.readouterr().err

@@ -230,7 +230,7 @@ def test_a_set_without_training_images_needs_a_calibration_set(home, tmp_path):
     [
         (["--formats=tflite"], r"--formats=tflite: 'tflite' is none of savedmodel, tflite_fp32"),
         (["--formats=tflite_fp32,tflite_fp32"], r"at most once"),
-        (["--formats="], r"one at least"),
+        (["--formats="], r"--formats is empty"),
         (["--formats=tflite_int8"], r"--formats=tflite_int8 needs images"),
         (["--calibration_dataset=folder:x"], r"--calibration_dataset is for --formats=tflite_int8"),
         (["--max_accuracy_drop=2"], r"--max_accuracy_drop needs --dataset"),

@@ -84,7 +84,7 @@ def test_a_conventional_non_local_block_is_seen_in_its_row_and_in_the_macs(tmp_p
 def test_a_picture_that_cannot_be_put_in_its_place_leaves_nothing_beside_it(tmp_path):
     (tmp_path / "network.png").mkdir()
     spec = parse(TINY)
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match=r"network\.png: cannot be written: Is a directory"):
         draw_network(
             spec, tmp_path / "network.png", image_size=32, cost=network_cost(spec, image_size=32, num_classes=10)
         )
