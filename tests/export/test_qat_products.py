@@ -114,14 +114,15 @@ def _range(wrapper) -> tuple[float, float]:
 
 
 def test_the_file_computes_what_training_simulates(quantized, files):
-    """But for the reference kernels' double rounding; float products for simulated int8 ones are further off."""
+    """But for the reference kernels' double rounding; float products for simulated int8 ones are further off, most
+    where a calibrated range within the product cuts a picture's values."""
 
-    def differing(float_products):
+    def differing(float_products, alike=True):
         found = steps_apart(quantized, files[float_products], pictures(6, first=100))
-        assert max(np.abs(apart).max() for apart in found.values()) <= 1
+        assert not alike or max(np.abs(apart).max() for apart in found.values()) <= 1
         return np.array([np.mean(apart != 0) for apart in found.values()])
 
-    matched, crossed = differing(False), differing(True)
+    matched, crossed = differing(False), differing(True, alike=False)
     assert (matched < 0.04).all() and (matched < 0.6 * crossed).all(), (matched, crossed)
     with products_left_float(quantized):
         assert (differing(True) < 0.04).all()
