@@ -220,7 +220,6 @@ def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> No
             f"{missing[0]}.txt; let the profile here end, which makes the files, and run phone.sh again, or give the "
             "flags that the files were made with"
         )
-    directory.mkdir(parents=True, exist_ok=True)
     measured = {}
     for key in work.keys:
         path = output / f"{key}.txt"
@@ -229,6 +228,8 @@ def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> No
     device, settings = (read_text(path).strip() if path.exists() else "" for path in named)
     versions = _makers(directory / TABLE)
     runtime = {"name": "benchmark_model", "delegate": "XNNPACK", "settings": settings or "unknown"}
+    if not directory.exists():
+        directory.mkdir(parents=True)
     write_json(directory / PHONE_TABLE, work.table(measured, device or "unknown", runtime, versions))
     _tell(work, directory / PHONE_TABLE)
 
