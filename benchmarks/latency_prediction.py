@@ -37,8 +37,8 @@ def checked(path: pathlib.Path, space: space_lib.Space) -> tuple[latency.Latency
     """A table and its file's content. Raises UserError for one that cannot be compared with networks measured here."""
     table = latency.read_table(path)
     data = json.loads(path.read_text(encoding="utf-8"))
-    if table.device != device():
-        raise UserError(f"{path}: measured on {table.device}, this is {device()}; accepted: a table made here")
+    if data["device"] != device():
+        raise UserError(f"{path}: measured on {data['device']}, this is {device()}; accepted: a table made here")
     runtime, networks = data["runtime"], data.get("networks")
     if not isinstance(runtime, dict) or not all(isinstance(runtime.get(name), int) for name in _RUNTIME):
         raise UserError(f"{path}: runtime: lacks {', '.join(_RUNTIME)} as --mode=profile writes them")
@@ -86,7 +86,7 @@ def main() -> None:
     print(
         json.dumps(
             {
-                "device": table.device,
+                "device": data["device"],
                 "threads": runtime["threads"],
                 "members": len(members),
                 "calibration": data["calibration"],
