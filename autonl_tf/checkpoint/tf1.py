@@ -108,8 +108,8 @@ def choose_named(
 ) -> Chosen:
     """The averages, or the plain variables, of a name-based checkpoint under our names.
 
-    Of what is stored, only the two sets, the trainable variables' slots (in part or whole) and the step are expected,
-    each with the shape of its variable and float32.
+    Only these may be stored: the two sets, the trainable variables' slots (in part or whole) and the step, each
+    with the shape of its variable and float32.
 
     Args:
       prefix: of a readable checkpoint.

@@ -383,7 +383,7 @@ def _open_records(name: str, records: RecordSplit) -> OpenedSplit:
 
 def _bad_record(name: str, error: tf.errors.OpError) -> UserError:
     told = " ".join(error.message.split())
-    # Of a failed assertion, what it says: "... assertion failed: [words] [record] [label] [[node]]".
+    # What a failed assertion says: "... assertion failed: [words] [record] [label] [[node]]".
     if found := re.search(r"assertion failed: ((?:\[[^\[\]]*\] ?)+)", told):
         told = " ".join(re.findall(r"\[(?!Op:)([^\[\]]*)\]", found[1]))
     return UserError(f"{name}: bad record: {told}")
