@@ -126,7 +126,7 @@ def test_layers_that_compute_otherwise_are_told_though_every_shape_fits(form, pl
 def test_a_model_with_layers_of_its_own_is_refused(arch, tmp_path):
     base = autonl_tf.from_arch(arch, input_shape=X.shape[1:], include_top=False, pooling="avg")
     head = keras.layers.Dense(3, name="flowers")
-    model = keras.Sequential([keras.layers.Rescaling(1 / 255), base, head])
+    model = keras.Sequential([keras.layers.Rescaling(1 / 255, name="rescaling"), base, head])
     model.build([None, *X.shape[1:]])
     save(model, tmp_path, ("m.keras", "w.h5"))
     for form in ("m.keras", "w.h5"):
