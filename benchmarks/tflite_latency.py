@@ -1,8 +1,9 @@
 """Milliseconds of AutoNL and of its neighbours as TFLite files on this machine's CPU, all interleaved in one run.
 
 AutoNL-S and -L as they are, without LightNL, and with conventional non-local blocks in its places, beside MobileNetV2,
-MobileNetV3, EfficientNet-B0 and MnasNet-A1, each in float32 and int8 (uint8 pixels), at 1 and 2 threads. Weights are
-random; accuracies in the picture are the papers'.
+MobileNetV3, EfficientNet-B0, MnasNet-A1 and EfficientNet-Lite 0 to 2 (at their own sizes: 224, 240 and 260 px), each in
+float32 and int8 (uint8 pixels), at 1 and 2 threads. Weights are random but for Lite's, which are the published ones;
+accuracies in the picture are the papers'.
 
     python benchmarks/tflite_latency.py --only=build                            # the files, about 5 minutes
     python benchmarks/tflite_latency.py --only=measure                          # alone on the machine, 4 minutes
@@ -28,13 +29,12 @@ import numpy as np
 from support import interleaved
 from support import latency_networks as networks
 
-from autonl_tf.arch.spec import Normalization
 from autonl_tf.engine.rundir import git_commit, versions
 from autonl_tf.export import int8, rewrite, tflite, timing
 
 
-def photographs(pattern: str, count: int = 48) -> np.ndarray:
-    """Prepared images for statistics and int8 ranges: float32 [N, 224, 224, 3]."""
+def photographs(pattern: str, size: int, count: int = 48) -> np.ndarray:
+    """Prepared images for statistics and int8 ranges: float32 [N, size, size, 3]."""
     import tensorflow as tf
 
     from autonl_tf.data.datasets import open_dataset
@@ -48,16 +48,17 @@ def photographs(pattern: str, count: int = 48) -> np.ndarray:
     else:
         examples = open_dataset("demo", data_dir="runs/data").examples("train", shuffle_seed=0).take(count)
         encoded = [example["image"] for example in examples]
-    return np.stack([preprocess_for_eval(data, networks.SIZE).numpy() for data in encoded])
+    return np.stack([preprocess_for_eval(data, size).numpy() for data in encoded])
 
 
 def build(name: str, work: pathlib.Path, photos: str) -> None:
     """Writes NAME_fp32.tflite, NAME_fp16.tflite, NAME_int8.tflite and what they are into `work`."""
-    images = photographs(photos)
+    size, normalization = networks.image_size(name), networks.normalization(name)
+    images = photographs(photos, size)
     model = networks.build(name, images[:32])
     paths = {kind: work / f"{name}_{kind}.tflite" for kind in ("fp32", "fp16", "int8")}
-    tflite.convert_fp32(model, paths["fp32"], image_size=networks.SIZE, normalization=Normalization())
-    tflite.convert_fp16(model, paths["fp16"], image_size=networks.SIZE, normalization=Normalization())
+    tflite.convert_fp32(model, paths["fp32"], image_size=size, normalization=normalization)
+    tflite.convert_fp16(model, paths["fp16"], image_size=size, normalization=normalization)
     int8.quantize_int8(paths["fp32"], paths["int8"], images)
     rewrite.take_uint8(paths["int8"])
     facts = {}

@@ -1,6 +1,7 @@
-"""The networks of `tflite_latency.py`, as Keras models from normalised images to logits, weights random.
+"""The networks of `tflite_latency.py`, as Keras models from normalised images to logits.
 
-Batch norm gets the statistics of real-looking images, so that int8 ranges and LightNL's cubic products are sane.
+EfficientNet-Lite has its published ImageNet weights, all others random ones. Batch norm of these gets the statistics of
+the images, so that int8 ranges and LightNL's cubic products are sane.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tf_keras as keras
 from autonl_tf.arch import presets
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.arch.spec import NetworkSpec, Normalization
+from autonl_tf.checkpoint.imagenet import open_imagenet
 from autonl_tf.data.images import normalize
 from autonl_tf.layers.embedded_nl import EmbeddedNonLocal
 from autonl_tf.networks.insert import insert_behind
@@ -22,7 +24,7 @@ from autonl_tf.networks.network import build_network
 SIZE, CLASSES = 224, 1000
 
 # ImageNet top-1 in percent AS PUBLISHED, by the papers: AutoNL (table 1), MobileNetV2 (table 4), MobileNetV3 (table 3),
-# EfficientNet (table 2), MnasNet (table 1). Nobody has trained these files.
+# EfficientNet (table 2), MnasNet (table 1), and by its release: EfficientNet-Lite. Only Lite's files have such weights.
 PUBLISHED_TOP1 = {
     "autonl_s": 76.5,
     "autonl_l": 77.7,
@@ -31,16 +33,34 @@ PUBLISHED_TOP1 = {
     "mobilenet_v3_large": 75.2,
     "efficientnet_b0": 77.1,
     "mnasnet_a1": 75.2,
+    "efficientnet_lite0": 75.1,
+    "efficientnet_lite1": 76.7,
+    "efficientnet_lite2": 77.6,
 }
+LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 NAMES = (
     *("autonl_s", "autonl_s_without", "autonl_s_conventional"),
     *("autonl_l", "autonl_l_without", "autonl_l_conventional"),
     *("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "mnasnet_a1"),
+    *LITE,
 )
 
 
+def image_size(name: str) -> int:
+    return presets.image_size(name) if name in LITE else SIZE
+
+
+def normalization(name: str) -> Normalization:
+    return presets.load(name).normalization if name in LITE else Normalization()
+
+
 def build(name: str, images: np.ndarray) -> keras.Model:
-    """One of `NAMES`; `images` [N, 224, 224, 3] in the scale of 0 to 255 give the statistics."""
+    """One of `NAMES`; `images` [N, size, size, 3] in the scale of 0 to 255 give the statistics."""
+    if name in LITE:
+        spec = presets.load(name)
+        model = build_network(spec, image_size=image_size(name), num_classes=CLASSES)
+        open_imagenet(spec).load_into(model)
+        return model
     applications = {
         "mobilenet_v2": (keras.applications.MobileNetV2, {}),
         "mobilenet_v3_small": (keras.applications.MobileNetV3Small, {"include_preprocessing": False}),
@@ -92,4 +112,4 @@ def macs(name: str) -> float | None:
         spec = without_light_nl(presets.load(name.removesuffix("_without")))
     else:
         return None
-    return network_cost(spec, image_size=SIZE, num_classes=CLASSES).total.macs
+    return network_cost(spec, image_size=image_size(name), num_classes=CLASSES).total.macs
