@@ -1,6 +1,7 @@
 """How wide should int8 ranges be? Top-1 of a float32 file quantized with ranges that cover more or fewer images.
 
     python benchmarks/int8_ranges.py [--file=runs/demo/export/model_fp32.tflite] [--dataset=demo] [--images=1600]
+    python benchmarks/int8_ranges.py --file=LITE0.tflite --dataset=folder:half0 --label_file=imagenet --crop_padding=32
 
 A share of 1 is the full range, 0.5 the median of the images' extremes, near what a moving average of them gives. Then
 once more by the usual share, with LightNL's products in float32. Ends in one line of JSON.
@@ -37,12 +38,13 @@ def main() -> None:
     parser.add_argument("--file", default="runs/demo/export/model_fp32.tflite")
     parser.add_argument("--dataset", default="demo")
     parser.add_argument("--data_dir", default="runs/data")
+    parser.add_argument("--label_file")
     parser.add_argument("--crop_padding", type=int, default=0)
     parser.add_argument("--images", type=int, default=1600, help="held-out images that are scored")
     options = parser.parse_args()
     (entry,) = Interpreter(options.file).get_input_details()
     size = int(entry["shape"][1])
-    dataset = open_dataset(options.dataset, data_dir=options.data_dir)
+    dataset = open_dataset(options.dataset, data_dir=options.data_dir, label_file=options.label_file)
     calibration, _ = pixels(dataset, size, "train", 256, options.crop_padding)
     images, labels = pixels(dataset, size, "validation", options.images, options.crop_padding)
 

@@ -128,12 +128,14 @@ def draw(result: dict, path: pathlib.Path) -> None:
             colour = "tab:red" if ours else "tab:blue"
             axes.scatter(*place, s=36, color=colour if whole else "none", edgecolors=colour)
             label = name if whole else f"{name},\nin {row['files'][kind]['partitions']} pieces"
-            low = name in ("mnasnet_a1", "efficientnet_b0")  # near MobileNetV3 and AutoNL-L
-            shift = (0, -7) if low else (0, 7)
-            axes.annotate(
-                label, place, shift, textcoords="offset points", size=8, ha="center", va="top" if low else "bottom"
-            )
-        axes.margins(x=0.2, y=0.13)
+            if name in ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_b0"):
+                shift, across, along = (7, 0), "left", "center"
+            elif name == "mnasnet_a1" or not whole:
+                shift, across, along = (0, -7), "center", "top"
+            else:
+                shift, across, along = (0, 7), "center", "bottom"
+            axes.annotate(label, place, shift, textcoords="offset points", size=8, ha=across, va=along)
+        axes.margins(x=0.25, y=0.13)
         axes.set_xlabel("milliseconds measured, one thread")
     panels[0].set_ylabel("ImageNet top-1 (%), as published")
     figure.tight_layout()
