@@ -11,6 +11,9 @@ import pytest
 import tensorflow as tf
 from export_cases import SIZE, smooth_picture
 
+import autonl_tf
+from autonl_tf.arch import presets
+from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.data.images import preprocess_for_eval
 from autonl_tf.export import saved_model, serving
 
@@ -150,3 +153,21 @@ def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(client, 
     place = wide.index(b"\xff\xc0") + 5
     refused(client, "more than", image_bytes=[wide[:place] + struct.pack(">H", 60_000) + wide[place + 2 :]])
     good(client, encoded)
+
+
+def test_published_weights_answer_behind_the_server_as_in_keras(encoded, tmp_path):
+    size, spec = 96, presets.load("efficientnet_lite0")
+    sizes = {"input_shape": (size, size, 3), "classifier_activation": None}
+    model = autonl_tf.from_arch("efficientnet_lite0", weights="imagenet", **sizes)
+    names = open_checkpoint("imagenet", spec).class_names
+    directory = tmp_path / "1"
+    saved_model.export_saved_model(
+        model, directory, image_size=size, class_names=names, normalization=spec.normalization
+    )
+    images = np.stack([preprocess_for_eval(tf.constant(data), size).numpy() for data in encoded[:4]])
+    expected = model((images - 127) / 128).numpy()  # Lite's normalisation, by its release
+    with served_by(directory, serving.MODEL_NAME) as client:
+        found = client.predict(image_bytes=encoded[:4])
+    np.testing.assert_allclose(found["logits"], expected, rtol=1e-4, atol=1e-4)
+    best = found["classes"][:, 0].tolist()
+    assert best == [names[index].encode() for index in expected.argmax(axis=1)]
