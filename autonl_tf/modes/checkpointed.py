@@ -111,7 +111,9 @@ def names_for(checkpoint: Checkpoint, dataset: ImageDataset) -> tuple[str, ...]:
     names, of_imagenet = checkpoint.class_names, checkpoint.class_names == imagenet.synsets()
     if len(names) != dataset.num_classes:
         file = f"--label_file={imagenet.NAME}" if of_imagenet else "--label_file"
-        hint = f"; {file} gives classes their labels" if len(names) > dataset.num_classes else ""
+        some = len(names) > dataset.num_classes
+        fits = some and (checkpoint.classes_are_numbered or set(dataset.class_names) <= set(names))
+        hint = f"; {file} gives classes their labels" if fits else ""
         raise UserError(f"{checkpoint.where}: has {len(names)} classes, {dataset.name} has {dataset.num_classes}{hint}")
     if of_imagenet and dataset.classes_are_numbered:
         return names

@@ -58,7 +58,7 @@ def freeze(model: keras.Model, text: str | None) -> list[str]:
     if not model.trainable_variables:
         raise UserError(f"--freeze={text}: leaves nothing to train")
     counts = [sum(int(np.prod(v.shape)) for v in model.trainable_variables), model.count_params()]
-    return [f"frozen: {text}; {counts[0]:,} of {counts[1]:,} numbers are trained"]
+    return [f"frozen: {text}; {counts[0]:,} of {counts[1]:,} parameters are trained"]
 
 
 def groups(model: keras.Model, text: str | None, make_optimizer: Callable[[float], object]) -> list[tuple]:
