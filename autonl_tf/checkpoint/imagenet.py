@@ -15,8 +15,7 @@ from autonl_tf.arch import presets
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint.blocks import is_part
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded, check_one_set
-from autonl_tf.checkpoint.matching import Stored
-from autonl_tf.checkpoint.torch_file import laid_out, read_state
+from autonl_tf.checkpoint.torch_file import read_state, stored_under
 from autonl_tf.data import imagenet, images
 from autonl_tf.errors import UserError
 
@@ -79,16 +78,7 @@ def open_imagenet(arch: NetworkSpec | None) -> Checkpoint:
     def choose(model, variables, use_averages: bool) -> Chosen:
         check_one_set(NAME, use_averages)
         state = {key: value for key, value in read_state(path)[0].items() if not key.endswith(_COUNTER)}
-        pairs = dict(lite_names(spec))
-        arrays = {ours: laid_out(ours, state[theirs]) for ours, theirs in pairs.items() if theirs in state}
-        known = set(pairs.values())
-        stored = Stored(
-            path,
-            {ours: array.shape for ours, array in arrays.items()},
-            read=arrays.__getitem__,
-            unexpected={key: value.shape for key, value in state.items() if key not in known},
-            label=lambda ours: pairs.get(ours, ours),
-        )
+        stored = stored_under(path, state, dict(lite_names(spec)), {})
         return Chosen(stored, Loaded(where, None, False))
 
     return Checkpoint(

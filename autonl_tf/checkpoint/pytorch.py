@@ -17,8 +17,7 @@ import numpy as np
 
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec, feature_map_sizes
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded, Tell, silent
-from autonl_tf.checkpoint.matching import Stored
-from autonl_tf.checkpoint.torch_file import laid_out, read_state
+from autonl_tf.checkpoint.torch_file import read_state, stored_under
 from autonl_tf.data import images
 from autonl_tf.data.labels import numbered
 from autonl_tf.errors import UserError
@@ -41,7 +40,6 @@ def open_pytorch(path: str, arch: NetworkSpec, *, image_size: int, tell: Tell = 
       UserError: the file is none of PyTorch's, or holds more than tensors; the architecture is not of the port.
     """
     spec = symmetric(arch)
-    pairs = dict(pytorch_names(spec))
     found, within = read_state(path)
     state = {name.removeprefix("module."): value for name, value in found.items() if not name.endswith(_COUNTER)}
     bias = state.get(_BIAS, np.zeros(1))
@@ -51,16 +49,7 @@ def open_pytorch(path: str, arch: NetworkSpec, *, image_size: int, tell: Tell = 
         f"block{index}_nl_depthwise/depthwise_kernel": float(size * size)
         for index, size in enumerate(feature_map_sizes(spec.singles(), image_size)[1:])
     }
-    arrays = {ours: laid_out(ours, state[port]) for ours, port in pairs.items() if port in state}
-    arrays = {ours: value * np.float32(scales.get(ours, 1.0)) for ours, value in arrays.items()}
-    known = set(pairs.values())
-    stored = Stored(
-        path,
-        {ours: value.shape for ours, value in arrays.items()},
-        read=arrays.__getitem__,
-        unexpected={name: value.shape for name, value in state.items() if name not in known},
-        label=lambda ours: pairs.get(ours, ours),
-    )
+    stored = stored_under(path, state, dict(pytorch_names(spec)), scales)
     tell(f"{path}{within}: strided convolutions pad alike on both sides")
     if any(block.nonlocal_ for block in spec.blocks):
         tell(f"LightNL's scale is folded for {image_size} px: at other sizes the port computes something else")

@@ -15,13 +15,14 @@ import math
 import pickletools
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 
+from autonl_tf.checkpoint.matching import Stored
 from autonl_tf.errors import UserError
 
 # Stated limits. A state dictionary of AutoNL-L is 23 MB, in 5 thousand operations and a header of 60 KB.
@@ -128,6 +129,22 @@ def laid_out(ours: str, value: np.ndarray) -> np.ndarray:
     if ours.endswith("/kernel"):
         return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
     return value
+
+
+def stored_under(
+    path: str, state: Mapping[str, np.ndarray], pairs: Mapping[str, str], scales: Mapping[str, float]
+) -> Stored:
+    """The tensors of `state` under our variables' names, by `pairs` of ours and theirs, some times `scales`."""
+    arrays = {ours: laid_out(ours, state[theirs]) for ours, theirs in pairs.items() if theirs in state}
+    arrays |= {ours: arrays[ours] * np.float32(scale) for ours, scale in scales.items() if ours in arrays}
+    known = set(pairs.values())
+    return Stored(
+        path,
+        {ours: array.shape for ours, array in arrays.items()},
+        read=arrays.__getitem__,
+        unexpected={key: value.shape for key, value in state.items() if key not in known},
+        label=lambda ours: pairs.get(ours, ours),
+    )
 
 
 def _is_named_array(item: tuple[Any, Any]) -> bool:
