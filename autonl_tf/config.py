@@ -16,7 +16,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.settings import GROUPS, MODES, DataConfig, NetworkConfig, RunConfig, fields, flag_name
 from autonl_tf.settings_export import FORMATS, ExportConfig
 from autonl_tf.settings_fit import FitConfig
-from autonl_tf.settings_search import ProfileConfig, SearchConfig
+from autonl_tf.settings_search import SEARCH_DEFAULTS, ProfileConfig, SearchConfig
 from autonl_tf.settings_tuning import TuningConfig
 
 # Published training lengths, used where neither --train_epochs nor --train_steps is given.
@@ -95,8 +95,16 @@ def from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
             for name, group in GROUPS.items()
         }
     )
+    config = _with_search_defaults(config)
     _check(config, frozenset(name for name in map(flag_name, fields()) if flag_values[name].present))
     return config
+
+
+def _with_search_defaults(config: Config) -> Config:
+    """The config with those defaults of the search filled in that depend on what it starts from."""
+    started = int(config.run.init_checkpoint is not None)
+    missing = {name: pair[started] for name, pair in SEARCH_DEFAULTS.items() if getattr(config.search, name) is None}
+    return dataclasses.replace(config, search=dataclasses.replace(config.search, **missing))
 
 
 def _refuse_empty(name: str, value: Any) -> None:
@@ -234,12 +242,14 @@ def _check(config: Config, given: frozenset[str]) -> None:
         "export": ("export_dir",),
         "convert": ("init_checkpoint", "model_dir"),
         "explain": ("images", "explain_dir"),
-        "describe": ("arch",),
+        "describe": (),
         "compare": ("arch",),
         "profile": ("model_dir",),
         "report": ("model_dir",),
     }
     _require(config, *required[run.mode])
+    if run.mode == "describe" and (config.network.arch is None) != ("search_space" in given):
+        raise UserError("--mode=describe needs --arch, a network, or --search_space, a space; accepted: one of the two")
     if run.mode in ("eval", "predict", "export", "explain") and not (run.init_checkpoint or run.model_dir):
         raise UserError(f"--mode={run.mode} needs weights: give --init_checkpoint or --model_dir")
     if run.mode in ("eval", "predict", "export", "explain") and run.init_checkpoint and run.model_dir:
@@ -299,10 +309,10 @@ def _check(config: Config, given: frozenset[str]) -> None:
             "--search_warmup_share and --search_settle_share must leave a share for decisions; accepted: below 1 in all"
         )
     if run.mode == "search":
-        if run.init_checkpoint:
+        if config.network.arch and not run.init_checkpoint:
             raise UserError(
-                f"--init_checkpoint={run.init_checkpoint}: a search trains its weights from the start; accepted in "
-                "train, eval, predict, export, convert and explain"
+                f"--arch={config.network.arch}: in a search the network that the weights of --init_checkpoint are of, "
+                "which is not given; what may be chosen is --search_space"
             )
         _check_cost(search)
         if search.search_split and fit.micro_batches > 1:

@@ -29,13 +29,14 @@ def check(config: Config) -> None:
     """
     read = config.read_settings()
     mode = config.run.mode
-    if mode in ("search", "profile"):
-        space_lib.load(read["search_space"])
+    space = space_lib.load(read["search_space"]) if mode in ("search", "profile") else None
     if mode not in ("describe", "compare") and read.get("arch"):
         spec = presets.load(read["arch"], read.get("nonlocal"))
         # Where no size is given, one at which every network fits: the data or the checkpoint will say which.
-        sizes = {"num_classes": read["num_label_classes"] or 2, "depth_multiplier": read["depth_multiplier"] or 1.0}
+        sizes = {"num_classes": read["num_label_classes"] or 2, "depth_multiplier": read.get("depth_multiplier") or 1.0}
         check_parameters(spec, image_size=read["input_image_size"] or limits.IMAGE_SIZE[1], **sizes)
+        if space:
+            space.choices_of(spec, f"--arch={read['arch']}")
     if mode == "compare" and not all(read["arch"].split(",")):
         raise UserError(f"--arch={read['arch']}: an empty name between commas")
     if read.get("latency_table"):

@@ -62,9 +62,9 @@ class RunConfig:
         "Weights to start from or to use: a run directory (a search's too), a checkpoint's prefix, the official "
         "release's (DIR/bestmodel.ckpt or its directory), an exported directory, what tf_keras saves of a network "
         "(.keras, .h5, .weights.h5, a SavedModel, its checkpoints; with --arch), or imagenet: published weights of "
-        "--arch out of an installed package. Non-local blocks that they lack start as the identity. Default: those in "
-        "--model_dir.",
-        modes=_MODEL,
+        "--arch out of an installed package. Non-local blocks that they lack start as the identity. A search takes "
+        "those of any member of its space. Default: those in --model_dir; a search starts from random ones.",
+        modes=("search", *_MODEL),
         for_tensorflow=True,
     )
     from_: str = _flag(
@@ -76,7 +76,10 @@ class RunConfig:
         enum_values=("official", "pytorch"),
     )
     use_averages: bool = _flag(
-        flags.DEFINE_bool, True, "Use a checkpoint's moving averages rather than its plain variables.", modes=_MODEL
+        flags.DEFINE_bool,
+        True,
+        "Use a checkpoint's moving averages rather than its plain variables.",
+        modes=("search", *_MODEL),
     )
     seed: int = _flag(
         flags.DEFINE_integer,
@@ -179,8 +182,9 @@ class NetworkConfig:
         None,
         "autonl_s or another name of docs/zoo.md, an architecture file or a search's directory. Default, but to train: "
         "the checkpoint's (an official one's: the arch.txt beside it). describe takes all; compare takes several, with "
-        "commas or as words of their own. To describe also a .tflite file: what it computes in, and its scales.",
-        modes=(*_MODEL, "describe", "compare"),
+        "commas or as words of their own. To describe also a .tflite file: what it computes in, and its scales. To "
+        "search: what network --init_checkpoint is of, where it does not say so itself.",
+        modes=("search", *_MODEL, "describe", "compare"),
         several=True,
     )
     nonlocal_: str = _flag(

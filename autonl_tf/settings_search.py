@@ -11,6 +11,10 @@ from autonl_tf.setting import define_amount, define_path, flag
 _SEARCH, _PROFILE = ("search",), ("profile",)
 
 
+# Of flags whose default depends on what a search starts from: (random weights, those of --init_checkpoint).
+SEARCH_DEFAULTS = {"search_warmup_share": (0.625, 0.25), "gate_keep_probability": (0.6, 0.9)}
+
+
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
     """What the search may choose, and how its gates move."""
@@ -18,8 +22,11 @@ class SearchConfig:
     search_space: str = flag(
         define_path,
         "paper",
-        "paper, demo, cifar10, or the path of a space file.",
-        modes=(*_SEARCH, "profile"),
+        "paper, demo, cifar10, the path of a space file, or around:ARCH[,kernels][,expansions][,depth], ARCH as for "
+        "--arch: every block of that network may take LightNL, and what is named may shrink. describe says how large a "
+        "space is.",
+        modes=(*_SEARCH, "profile", "describe"),
+        behind_kind=True,
     )
     cost: str = flag(
         flags.DEFINE_enum,
@@ -64,8 +71,9 @@ class SearchConfig:
     )
     search_warmup_share: float = flag(
         flags.DEFINE_float,
-        0.625,
-        "Share of the search in which gates are dropped out and the cost does not count.",
+        None,
+        "Share of the search in which gates are dropped out and the cost does not count. Default: 0.625; from "
+        "--init_checkpoint, whose weights are trained, 0.25.",
         modes=_SEARCH,
         lower_bound=0.0,
         upper_bound=0.99,
@@ -79,7 +87,13 @@ class SearchConfig:
         upper_bound=0.99,
     )
     gate_keep_probability: float = flag(
-        flags.DEFINE_float, 0.6, "Of each gate in the warm-up.", modes=_SEARCH, lower_bound=0.01, upper_bound=1.0
+        flags.DEFINE_float,
+        None,
+        "Of each open gate in the warm-up; one that the network of --init_checkpoint has closed is opened half of the "
+        "time. Default: 0.6; from --init_checkpoint 0.9, lest the trained network be lost.",
+        modes=_SEARCH,
+        lower_bound=0.01,
+        upper_bound=1.0,
     )
     gate_explore_probability: float = flag(
         flags.DEFINE_float,

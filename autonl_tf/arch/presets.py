@@ -48,12 +48,13 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.name.removesuffix(".arch.txt") for path in _FOLDER.glob("*.arch.txt")))
 
 
-def load(name_or_path: str, nonlocal_: str | None = None) -> NetworkSpec:
+def load(name_or_path: str, nonlocal_: str | None = None, *, flag: str = "--arch=") -> NetworkSpec:
     """A shipped network by name, or an architecture file by path.
 
     Args:
       name_or_path: `names()`, a file, or a directory with an `arch.txt`.
       nonlocal_: where to place non-local blocks, see `placement.place_nonlocal`; None leaves those it has.
+      flag: what the name was given by, for messages.
 
     Raises:
       UserError: neither a name nor a readable file, the file is wrong, or the placement is.
@@ -70,7 +71,7 @@ def load(name_or_path: str, nonlocal_: str | None = None) -> NetworkSpec:
     except Unreadable as error:
         shown = name_or_path if name_or_path.isprintable() else repr(name_or_path[:60]) + "..."
         raise UserError(
-            f"--arch={shown}: {error.reason}; accepted: {', '.join(names())}, or the path of an architecture file"
+            f"{flag}{shown}: {error.reason}; accepted: {', '.join(names())}, or the path of an architecture file"
         ) from None
     spec = blockstring.parse(text, source)
     return place_nonlocal(spec, nonlocal_) if nonlocal_ else spec

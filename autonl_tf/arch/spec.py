@@ -110,6 +110,11 @@ class BlockSpec:
         """Filters of the squeeze-excite bottleneck: max(1, int(in_filters * ratio)); 0 without squeeze-excite."""
         return squeeze_filters(self.in_filters, self.se_ratio)
 
+    def canonical(self) -> BlockSpec:
+        """The same block (repeats 1) without a `noskip` that changes nothing."""
+        plain = self.stride == 1 and self.in_filters == self.out_filters
+        return self if plain else dataclasses.replace(self, skip=True)
+
     def singles(self) -> Iterator[BlockSpec]:
         """The blocks this line stands for: repeats after the first take stride 1 and input = output filters."""
         first = dataclasses.replace(self, repeats=1)
@@ -155,13 +160,12 @@ class NetworkSpec:
 
     def canonical(self) -> NetworkSpec:
         """The same network with one block a line and without a `noskip` that changes nothing."""
-        blocks = tuple(
-            block
-            if block.stride == 1 and block.in_filters == block.out_filters
-            else dataclasses.replace(block, skip=True)
-            for block in self.singles()
-        )
-        return dataclasses.replace(self, blocks=blocks)
+        return dataclasses.replace(self, blocks=tuple(block.canonical() for block in self.singles()))
+
+    def scaled(self, depth_multiplier: float) -> NetworkSpec:
+        """The network with the filters of its stem and its blocks, one a line, multiplied; the head keeps its own."""
+        stem = scale_filters(self.stem_filters, depth_multiplier)
+        return dataclasses.replace(self, blocks=self.singles(depth_multiplier), stem_filters=stem)
 
 
 def difference(found: NetworkSpec, wanted: NetworkSpec) -> str | None:
@@ -175,7 +179,7 @@ def difference(found: NetworkSpec, wanted: NetworkSpec) -> str | None:
 
 
 def first_difference(found: NetworkSpec, wanted: NetworkSpec) -> str:
-    """The first thing in which two architectures differ, such as `block 3: kernels (5,), not (3,)`."""
+    """The first thing in which two architectures differ, such as `block 3: kernels 5, not 3`."""
     found, wanted = found.canonical(), wanted.canonical()
     if len(found.blocks) != len(wanted.blocks):
         return f"{len(found.blocks)} blocks, not {len(wanted.blocks)}"
@@ -184,14 +188,16 @@ def first_difference(found: NetworkSpec, wanted: NetworkSpec) -> str:
         for field in dataclasses.fields(mine):
             values = getattr(mine, field.name), getattr(other, field.name)
             if field.compare and field.name != "blocks" and values[0] != values[1]:
-                return f"{where}{field.name.removesuffix('_')} {_plain(values[0])}, not {_plain(values[1])}"
+                return f"{where}{field.name.removesuffix('_')} {plain(values[0])}, not {plain(values[1])}"
     return "nothing"
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
     """A field as an architecture file has it, near enough."""
     if isinstance(value, LightNLSpec | EmbeddedNLSpec):
         return f"{value.ratio:g}-{value.stride}"
+    if isinstance(value, tuple):
+        return ".".join(map(str, value))
     return "none" if value is None else str(value)
 
 

@@ -17,6 +17,7 @@ def open_checkpoint(
     path: str,
     arch: NetworkSpec | None = None,
     *,
+    assumed: NetworkSpec | None = None,
     depth_multiplier: float | None = None,
     num_classes: int | None = None,
     use_averages: bool = True,
@@ -29,12 +30,14 @@ def open_checkpoint(
         exported directory; what tf_keras saves (see `keras_files`); or `imagenet`, the published weights of `arch`.
       arch: the architecture that is wanted; the checkpoint must be of it, or of it less non-local blocks. None: the
         checkpoint's own.
+      assumed: without `arch`, the architecture of a format that does not say its own.
       depth_multiplier, num_classes: likewise wanted, for a format that does not say its own.
       use_averages: which set of weights will be loaded.
       tell: where to say what was found beside the weights.
 
     Raises:
-      UserError: none of these, or of another architecture; a format that does not say its architecture, without `arch`.
+      UserError: none of these, or of another architecture; a format that does not say its architecture, without `arch`
+        and `assumed`.
     """
     place = pathlib.Path(path)
     if place.is_file() and place.suffix in _PYTORCH:
@@ -44,7 +47,7 @@ def open_checkpoint(
         )
     found = _opened(
         place,
-        arch,
+        arch or assumed,
         depth_multiplier=depth_multiplier or 1.0,
         num_classes=num_classes,
         use_averages=use_averages,

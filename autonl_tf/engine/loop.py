@@ -6,7 +6,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -211,13 +211,17 @@ def _check_finite(learner, metrics, checkpoints, log, max_skipped) -> None:
 def _evaluate(evaluate, step, log, checkpoints) -> None:
     values = dict(evaluate())
     log.write("validation", step, values)
-    listed = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     note = ""
     if not all(map(math.isfinite, values.values())):
         note = " (not finite: not kept as best)"
     elif "top1" in values and checkpoints.save_best(step, values["top1"]):
         note = " (best so far)"
-    log.message(f"step {step}: validation {listed}{note}")
+    log.message(f"step {step}: validation {listed(values)}{note}")
+
+
+def listed(scores: Mapping[str, float]) -> str:
+    """An evaluation's scores in a line."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
 
 
 def _check_agreement(strategy, start: int, checkpoints: Checkpoints) -> None:

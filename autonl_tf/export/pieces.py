@@ -17,7 +17,9 @@ def piece_model(piece: Piece, num_classes: int) -> keras.Model:
     """The stem, a block, or the head."""
     if piece.block is not None:
         return fixed_block(piece.block, piece.size, "block", False)
-    return head_model(piece.filters, piece.size, num_classes) if piece.filters else stem_model(piece.size)
+    if piece.filters:
+        return head_model(piece.family, piece.filters, piece.size, num_classes)
+    return stem_model(piece.family, piece.size)
 
 
 def write_piece(piece: Piece, path: Path, *, num_classes: int) -> None:

@@ -35,6 +35,14 @@ def _swish(x):
     return x * tf.sigmoid(x), gradient
 
 
+def hard_swish(x: tf.Tensor) -> tf.Tensor:
+    """x * relu6(x + 3) / 6, any shape. Source: Howard et al., Searching for MobileNetV3, section 5.2."""
+    return x * tf.nn.relu6(x + 3.0) * (1.0 / 6.0)
+
+
+FUNCTIONS = {"swish": swish, "relu": tf.nn.relu, "relu6": tf.nn.relu6, "hswish": hard_swish}
+
+
 @registered
 class Swish(keras.layers.Layer):
     """`swish` as a layer: tf_keras does not load an `.h5` file in which Activation has a function of ours."""
@@ -45,10 +53,10 @@ class Swish(keras.layers.Layer):
 
 @registered
 class HardSwish(keras.layers.Layer):
-    """x * relu6(x + 3) / 6, any shape. Source: Howard et al., Searching for MobileNetV3, section 5.2."""
+    """`hard_swish` as a layer."""
 
     def call(self, inputs):
-        return inputs * tf.nn.relu6(inputs + 3.0) * (1.0 / 6.0)
+        return hard_swish(inputs)
 
 
 @registered

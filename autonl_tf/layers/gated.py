@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.layers.activations import swish
+from autonl_tf.layers.activations import FUNCTIONS
 from autonl_tf.layers.channels import check_channels_last
 from autonl_tf.layers.gates import option_weights, part_mask
 from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev, light_nl_depthwise
@@ -95,23 +95,24 @@ def _moments_of_all_replicas(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 class GatedSqueezeExcite(keras.layers.Layer):
     """Squeeze-excite whose presence and number of filters are chosen by gates, [B, H, W, C] to the same.
 
-    scale = g_1 s + (1 - g_1), s = sigmoid(W2 (mask * swish(W1 mean(x) + b1)) + b2): exactly 1 when it is off, exactly s
+    scale = g_1 s + (1 - g_1), s = sigmoid(W2 (mask * f(W1 mean(x) + b1)) + b2): exactly 1 when it is off, exactly s
     when it is on; a smaller ratio is the first part of the largest one's filters. The scale is made in float32 whatever
     the compute type: so near 1, a short type would round it, and g_1's gradient is a difference of sums.
 
     Args:
       filters: candidates for the number of reduced filters, ascending.
       data_format: None or "channels_last", else ValueError.
+      activation: f, by its name in an architecture's header.
 
     Call arguments:
       inputs: [B, H, W, C].
       gates: one scalar a candidate: whether there is any, then whether to go on to the next larger.
     """
 
-    def __init__(self, filters: tuple[int, ...], data_format: str | None = None, **kwargs):
+    def __init__(self, filters: tuple[int, ...], data_format: str | None = None, activation: str = "swish", **kwargs):
         super().__init__(**kwargs)
         check_channels_last("GatedSqueezeExcite", data_format)
-        self.filters = tuple(filters)
+        self.filters, self.activation = tuple(filters), activation
         self.parts = [after - before for before, after in zip((0, *filters), filters, strict=False)]
 
     def build(self, input_shape):
@@ -129,7 +130,9 @@ class GatedSqueezeExcite(keras.layers.Layer):
 
     def call(self, inputs, gates):
         mean = tf.reduce_mean(inputs, [1, 2], keepdims=True)
-        reduced = swish(self.reduce(mean)) * tf.cast(part_mask(self.parts, gates[1:]), inputs.dtype)
+        reduced = FUNCTIONS[self.activation](self.reduce(mean)) * tf.cast(
+            part_mask(self.parts, gates[1:]), inputs.dtype
+        )
         scale = tf.sigmoid(tf.cast(self.expand(reduced), wide_dtype(self.dtype_policy)))
         gate = tf.cast(gates[0], scale.dtype)
         return inputs * tf.cast(gate * scale + (1 - gate), inputs.dtype)
@@ -141,7 +144,7 @@ class GatedSqueezeExcite(keras.layers.Layer):
         return [tf.sqrt(tf.reduce_mean(tf.square(part))) / stddev for part in tf.split(kernel, self.parts, axis=3)]
 
     def get_config(self):
-        return {**super().get_config(), "filters": self.filters}
+        return {**super().get_config(), "filters": self.filters, "activation": self.activation}
 
 
 @registered

@@ -46,22 +46,30 @@ def masked_kernel(kernel: tf.Tensor, sizes: tuple[int, ...], gates: list[tf.Tens
 
 @registered
 class SuperkernelDepthwiseConv2D(keras.layers.Layer):
-    """A depthwise convolution whose kernel size is chosen by gates, [B, H, W, C] to [B, H', W', C], SAME.
+    """A depthwise convolution whose kernel size is chosen by gates, [B, H, W, C] to [B, H', W', C].
 
     Args:
       kernel_sizes: candidates, ascending, odd.
       stride: in height and width.
       data_format: None or "channels_last", else ValueError.
+      padding: where there is a stride, "same" or "symmetric", as in an architecture's header.
 
     Call arguments:
       inputs: [B, H, W, C].
       gates: one scalar a kernel size after the first, climbed in order.
     """
 
-    def __init__(self, kernel_sizes: tuple[int, ...], stride: int = 1, data_format: str | None = None, **kwargs):
+    def __init__(
+        self,
+        kernel_sizes: tuple[int, ...],
+        stride: int = 1,
+        data_format: str | None = None,
+        padding: str = "same",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         check_channels_last("SuperkernelDepthwiseConv2D", data_format)
-        self.kernel_sizes, self.stride = tuple(kernel_sizes), stride
+        self.kernel_sizes, self.stride, self.padding = tuple(kernel_sizes), stride, padding
 
     def build(self, input_shape):
         side = self.kernel_sizes[-1]
@@ -76,7 +84,10 @@ class SuperkernelDepthwiseConv2D(keras.layers.Layer):
 
     def call(self, inputs, gates):
         kernel = tf.cast(masked_kernel(self.depthwise_kernel, self.kernel_sizes, gates), inputs.dtype)
-        return depthwise_conv2d(inputs, kernel, self.stride, "SAME")
+        if self.padding == "same" or self.stride == 1:
+            return depthwise_conv2d(inputs, kernel, self.stride, "SAME")
+        sides = [self.kernel_sizes[-1] // 2] * 2
+        return depthwise_conv2d(tf.pad(inputs, [[0, 0], sides, sides, [0, 0]]), kernel, self.stride, "VALID")
 
     def ring_values(self) -> list[tf.Tensor]:
         """RMS of each ring's weights over the initialiser's standard deviation: 1 at initialisation."""
@@ -104,4 +115,9 @@ class SuperkernelDepthwiseConv2D(keras.layers.Layer):
         return tf.sqrt(squares / count) / fan_out_stddev(self.depthwise_kernel.shape)
 
     def get_config(self):
-        return {**super().get_config(), "kernel_sizes": self.kernel_sizes, "stride": self.stride}
+        return {
+            **super().get_config(),
+            "kernel_sizes": self.kernel_sizes,
+            "stride": self.stride,
+            "padding": self.padding,
+        }

@@ -41,12 +41,14 @@ class Checkpointed:
     depth_multiplier: float
 
 
-def opened(config: Config, path: str, arch: NetworkSpec | None) -> Checkpoint:
-    """The checkpoint at `path`, of the architecture `arch` if that is given. Raises UserError."""
+def opened(config: Config, path: str, arch: NetworkSpec | None, assumed: NetworkSpec | None = None) -> Checkpoint:
+    """The checkpoint at `path`, of the architecture `arch` if that is given, else of the `assumed` one if it does not
+    say its own. Raises UserError."""
     network = config.network
     return open_checkpoint(
         path,
         arch,
+        assumed=assumed,
         depth_multiplier=network.depth_multiplier,
         num_classes=network.num_label_classes,
         use_averages=config.run.use_averages,

@@ -1,4 +1,5 @@
-"""`--mode=describe`: an architecture's MACs and parameters, block by block; the zoo; or what a TFLite file computes in.
+"""`--mode=describe`: an architecture's MACs and parameters, block by block; the zoo; what a TFLite file computes in;
+or how large a search space is.
 
 Needs no TensorFlow.
 """
@@ -14,16 +15,28 @@ from autonl_tf.arch import cost, presets, zoo_latency
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.config import Config
 from autonl_tf.errors import UserError
+from autonl_tf.modes import spaces
 
 DEFAULT_CLASSES = 1000
 TFLITE = ".tflite"
 
 
 def run(config: Config) -> None:
-    """Prints a table, or with `--output=json` one object; see `description`, `zoo` and `tflite_file` for their keys."""
+    """Prints a table, or with `--output=json` one object, whose keys `description`, `zoo`, `tflite_file` and
+    `spaces.description` tell."""
     network = config.network
+    if network.arch is None:
+        _refuse(
+            config, f"--search_space={config.search.search_space} is a space", "nonlocal", "depth_multiplier", "picture"
+        )
+        sizes = {name: settings(config)[name] for name in ("image_size", "num_classes")}
+        result = spaces.description(config.search.search_space, **sizes)
+        text = "\n".join([*aligned(spaces.rows(result), left=4), "", spaces.summary(result)])
+        print(json.dumps(result) if config.run.output == "json" else text)
+        return
     if pathlib.Path(network.arch).suffix == TFLITE:
-        _refuse_for_files(config)
+        of_networks = ("nonlocal", "input_image_size", "num_label_classes", "depth_multiplier", "picture")
+        _refuse(config, f"--arch={network.arch} is a TFLite file", *of_networks)
         result = tflite_file(network.arch)
         print(json.dumps(result) if config.run.output == "json" else tflite_table(result))
         return
@@ -150,17 +163,11 @@ def zoo_table(result: dict[str, Any]) -> str:
     return "\n".join([*aligned([header, *rows], left=1), *notes])
 
 
-def _refuse_for_files(config: Config) -> None:
-    given = {
-        "nonlocal": config.network.nonlocal_,
-        "input_image_size": config.network.input_image_size,
-        "num_label_classes": config.network.num_label_classes,
-        "depth_multiplier": config.network.depth_multiplier,
-        "picture": config.run.picture,
-    }
-    for name, value in given.items():
-        if value is not None:
-            raise UserError(f"--{name} is for architectures; --arch={config.network.arch} is a TFLite file")
+def _refuse(config: Config, why: str, *names: str) -> None:
+    """Raises UserError where one of these flags, which are for architectures, is given."""
+    for name in names:
+        if config.read_settings()[name] is not None:
+            raise UserError(f"--{name} is for architectures; {why}")
 
 
 def tflite_file(path: str) -> dict[str, Any]:

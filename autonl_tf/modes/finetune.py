@@ -18,10 +18,13 @@ from autonl_tf.modes import checkpointed, wiring
 from autonl_tf.networks.parts import layers_of
 
 
-def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use_averages: bool) -> None:
+def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use_averages: bool) -> bool:
     """Loads a checkpoint into the network to train; with other classes than the data's, all but the classifier.
 
     Says what was loaded and what was not.
+
+    Returns:
+      Whether the classifier was, too.
 
     Raises:
       UserError: the checkpoint's weights cannot be read, or do not fit the network.
@@ -33,8 +36,9 @@ def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use
         copied = model.count_params() - model.get_layer(CLASSIFIER).count_params()
         wiring.say(f"loaded: {copied:,} numbers of {start.where}, every layer but the classifier")
         wiring.say(f"new classifier: {_why_new(start, dataset)}; its weights are random ({difference})")
-    else:
-        start.load_into(model, use_averages, tell=wiring.say)
+        return False
+    start.load_into(model, use_averages, tell=wiring.say)
+    return True
 
 
 def _why_new(start: Checkpoint, dataset: ImageDataset) -> str:

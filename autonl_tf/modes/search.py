@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import pathlib
 import shlex
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from autonl_tf.arch import blockstring
+from autonl_tf.arch import blockstring, presets
+from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.config import DEFAULT_EPOCHS, Config
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
 from autonl_tf.engine.batch_norm import set_momentum
-from autonl_tf.engine.checkpoints import Checkpoints
+from autonl_tf.engine.checkpoints import Checkpoints, steps_saved
 from autonl_tf.engine.files import write_json
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.loop import run_training
@@ -25,9 +24,11 @@ from autonl_tf.engine.strategy import is_chief
 from autonl_tf.errors import UserError
 from autonl_tf.files import write_text
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import machines, rates, wiring
+from autonl_tf.modes import checkpointed, finetune, machines, rates, wiring
 from autonl_tf.modes.report import ACCOUNT, PAGE, write_report
 from autonl_tf.networks.gate_table import GateCost
+from autonl_tf.networks.inherit import take_over
+from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.reading import MOST_LONG, read_text
 from autonl_tf.search import result
@@ -35,6 +36,7 @@ from autonl_tf.search.landing import landing_flips
 from autonl_tf.search.multiplier import TargetMultiplier
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
 from autonl_tf.search.schedule import SearchSchedule
+from autonl_tf.space import around
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import CostModel, macs_model
 from autonl_tf.space.latency import read_table
@@ -46,7 +48,8 @@ def run(config: Config) -> None:
     strategy = machines.devices(config)
     wiring.check_batches(config, strategy)
     dataset = wiring.dataset_of(config)
-    config = wiring.resolved(config, dataset)
+    start = _start(config, space) if config.run.init_checkpoint else None
+    config = wiring.resolved(config, dataset, start and start.checkpoint)
     image_size = config.network.input_image_size
     space.check(image_size)
     models = cost_models(config, space, dataset.num_classes)
@@ -59,14 +62,14 @@ def run(config: Config) -> None:
     length = wiring.length_of(config, learnt)
     config = rates.with_search_warmup(config, length)
     schedule = schedule_of(config, length.steps)
-    files = {"searched_space.json": space_text(space)}
+    files = {"searched_space.json": space.text()}
     if config.search.latency_table:
         files["latency_table.json"] = read_text(config.search.latency_table, MOST_LONG)
     with (
         wiring.open_run(config, strategy, dataset, ("train",), files) as directory,
         wiring.naming_corrupt(dataset, "train", data_service=config.data.data_service),
     ):
-        learner = _learner(config, strategy, space, dataset, length, schedule, models[0])
+        learner = _learner(config, strategy, space, dataset, length, schedule, models[0], start)
         supernet = learner.model
         costs = [GateCost(supernet.table, model) for model in models]
         objective = search_objective(
@@ -167,13 +170,30 @@ def _landing(learner: SearchLearner, model: CostModel, schedule: SearchSchedule)
     return land
 
 
-def space_text(space: space_lib.Space) -> str:
-    """Every block with its options: a search goes on in the space it began in, though its file may have changed."""
-    blocks = [
-        {"base": dataclasses.asdict(block.base), "options": block.options, "searchable": block.searchable}
-        for block in space.blocks
-    ]
-    return json.dumps(blocks, indent=2) + "\n"
+class Start(NamedTuple):
+    """Trained weights that a search starts from, and the choices of its space, one a block, that make their network."""
+
+    checkpoint: Checkpoint
+    choices: list[dict[str, int]]
+
+
+def _start(config: Config, space: space_lib.Space) -> Start:
+    """What `--init_checkpoint` holds, as a member of the space. Raises UserError where it is none."""
+    arch = presets.load(config.network.arch) if config.network.arch else None
+    assumed = around.architecture(config.search.search_space)
+    found = checkpointed.opened(config, config.run.init_checkpoint, arch, assumed)
+    if found.qat:
+        raise UserError(f"{found.where}: was trained with --qat; a search starts from float weights")
+    return Start(found, space.choices_of(found.spec.scaled(found.depth_multiplier), found.where))
+
+
+def _take_over(config: Config, supernet: Supernet, start: Start, dataset: ImageDataset) -> None:
+    """Loads the weights of a start into the supernet; those of the classifier where the data has the same classes."""
+    size, found = config.network.input_image_size, start.checkpoint
+    sizes = {"image_size": size, "num_classes": dataset.num_classes, "depth_multiplier": found.depth_multiplier}
+    model = build_network(found.spec, **sizes)
+    finetune.start_from(found, model, dataset, config.run.use_averages)
+    take_over(supernet, model, supernet.table.opened(start.choices))
 
 
 def schedule_of(config: Config, total_steps: int) -> SearchSchedule:
@@ -208,6 +228,7 @@ def _learner(
     length: wiring.Length,
     schedule: SearchSchedule,
     model: CostModel,
+    start: Start | None,
 ) -> SearchLearner:
     with strategy.scope(), precision_scope(config.run.precision):
         supernet = Supernet(
@@ -220,6 +241,10 @@ def _learner(
             name="supernet",
         )
         set_momentum(supernet, config.fit.batch_norm_momentum)
+        if start and steps_saved(pathlib.Path(config.run.model_dir) / "checkpoints"):
+            supernet.start_at(supernet.table.opened(start.choices))  # the rest comes from this run's own checkpoint
+        elif start:
+            _take_over(config, supernet, start, dataset)
         groups = optimizer_groups(supernet, rates.weights_optimizer(config, length), schedule)
         target, multiplier = budget_value(config), None
         if target is not None:
@@ -268,15 +293,23 @@ def _write(
 
 def _next_commands(config: Config, directory: pathlib.Path) -> list[str]:
     """Two trainings, from scratch and from the search's own weights, by the release's recipe: a search's learning rates
-    are made for its own few epochs."""
+    are made for its own few epochs. Behind a search that started from trained weights, an evaluation and as short a
+    training from its own."""
+    own = [f"--arch={directory}/arch.txt", f"--init_checkpoint={directory}"]
+    own += [f"--model_dir={_beside(directory, 'tuned')}"]
+    if config.run.init_checkpoint:
+        fit, weights = config.fit, shlex.quote(f"--init_checkpoint={directory}")
+        length = f"--train_steps={fit.train_steps}" if fit.train_steps else f"--train_epochs={fit.train_epochs:g}"
+        rates = f"--base_learning_rate={fit.base_learning_rate:g} --lr_warmup_epochs=0"
+        return [
+            f"python main.py --mode=eval {weights} {wiring.data_words(config)}",
+            f"python main.py --mode=train {shlex.join(own)} {wiring.image_words(config)} "
+            f"--train_batch_size={config.data.train_batch_size} {length} {rates}",
+        ]
     length = f"--train_batch_size={config.data.train_batch_size} --train_epochs={DEFAULT_EPOCHS['train']:g}"
     starts = [
         [f"--arch={directory}/arch.txt", f"--model_dir={_beside(directory, 'train')}"],
-        [
-            f"--arch={directory}/arch.txt",
-            f"--init_checkpoint={directory}",
-            f"--model_dir={_beside(directory, 'tuned')}",
-        ],
+        own,
     ]
     return [
         f"python main.py --mode=train {shlex.join(words)} {wiring.image_words(config)} {length}" for words in starts
@@ -300,6 +333,12 @@ def _target_text(budget: dict[str, Any], model: CostModel) -> str:
     return text
 
 
+def _how_to_go_on(account: dict[str, Any]) -> str:
+    if account["settings"]["init_checkpoint"]:
+        return "score it with the search's own weights as it is, then train it on from them\n"
+    return "train it from scratch, or from the search's own weights (--init_checkpoint)\n"
+
+
 def _tell(directory: pathlib.Path, account: dict[str, Any], model: CostModel) -> None:
     millions = {name: account[name] / 1e6 for name in ("macs", "largest_macs", "smallest_macs")}
     calls = ", ".join(f"{call['name']} {call['margin']:+.2f}" for call in account["close_calls"][:5])
@@ -313,6 +352,6 @@ def _tell(directory: pathlib.Path, account: dict[str, Any], model: CostModel) ->
         f"the noise of {decided['noise']:.2f}; closest: {calls}\n"
         f"{said}"
         f"written: {directory}/arch.txt, {ACCOUNT}, {PAGE}, network.png, search.png\n"
-        "train it from scratch, or from the search's own weights (--init_checkpoint)\n"
+        f"{_how_to_go_on(account)}"
         "next:\n" + "\n".join(f"  {line}" for line in account["next"])
     )

@@ -21,7 +21,7 @@ from autonl_tf.engine.batch_norm import averaged_variables, set_momentum
 from autonl_tf.engine.checkpoints import Checkpoints, steps_saved
 from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.learner import Learner
-from autonl_tf.engine.loop import TrainingResult, run_training
+from autonl_tf.engine.loop import TrainingResult, listed, run_training
 from autonl_tf.engine.mixing import Mixing
 from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.recalibrate import Recalibration
@@ -62,7 +62,7 @@ def run(config: Config) -> None:
     dataset, tested = dataset.tested(config.data.test_split, config.run.seed)
     length = wiring.length_of(config, dataset)
     weights = finetune.class_weights(config.tuning.class_weights, dataset)
-    learner = _learner(config, strategy, spec, dataset, length, start)
+    learner, knows = _learner(config, strategy, spec, dataset, length, start)
     files = {"arch.txt": blockstring.write(spec)}
     with (
         wiring.open_run(config, strategy, dataset, splits, files) as directory,
@@ -108,6 +108,9 @@ def run(config: Config) -> None:
             return measure.in_averages(learner.averages) if measure else contextlib.nullcontext()
 
         log = wiring.run_log(config, strategy, length)
+        if knows:
+            scores = evaluator(batches, dataset.size("validation"))
+            log.message(f"before training: validation {listed(scores)}")
         outcome = run_training(
             strategy,
             learner,
@@ -143,7 +146,9 @@ def _learner(
     dataset: ImageDataset,
     length: wiring.Length,
     start: Checkpoint | None,
-) -> Learner:
+) -> tuple[Learner, bool]:
+    """The learner, and whether it starts from weights that know the data's classes."""
+    knows = False
     with strategy.scope(), precision_scope(config.run.precision):
         model = build_network(
             spec,
@@ -157,7 +162,7 @@ def _learner(
         # A run that has a checkpoint of its own goes on from that, ranges included.
         begun = bool(steps_saved(pathlib.Path(config.run.model_dir) / "checkpoints"))
         if start and not begun:
-            finetune.start_from(start, model, dataset, config.run.use_averages)
+            knows = finetune.start_from(start, model, dataset, config.run.use_averages)
         if config.fit.qat:
             model = quantized_network(model)
             if not begun:
@@ -168,7 +173,7 @@ def _learner(
         groups = finetune.groups(
             model, config.tuning.lr_multipliers, lambda factor: rates.weights_optimizer(config, length, factor)
         )
-        return Learner(model, groups, averages, guard=wiring.guard(config))
+        return Learner(model, groups, averages, guard=wiring.guard(config)), knows
 
 
 def _calibrate(config: Config, model: keras.Model, dataset: ImageDataset, normalization: Normalization) -> None:

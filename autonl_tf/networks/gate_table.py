@@ -78,6 +78,14 @@ class GateTable:
             for places in self.slices
         ]
 
+    def opened(self, choices: list[dict[str, int]]) -> np.ndarray:
+        """The 0/1 gates [G] that make one choice a block."""
+        gates = np.zeros(len(self), np.float32)
+        for choice, places in zip(choices, self.slices, strict=True):
+            for ladder, place in places.items():
+                gates[place.start : place.start + choice[ladder]] = 1
+        return gates
+
     def decode(self, gates: np.ndarray) -> NetworkSpec:
         """The network that 0/1 gates [G] stand for."""
         return self.space.member(self.choices(gates))

@@ -1,14 +1,22 @@
-"""The network a supernet decodes to, with the supernet's own weights: exactly the supernet with those gates."""
+"""Shared weights and a network's own: out of a supernet into the network it decodes to, and the other way.
+
+Either way nothing is computed: the supernet with the gates of a network is that network, to float rounding, and a
+network's weights that went into a supernet come out of it as the same bits.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.arch.spec import BlockSpec, NetworkSpec
+from autonl_tf.arch.spec import BlockSpec
+from autonl_tf.layers.superkernel import ring_indicators
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import SuperBlock, Supernet
-from autonl_tf.space.kind import batch_norm_weights
+from autonl_tf.space.kind import Part, batch_norm_parts
+
+RING_SCALE = 0.1  # of the root mean square of a kernel's trained core: what a new ring around it begins with
 
 
 def inherited_network(supernet: Supernet, gates: np.ndarray, *, image_size: int, num_classes: int) -> keras.Model:
@@ -22,47 +30,102 @@ def inherited_network(supernet: Supernet, gates: np.ndarray, *, image_size: int,
     Returns:
       The network of `supernet.table.decode(gates)`; in inference it computes what `supernet(x, gates=gates)` does.
     """
-    table = supernet.table
-    spec = table.decode(gates)
-    model = build_network(spec, image_size=image_size, num_classes=num_classes)
-    weights = {
-        name: getattr(supernet, name).get_weights()
-        for name in ("stem_conv", "stem_bn", "head_conv", "head_bn", "logits")
-    }
-    index = 0
-    for block, space_block, choice in zip(supernet.blocks, table.space.blocks, table.choices(gates), strict=True):
-        member = space_block.block(choice)
-        if member is None:
-            continue
-        if isinstance(block, SuperBlock):
-            layers = _sliced(block, member)
-        else:
-            layers = {layer.name.partition("_")[2]: layer.get_weights() for layer in block.layers}
-        weights |= {f"block{index}_{name}": values for name, values in layers.items() if values}
-        index += 1
-    _assign(model, weights, spec)
+    model = build_network(supernet.table.decode(gates), image_size=image_size, num_classes=num_classes)
+    for layer, parts in _shared(supernet, gates, model):
+        layer.set_weights([part.read() for part in parts])
     return model
 
 
-def _assign(model: keras.Model, weights: dict[str, list[np.ndarray]], spec: NetworkSpec) -> None:
+def take_over(supernet: Supernet, model: keras.Model, gates: np.ndarray) -> None:
+    """Gives the supernet the weights of a network of its space, and starts its gates' values from them.
+
+    What the space has beyond the network keeps the weights that it was built with, but where opening its gate would
+    disturb the network: what further channels lead to is 0, and so is the last batch norm's gamma of a block that the
+    network dropped (LightNL's is anyway), so that they come in as the identity and learn from there. A new ring of a
+    kernel cannot be 0, since its norm is what its gate compares: it is a tenth of the core.
+
+    Args:
+      supernet: just built, its classes as many as the network's.
+      model: of `supernet.table.decode(gates)`, with its weights.
+      gates: 0 or 1, [G].
+    """
+    pairs = _shared(supernet, gates, model)
+    for index, (block, choice) in enumerate(zip(supernet.blocks, supernet.table.choices(gates), strict=True)):
+        if isinstance(block, SuperBlock):
+            _make_way(block, supernet.table.space.blocks[index].block(choice))
+    for layer, parts in pairs:
+        for part, values in zip(parts, layer.get_weights(), strict=True):
+            part.write(values)
+    for block, member in _members(supernet, gates):
+        if isinstance(block, SuperBlock):
+            _scale_rings(block, member.kernels[0])
+    supernet.start_at(gates)
+
+
+def _members(supernet: Supernet, gates: np.ndarray):
+    """(the supernet's block, the network's), of those that the gates keep."""
+    table = supernet.table
+    for block, of, choice in zip(supernet.blocks, table.space.blocks, table.choices(gates), strict=True):
+        member = of.block(choice)
+        if member is not None:
+            yield block, member
+
+
+def _shared(supernet: Supernet, gates: np.ndarray, model: keras.Model) -> list[tuple[keras.layers.Layer, list[Part]]]:
+    """Every layer of the decoded network that has weights, and where in the supernet they are, in Keras' order."""
+    parts = {
+        name: _whole(getattr(supernet, name)) for name in ("stem_conv", "stem_bn", "head_conv", "head_bn", "logits")
+    }
+    for index, (block, member) in enumerate(_members(supernet, gates)):
+        if isinstance(block, SuperBlock):
+            layers = _sliced(block, member)
+        else:
+            layers = {layer.name.partition("_")[2]: _whole(layer) for layer in block.layers}
+        parts |= {f"block{index}_{name}": of for name, of in layers.items() if of}
     with_weights = {layer.name for layer in model.layers if layer.weights}
-    if with_weights != weights.keys():
-        raise RuntimeError(f"{spec.source}: layers without a source or a use: {sorted(with_weights ^ weights.keys())}")
-    for name, values in weights.items():
-        model.get_layer(name).set_weights(values)
+    if with_weights != parts.keys():
+        raise RuntimeError(f"layers without a source or a use: {sorted(with_weights ^ parts.keys())}")
+    return [(model.get_layer(name), of) for name, of in parts.items()]
 
 
-def _sliced(block: SuperBlock, member: BlockSpec) -> dict[str, list[np.ndarray]]:
-    """Weights of one block's layers in the decoded network, by layer name without the block's prefix."""
-    kept = slice(member.expanded_filters)
+def _whole(layer: keras.layers.Layer) -> list[Part]:
+    return [Part(variable) for variable in layer.weights]
+
+
+def _sliced(block: SuperBlock, member: BlockSpec) -> dict[str, list[Part]]:
+    """Where the weights of one block's layers are, by layer name in the decoded network without the block's prefix."""
+    kept, every = slice(member.expanded_filters), slice(None)
     border = (block.depthwise.kernel_sizes[-1] - member.kernels[0]) // 2
     taps = slice(border, border + member.kernels[0])
-    return {
-        "expand_conv": [block.expand_conv.kernel.numpy()[..., kept]],
-        "expand_bn": batch_norm_weights(block.expand_bn, kept),
-        "depthwise": [block.depthwise.depthwise_kernel.numpy()[taps, taps, kept]],
-        "depthwise_bn": batch_norm_weights(block.depthwise_bn, kept),
-        "project_conv": [block.project_conv.kernel.numpy()[:, :, kept]],
-        "project_bn": batch_norm_weights(block.project_bn),
-        **block.inserted_weights(member),
+    parts = {
+        "depthwise": [Part(block.depthwise.depthwise_kernel, (taps, taps, kept))],
+        "depthwise_bn": batch_norm_parts(block.depthwise_bn, kept),
+        "project_conv": [Part(block.project_conv.kernel, (every, every, kept))],
+        "project_bn": batch_norm_parts(block.project_bn),
+        **block.inserted_parts(member),
     }
+    if block.expands:
+        parts["expand_conv"] = [Part(block.expand_conv.kernel, (every, every, every, kept))]
+        parts["expand_bn"] = batch_norm_parts(block.expand_bn, kept)
+    return parts
+
+
+def _make_way(block: SuperBlock, member: BlockSpec | None) -> None:
+    """Before a member's weights are written: what it has not comes to nothing behind its gate."""
+    if member is None:
+        block.project_bn.gamma.assign(tf.zeros_like(block.project_bn.gamma))
+    else:
+        block.project_conv.kernel.assign(tf.zeros_like(block.project_conv.kernel))
+
+
+def _scale_rings(block: SuperBlock, kernel_size: int) -> None:
+    """The rings around a kernel of a member's size, as they were drawn, to a tenth of its root mean square."""
+    kernel, sizes = block.depthwise.depthwise_kernel.numpy(), block.depthwise.kernel_sizes
+    known = sizes.index(kernel_size) + 1
+    if known == len(sizes):
+        return
+    rings = ring_indicators(sizes)
+    core, new = (part.sum(0) > 0 for part in (rings[:known], rings[known:]))
+    deviation = [np.sqrt(np.mean(np.square(kernel[mask[..., 0, 0]]))) for mask in (core, new)]
+    factor = RING_SCALE * deviation[0] / deviation[1]
+    block.depthwise.depthwise_kernel.assign(np.where(new, factor * kernel, kernel))

@@ -101,7 +101,7 @@ def apply_network(
 def _stem(inputs, spec: NetworkSpec, depth_multiplier: float, sync_batch_norm: bool):
     filters = scale_filters(spec.stem_filters, depth_multiplier)
     stem = convolution(filters, 3, 2, name="stem_conv", padding=spec.padding)
-    x = _padded(stem, spec.padding)(inputs)
+    x = padded(stem, spec.padding)(inputs)
     return activation(spec.activation, "stem")(batch_norm("stem_bn", sync_batch_norm)(x))
 
 
@@ -116,7 +116,7 @@ def _head(x, spec: NetworkSpec, num_classes: int, dropout_rate: float, sync_batc
 def convolution(
     filters: int, kernel: int, stride: int = 1, *, name: str, use_bias: bool = False, padding: str = "same"
 ) -> keras.layers.Conv2D:
-    """A convolution with the release's initialiser; with symmetric padding and a stride, see `_padded`."""
+    """A convolution with the release's initialiser; with symmetric padding and a stride, see `padded`."""
     return keras.layers.Conv2D(
         filters,
         kernel,
@@ -150,15 +150,15 @@ def _depthwise(kernel: int, stride: int, name: str, padding: str):
         depthwise_initializer=FanOutNormal(),
         name=name,
     )
-    return _padded(layer, padding)
+    return padded(layer, padding)
 
 
 def _own_padding(padding: str, stride: int) -> str:
-    """A convolution's own padding: none where `_padded` pads for it. Without a stride both paddings are SAME."""
+    """A convolution's own padding: none where `padded` pads for it. Without a stride both paddings are SAME."""
     return "valid" if padding == "symmetric" and stride > 1 else "same"
 
 
-def _padded(layer, padding: str):
+def padded(layer, padding: str):
     """`layer`, behind a padding of kernel // 2 on every side where the padding is symmetric and it has a stride."""
     if padding == "same" or layer.strides[0] == 1:
         return layer
@@ -224,16 +224,16 @@ def fixed_block(block: BlockSpec, in_size: int, name: str, sync_batch_norm: bool
     return keras.Model(inputs, _block(inputs, block, name, sync_batch_norm), name=name)
 
 
-def stem_model(image_size: int) -> keras.Model:
-    """The stem of every space as a model of its own: [B, S, S, 3] in."""
+def stem_model(family: NetworkSpec, image_size: int) -> keras.Model:
+    """The stem of a space's networks as a model of its own: [B, S, S, 3] in."""
     inputs = keras.Input([image_size, image_size, 3])
-    return keras.Model(inputs, _stem(inputs, NetworkSpec(()), 1.0, False), name="stem")
+    return keras.Model(inputs, _stem(inputs, family, 1.0, False), name="stem")
 
 
-def head_model(filters: int, size: int, num_classes: int) -> keras.Model:
-    """The head of every space as a model of its own: [B, size, size, filters] to logits [B, num_classes]."""
+def head_model(family: NetworkSpec, filters: int, size: int, num_classes: int) -> keras.Model:
+    """Their head as a model of its own: [B, size, size, filters] to logits [B, num_classes]."""
     inputs = keras.Input([size, size, filters])
-    return keras.Model(inputs, _head(inputs, NetworkSpec(()), num_classes, 0.0, False), name="head")
+    return keras.Model(inputs, _head(inputs, family, num_classes, 0.0, False), name="head")
 
 
 def _squeeze_excite(x, filters: int, kind: str, name: str):

@@ -4,9 +4,10 @@ Every block computes its largest member once; gates decide what of it counts (`l
 section 3.2, and Single-Path NAS. Deviations:
 
 1. Gates compare norms relative to their value at initialisation with thresholds (here: root mean squares over the
-   initialiser's standard deviation). Raw norms are 10 to 40, where the sigmoid's gradient is 1e-5 to 1e-17. A value
-   above 1 counts as 1: weights before a batch norm grow without changing anything (LightNL's depthwise kernel to
-   eight times its mean square in 700 steps), and a gate should not open or shut by that.
+   initialiser's standard deviation, and, of trained weights, over what that is where a search starts from them). Raw
+   norms are 10 to 40, where the sigmoid's gradient is 1e-5 to 1e-17. A value above 1 counts as 1: weights before a
+   batch norm grow without changing anything (LightNL's depthwise kernel to eight times its mean square in 700 steps),
+   and a gate should not open or shut by that.
 2. Gates act after batch norm and on the residual branch, so that "off" is exactly off.
 3. A decision is read from the moving average of its margin, which inference and decoding use.
 """
@@ -18,15 +19,15 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch.cost import check_parameters
-from autonl_tf.arch.spec import HEAD_FILTERS, STEM_FILTERS, BlockSpec
-from autonl_tf.layers.activations import swish
+from autonl_tf.arch.spec import BlockSpec
+from autonl_tf.layers.activations import FUNCTIONS
 from autonl_tf.layers.dropout import Dropout
 from autonl_tf.layers.gated import GatedBatchNormalization
 from autonl_tf.layers.gates import part_mask
 from autonl_tf.layers.superkernel import SuperkernelDepthwiseConv2D
 from autonl_tf.networks.gate_table import GateTable
-from autonl_tf.networks.network import batch_norm, classifier, convolution, fixed_block
-from autonl_tf.space.kind import InsertedKind
+from autonl_tf.networks.network import batch_norm, classifier, convolution, fixed_block, padded
+from autonl_tf.space.kind import InsertedKind, Part
 from autonl_tf.space.space import Space, SpaceBlock
 
 MARGIN_MOMENTUM = 0.9
@@ -47,9 +48,14 @@ class SuperBlock(keras.layers.Layer):
         self.block = block
         widths = [base.in_filters * ratio for ratio in options["expand"] if ratio]
         self.width_parts = [after - before for before, after in zip([0, *widths], widths, strict=False)]
-        self.expand_conv = convolution(widths[-1], 1, name="expand_conv")
-        self.expand_bn = batch_norm("expand_bn", sync_batch_norm)
-        self.depthwise = SuperkernelDepthwiseConv2D(options["kernel"], base.stride, name="depthwise")
+        self.activation = FUNCTIONS[base.activation]
+        self.expands = base.expansion != 1
+        if self.expands:
+            self.expand_conv = convolution(widths[-1], 1, name="expand_conv")
+            self.expand_bn = batch_norm("expand_bn", sync_batch_norm)
+        self.depthwise = SuperkernelDepthwiseConv2D(
+            options["kernel"], base.stride, padding=base.padding, name="depthwise"
+        )
         self.depthwise_bn = GatedBatchNormalization(synchronized=sync_batch_norm, name="depthwise_bn")
         self.project_conv = convolution(base.out_filters, 1, name="project_conv")
         self.project_bn = batch_norm("project_bn", sync_batch_norm)
@@ -58,9 +64,11 @@ class SuperBlock(keras.layers.Layer):
     def call(self, inputs, gates, training=None):
         """gates: lists of scalars by ladder. Returns the outputs and distances by ladder (empty in inference)."""
         widths, keep = self._widths(gates)
-        x = swish(self.expand_bn(self.expand_conv(inputs), training=training))
+        x = inputs
+        if self.expands:
+            x = self.activation(self.expand_bn(self.expand_conv(x), training=training))
         x = self.depthwise(x, gates["kernel"])
-        x = swish(self.depthwise_bn(x, part_mask(self.width_parts, widths), training=training))
+        x = self.activation(self.depthwise_bn(x, part_mask(self.width_parts, widths), training=training))
         x, distances = self._through_inserted("filtered", x, gates, training)
         x = self.project_bn(self.project_conv(x), training=training)
         x, further = self._through_inserted("projected", x, gates, training)
@@ -78,19 +86,19 @@ class SuperBlock(keras.layers.Layer):
             values |= kind.values(self.inserted[kind.name], distances)
         return values
 
-    def inserted_weights(self, member: BlockSpec) -> dict[str, list[np.ndarray]]:
-        """Of a member's block, by layer name without the block's prefix: what inserted layers leave there."""
-        weights: dict[str, list[np.ndarray]] = {}
+    def inserted_parts(self, member: BlockSpec) -> dict[str, list[Part]]:
+        """Of a member's block, by layer name without the block's prefix: what inserted layers have there."""
+        parts: dict[str, list[Part]] = {}
         for kind in self._inserted_kinds():
-            weights |= kind.weights(self.inserted[kind.name], member)
-        return weights
+            parts |= kind.parts(self.inserted[kind.name], member)
+        return parts
 
     def _inserted_kinds(self) -> list[InsertedKind]:
-        """Those with something to choose in this block."""
+        """Those that this block may have something of."""
         return [
             kind
             for kind in self.block.kinds
-            if isinstance(kind, InsertedKind) and any(len(self.block.options[ladder]) > 1 for ladder in kind.ladders)
+            if isinstance(kind, InsertedKind) and any(any(self.block.options[ladder]) for ladder in kind.ladders)
         ]
 
     def _through_inserted(self, place, x, gates, training):
@@ -114,7 +122,9 @@ class Supernet(keras.Model):
       table: the gates' order.
       thresholds: [G], trained; from 0, those of gates that add something (`Gate.adds`) from start_margin below their
         values. A gate is open where its value is at least its threshold.
-      starts: [G], the most that a margin starts at: start_margin for those, 1 for the others.
+      starts: [G], the most that a margin starts at: start_margin for those, 1 for the others; -start_margin for gates
+        that `start_at` closes.
+      references: [G], what values are divided by: 1, and after `start_at` what they then were.
       margins: [G], moving average (0.9) of value - threshold, written by `track`; they decide in inference.
       distances: [G], moving average (0.95) of LightNL's distances over training batches, taken over all replicas by
         `track`; it starts at 1, so that nothing counts as close enough before it was measured. Only their own gates
@@ -148,8 +158,12 @@ class Supernet(keras.Model):
         space.check(image_size)
         check_parameters(space.largest(), image_size=image_size, num_classes=num_classes)
         self.table = GateTable(space)
-        self.starts = np.array([start_margin if gate.adds else 1.0 for gate in self.table.gates], np.float32)
-        self.stem_conv = convolution(STEM_FILTERS, 3, 2, name="stem_conv")
+        self.start_margin = start_margin
+        self.starts = self._starts(np.ones(len(self.table)))
+        family = space.family
+        self.activation = FUNCTIONS[family.activation]
+        self.stem_conv = convolution(family.stem_filters, 3, 2, name="stem_conv", padding=family.padding)
+        self.stem_padded = padded(self.stem_conv, family.padding)
         self.stem_bn = batch_norm("stem_bn", sync_batch_norm)
         sizes = space.map_sizes(image_size)
         self.blocks = [
@@ -158,7 +172,7 @@ class Supernet(keras.Model):
             else fixed_block(block.base, sizes[i], f"block{i}", sync_batch_norm)
             for i, block in enumerate(space.blocks)
         ]
-        self.head_conv = convolution(HEAD_FILTERS, 1, name="head_conv")
+        self.head_conv = convolution(family.head_filters, 1, name="head_conv")
         self.head_bn = batch_norm("head_bn", sync_batch_norm)
         self.head_dropout = Dropout(dropout_rate, name="head_dropout")
         self.logits = classifier(num_classes)
@@ -177,6 +191,7 @@ class Supernet(keras.Model):
             experimental_autocast=False,
         )
         self.margins = self.add_weight(name="margins", initializer=keras.initializers.Constant(self.starts), **state)
+        self.references = self.add_weight(name="references", initializer="ones", **state)
         self.distances = self.add_weight(name="distances", initializer="ones", **state)
         own = {"synchronization": tf.VariableSynchronization.ON_READ, "aggregation": tf.VariableAggregation.MEAN}
         self.measured = self.add_weight(name="measured", initializer="ones", **(state | own))
@@ -188,7 +203,7 @@ class Supernet(keras.Model):
         if gates is None:
             gates = tf.cast(self.margins >= 0, tf.float32)
         ladders = self.table.ladders(gates)
-        x = swish(self.stem_bn(self.stem_conv(inputs), training=training))
+        x = self.activation(self.stem_bn(self.stem_padded(inputs), training=training))
         measured = []
         for block, ladder in zip(self.blocks, ladders, strict=True):
             if isinstance(block, SuperBlock):
@@ -199,29 +214,61 @@ class Supernet(keras.Model):
                 measured.append({})
         if training:
             self._keep(measured)
-        x = swish(self.head_bn(self.head_conv(x), training=training))
+        x = self.activation(self.head_bn(self.head_conv(x), training=training))
         x = tf.reduce_mean(x, [1, 2])
         return self.logits(self.head_dropout(x, training=training))
 
     def live_margins(self) -> tf.Tensor:
         """[G]: each gate's value, at most 1, minus its threshold; with gradients to the weights and the thresholds."""
         limits = tf.convert_to_tensor(self.thresholds)
+        references = tf.convert_to_tensor(self.references)
+        taps = [
+            {
+                "kernel": [
+                    tf.cast(tf.minimum(value / reference, 1.0) >= limit, tf.float32)
+                    for value, reference, limit in zip(
+                        block.depthwise.ring_values(), reference["kernel"], threshold["kernel"], strict=True
+                    )
+                ]
+            }
+            if isinstance(block, SuperBlock)
+            else {}
+            for block, reference, threshold in zip(
+                self.blocks, self.table.ladders(references), self.table.ladders(limits), strict=True
+            )
+        ]
+        return tf.minimum(self._values(taps) / references, 1.0) - limits
+
+    def _values(self, gates: list[dict[str, list[tf.Tensor]]]) -> tf.Tensor:
+        """[G]: what each gate's margin is made of, by gates, one dict a block, of which the kernels' count."""
         averages = self.table.ladders(tf.convert_to_tensor(self.distances))
         values: list[tf.Tensor] = []
-        for block, threshold, average in zip(self.blocks, self.table.ladders(limits), averages, strict=True):
+        for block, ladders, average in zip(self.blocks, gates, averages, strict=True):
             if not isinstance(block, SuperBlock):
                 continue
-            kernel = [
-                tf.cast(tf.minimum(value, 1.0) >= limit, tf.float32)
-                for value, limit in zip(block.depthwise.ring_values(), threshold["kernel"], strict=True)
-            ]
-            by_ladder = block.values({"kernel": kernel}, average)
-            for ladder, gates in threshold.items():
+            by_ladder = block.values(ladders, average)
+            for ladder, own in average.items():
                 found = by_ladder.get(ladder, [])
-                if len(found) != len(gates):
-                    raise ValueError(f"{block.name}: {len(found)} values for the {len(gates)} gates of {ladder!r}")
+                if len(found) != len(own):
+                    raise ValueError(f"{block.name}: {len(found)} values for the {len(own)} gates of {ladder!r}")
                 values += found
-        return tf.minimum(tf.stack(values), 1.0) - limits
+        return tf.stack(values)
+
+    def start_at(self, gates: np.ndarray) -> None:
+        """Starts the search at a network, whose weights the shared ones have: every value counts as 1 there.
+
+        Without it a value were that of trained weights over the initialiser's deviation: of any size, without meaning
+        where a batch norm follows. Gates that the network has closed start as far below their boundary as those of
+        what a block can do without start above it: what comes in has to earn its place.
+
+        Args:
+          gates: 0 or 1, [G]: the network's.
+        """
+        self.starts = self._starts(gates)
+        values = self._values(self.table.ladders(tf.constant(gates, tf.float32)))
+        self.references.assign(tf.where(values > 0, values, 1.0))
+        self.thresholds.assign(self._started(tf.minimum(values / self.references, 1.0)))
+        self.margins.assign(self.starts)
 
     def track(self, hold: tf.Tensor, follow: tf.Tensor) -> None:
         """After an update: averages distances and margins, and keeps thresholds in reach of their values.
@@ -241,6 +288,10 @@ class Supernet(keras.Model):
         self.thresholds.assign(thresholds)
         step = tf.where(hold, 0.0, 1 - MARGIN_MOMENTUM)
         self.margins.assign(self.margins + step * (values - thresholds - self.margins))
+
+    def _starts(self, gates: np.ndarray) -> np.ndarray:
+        opened = np.array([self.start_margin if gate.adds else 1.0 for gate in self.table.gates])
+        return np.where(gates > 0.5, opened, -self.start_margin).astype(np.float32)
 
     def _started(self, values: tf.Tensor) -> tf.Tensor:
         """Where thresholds [G] start: so far below the gates' values as `starts` says, but not below 0."""

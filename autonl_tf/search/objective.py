@@ -43,7 +43,7 @@ def tracker(supernet: Supernet, schedule: SearchSchedule, target: TargetMultipli
 
 
 def draw_gates(margins: tf.Tensor, probability: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Gates [G] of one step, each flipped with `probability`; the same on every replica, since `seed` is.
+    """Gates [G] of one step, each flipped with its `probability` [G]; the same on every replica, since `seed` is.
 
     A gradient is weighted by 1 / (2 (1 - p)) where the gate was drawn as it stands and by 1 / (2 p) where it was
     flipped, which makes the mean gradient the trapezoid rule between the two; by 1 where p is 0.
@@ -91,7 +91,7 @@ def search_objective(
         key = tf.stack([tf.constant(seed, tf.int64), step])
 
         def fit(images, labels, margins, key):
-            gates = draw_gates(margins, schedule.flip_probability(step), key)
+            gates = draw_gates(margins, schedule.flip_probability(step, margins), key)
             return classification_terms(supernet(images, gates=gates, training=True), labels, label_smoothing)
 
         multiplier = schedule.multiplier(step) if target is None else tf.convert_to_tensor(target.value)

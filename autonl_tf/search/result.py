@@ -156,7 +156,7 @@ def warnings(account: dict[str, Any], schedule: SearchSchedule) -> list[str]:
             f"{schedule.noise:.2f}; give it {enough} or more (--train_steps, or a smaller --search_warmup_share)"
         )
     least = (1 - NEXT_TO_NOTHING) * stand["dearest"]
-    if stand["before_flips"] > least and stand.get("target", 0) < least:
+    if stand["cheapest"] < least < stand["before_flips"] and stand.get("target", 0) < least:
         found.append(
             f"DECIDED NOTHING: the search itself kept {stand['before_flips'] / stand['dearest']:.1%} of the dearest "
             "network's cost; a longer search, a larger --threshold_travel, or without a target a larger --cost_lambda "

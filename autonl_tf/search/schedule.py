@@ -11,6 +11,8 @@ and why, in `docs/search.md`:
 2. Thresholds start, and stand in warm-up, just below the values of what a block can do without and far below others'
    (`Supernet`). They have an optimizer of their own (`ThresholdAdam`) whose rate falls to 0, and no weight decay.
 3. Flips in the decision phase, and the settling phase.
+4. A search that starts from trained weights starts at their network: gates that it has closed are opened half of the
+   time in the warm-up, so that what they open learns, and the others are seldom dropped.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import math
 import tensorflow as tf
 import tf_keras as keras
 
+OPEN_PROBABILITY = 0.5  # in the warm-up, of a gate that starts closed
+
 
 @dataclasses.dataclass(frozen=True)
 class SearchSchedule:
@@ -28,7 +32,7 @@ class SearchSchedule:
 
     Attributes:
       total_steps, warmup_steps, settle_steps: lengths; the decision phase is what is left.
-      keep_probability: of a gate in warm-up.
+      keep_probability: of an open gate in warm-up.
       explore_probability: of a flip in the decision phase.
       cost_lambda: weight of log(cost) in the decision phase and after, where no target sets it.
       threshold_travel: how far a threshold moves in all at most: if every gradient has one sign; values are about 1.
@@ -60,10 +64,11 @@ class SearchSchedule:
         """Which share of the decision phase is over once this step, one of it, is made: above 0, up to 1."""
         return tf.cast(step - self.warmup_steps + 1, tf.float32) / self.decision_steps
 
-    def flip_probability(self, step: tf.Tensor) -> tf.Tensor:
-        """Probability that a gate takes its other value at this step."""
+    def flip_probability(self, step: tf.Tensor, margins: tf.Tensor) -> tf.Tensor:
+        """Probability that each gate, of these margins [G], takes its other value at this step."""
         decide = tf.where(self.settled(step), 0.0, self.explore_probability)
-        return tf.where(step < self.warmup_steps, 1.0 - self.keep_probability, decide)
+        warm = tf.where(margins >= 0, 1.0 - self.keep_probability, OPEN_PROBABILITY)
+        return tf.where(self.warming(step), warm, decide)
 
     def multiplier(self, step: tf.Tensor) -> tf.Tensor:
         """lambda at this step: 0 in warm-up."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from autonl_tf.arch.spec import BlockSpec
 from autonl_tf.errors import UserError
@@ -80,8 +80,8 @@ class Kind:
 class InsertedKind(Kind):
     """A kind whose gates work in a layer of their own, put into the supernet's blocks (`layers/gated.py` has ours).
 
-    A block has the layer where a ladder of the kind has more than one option there; alone an option means that the
-    decoded block has nothing of it. At one place kinds act in the order of `kinds.KINDS`, which therefore is that of
+    A block has the layer where a ladder of the kind has an option there other than None and False, which stand for
+    nothing of it. At one place kinds act in the order of `kinds.KINDS`, which therefore is that of
     the decoded block (`networks/network.py`).
 
     Attributes:
@@ -126,8 +126,9 @@ class InsertedKind(Kind):
         """
         raise NotImplementedError
 
-    def weights(self, layer: keras.layers.Layer, member: BlockSpec) -> dict[str, list[np.ndarray]]:
-        """The decoded block's weights, by layer name without the block's prefix; nothing where it has no such layer."""
+    def parts(self, layer: keras.layers.Layer, member: BlockSpec) -> dict[str, list[Part]]:
+        """Where the decoded block's weights are, in Keras' order, by layer name without the block's prefix; nothing
+        where it has no such layer."""
         raise NotImplementedError
 
 
@@ -146,9 +147,25 @@ def check_kinds(kinds: Sequence[Kind]) -> None:
             raise ValueError(f"{type(kind).__name__}: place {kind.place!r}; accepted: {', '.join(PLACES)}")
 
 
-def batch_norm_weights(layer: keras.layers.Layer, kept: slice = slice(None)) -> list[np.ndarray]:
+class Part(NamedTuple):
+    """What a decoded layer has of a shared variable: all of it, or what basic indexing takes."""
+
+    variable: tf.Variable
+    index: tuple[slice, ...] = ()
+
+    def read(self) -> np.ndarray:
+        return self.variable.numpy()[self.index]
+
+    def write(self, values: np.ndarray) -> None:
+        """Leaves the rest of the variable as it is."""
+        whole = self.variable.numpy().copy()
+        whole[self.index] = values
+        self.variable.assign(whole)
+
+
+def batch_norm_parts(layer: keras.layers.Layer, kept: slice = slice(None)) -> list[Part]:
     """Of a batch norm of those channels, in Keras' order."""
-    return [v.numpy()[kept] for v in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)]
+    return [Part(v, (kept,)) for v in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)]
 
 
 def candidate_list(

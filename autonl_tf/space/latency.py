@@ -7,7 +7,8 @@ is its file's name too:
     head_i64_c8@8                             input filters, classes, side of the map
     r1_k5_s22_e6_i16_o24_nonlocal0.25-2@32    block string, side of the map
 
-so that a table holds for every space whose pieces it has. Whole networks, measured beside the pieces, calibrate their
+with, before it, what a header changes of the piece (`relu6_stem@64`), so that a table holds for every space whose
+pieces it has. Whole networks, measured beside the pieces, calibrate their
 sum: a network takes about `offset + scale * (sum of its pieces)` milliseconds.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -27,32 +29,45 @@ from autonl_tf.records import LatencyRecord
 from autonl_tf.space.cost_model import CostModel, tabulate
 from autonl_tf.space.space import Space
 
+_AUTONL = NetworkSpec(())  # the family without a header
+
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """What is measured by itself: `block` None is the stem (`filters` 0) or the head (`filters` coming in)."""
+    """What is measured by itself: `block` None is the stem (`filters` 0) or the head (`filters` coming in) of networks
+    of a `family` (see `Space`)."""
 
     key: str
     size: int
     block: BlockSpec | None = None
     filters: int = 0
+    family: NetworkSpec = _AUTONL
 
 
 def block_key(block: BlockSpec, size: int) -> str:
-    return f"{blockstring.write_block(block)}@{size}"
+    padding = block.padding if block.stride > 1 else "same"
+    return f"{_different(activation=block.activation, padding=padding)}{blockstring.write_block(block)}@{size}"
 
 
-def stem_key(image_size: int) -> str:
-    return f"stem@{image_size}"
+def stem_key(family: NetworkSpec, image_size: int) -> str:
+    before = _different(activation=family.activation, padding=family.padding, stem_filters=family.stem_filters)
+    return f"{before}stem@{image_size}"
 
 
-def head_key(filters: int, num_classes: int, size: int) -> str:
-    return f"head_i{filters}_c{num_classes}@{size}"
+def head_key(family: NetworkSpec, filters: int, num_classes: int, size: int) -> str:
+    before = _different(activation=family.activation, head_filters=family.head_filters)
+    return f"{before}head_i{filters}_c{num_classes}@{size}"
+
+
+def _different(**header: Any) -> str:
+    """Those values of a header that are not AutoNL's, each with a line behind it."""
+    return "".join(f"{value}_" for field, value in header.items() if value != getattr(_AUTONL, field))
 
 
 def pieces(space: Space, *, image_size: int, num_classes: int) -> dict[str, Piece]:
     """Everything a table of this space must hold, by key."""
-    found = {stem_key(image_size): Piece(stem_key(image_size), image_size)}
+    stem = stem_key(space.family, image_size)
+    found = {stem: Piece(stem, image_size, family=space.family)}
     sizes = space.map_sizes(image_size)
     for block, size in zip(space.blocks, sizes, strict=False):
         for choice in block.choices():
@@ -61,8 +76,8 @@ def pieces(space: Space, *, image_size: int, num_classes: int) -> dict[str, Piec
                 key = block_key(member, size)
                 found[key] = Piece(key, size, member)
     filters = space.blocks[-1].base.out_filters
-    key = head_key(filters, num_classes, sizes[-1])
-    return {**found, key: Piece(key, sizes[-1], filters=filters)}
+    key = head_key(space.family, filters, num_classes, sizes[-1])
+    return {**found, key: Piece(key, sizes[-1], filters=filters, family=space.family)}
 
 
 def network_keys(spec: NetworkSpec, *, image_size: int, num_classes: int) -> list[str]:
@@ -70,7 +85,8 @@ def network_keys(spec: NetworkSpec, *, image_size: int, num_classes: int) -> lis
     blocks = spec.singles()
     sizes = feature_map_sizes(blocks, image_size)
     keys = [block_key(block, size) for block, size in zip(blocks, sizes, strict=False)]
-    return [stem_key(image_size), *keys, head_key(blocks[-1].out_filters, num_classes, sizes[-1])]
+    head = head_key(spec, blocks[-1].out_filters, num_classes, sizes[-1])
+    return [stem_key(spec, image_size), *keys, head]
 
 
 def fit(sums: list[float], measured: list[float]) -> tuple[float, float]:
@@ -158,7 +174,8 @@ class LatencyTable:
                 "with that"
             )
         sizes, filters = space.map_sizes(image_size), space.blocks[-1].base.out_filters
-        ends = self.pieces[stem_key(image_size)] + self.pieces[head_key(filters, num_classes, sizes[-1])]
+        stem, head = stem_key(space.family, image_size), head_key(space.family, filters, num_classes, sizes[-1])
+        ends = self.pieces[stem] + self.pieces[head]
         tables = tabulate(space, image_size, lambda block, size: self.scale * self.pieces[block_key(block, size)])
         model = CostModel("latency_ms", space.ladders, tables, self.offset + self.scale * ends)
         cheapest, _ = model.reachable()

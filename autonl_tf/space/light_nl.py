@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autonl_tf.arch.spec import LightNLSpec
 from autonl_tf.errors import UserError
-from autonl_tf.space.kind import InsertedKind, batch_norm_weights, candidate_list, check_distinct
+from autonl_tf.space.kind import InsertedKind, Part, batch_norm_parts, candidate_list, check_distinct
 
 
 class LightNL(InsertedKind):
@@ -54,7 +54,7 @@ class LightNL(InsertedKind):
     def values(self, layer, distances):
         return {"nl": [layer.place_value()], **{ladder: distances[ladder] for ladder in ("nl_ratio", "nl_stride")}}
 
-    def weights(self, layer, member):
+    def parts(self, layer, member):
         if member.nonlocal_ is None:
             return {}
-        return {"nl_depthwise": [layer.depthwise_kernel.numpy()], "nl_bn": batch_norm_weights(layer.bn)}
+        return {"nl_depthwise": [Part(layer.depthwise_kernel)], "nl_bn": batch_norm_parts(layer.bn)}

@@ -34,7 +34,9 @@ class Expansion(Kind):
     candidates = ("expansions",)
 
     def options(self, base, entry, where):
-        expansions = candidate_list(entry, "expansions", where, int, lambda v: 2 <= v <= 64)
+        # Without expansion there is no part of the channels to leave out: 1 stands alone.
+        least = 1 if entry["expansions"] == [1] else 2
+        expansions = candidate_list(entry, "expansions", where, int, lambda v: least <= v <= 64)
         if base.expansion != expansions[-1]:
             raise UserError(f"{where}: the block string must have the largest candidate, e{expansions[-1]}")
         return {"expand": (0, *expansions) if entry["droppable"] and base.has_shortcut else expansions}

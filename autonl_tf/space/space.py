@@ -8,9 +8,12 @@ A space file is JSON:
                 {"block": "r4_k5_s22_e6_i16_o24"},
                 {"block": "r1_k3_s11_e6_i24_o40", "kernels": [3], "nonlocal_ratios": [], "nonlocal_strides": []}]}
 
-Each block string is written at its largest kernel and expansion and unrolled by its repeats; an entry may replace any
-candidate list for its own blocks. Kernels and expansions ascend; squeeze-excite and LightNL may always be left out,
-and empty or absent lists leave them out of it. A block that has a shortcut may be dropped unless `"droppable": false`.
+Networks of another family than AutoNL's have besides `"network": "activation=relu6 mean=127 stddev=128"`, the header
+that all members' files get (`arch/blockstring.py`). Each block string is written at its largest kernel and expansion
+and unrolled by its repeats; an entry may replace any candidate list for its own blocks. Kernels and expansions ascend,
+and an expansion of 1 stands alone; squeeze-excite and LightNL may always be left out, and empty or absent lists leave
+them out of it; a block string may have squeeze-excite that stays. A block that has a shortcut may be dropped unless
+`"droppable": false`.
 
 Every choice in a block is a *ladder* of options in ascending cost, climbed by gates: gate j takes option j to j + 1.
 What ladders there are is said by the kinds of gates (`kinds.py`).
@@ -21,6 +24,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 import pathlib
 from collections.abc import Iterator
@@ -32,13 +36,17 @@ from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec, check_fits, feature_map_sizes
 from autonl_tf.errors import UserError
 from autonl_tf.reading import MOST_SHORT, Unreadable, read_json
+from autonl_tf.space import around
+from autonl_tf.space.fitting import fitted, listed
 from autonl_tf.space.kind import Kind, check_kinds
 from autonl_tf.space.kinds import KINDS
 
 MOST_CHOICES = 100_000  # of the blocks of a space together; the paper's has 2,737
 
 _FOLDER = pathlib.Path(__file__).parent / "spaces"
-_SHAPE = ("kernels", "stride", "expansion", "in_filters", "out_filters", "skip")  # what a searchable block string gives
+# What a searchable block string gives, and the header.
+_SHAPE = ("kernels", "stride", "expansion", "in_filters", "out_filters", "skip", "se_ratio")
+_HEADER = ("activation", "shuffle", "padding")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,20 +104,20 @@ class SpaceBlock:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Searched:
-    """A block as a search writes it into its run directory."""
-
-    base: BlockSpec
-    options: dict[str, tuple[int | float | str | bool | None, ...]]
-    searchable: bool
-
-
-@dataclasses.dataclass(frozen=True)
 class Space:
-    """A search space: its blocks with repeats unrolled. `name` is how it was asked for."""
+    """A search space.
+
+    Attributes:
+      name: how it was asked for.
+      blocks: with repeats unrolled.
+      family: what the members have in common besides, the header of their files: an architecture without blocks.
+      content: of its file, as read.
+    """
 
     name: str
     blocks: tuple[SpaceBlock, ...]
+    family: NetworkSpec
+    content: dict[str, Any] = dataclasses.field(compare=False, repr=False)
 
     @property
     def ladders(self) -> tuple[str, ...]:
@@ -119,7 +127,8 @@ class Space:
     def member(self, choices: list[dict[str, int]]) -> NetworkSpec:
         """The network that one choice a block stands for."""
         blocks = (block.block(choice) for block, choice in zip(self.blocks, choices, strict=True))
-        return NetworkSpec(tuple(block for block in blocks if block is not None), self.name)
+        kept = tuple(block for block in blocks if block is not None)
+        return dataclasses.replace(self.family, blocks=kept, source=self.name)
 
     def largest(self) -> NetworkSpec:
         return self.member([block.largest for block in self.blocks])
@@ -135,20 +144,29 @@ class Space:
 
     def contains(self, spec: NetworkSpec) -> bool:
         """Whether an architecture is a member, a redundant `noskip` aside; one of another family (header) never is."""
-        if spec.has_header:
-            return False
-        wanted = spec.canonical().blocks
-        reachable = {0}
-        for block in self.blocks:
-            members = [block.block(choice) for choice in block.choices()]
-            canonical = [m if m is None else NetworkSpec((m,)).canonical().blocks[0] for m in members]
-            reachable = {
-                position + (member is not None)
-                for position in reachable
-                for member in canonical
-                if member is None or (position < len(wanted) and wanted[position] == member)
-            }
-        return len(wanted) in reachable
+        return not fitted(self.blocks, self.family, spec)[1]
+
+    def choices_of(self, spec: NetworkSpec, where: str) -> list[dict[str, int]]:
+        """The choices, one a block, that make an architecture.
+
+        Of several the one that drops later blocks. What means nothing beside the others is at its largest; in a dropped
+        block what adds something is left out.
+
+        Raises:
+          UserError: it is no member: says of `where` what differs, block by block.
+        """
+        choices, misfits = fitted(self.blocks, self.family, spec)
+        if misfits:
+            raise UserError(f"{where}: does not fit the search space {self.name}: {listed(misfits)}")
+        return choices
+
+    def count(self) -> int:
+        """How many members there are."""
+        return math.prod(len({block.block(choice) for choice in block.choices()}) for block in self.blocks)
+
+    def text(self) -> str:
+        """Its file."""
+        return json.dumps(self.content, indent=2) + "\n"
 
     def map_sizes(self, image_size: int) -> tuple[int, ...]:
         """Side of the feature map each block receives, and, last, the head."""
@@ -170,32 +188,26 @@ def names() -> tuple[str, ...]:
 
 
 def load(name_or_path: str) -> Space:
-    """A shipped space by name, or a space file by path.
+    """A shipped space by name, one around an architecture (`around.py`), or a space file by path.
 
     Raises:
-      UserError: neither, or the file is wrong: the message says where.
+      UserError: none of these, or the file is wrong: the message says where.
     """
+    if name_or_path.startswith(around.PREFIX):
+        return parse(around.content(name_or_path), name_or_path)
     path = _FOLDER / f"{name_or_path}.json" if name_or_path in names() else pathlib.Path(name_or_path)
     try:
-        data = read_json(path, object, MOST_SHORT)
+        return read(path, name_or_path)
     except Unreadable as error:
         raise UserError(
-            f"--search_space={name_or_path}: {error.reason}; accepted: {', '.join(names())}, or a space file's path"
+            f"--search_space={name_or_path}: {error.reason}; accepted: {', '.join(names())}, {around.PREFIX}ARCH, or a "
+            "space file's path"
         ) from None
-    return parse(data, name_or_path)
 
 
-def read_searched(path: str | pathlib.Path, kinds: tuple[Kind, ...] = KINDS) -> Space:
-    """The space that a search has written into its run directory, every block with its options.
-
-    Raises:
-      UserError: it cannot be read, or has other kinds of choices than these.
-    """
-    blocks = read_json(path, list[_Searched], what="the space of a search")
-    ladders = [ladder for kind in kinds for ladder in kind.ladders]
-    if not blocks or any(list(block.options) != ladders or not all(block.options.values()) for block in blocks):
-        raise UserError(f"{path}: must give each block options of {', '.join(ladders)}")
-    return Space(str(path), tuple(SpaceBlock(block.base, block.options, kinds, block.searchable) for block in blocks))
+def read(path: str | pathlib.Path, name: str | None = None) -> Space:
+    """A space file. Raises UserError; Unreadable where it is not JSON or cannot be read."""
+    return parse(read_json(path, object, MOST_SHORT), name or str(path))
 
 
 def parse(data: Any, name: str, kinds: tuple[Kind, ...] = KINDS) -> Space:
@@ -203,11 +215,12 @@ def parse(data: Any, name: str, kinds: tuple[Kind, ...] = KINDS) -> Space:
     check_kinds(kinds)
     keys = {key: kind.required for kind in kinds for key in kind.candidates}
     required = {key for key, needed in keys.items() if needed}
-    _keys(data, name, required={"candidates", "blocks"})
+    _keys(data, name, required={"candidates", "blocks"}, optional={"network"})
     _keys(data["candidates"], f"{name}, candidates", required=required, optional=keys.keys() - required)
     common = {"searchable": True, "droppable": True} | {key: [] for key in keys} | data["candidates"]
     if not isinstance(data["blocks"], list) or not data["blocks"]:
         raise UserError(f'{name}: "blocks" must be a list of at least one block')
+    family = _family(data.get("network", ""), name)
     lines, entries = [], []
     for number, entry in enumerate(data["blocks"]):
         where = f"{name}, block entry {number}"
@@ -217,10 +230,10 @@ def parse(data: Any, name: str, kinds: tuple[Kind, ...] = KINDS) -> Space:
         if not isinstance(entry["block"], str):
             raise UserError(f'{where}: "block" must be a block string')
         line = entry["block"].strip()
-        blockstring.parse_block(line, where)  # one line, and no header: the space's networks are AutoNL's family
+        blockstring.parse_block(line, where)  # one line, and no header
         lines.append(line)
         entries.append((where, common | entry))
-    spec = blockstring.parse("\n".join(lines), name)
+    spec = blockstring.parse("\n".join([*filter(None, [blockstring.write_header(family)]), *lines]), name)
     for line, entry, (where, _) in zip(spec.blocks, data["blocks"], entries, strict=True):
         if entry.get("droppable") is True and not any(block.has_shortcut for block in line.singles()):
             raise UserError(f"{where}: 'droppable' is true, but no block of it has a shortcut to drop to")
@@ -240,7 +253,13 @@ def parse(data: Any, name: str, kinds: tuple[Kind, ...] = KINDS) -> Space:
         )
     if all(block.droppable for block in blocks):
         raise UserError(f'{name}: every block may be dropped; one must have "droppable": false')
-    return Space(name, tuple(blocks))
+    return Space(name, tuple(blocks), family, data)
+
+
+def _family(header: Any, name: str) -> NetworkSpec:
+    if not isinstance(header, str):
+        raise UserError(f'{name}: "network" must be what follows that word in an architecture file')
+    return NetworkSpec((), name, **blockstring.parse_header(f"network {header}", f'{name}: "network"'))
 
 
 def _keys(data: Any, where: str, *, required: set[str], optional: set[str] = frozenset()) -> None:
@@ -259,8 +278,8 @@ def _space_block(base: BlockSpec, entry: dict[str, Any], where: str, kinds: tupl
     if not entry["searchable"]:
         nothing = {ladder: (None,) for kind in kinds for ladder in kind.ladders}
         return SpaceBlock(base, nothing, kinds, searchable=False)
-    if base != BlockSpec(**{name: getattr(base, name) for name in _SHAPE}):
-        raise UserError(f"{where}: a searchable block string has only the tokens r k s e i o, noskip and sw")
+    if base != BlockSpec(**{name: getattr(base, name) for name in (*_SHAPE, *_HEADER)}):
+        raise UserError(f"{where}: a searchable block string has only the tokens r k s e i o, se, noskip and sw")
     options: dict[str, tuple[Any, ...]] = {}
     for kind in kinds:
         options |= kind.options(base, entry, where)

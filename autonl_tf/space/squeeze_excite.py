@@ -1,13 +1,14 @@
-"""Squeeze-excite as a kind of gate: none, or the ratio of its filters."""
+"""Squeeze-excite as a kind of gate: none, or the ratio of its filters; or, in the block string, always there."""
 
 from __future__ import annotations
 
 from autonl_tf.arch.spec import squeeze_filters
-from autonl_tf.space.kind import InsertedKind, candidate_list, check_distinct
+from autonl_tf.errors import UserError
+from autonl_tf.space.kind import InsertedKind, Part, candidate_list, check_distinct
 
 
 class SqueezeExcite(InsertedKind):
-    """One ladder: None, then the ratios. Its layer is `GatedSqueezeExcite`."""
+    """One ladder: None, then the ratios; or the block's own alone. Its layer is `GatedSqueezeExcite`."""
 
     ladders, titles = ("se",), ("squeeze-excite",)
     candidates = ("se_ratios",)
@@ -15,6 +16,10 @@ class SqueezeExcite(InsertedKind):
 
     def options(self, base, entry, where):
         ratios = candidate_list(entry, "se_ratios", where, (int, float), lambda v: 0 < v <= 1, empty=True)
+        if base.se_ratio is not None:
+            if ratios:
+                raise UserError(f"{where}: squeeze-excite is in the block string, and in 'se_ratios'; accepted: in one")
+            return {"se": (base.se_ratio,)}
         check_distinct([squeeze_filters(base.in_filters, ratio) for ratio in ratios], "se_ratios", where)
         return {"se": (None, *map(float, ratios))}
 
@@ -27,21 +32,22 @@ class SqueezeExcite(InsertedKind):
     def layer(self, block, sync_batch_norm):
         from autonl_tf.layers.gated import GatedSqueezeExcite
 
-        filters = (squeeze_filters(block.base.in_filters, ratio) for ratio in block.options["se"][1:])
-        return GatedSqueezeExcite(tuple(filters), name=self.name)
+        ratios = (ratio for ratio in block.options["se"] if ratio is not None)
+        filters = tuple(squeeze_filters(block.base.in_filters, ratio) for ratio in ratios)
+        return GatedSqueezeExcite(filters, activation=block.base.activation, name=self.name)
 
     def call(self, layer, inputs, gates, training):
-        return layer(inputs, gates["se"]), {}
+        return layer(inputs, gates["se"] or [1.0]), {}
 
     def values(self, layer, distances):
-        return {"se": layer.part_values()}
+        return {"se": layer.part_values()[: len(distances["se"])]}
 
-    def weights(self, layer, member):
+    def parts(self, layer, member):
         if member.se_ratio is None:
             return {}
         reduce, expand = layer.reduce, layer.expand
-        kept, filters = slice(member.expanded_filters), slice(member.se_filters)
+        kept, filters, every = slice(member.expanded_filters), slice(member.se_filters), slice(None)
         return {
-            "se_reduce": [reduce.kernel.numpy()[:, :, kept, filters], reduce.bias.numpy()[filters]],
-            "se_expand": [expand.kernel.numpy()[:, :, filters, kept], expand.bias.numpy()[kept]],
+            "se_reduce": [Part(reduce.kernel, (every, every, kept, filters)), Part(reduce.bias, (filters,))],
+            "se_expand": [Part(expand.kernel, (every, every, filters, kept)), Part(expand.bias, (kept,))],
         }

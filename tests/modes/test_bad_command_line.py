@@ -45,9 +45,49 @@ WRONG_FLAGS = {
         ],
         "--search_warmup_share",
     ),
-    "a search from weights": (
-        [*("--mode=search", "--dataset=demo", "--model_dir=run"), "--init_checkpoint=imagenet"],
-        "a search trains its weights from the start",
+    "a search around nothing it starts from": (
+        [*("--mode=search", "--dataset=demo", "--model_dir=run"), "--arch=autonl_s"],
+        "the weights of --init_checkpoint are of, which is not given",
+    ),
+    "a search from weights of no member": (
+        [
+            *("--mode=search", "--dataset=demo", "--model_dir=run"),
+            *("--init_checkpoint=imagenet", "--arch=efficientnet_lite0", "--search_space=paper"),
+        ],
+        "--arch=efficientnet_lite0: does not fit the search space paper: activation relu6, accepted swish",
+    ),
+    "around nothing": (["--mode=describe", "--search_space=around:"], "--search_space=around:: accepted: around:ARCH"),
+    "around a misspelt network": (
+        ["--mode=describe", "--search_space=around:efficientnet_lite9,depth"],
+        "--search_space=around:efficientnet_lite9: No such file",
+    ),
+    "around what no space holds": (
+        ["--mode=describe", "--search_space=around:mixnet_s"],
+        "a space cannot hold block 1 (r1_k3_s22_a1.1_p1.1_e6_i16_o24): an expansion in groups",
+    ),
+    "around with an unknown word": (
+        ["--mode=describe", "--search_space=around:efficientnet_lite0,depths"],
+        "unknown 'depths'; accepted: around:ARCH, then",
+    ),
+    "around with a word twice": (
+        ["--mode=describe", "--search_space=around:efficientnet_lite0,depth,depth"],
+        "'depth' is given twice",
+    ),
+    "around with nothing to choose": (
+        ["--mode=describe", "--search_space=around:efficientnet_lite0,no_nonlocal"],
+        "nothing can be chosen",
+    ),
+    "around without a stride to compare with": (
+        ["--mode=describe", "--search_space=around:efficientnet_lite0,nonlocal0.25-2"],
+        "lacks LightNL of stride 1",
+    ),
+    "describe a network and a space": (
+        ["--mode=describe", "--arch=autonl_s", "--search_space=paper"],
+        "accepted: one of the two",
+    ),
+    "describe a space's picture": (
+        ["--mode=describe", "--search_space=paper", "--picture=a.png"],
+        "--picture is for architectures; --search_space=paper is a space",
     ),
     "unknown augmentation": (["--mode=train", "--augment=mixup"], "mixup"),
     "RandAugment's flag without it": (

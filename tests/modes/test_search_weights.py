@@ -30,9 +30,9 @@ def searched(home, tmp_path_factory):
     return path
 
 
-def test_the_space_is_read_back_as_it_was_searched(home, searched):
-    found = space.read_searched(searched / "searched_space.json")
-    assert found.blocks == space.load(f"{home}/space.json").blocks
+def test_the_run_directory_has_the_space_as_an_ordinary_file(home, searched):
+    found = space.load(str(searched / "searched_space.json"))
+    assert found.content == json.loads((home / "space.json").read_text())
 
 
 def test_the_found_network_has_the_supernets_output(home, searched):
@@ -63,18 +63,64 @@ def test_another_network_and_damaged_files_are_refused_in_a_line(searched, tmp_p
     with pytest.raises(UserError, match=r"holds another architecture than autonl_s: [23] blocks, not 18"):
         open_checkpoint(str(searched), presets.load("autonl_s"))
     broken = shutil.copytree(searched, tmp_path / "broken")
-    blocks = json.loads((broken / "searched_space.json").read_text())
+    kept = json.loads((broken / "searched_space.json").read_text())
     for changed, culprit in (
-        (blocks[:-1], r"has \d+ decisions, its searched_space\.json \d+: not of this search"),
-        ([block | {"options": {}} for block in blocks], "must give each block options of kernel, "),
-        ([block | {"base": 3} for block in blocks], "not the space of a search: "),
-        ([*blocks[:-1], blocks[-1] | {"options": {key: ["x", "y"] for key in blocks[-1]["options"]}}], "of a search: "),
+        (
+            kept | {"blocks": kept["blocks"][:-1]},
+            r"has \d+ decisions, its searched_space\.json \d+: not of this search",
+        ),
+        (kept | {"candidates": {}}, r"searched_space\.json, candidates: lacks 'expansions'"),
+        (kept | {"blocks": 3}, r'searched_space\.json: "blocks" must be a list'),
+        ([], r"searched_space\.json: must be an object"),
     ):
         (broken / "searched_space.json").write_text(json.dumps(changed))
         with pytest.raises(UserError, match=culprit) as error:
             open_checkpoint(str(broken))
         assert "\n" not in str(error.value)
-    (broken / "searched_space.json").write_text(json.dumps(blocks))
+    (broken / "searched_space.json").write_text(json.dumps(kept))
     (broken / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"config\.json: not the settings of a search"):
         open_checkpoint(str(broken))
+
+
+# Nothing moves, so that what comes out is what went in.
+STILL = ("--threshold_travel=0", "--base_learning_rate=1e-12", "--batch_norm_momentum=0.9999", "--train_steps=4")
+
+
+@pytest.mark.parametrize("where", ["SPACE", "around:ARCH"])
+def test_a_search_starts_at_a_trained_member_which_unchanged_is_what_it_was(where, home, trained, tmp_path, capsys):
+    of_space = {"SPACE": f"{home}/space.json", "around:ARCH": f"around:{home}/arch.txt,kernels"}[where]
+    words = given([*trained, *STILL], mode="search", search_space=of_space, model_dir=tmp_path / "search")
+    words = [word for word in words if not word.startswith("--arch=")] + [f"--init_checkpoint={home}/trained"]
+    run(*words)
+    found = presets.load(str(tmp_path / "search"))
+    assert found.canonical() == presets.load(f"{home}/arch.txt").canonical()
+    model, before = (
+        checkpointed.load(configure("--mode=predict", f"--init_checkpoint={path}", "--images=x")).model
+        for path in (tmp_path / "search", home / "trained")
+    )
+    np.testing.assert_allclose(model(X), before(X), atol=2e-3)
+    told = capsys.readouterr().out
+    assert f"python main.py --mode=eval --init_checkpoint={tmp_path}/search --dataset=" in told
+    run(*words)  # from its own checkpoint, where it has ended
+    assert capsys.readouterr().out == told
+    settings = json.loads((tmp_path / "search" / "config.json").read_text())["comparable"]
+    assert (settings["search_warmup_share"], settings["gate_keep_probability"]) == (0.25, 0.9)
+    kept = space.load(str(tmp_path / "search" / "searched_space.json"))
+    assert kept.blocks == space.load(of_space).blocks
+
+
+def test_before_a_training_goes_on_from_weights_that_know_the_classes_they_are_scored(home, trained, tmp_path, capsys):
+    run("--mode=eval", f"--init_checkpoint={home}/trained", f"--dataset=folder:{home}/pictures", "--output=json")
+    scores = json.loads(capsys.readouterr().out)
+    words = given([*trained, f"--init_checkpoint={home}/trained"], model_dir=tmp_path / "run")
+    run(*words)
+    assert f"before training: validation top1 {scores['top1']:.4g}, " in capsys.readouterr().err
+    run(*given(words, train_steps=2))
+    assert "before training" not in capsys.readouterr().err
+
+
+def test_a_search_from_a_network_outside_its_space_is_refused(home, trained, searching, refused):
+    words = [*searching, f"--init_checkpoint={home}/trained"]
+    told = r"trained/.*ckpt-1: does not fit the search space demo: block 0: out_filters 8, accepted 16; nothing in "
+    refused(given(words, search_space="demo", input_image_size=64), told)

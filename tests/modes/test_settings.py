@@ -117,10 +117,13 @@ def looked_at(tmp_path_factory):
 @pytest.mark.parametrize("mode", settings.MODES)
 def test_a_mode_reads_the_settings_it_claims_and_no_others(mode, looked_at):
     read = looked_at[mode] - BY_CONFIG
-    # --train_steps is looked at before --train_epochs; the others only beside --init_checkpoint, --qat, --arch.
+    # --train_steps is looked at before --train_epochs; the others only beside --init_checkpoint, --qat, --arch,
+    # and a space is described where no --arch is.
     unasked = {"train_epochs"}
     if mode == "train":
         unasked |= {"use_averages", "calibration_dataset", "calibration_images"}
+    elif mode in ("search", "describe"):
+        unasked |= {"use_averages", "arch"} if mode == "search" else {"search_space"}
     elif mode not in ("describe", "compare"):
         unasked |= {"nonlocal_"}
     # What evaluation seeds, initial weights, is replaced by the checkpoint's; a data service decides who decodes an

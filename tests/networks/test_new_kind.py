@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
-from test_supernet import gates_of, images, perturb
+from test_supernet import images, perturb
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
@@ -27,7 +27,7 @@ from autonl_tf.search.landing import landing_flips
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
-from autonl_tf.space.kind import InsertedKind, batch_norm_weights, candidate_list, check_kinds
+from autonl_tf.space.kind import InsertedKind, Part, batch_norm_parts, candidate_list, check_kinds
 from autonl_tf.space.kinds import KINDS
 
 STRIDE = 2
@@ -90,11 +90,11 @@ class Embedded(InsertedKind):
         kernel = layer.parts["theta"].kernel
         return {"embedded": [tf.sqrt(tf.reduce_mean(tf.square(kernel))) / fan_out_stddev(kernel.shape)]}
 
-    def weights(self, layer, member):
+    def parts(self, layer, member):
         if member.embedded is None:
             return {}
-        convolutions = {f"embedded_{name}": part.get_weights() for name, part in layer.parts.items()}
-        return convolutions | {"embedded_bn": batch_norm_weights(layer.bn)}
+        convolutions = {f"embedded_{name}": list(map(Part, part.weights)) for name, part in layer.parts.items()}
+        return convolutions | {"embedded_bn": batch_norm_parts(layer.bn)}
 
 
 SHAPE = {"image_size": 16, "num_classes": 5}
@@ -154,9 +154,9 @@ def test_it_is_costed_decoded_timed_and_landed_on_like_the_others(supernet):
     cost = GateCost(table, model, tf.float64)
     for _ in range(20):
         choices = [{ladder: rng.integers(len(of)) for ladder, of in b.options.items()} for b in table.space.blocks]
-        spec = table.decode(gates_of(table, choices))
+        spec = table.decode(table.opened(choices))
         assert table.space.contains(spec)
-        assert float(cost(gates_of(table, choices))) == network_cost(spec, **SHAPE).total.macs == model.of(choices)
+        assert float(cost(table.opened(choices))) == network_cost(spec, **SHAPE).total.macs == model.of(choices)
     pieces = latency.pieces(table.space, **SHAPE)
     assert any("embedded0.5-2" in key for key in pieces)
     target = sum(model.reachable()) / 2

@@ -59,15 +59,6 @@ def images(batch=3):
     return np.random.default_rng(5).normal(size=[batch, SIZE, SIZE, 3]).astype(np.float32)
 
 
-def gates_of(table, choices):
-    """The 0/1 gates [G] that climb each ladder to a choice."""
-    gates = np.zeros(len(table), np.float32)
-    for choice, places in zip(choices, table.slices, strict=True):
-        for kind, place in places.items():
-            gates[place.start : place.start + choice[kind]] = 1
-    return gates
-
-
 @pytest.mark.parametrize("block", [1, 2, 3])
 def test_a_block_with_forced_gates_equals_the_real_block_for_every_configuration(supernet, block):
     """Every choice of one block, the others fixed: the supernet equals the network with the sliced weights."""
@@ -81,7 +72,7 @@ def test_a_block_with_forced_gates_equals_the_real_block_for_every_configuration
         for choice in itertools.product(*(range(len(options[kind])) for kind in group)):
             choices = [dict(other) for other in largest]
             choices[block].update(zip(group, choice, strict=True))
-            gates = gates_of(table, choices)
+            gates = table.opened(choices)
             real = inherited_network(supernet, gates, image_size=SIZE, num_classes=CLASSES)
             assert table.space.member(choices) == table.decode(gates)
             np.testing.assert_allclose(run(gates), real(x), rtol=2e-5, atol=2e-5, err_msg=str(choices[block]))

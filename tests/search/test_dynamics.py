@@ -15,7 +15,7 @@ from autonl_tf.search.multiplier import TargetMultiplier
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
 from autonl_tf.search.result import summary
 from autonl_tf.search.schedule import SearchSchedule
-from autonl_tf.settings_search import SearchConfig
+from autonl_tf.settings_search import SEARCH_DEFAULTS, SearchConfig
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
 
@@ -49,7 +49,7 @@ def search(cost_lambda, target=None):
         total_steps=STEPS,
         warmup_steps=STEPS // 4,
         settle_steps=STEPS // 10,
-        keep_probability=DEFAULTS.gate_keep_probability,
+        keep_probability=SEARCH_DEFAULTS["gate_keep_probability"][0],
         explore_probability=DEFAULTS.gate_explore_probability,
         cost_lambda=cost_lambda,
         threshold_travel=DEFAULTS.threshold_travel,

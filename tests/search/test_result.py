@@ -162,15 +162,21 @@ def schedule(**changed):
 )
 def test_the_phases_begin_at_their_steps(step, flip, multiplier, settled):
     phases, now = schedule(), tf.constant(step, tf.int64)
-    assert float(phases.flip_probability(now)) == pytest.approx(flip)
+    assert phases.flip_probability(now, tf.zeros([2])).numpy() == pytest.approx([flip] * 2)
     assert float(phases.multiplier(now)) == pytest.approx(multiplier)
     assert bool(phases.settled(now)) is settled
     assert phases.settle_start == 90
 
 
+def test_in_the_warm_up_a_closed_gate_is_opened_half_of_the_time():
+    phases, margins = schedule(), tf.constant([0.02, -0.02])
+    for step, flips in ((0, [0.4, 0.5]), (50, [0.2, 0.2])):
+        assert phases.flip_probability(tf.constant(step, tf.int64), margins).numpy() == pytest.approx(flips)
+
+
 def test_without_warm_up_decisions_begin_at_step_0():
     phases, now = schedule(warmup_steps=0), tf.constant(0, tf.int64)
-    assert float(phases.flip_probability(now)) == pytest.approx(0.2)
+    assert phases.flip_probability(now, tf.zeros([2])).numpy() == pytest.approx([0.2] * 2)
     assert float(phases.multiplier(now)) == pytest.approx(0.3)
 
 

@@ -218,6 +218,14 @@ def test_a_search_says_what_of_it_is_not_to_be_trusted():
     assert warned(closed / 10, none, 200)[1]["within_noise"] == 5
 
 
+def test_where_all_members_cost_about_the_same_nothing_is_said_of_what_was_taken_off():
+    schedule = SearchSchedule(200, 0, 0, 0.6, 0.1, 0.3, 3.0)
+    decided = {"noise": schedule.noise}
+    for cheapest, said in ((99.0, 0), (90.0, 1)):
+        budget = {"before_flips": 100.0, "dearest": 100.0, "cheapest": cheapest}
+        assert len(result.warnings({"budget": budget, "decisions": decided}, schedule)) == said
+
+
 def test_the_cost_before_flips_is_that_of_the_decisions_however_small_a_margin():
     margins = np.full(len(TABLE), 0.5, np.float32)
     margins[TABLE.names.index("block1/keep")] = -2e-7  # told as 0.0

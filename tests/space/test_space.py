@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import json
 
 import numpy as np
@@ -38,6 +39,89 @@ def test_random_members_are_members(paper):
     rng = np.random.default_rng(0)
     for _ in range(20):
         assert paper.contains(paper.random_member(rng))
+
+
+def test_a_members_choices_are_found(paper):
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        member = paper.random_member(rng)
+        assert paper.member(paper.choices_of(member, "it")).canonical() == member.canonical()
+
+
+RELU6 = {
+    "network": "activation=relu6 stem=16 head=64 padding=symmetric mean=127 stddev=128",
+    "candidates": {"kernels": [3, 5], "expansions": [3, 6], "nonlocal_ratios": [0.25], "nonlocal_strides": [2, 1]},
+    "blocks": [
+        {"block": "r1_k3_s11_e1_i16_o16_se0.25", "kernels": [3], "expansions": [1], "droppable": False},
+        {"block": "r2_k5_s22_e6_i16_o24"},
+    ],
+}
+
+
+def test_a_space_states_what_its_networks_have_in_common():
+    found = space.parse(RELU6, "mine")
+    lines = blockstring.write(found.smallest()).splitlines()
+    assert lines[0] == f"network {RELU6['network']}"
+    assert lines[1:] == ["r1_k3_s11_e1_i16_o16_se0.25", "r1_k3_s22_e3_i16_o24"]
+    assert blockstring.write(found.largest()).splitlines()[1] == "r1_k3_s11_e1_i16_o16_nonlocal0.25-1_se0.25"
+    assert space.parse(json.loads(found.text()), "again").blocks == found.blocks
+    # 2 kernels, 2 widths and 3 places a block, of which the second may be dropped; the first has its places alone
+    assert found.count() == 3 * (2 * 2 * 3) * (2 * 2 * 3 + 1)
+    model = macs_model(found, image_size=32, num_classes=10)
+    for member, bound in zip((found.smallest(), found.largest()), model.reachable(), strict=True):
+        assert bound == cost.network_cost(member, image_size=32, num_classes=10).total.macs
+
+
+@pytest.mark.parametrize(
+    ("header", "culprit"), [("activation=selu", "'activation=selu' is out of range"), (3, "what follows that word")]
+)
+def test_a_wrong_header_of_a_space_is_refused(header, culprit):
+    with pytest.raises(UserError, match=f'mine: "network".*{culprit}'):
+        space.parse(RELU6 | {"network": header}, "mine")
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (("activation=relu6 ", ""), "activation swish, accepted relu6$"),
+        (("mean=127 stddev=128", ""), "normalization mean 123.675/116.28/103.53, .*, accepted mean 127, stddev 128$"),
+        (("head=64", "head=128"), "head_filters 128, accepted 64$"),
+        (("stem=16", "stem=24"), "stem_filters 24, accepted 16$"),
+        (("_se0.25", "_se0.5"), "block 0: se_ratio 0.5, accepted 0.25$"),
+        (("k5", "k7"), "block 1: kernels 7, accepted 3 or 5; block 2: kernels 7, accepted 3 or 5$"),
+        (("e6", "e8"), "block 1: expansion 8, accepted 3 or 6; block 2: expansion 8, accepted 3 or 6$"),
+        (("o24", "o32"), "block 1: out_filters 32, accepted 24; block 2: in_filters 32, .*, out_filters 32, "),
+        (("nonlocal0.25-1", "nonlocal0.5-1"), "block 0: nonlocal 0.5-1, accepted none or 0.25-1 or 0.25-2; block 1"),
+        (("r2_k5", "r3_k5"), "block 3: one too many$"),
+        (("_i16_o24", "_i16_o24_p1.1"), "block 1: project_kernels 1.1, accepted 1; block 2"),
+        (("r2_k5_s22", "r2_k5_s11"), "block 1: stride 1, accepted 2$"),
+    ],
+)
+def test_what_does_not_fit_a_space_is_told_block_by_block(edit, told):
+    found = space.parse(RELU6, "mine")
+    text = blockstring.write(dataclasses.replace(found.family, blocks=found.largest().blocks[:1])) + (
+        "r2_k5_s22_e6_i16_o24_nonlocal0.25-1\n"
+    )
+    wanted = blockstring.parse(text, "it")
+    assert found.member(found.choices_of(wanted, "it")).canonical() == wanted.canonical()
+    changed = text.replace(*edit)
+    if edit[0] == "stem=16":
+        changed = changed.replace("_i16_o16", "_i24_o16")
+    with pytest.raises(UserError, match=f"^FILE: does not fit the search space mine: {told}"):
+        found.choices_of(blockstring.parse(changed, "it"), "FILE")
+
+
+def test_a_network_that_lacks_a_block_which_stays_is_told_of_it(paper):
+    lines = blockstring.write(presets.load("autonl_s")).splitlines()
+    with pytest.raises(UserError, match=r"it: does not fit .* paper: block 16: out_filters 192, accepted 320$"):
+        paper.choices_of(blockstring.parse("\n".join(lines[:-1])), "it")
+    kept = space.parse(
+        RELU6 | {"blocks": [*RELU6["blocks"], {"block": "r1_k5_s11_e6_i24_o24", "droppable": False}]}, "it"
+    )
+    with pytest.raises(UserError, match=r": nothing in place of the space's block 3, which is never dropped$"):
+        kept.choices_of(
+            dataclasses.replace(kept.family, blocks=kept.largest().blocks[:1] + kept.largest().blocks[1:2]), "it"
+        )
 
 
 def test_extremes_bound_every_member(paper):
@@ -103,7 +187,7 @@ def change(path, value):
         (change(["candidates", "se_ratios"], [0.01, 0.02]), "'se_ratios' give"),
         (change(["blocks", 1, "kernels"], [3, 7]), "largest candidate, k7"),
         (change(["blocks", 1, "droppable"], "no"), "'droppable' must be true or false"),
-        (change(["blocks", 1, "block"], "r4_k5_s22_e6_i16_o24_se0.5"), "only the tokens"),
+        (change(["blocks", 1, "block"], "r4_k5_s22_e6_i16_o24_se0.5"), "accepted: in one"),
         (change(["blocks", 1, "block"], "r4_k5_s22_e6_i16_o24_embedded0.5-2"), "block entry 1: .* only the tokens"),
         (change(["blocks", 1, "block"], ""), "block entry 1: unknown token ''"),
         (change(["blocks", 0, "block"], "network stem=16"), "block entry 0: unknown token 'network stem=16'"),
@@ -137,7 +221,7 @@ def test_a_space_in_which_nothing_can_be_chosen_is_refused():
 
 
 def test_the_example_of_the_docstring_is_a_space():
-    example = space.__doc__.partition("JSON:\n")[2].partition("\n\nEach block")[0]
+    example = space.__doc__.partition("JSON:\n")[2].partition("\n\nNetworks of another")[0]
     assert [block.searchable for block in space.parse(json.loads(example), "example").blocks] == [False] + [True] * 5
 
 

@@ -1,0 +1,181 @@
+"""Does it matter where LightNL goes in EfficientNet-Lite0 with ImageNet weights? Figures of docs/from_pretrained.md.
+
+    python benchmarks/from_pretrained.py --dataset=folder:photos [--seeds=3] [--randoms=3] [--shrink=50M] [--work=DIR]
+
+For each seed searches by flags/known_search.flags and trains what was found by flags/known_train.flags from the
+search's weights (`kept`). Then, all from ImageNet's weights, for as many steps as search and training have together, by
+one recipe: the placement found (`found`), Lite0 without LightNL (`none`), with the space's largest LightNL in every
+block (`everywhere`), and random members of the space whose MACs are the found network's within 0.1% (`random`).
+
+With --shrink further: a search of `around:efficientnet_lite0,kernels,expansions,depth,no_nonlocal` for so many MACs,
+trained likewise from its weights (`shrunk`), beside the same network from scratch for all steps (`shrunk_scratch`).
+
+Every piece is kept in the directory of --work and not made again. Prints a line a piece, and ends in one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from autonl_tf.arch import blockstring, presets
+from autonl_tf.arch.cost import network_cost
+from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.space import space as space_lib
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+NAME, SPACE = "efficientnet_lite0", "around:efficientnet_lite0"
+EPOCHS = 2  # of the search, and of the training
+
+
+def main_py(*words: str) -> str:
+    """What main.py prints on standard output."""
+    done = subprocess.run([sys.executable, "main.py", *words], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout
+
+
+def timed(directory: pathlib.Path, *words: str) -> float:
+    """Runs main.py into a run directory unless it was done; gives the minutes it took."""
+    record = directory / "minutes.json"
+    if not record.is_file():
+        began = time.monotonic()
+        main_py(*words, f"--model_dir={directory}")
+        record.write_text(json.dumps((time.monotonic() - began) / 60))
+    return json.loads(record.read_text())
+
+
+def searched(directory: pathlib.Path, data: list[str], seed: int, *words: str) -> dict[str, object]:
+    """A search, and top-1 of its network with the supernet's weights before any training."""
+    minutes = timed(directory, "--flagfile=flags/known_search.flags", *data, f"--seed={seed}", *words)
+    scored = directory / "scored.json"
+    if not scored.is_file():
+        scored.write_text(main_py("--mode=eval", f"--model_dir={directory}", *data, "--output=json"))
+    account = json.loads((directory / "search.json").read_text(encoding="utf-8"))
+    top1 = json.loads(scored.read_text())["top1"]
+    return {"top1_at_once": top1, "minutes": minutes, "macs": account["macs"], "arch": account["arch"]}
+
+
+def trained(directory: pathlib.Path, data: list[str], seed: int, arch: str, *words: str) -> dict[str, object]:
+    """A training and its last evaluation."""
+    recipe = [
+        "--flagfile=flags/known_train.flags",
+        *data,
+        f"--seed={seed}",
+        f"--arch={arch}",
+        "--eval_every_epochs=100",
+    ]
+    minutes = timed(directory, *recipe, *words)
+    lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    scores = [record["values"] for record in map(json.loads, lines) if record["phase"] == "validation"]
+    return {"top1": scores[-1]["top1"], "minutes": minutes}
+
+
+def of_equal_macs(spec: NetworkSpec, count: int, size: int, classes: int, seed: int) -> list[NetworkSpec]:
+    """Random members of the space with the MACs of a network, within 0.1%, other than it."""
+    space, rng = space_lib.load(SPACE), np.random.default_rng(seed)
+    largest, plain = space.largest().blocks, space.smallest().blocks
+    cost = {"image_size": size, "num_classes": classes}
+    target, wanted = network_cost(spec, **cost).total.macs, sum(b.nonlocal_ is not None for b in spec.singles())
+    found: list[NetworkSpec] = []
+    for _ in range(20_000):
+        drawn = space.random_member(rng).blocks
+        share = rng.uniform(0.5, 1.5) * wanted / len(largest)
+        blocks = tuple(a if rng.uniform() < share else b for a, b in zip(drawn, plain, strict=True))
+        member = NetworkSpec(blocks, "random", **header_of(spec))
+        near = abs(network_cost(member, **cost).total.macs / target - 1) < 0.001
+        if near and member.canonical() != spec.canonical() and len(found) < count:
+            found.append(member)
+    return found
+
+
+def header_of(spec: NetworkSpec) -> dict[str, object]:
+    return {"activation": spec.activation, "normalization": spec.normalization}
+
+
+def placements(found: NetworkSpec, options: argparse.Namespace, seed: int) -> dict[str, NetworkSpec]:
+    """The networks to be trained alike, by name."""
+    networks = {"found": found, "none": presets.load(NAME), "everywhere": space_lib.load(SPACE).largest()}
+    randoms = of_equal_macs(found, options.randoms, options.size, options.classes, seed)
+    return networks | {f"random{number}": spec for number, spec in enumerate(randoms)}
+
+
+def measured(seed: int, options: argparse.Namespace, work: pathlib.Path) -> dict[str, object]:
+    """All of one seed."""
+    data = [f"--dataset={options.dataset}", "--strategy=cpu"]
+    rows: dict[str, object] = {}
+
+    def note(name: str, row: dict[str, object]) -> None:
+        rows[name] = row
+        print(f"seed {seed}, {name}: {json.dumps(row)}", file=sys.stderr, flush=True)
+
+    search = work / f"search_{seed}"
+    note("search", searched(search, data, seed))
+    kept = trained(work / f"kept_{seed}", data, seed, str(search), f"--init_checkpoint={search}")
+    note("kept", kept)
+    lengths = ["--init_checkpoint=imagenet", f"--train_epochs={2 * EPOCHS}", "--base_learning_rate=0.01"]
+    lengths += ["--lr_warmup_steps=10", "--lr_decay_epochs=0.4"]
+    for name, spec in placements(presets.load(str(search)), options, seed).items():
+        path = work / f"{name}_{seed}.arch.txt"
+        path.write_text(blockstring.write(spec), encoding="utf-8")
+        macs = network_cost(spec, image_size=options.size, num_classes=options.classes).total.macs
+        row = trained(work / f"{name}_{seed}", data, seed, str(path), *lengths)
+        note(name, row | {"macs": macs})
+    if options.shrink:
+        small = work / f"shrink_{seed}"
+        space = f"--search_space={SPACE},kernels,expansions,depth,no_nonlocal"
+        note("shrink", searched(small, data, seed, space, f"--target_macs={options.shrink}"))
+        words = [f"--init_checkpoint={small}"]
+        note("shrunk", trained(work / f"shrunk_{seed}", data, seed, str(small), *words))
+        scratch = [f"--train_epochs={2 * EPOCHS}", "--base_learning_rate=0.03", "--lr_decay_epochs=0.4"]
+        note("shrunk_scratch", from_scratch(work / f"shrunk_scratch_{seed}", data, seed, small, scratch))
+    return rows
+
+
+def from_scratch(directory: pathlib.Path, data, seed: int, search: pathlib.Path, words: list[str]) -> dict[str, object]:
+    """The recipe of training without the weights that its flagfile names."""
+    recipe = (ROOT / "flags" / "known_train.flags").read_text(encoding="utf-8").splitlines()
+    kept = [line for line in recipe if line.startswith("--") and not line.startswith(("--init_checkpoint", "--arch"))]
+    words = [*kept, *data, f"--seed={seed}", f"--arch={search}", "--eval_every_epochs=100", *words]
+    minutes = timed(directory, *words)
+    best = json.loads((directory / "best" / "best.json").read_text(encoding="utf-8"))
+    return {"top1": best["metric"], "minutes": minutes}
+
+
+def summary(rows: list[dict[str, dict]]) -> dict[str, object]:
+    """Mean and spread of each kind over seeds; random members together."""
+    scores: dict[str, list[float]] = {}
+    for row in rows:
+        for name, entry in row.items():
+            if "top1" in entry:
+                scores.setdefault("random" if name.startswith("random") else name, []).append(entry["top1"])
+    return {
+        name: {"mean": statistics.mean(of), "stdev": statistics.stdev(of) if len(of) > 1 else None, "runs": len(of)}
+        for name, of in scores.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--randoms", type=int, default=3)
+    parser.add_argument("--shrink")
+    parser.add_argument("--work", default="runs/from_pretrained")
+    options = parser.parse_args()
+    work = pathlib.Path(options.work).resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    rows = [measured(seed, options, work) for seed in range(options.seeds)]
+    print(json.dumps({"summary": summary(rows), "seeds": rows}))
+
+
+if __name__ == "__main__":
+    main()
