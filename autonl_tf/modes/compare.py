@@ -18,21 +18,27 @@ def run(config: Config) -> None:
     network, names = config.network, config.network.arch.split(",")
     if len(names) < 2:
         raise UserError(f"--arch={network.arch}: --mode=compare takes two networks or more")
-    sizes = describe.settings(config)
-    results = [describe.description(name, network.nonlocal_, **sizes) for name in names]
+    sizes = [describe.sizes_of(name, **_given(config, name, names)) for name in names]
+    results = [describe.description(name, network.nonlocal_, **of) for name, of in zip(names, sizes, strict=True)]
     if config.run.picture:
         from autonl_tf.pictures.comparison import draw_comparison
 
         specs = [presets.load(name, network.nonlocal_) for name in names]
-        sides = [result["input_image_size"] for result in results]
-        costs = [
-            cost.network_cost(spec, **sizes | {"image_size": side}) for spec, side in zip(specs, sides, strict=True)
-        ]
+        costs = [cost.network_cost(spec, **of) for spec, of in zip(specs, sizes, strict=True)]
         describe.write_picture(config.run.picture, lambda path: draw_comparison(names, costs, path))
-    print(json.dumps({"networks": results}) if config.run.output == "json" else table(results, sizes))
+    print(json.dumps({"networks": results}) if config.run.output == "json" else table(results))
 
 
-def table(results: list[dict[str, Any]], sizes: dict[str, Any]) -> str:
+def _given(config: Config, name: str, names: list[str]) -> dict[str, Any]:
+    """The sizes that the flags give a network; one that is of no run is counted at those of the first run beside it."""
+    given = {key: value for key, value in describe.settings(config).items() if value is not None}
+    runs = [own for other in names if (own := describe.own_sizes(other))]
+    if runs and not describe.own_sizes(name):
+        given = {key: runs[0][key] for key in ("image_size", "num_classes")} | given
+    return given
+
+
+def table(results: list[dict[str, Any]]) -> str:
     """One column a network; blocks whose maps are as many times smaller than the image stand side by side."""
     stages = [_stages(result) for result in results]
     rows = [("map", *(result["arch"] for result in results))]
@@ -48,9 +54,10 @@ def table(results: list[dict[str, Any]], sizes: dict[str, Any]) -> str:
         ("params", *(f"{result['params']:,}" for result in results)),
         ("of the first's MACs", *(f"{result['macs'] / results[0]['macs']:.2f}" for result in results)),
         ("px", *(str(result["input_image_size"]) for result in results)),
+        ("classes", *(str(result["num_label_classes"]) for result in results)),
         ("normalised by", *(str(describe.normalization(result)) for result in results)),
     ]
-    notes = f"{sizes['num_classes']} classes; each cell: the block, its MACs"
+    notes = "each cell: the block, its MACs"
     if placed := results[0].get("nonlocal"):
         notes += f"; all with --nonlocal={placed}"
     return "\n".join([*describe.aligned([*rows, *totals], left=len(results) + 1), "", notes])

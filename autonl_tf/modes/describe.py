@@ -16,6 +16,8 @@ from autonl_tf.arch.spec import Normalization
 from autonl_tf.config import Config
 from autonl_tf.errors import UserError
 from autonl_tf.modes import spaces
+from autonl_tf.reading import read_json
+from autonl_tf.records import ModelRecord, RunRecord
 
 DEFAULT_CLASSES = 1000
 TFLITE = ".tflite"
@@ -53,19 +55,45 @@ def run(config: Config) -> None:
 
 
 def settings(config: Config) -> dict[str, Any]:
-    """What the counts depend on, with the defaults of this mode; image size None: each network's own."""
+    """What the counts depend on; None: each network's own."""
     network = config.network
     return {
         "image_size": network.input_image_size,
-        "num_classes": network.num_label_classes or DEFAULT_CLASSES,
-        "depth_multiplier": network.depth_multiplier or 1.0,
+        "num_classes": network.num_label_classes,
+        "depth_multiplier": network.depth_multiplier,
     }
 
 
-def description(
-    arch: str, nonlocal_: str | None = None, *, image_size: int | None, num_classes: int, depth_multiplier: float
-) -> dict[str, Any]:
-    """What describe says of a network, at `image_size` or, with None, at `presets.image_size`.
+def own_sizes(arch: str) -> dict[str, Any]:
+    """What `settings` are of a run directory, of a search, a training or a conversion; nothing of another network.
+
+    Raises:
+      UserError: its description is damaged.
+    """
+    place = pathlib.Path(arch)
+    if arch in presets.names() or not place.is_dir():
+        return {}
+    if (place / "model.json").is_file():
+        model = read_json(place / "model.json", ModelRecord, what="the description of a run's network")
+        found = {"image_size": model.input_image_size, "num_classes": len(model.class_names)}
+        return {**found, "depth_multiplier": model.depth_multiplier}
+    if (place / "config.json").is_file():
+        said = read_json(place / "config.json", RunRecord, what="what a run is started with").settings
+        return {"image_size": said.get("input_image_size"), "num_classes": said.get("num_label_classes")}
+    return {}
+
+
+def sizes_of(arch: str, **given: Any) -> dict[str, Any]:
+    """`settings` without None: what is given, else a run's own, else as published, at 1000 classes."""
+    defaults = {"image_size": presets.image_size(arch), "num_classes": DEFAULT_CLASSES, "depth_multiplier": 1.0}
+    found = defaults
+    for of in (own_sizes(arch), given):
+        found = found | {name: value for name, value in of.items() if value is not None}
+    return found
+
+
+def description(arch: str, nonlocal_: str | None = None, **given: Any) -> dict[str, Any]:
+    """What describe says of a network, at the `settings` that are given, else at its own (see `sizes_of`).
 
     Returns:
       `macs` (the paper's accounting), `macs_exact` (LightNL with the positions and channels it really has), `params`
@@ -76,16 +104,16 @@ def description(
     Raises:
       UserError: the architecture cannot be read or does not fit the image size.
     """
-    spec, own_size = presets.load(arch, nonlocal_), presets.image_size(arch)
-    image_size = image_size or own_size
-    costs = cost.network_cost(spec, image_size=image_size, num_classes=num_classes, depth_multiplier=depth_multiplier)
-    as_published = (image_size, num_classes, depth_multiplier, nonlocal_) == (own_size, DEFAULT_CLASSES, 1.0, None)
+    spec, sizes = presets.load(arch, nonlocal_), sizes_of(arch, **given)
+    image_size, num_classes = sizes["image_size"], sizes["num_classes"]
+    costs = cost.network_cost(spec, **sizes)
+    as_published = nonlocal_ is None and sizes == sizes_of(arch)
     return {
         "arch": arch,
         **({"nonlocal": nonlocal_} if nonlocal_ else {}),
         "input_image_size": image_size,
         "num_label_classes": num_classes,
-        "depth_multiplier": depth_multiplier,
+        "depth_multiplier": sizes["depth_multiplier"],
         "mean": list(spec.normalization.mean),
         "stddev": list(spec.normalization.stddev),
         **counts(costs.total),
@@ -117,6 +145,11 @@ def counts(total: cost.Cost) -> dict[str, Any]:
 def zoo(nonlocal_: str | None = None, **settings: Any) -> dict[str, Any]:
     """Every shipped network: the counts here, what was published, and the latency measured (at its own size, as
     shipped)."""
+    settings = {
+        "image_size": settings.get("image_size"),
+        "num_classes": settings.get("num_classes") or DEFAULT_CLASSES,
+        "depth_multiplier": settings.get("depth_multiplier") or 1.0,
+    }
     timed = zoo_latency.measured()
     networks = []
     for name, entry in presets.published().items():
@@ -301,9 +334,8 @@ def table(result: dict[str, Any]) -> str:
 def _draw(config: Config) -> None:
     from autonl_tf.pictures.network import draw_network
 
-    network, sizes = config.network, settings(config)
-    spec = presets.load(network.arch, network.nonlocal_)
-    sizes["image_size"] = sizes["image_size"] or presets.image_size(network.arch)
+    network = config.network
+    spec, sizes = presets.load(network.arch, network.nonlocal_), sizes_of(network.arch, **settings(config))
     write_picture(
         config.run.picture,
         lambda path: draw_network(spec, path, image_size=sizes["image_size"], cost=cost.network_cost(spec, **sizes)),

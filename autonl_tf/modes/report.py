@@ -85,7 +85,8 @@ def write_report(directory: pathlib.Path, account: SearchRecord) -> None:
     size = {"image_size": account["input_image_size"], "num_classes": account["num_label_classes"]}
     spec = blockstring.parse("\n".join(account["arch"]), f"{directory}/{ACCOUNT}")
     cost, phases = network_cost(spec, **size), account["phases"]
-    page = report_picture.report_page(account, directory.absolute().name)
+    name = "/".join(directory.absolute().parts[-2:])
+    page, found = report_picture.report_page(account, name), report_picture.found_numbers(account)
     search_picture.draw_search(
         read_records(directory / "metrics.jsonl"),
         directory / "search.png",
@@ -94,6 +95,12 @@ def write_report(directory: pathlib.Path, account: SearchRecord) -> None:
         total_steps=phases["total_steps"],
         largest_macs=account["largest_macs"],
         smallest_macs=account["smallest_macs"],
+        name=name,
+        faint={gate["name"] for gate in account["gates"] if not gate["counts"]},
+        found=found,
     )
-    network_picture.draw_network(spec, directory / "network.png", image_size=size["image_size"], cost=cost)
+    numbers = [number for number, place in enumerate(found) if place is not None]
+    network_picture.draw_network(
+        spec, directory / "network.png", image_size=size["image_size"], cost=cost, name=name, numbers=numbers
+    )
     write_text(directory / PAGE, page)

@@ -6,9 +6,11 @@ import math
 import pathlib
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from autonl_tf.files import in_place
 
@@ -22,6 +24,7 @@ ORANGE = "#E69F00"
 VERMILION = "#D55E00"
 GREEN = "#009E73"
 PURPLE = "#CC79A7"
+YELLOW = "#F0E442"
 SHADE = "#F3F3F3"
 
 DPI = 120
@@ -46,6 +49,21 @@ def plain_axes(axes: Axes, ylabel: str = "") -> Axes:
     axes.set_axisbelow(True)
     axes.set_title(ylabel, loc="left", size=9.5, color=INK, pad=6)
     return axes
+
+
+def round_values(low: float, high: float, *, logarithmic: bool) -> list[float]:
+    """About three to five round numbers between two limits, evenly spread on the scale."""
+    if not logarithmic or high < 5 * low:
+        return [
+            float(value) for value in MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= value <= high
+        ]
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    for digits in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), np.arange(1, 10, 0.2)):
+        values = [float(digit) * 10.0**decade for decade in decades for digit in digits]
+        values = [float(f"{value:.6g}") for value in values if low <= value <= high]
+        if len(values) >= 3:
+            return values[:: max(1, len(values) // 5)]
+    return [float(f"{low:.3g}"), float(f"{high:.3g}")]
 
 
 def column(records: Sequence[dict], name: str) -> list[float]:

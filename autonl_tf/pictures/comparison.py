@@ -11,9 +11,22 @@ from matplotlib.patches import Rectangle
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import LayerCost, NetworkCost
-from autonl_tf.pictures.canvas import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, SHADE, SKY, VERMILION, new_figure, save
+from autonl_tf.pictures.canvas import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    QUIET,
+    SHADE,
+    SKY,
+    VERMILION,
+    YELLOW,
+    new_figure,
+    save,
+)
 
-_ROW, _LEFT, _COLUMN, _TOP, _BOTTOM = 0.24, 0.85, 2.9, 1.0, 0.15  # inches
+_ROW, _LEFT, _COLUMN, _TOP, _BOTTOM = 0.24, 0.85, 2.9, 1.3, 0.15  # inches
 _BAR = 1.45
 _COLORS = {3: SKY, 5: BLUE, 7: GREEN}
 
@@ -22,7 +35,7 @@ def draw_comparison(names: Sequence[str], costs: Sequence[NetworkCost], path: st
     """Draws a PNG: rows are blocks, gathered by the side of the map that comes out of them.
 
     A box's length is the block's MACs, on one scale for all; its colour the kernel (several kernels: purple). A red
-    end is a non-local block, an orange tick a squeeze-excite.
+    end is a non-local block, a yellow one a squeeze-excite. A legend says so.
 
     Args:
       names: headings, one a network.
@@ -45,11 +58,12 @@ def draw_comparison(names: Sequence[str], costs: Sequence[NetworkCost], path: st
     axes.axis("off")
     for column, (name, cost) in enumerate(zip(names, costs, strict=True)):
         left = _LEFT + column * _COLUMN
-        axes.text(left, 0.55, name, size=10, weight="bold", color=INK, va="center")
+        axes.text(left, 0.93, name, size=10, weight="bold", color=INK, va="center")
         total = cost.total
         axes.text(
-            left, 0.78, f"{total.macs / 1e6:.1f}M MACs, {total.params / 1e6:.2f}M parameters", size=8, color=QUIET
+            left, 1.16, f"{total.macs / 1e6:.1f}M MACs, {total.params / 1e6:.2f}M parameters", size=8, color=QUIET
         )
+    _legend(axes)
     scale = _BAR / max(row.cost.macs for cost in costs for row in cost.rows)
     top = _TOP
     for number, (side, rows) in enumerate(zip(sides, heights, strict=True)):
@@ -62,6 +76,17 @@ def draw_comparison(names: Sequence[str], costs: Sequence[NetworkCost], path: st
                 _draw(axes, _LEFT + column * _COLUMN, top + (index + 0.5) * _ROW, blocks[index], scale)
         top += rows * _ROW
     save(figure, path)
+
+
+def _legend(axes: Axes) -> None:
+    """Under the title: what colours mean, and what is written behind a box."""
+    kernels = [*((f"kernel {size}", color) for size, color in _COLORS.items()), ("other", ORANGE), ("several", PURPLE)]
+    left = 0.15
+    for text, color in [*kernels, ("squeeze-excite", YELLOW), ("non-local", VERMILION)]:
+        axes.add_patch(Rectangle((left, 0.46), 0.12, 0.12, color=color, linewidth=0))
+        axes.text(left + 0.16, 0.52, text, size=7, color=INK, va="center")
+        left += 0.3 + 0.062 * len(text)
+    axes.text(0.15, 0.7, "behind a box: kernel, expansion, channels, MACs", size=7, color=QUIET, va="center")
 
 
 def _stages(cost: NetworkCost) -> dict[int, list[LayerCost]]:
@@ -82,7 +107,7 @@ def _draw(axes: Axes, left: float, middle: float, row: LayerCost, scale: float) 
         placed, squeeze = block.nonlocal_ or block.embedded, block.se_ratio is not None
     axes.add_patch(Rectangle((left, middle - 0.08), length, 0.16, color=color, linewidth=0))
     end = left + length
-    for shown, fill in ((squeeze, ORANGE), (placed, VERMILION)):
+    for shown, fill in ((squeeze, YELLOW), (placed, VERMILION)):
         if shown:
             axes.add_patch(Rectangle((end, middle - 0.08), 0.06, 0.16, color=fill, linewidth=0))
             end += 0.06

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Rectangle
@@ -28,6 +29,7 @@ _ROW, _WIDTH, _TOP, _BOTTOM = 0.34, 11.0, 0.85, 0.12  # inches
 # Left edges of the columns, and the width of the two that hold bars, in inches.
 _MAP, _NAME, _BLOCK, _SE, _NL, _FILTERS, _MACS = 0.15, 1.05, 1.95, 4.75, 5.45, 6.85, 7.5
 _BLOCK_WIDTH, _MACS_WIDTH = 2.35, 2.35
+_LABEL = 0.08  # of a box's label, a letter
 _KERNEL_COLORS = {3: SKY, 5: BLUE, 7: GREEN}
 _OTHER_KERNEL = ORANGE
 
@@ -38,7 +40,8 @@ def draw_network(
     *,
     image_size: int,
     cost: NetworkCost,
-    title: str | None = None,
+    name: str = "",
+    numbers: Sequence[int] = (),
 ) -> None:
     """Draws each block's map size, kernel, expansion, squeeze-excite, non-local block, filters and MACs as a PNG.
 
@@ -50,7 +53,8 @@ def draw_network(
       path: the PNG file to write.
       image_size: side of the input in pixels.
       cost: `network_cost` of the same network at that size.
-      title: the default says size, MACs and parameters.
+      name: where it comes from, for the title, which says size, MACs and parameters.
+      numbers: of each block its number in the space it was found in, shown in brackets where it is another.
 
     Raises:
       ValueError: `cost` is of a network with another number of blocks.
@@ -59,9 +63,8 @@ def draw_network(
     if len(cost.rows) != len(blocks) + 2:
         raise ValueError(f"cost of {len(cost.rows) - 2} blocks for a network of {len(blocks)}")
     total = cost.total
-    title = title or (
-        f"{len(blocks)} blocks at {image_size} px: {_millions(total.macs)} MACs, {_millions(total.params)} parameters"
-    )
+    counted = f"{_millions(total.macs)} MACs, {_millions(total.params)} parameters"
+    title = f"{name}: " * bool(name) + f"{len(blocks)} blocks at {image_size} px: {counted}"
     rows = len(cost.rows)
     height = _TOP + rows * _ROW + _BOTTOM
     figure = new_figure(_WIDTH, height, title)
@@ -81,8 +84,10 @@ def draw_network(
         else:
             block = dataclasses.replace(block, in_filters=row.in_filters, out_filters=row.out_filters)
             _draw_block(axes, middle, block, widest)
-        name = row.name if block is None else f"block {index - 1}"
-        _text(axes, _NAME, middle, name, color=QUIET)
+        label = row.name if block is None else f"block {index - 1}"
+        if block is not None and index <= len(numbers) and numbers[index - 1] != index - 1:
+            label += f" ({numbers[index - 1]})"
+        _text(axes, _NAME, middle, label, color=QUIET)
         if index < rows - 1:
             _text(axes, _FILTERS + 0.35, middle, str(row.out_filters), ha="right")
         _draw_macs(axes, middle, row, block, most, total.macs)
@@ -92,16 +97,18 @@ def draw_network(
 def _draw_block(axes: Axes, middle: float, block: BlockSpec, widest: int) -> None:
     kernels = "+".join(f"{kernel}x{kernel}" for kernel in block.kernels)
     color = _KERNEL_COLORS.get(block.kernels[0], _OTHER_KERNEL) if len(block.kernels) == 1 else PURPLE
-    least = 1.0
-    width = least + (_BLOCK_WIDTH - least) * (block.expansion - 1) / max(widest - 1, 1)
+    width = _BLOCK_WIDTH * block.expansion / widest
     _box(axes, _BLOCK, middle, width, color)
-    label = f"{kernels}  e{block.expansion}"
-    dark = color in (BLUE, GREEN)
-    _text(axes, _BLOCK + width / 2, middle, label, ha="center", color="white" if dark else INK)
+    label, end = f"{kernels}  e{block.expansion}", _BLOCK + width + 0.08
+    if width >= _LABEL * len(label):
+        _text(axes, _BLOCK + width / 2, middle, label, ha="center", color="white" if color in (BLUE, GREEN) else INK)
+    else:
+        _text(axes, end, middle, label)
+        end += _LABEL * len(label)
     if block.stride > 1:
-        _text(axes, _BLOCK + width + 0.08, middle, f"/{block.stride}", color=QUIET)
+        _text(axes, end, middle, f"/{block.stride}", color=QUIET)
     if block.has_shortcut:
-        _text(axes, _BLOCK + width + 0.08, middle, "+", color=QUIET, weight="bold")
+        _text(axes, end, middle, "+", color=QUIET, weight="bold")
     if block.se_ratio is not None:
         _chip(axes, _SE, middle, 0.55, ORANGE, f"{block.se_ratio:g}")
     placed = [(part, fill) for part, fill in ((block.nonlocal_, VERMILION), (block.embedded, INK)) if part is not None]

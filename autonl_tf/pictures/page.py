@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from autonl_tf.pictures.canvas import BLUE, GREEN, ORANGE, QUIET, SKY, VERMILION
+from autonl_tf.pictures.canvas import BLUE, GREEN, ORANGE, QUIET, SKY, VERMILION, round_values
 
 _STYLE = """
 :root{color-scheme:light}*{box-sizing:border-box}
@@ -19,18 +19,20 @@ h1{font-size:1.35rem;margin:.2rem 0 .6rem;overflow-wrap:anywhere}h2{font-size:1.
 .good{background:#e6f4ef;border-left:4px solid #009E73;padding:8px 12px;margin:10px 0}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(340px,100%),1fr));gap:12px 20px}
 figure{margin:0}figcaption{font-size:.88rem;font-weight:600;margin-bottom:2px}svg{display:block;width:100%;height:auto}
-.net{display:grid;grid-template-columns:auto minmax(118px,1.2fr) auto minmax(80px,1fr);gap:3px 8px;align-items:center}
-.net .box{display:flex;gap:5px;align-items:center;font-size:.82rem;white-space:nowrap}
-.net .bar{border-radius:4px;padding:1px 6px;min-width:max-content}.calls td:not(:first-child){white-space:nowrap}
-.chips{display:flex;gap:3px;flex-wrap:wrap;font-size:.8rem}.chip{border-radius:4px;padding:0 5px;white-space:nowrap}
-.macs{display:flex;align-items:center;gap:5px;font-size:.8rem;white-space:nowrap}
-.macs i{height:11px;background:#8A8A8A;display:block}
+.net{display:grid;grid-template-columns:auto 1.4fr auto;gap:3px 10px;align-items:center}
+.net .box{display:flex;gap:3px 6px;align-items:center;font-size:.82rem;flex-wrap:wrap}
+.track{flex:none;width:160px;height:11px}.track i{display:block;height:100%;border-radius:2px;background:#8A8A8A}
+.box .track{height:15px}.box .track i{border-radius:4px}.calls td:not(:first-child){white-space:nowrap}
+.chip{border-radius:4px;padding:0 5px;white-space:nowrap;font-size:.8rem}
+.macs{display:flex;align-items:center;gap:6px;font-size:.8rem;white-space:nowrap}
+@media(max-width:700px){.track{width:56px}.box .track{width:64px}}
 .dropped{color:#8A8A8A;font-style:italic;font-size:.84rem}.num{text-align:right;font-variant-numeric:tabular-nums}
 table{border-collapse:collapse;font-size:.88rem;width:100%}
 td,th{padding:3px 8px 3px 0;text-align:left;vertical-align:top}
 th{color:#6a6a6a;font-weight:600;border-bottom:1px solid #ddd}td{border-bottom:1px solid #f0f0f0;overflow-wrap:anywhere}
 .gates{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(330px,100%),1fr));gap:2px 26px}
-.gate{display:grid;grid-template-columns:132px 1fr 52px;gap:6px;align-items:center;font-size:.8rem}
+.gate{display:grid;grid-template-columns:minmax(0,170px) minmax(60px,1fr) 52px;gap:6px;align-items:center}
+.gate{font-size:.8rem}.gate span{overflow-wrap:anywhere}
 .gate svg{height:15px}.closed{color:#B35806}.open{color:#542788}.faint{opacity:.45}
 pre{background:#f3f3f3;border-radius:6px;padding:10px;font-size:.8rem;white-space:pre-wrap;overflow-wrap:anywhere}
 summary{cursor:pointer;color:#0072B2}
@@ -120,9 +122,8 @@ def chart(
             f'<rect x="{x(start):.1f}" y="{_TOP}" width="{max(x(stop) - x(start), 0):.1f}" '
             f'height="{_HEIGHT - _TOP - _BOTTOM}" fill="{color}" fill-opacity="{opacity}"/>'
         )
-    for fraction in (0.06, 0.5, 0.94):
-        level = low + fraction * (high - low)
-        value = math.exp(level) if logarithmic else level
+    ends = [math.exp(end) if logarithmic else end for end in (low, high)]
+    for value in round_values(*ends, logarithmic=logarithmic):
         parts.append(
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#E4E4E4"/>'
             f'<text x="{_LEFT - 4}" y="{y(value) + 3.5:.1f}" text-anchor="end" fill="#333">{short(value)}</text>'
@@ -182,4 +183,4 @@ def short(value: float) -> str:
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(value) >= 0.9995 * size:
             return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}" if abs(value) >= 1e-3 else f"{value:.2f}"
+    return f"{value:.3g}" if abs(value) >= 1e-3 or not value else f"{value:.2g}"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import BlockSpec
 from autonl_tf.pictures import page
+from autonl_tf.pictures.canvas import BLUE, GREEN, ORANGE, SKY
 
-_KERNEL = {3: ("#56B4E9", "#222"), 5: ("#0072B2", "#fff"), 7: ("#009E73", "#fff")}
-_OTHER = ("#E69F00", "#222")
+_KERNEL = {3: SKY, 5: BLUE, 7: GREEN}
 _UNITS = {"macs": "MACs", "latency_ms": "ms"}
 _ON_TARGET = 0.01  # off by at most this share, a network is on its target
 
@@ -93,28 +94,46 @@ def network(account: dict[str, Any]) -> str:
     most, total = max(costs), sum(costs)
     blocks = blockstring.parse("\n".join(account["arch"])).blocks
     widest = max(block.expansion for block in blocks)
-    cells = [_row("stem", "", "", costs[0], most, total)]
-    kept = zip(blocks, costs[1:-1], strict=True)
+    cells = [_row("stem", "", costs[0], most, total)]
+    kept, found = zip(blocks, costs[1:-1], strict=True), found_numbers(account)
     for number, decided in enumerate(account["decided_blocks"]):
         if decided is None:
-            cells.append(
-                f'<span class="quiet">{number}</span><span class="dropped">dropped</span><span></span><span></span>'
-            )
+            cells.append(f'<span class="quiet">({number})</span><span class="dropped">dropped</span><span></span>')
         else:
-            cells.append(_block_row(number, *next(kept), widest, most, total))
-    cells.append(_row("head", "", "", costs[-1], most, total))
-    note = "Box: depthwise kernel and expansion, its width the expansion; /2: stride; +: shortcut. Bars: MACs."
+            name = f"{number}" if found[number] == number else f"{found[number]} ({number})"
+            cells.append(_block_row(name, *next(kept), widest, most, total))
+    cells.append(_row("head", "", costs[-1], most, total))
+    note = "Box: as wide as its expansion; then kernel and expansion, /2: stride, +: shortcut, channels. Bars: MACs."
+    if any(place != number for number, place in enumerate(found)):
+        note += " In brackets: the block's number in the space, by which gates are named."
     return f'<div class="net">{"".join(cells)}</div><p class="quiet">{note}</p>'
 
 
-def _block_row(number: int, block: BlockSpec, macs: float, widest: int, most: float, total: float) -> str:
-    fill, ink = _KERNEL.get(block.kernels[0], _OTHER)
-    share = 12 + 60 * (block.expansion - 1) / max(widest - 1, 1)
+def found_numbers(account: dict[str, Any]) -> list[int | None]:
+    """Of each block of the space its number in the found network; None where it is dropped."""
+    kept = itertools.count()
+    return [None if block is None else next(kept) for block in account["decided_blocks"]]
+
+
+def gate_names(account: dict[str, Any]) -> dict[str, str]:
+    """How each gate is shown: with its block's number in the found network, where that is another."""
+    found, names = found_numbers(account), {}
+    for gate in account["gates"]:
+        block, _, _ = gate["name"].partition("/")
+        number = int(block.removeprefix("block"))
+        moved = found[number] is not None and found[number] != number
+        names[gate["name"]] = gate["name"] + f" (found: block{found[number]})" * moved
+    return names
+
+
+def _block_row(name: str, block: BlockSpec, macs: float, widest: int, most: float, total: float) -> str:
+    fill = _KERNEL.get(block.kernels[0], ORANGE)
     kernels = "+".join(f"{kernel}x{kernel}" for kernel in block.kernels)
     mark = f"/{block.stride} " * (block.stride > 1) + "+ " * block.has_shortcut
-    style = f"background:{fill};color:{ink};width:{share:.0f}%"
-    bar = f'<span class="bar" style="{style}">{kernels} e{block.expansion}</span>'
-    box = f'<span class="box">{bar}<span class="quiet">{mark}&rarr;{block.out_filters}</span></span>'
+    box = (
+        f'<span class="track"><i style="background:{fill};width:{100 * block.expansion / widest:.0f}%"></i></span>'
+        f'<span>{kernels} e{block.expansion} <span class="quiet">{mark}&rarr;{block.out_filters}</span></span>'
+    )
     chips = ""
     if block.se_ratio is not None:
         chips += f'<span class="chip" style="background:#E69F00">SE {block.se_ratio:g}</span>'
@@ -124,13 +143,13 @@ def _block_row(number: int, block: BlockSpec, macs: float, widest: int, most: fl
     if block.embedded is not None:
         full = block.embedded
         chips += f'<span class="chip" style="background:#333;color:#fff">full NL {full.ratio:g}/{full.stride}</span>'
-    return _row(str(number), box, chips, macs, most, total)
+    return _row(name, box + chips, macs, most, total)
 
 
-def _row(name: str, box: str, chips: str, macs: float, most: float, total: float) -> str:
-    bar = f'<i style="width:{40 * macs / most:.1f}%"></i>{page.short(macs)} {macs / total:.0%}'
-    cells = f'<span class="chips">{chips}</span><span class="macs">{bar}</span>'
-    return f'<span class="quiet">{name}</span>{box or "<span></span>"}{cells}'
+def _row(name: str, box: str, macs: float, most: float, total: float) -> str:
+    bar = f'<span class="track"><i style="width:{100 * macs / most:.1f}%"></i></span>'
+    cells = f'<span class="box">{box}</span><span class="macs">{bar}{page.short(macs)} {macs / total:.0%}</span>'
+    return f'<span class="quiet">{name}</span>{cells}'
 
 
 def charts(accounts: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> str:
@@ -164,10 +183,10 @@ def charts(accounts: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> str
 
 
 def close_calls(account: dict[str, Any]) -> str:
-    unit = _UNITS[account["budget"]["cost"]]
+    unit, names = _UNITS[account["budget"]["cost"]], gate_names(account)
     rows = [
         (
-            call["name"] + (" (flipped)" if call["flipped"] else ""),
+            names[call["name"]] + (" (flipped)" if call["flipped"] else ""),
             "open" if call["open"] else "closed",
             f"{call['margin']:+.3f}",
             f"{'+' if call['cost_change'] > 0 else '-'}{page.short(abs(call['cost_change']))}",
@@ -183,14 +202,14 @@ def decisions(account: dict[str, Any]) -> str:
     every = max(1, len(trajectory) // 60)
     shown = [point["gates"] for point in trajectory[::-1][::every][::-1]]
     limit = max([0.5, *(abs(gate["margin"]) for gate in account["gates"])])
-    rows = []
+    rows, names = [], gate_names(account)
     for index, gate in enumerate(account["gates"]):
         state = "open" if gate["open"] else "closed"
         faint = "" if gate["counts"] else " faint"
         mark = " &#8645;" if gate["flipped"] else ""
         margins = page.strip([point[index] for point in shown], limit)
         rows.append(
-            f'<div class="gate{faint}"><span class="{state}">{page.escape(gate["name"])}{mark}</span>'
+            f'<div class="gate{faint}"><span class="{state}">{page.escape(names[gate["name"]])}{mark}</span>'
             f'{margins}<span class="num">{gate["margin"]:+.3f}</span></div>'
         )
     note = (

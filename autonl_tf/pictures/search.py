@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,12 +25,14 @@ from autonl_tf.pictures.canvas import (
     column,
     new_figure,
     plain_axes,
+    round_values,
     save,
 )
 from autonl_tf.space.kinds import KINDS
 
 _WIDTH, _LEFT, _RIGHT = 11.0, 1.75, 1.2  # inches
 _TOP, _PANEL, _GAP, _BOTTOM = 0.85, 1.7, 0.58, 0.5
+_VEIL = 0.65  # of what is faint, so much is hidden
 _READABLE = 0.12  # rows lower than this, in inches, get no label of their own
 _PREFIX = "gate/"
 # The two sides of matplotlib's PuOr, which keep apart for every kind of colour vision.
@@ -48,6 +50,9 @@ def draw_search(
     total_steps: int,
     largest_macs: float | None = None,
     smallest_macs: float | None = None,
+    name: str = "",
+    faint: Collection[str] = (),
+    found: Sequence[int | None] = (),
 ) -> None:
     """Draws cross-entropy and top-1, the MACs of the gates, and the margin of every gate over the steps.
 
@@ -58,6 +63,9 @@ def draw_search(
       warmup_end, settle_start: steps at which lambda begins to count, and at which the decisions are held.
       total_steps: length of the search.
       largest_macs, smallest_macs: of the space; drawn as lines when given.
+      name: of the search, for the title.
+      faint: gates (`<block>/<kind and option>`) that decide nothing, whose block is dropped, say.
+      found: of each block of the space its number in the found network, None where it is dropped.
 
     Raises:
       UserError: no records.
@@ -69,7 +77,7 @@ def draw_search(
     row = float(np.clip(9.0 / max(len(gates), 1), 0.07, 0.2))
     heat = row * len(gates)
     height = _TOP + 2 * (_PANEL + _GAP) + heat + _BOTTOM
-    figure = new_figure(_WIDTH, height, "Search")
+    figure = new_figure(_WIDTH, height, f"Search: {name}" if name else "Search")
     steps = np.array(column(records, "step"))
     panels = []
     top = _TOP
@@ -80,7 +88,7 @@ def draw_search(
     _draw_fit(panels[0], steps, records)
     _draw_macs(panels[1], steps, records, largest_macs, smallest_macs)
     if gates:
-        _draw_gates(figure, panels[2], steps, records, gates, row)
+        _draw_gates(figure, panels[2], steps, records, gates, row, faint, found)
     for panel in panels:
         panel.set_xlim(0, max(total_steps, steps[-1]))
         _mark_phases(panel, warmup_end, settle_start, total_steps, shade=panel is not panels[-1] or not gates)
@@ -124,30 +132,26 @@ def _draw_macs(
             _at_the_right(axes, value / 1e6, f"{name}\n{value / 1e6:.3g}M", QUIET)
             levels.append(value / 1e6)
     near_end = min((abs(np.log(levels[0] / level)) for level in levels[1:]), default=1.0)
-    if np.isfinite(levels[0]) and near_end > 0.12 * max(np.ptp(np.log(levels)), 1e-9):
+    if np.isfinite(levels[0]) and near_end > 0.2 * max(np.ptp(np.log(levels)), 1e-9):
         _at_the_right(axes, levels[0], f"last\n{levels[0]:.3g}M", GREEN)
     low, high = np.nanmin([*macs, *levels]), np.nanmax([*macs, *levels])
     if np.isfinite([low, high]).all():
         axes.set_ylim(low / 1.15, high * 1.15)
-        ticks = _round_values(low / 1.15, high * 1.15)
+        ticks = round_values(low / 1.15, high * 1.15, logarithmic=True)
         axes.set_yticks(ticks)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _round_values(low: float, high: float) -> list[float]:
-    """About five round numbers between two limits, evenly spread on a log scale."""
-    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    for digits in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), np.arange(1, 10, 0.2)):
-        values = [float(digit) * 10.0**decade for decade in decades for digit in digits]
-        values = [float(f"{value:.6g}") for value in values if low <= value <= high]
-        if len(values) >= 3:
-            return values[:: max(1, len(values) // 5)]
-    return [float(f"{low:.3g}"), float(f"{high:.3g}")]
-
-
 def _draw_gates(
-    figure: Figure, axes: Axes, steps: np.ndarray, records: Sequence[dict], gates: list[str], row: float
+    figure: Figure,
+    axes: Axes,
+    steps: np.ndarray,
+    records: Sequence[dict],
+    gates: list[str],
+    row: float,
+    faint: Collection[str],
+    found: Sequence[int | None],
 ) -> None:
     margins = np.array([column(records, name) for name in gates])
     finite = np.abs(margins[np.isfinite(margins)])
@@ -156,7 +160,16 @@ def _draw_gates(
         _edges(steps), np.arange(len(gates) + 1), margins, cmap=_MAP, vmin=-limit, vmax=limit, rasterized=True
     )
     axes.set_ylim(len(gates), 0)
-    axes.set_title("margin of every gate (block: what it opens)", loc="left", size=9.5, color=INK, pad=6)
+    note = (
+        "block of the space: what it opens"
+        if _in_order(found)
+        else "block of the space > of the found network: what it opens"
+    )
+    title = f"margin of every gate ({note}{'; faint: decides nothing' if faint else ''})"
+    axes.set_title(title, loc="left", size=9.5, color=INK, pad=6)
+    for index, name in enumerate(gates):
+        if name.removeprefix(_PREFIX) in faint:
+            axes.axhspan(index, index + 1, color="white", alpha=_VEIL, linewidth=0)
     axes.tick_params(colors=INK, labelsize=8.5, length=3)
     for side in axes.spines.values():
         side.set_visible(False)
@@ -169,10 +182,10 @@ def _draw_gates(
         label = _KINDS.get(kinds[start], kinds[start])
         if row < _READABLE and count > 1:
             label += f"\nblocks {_block(gates[start])} to {_block(gates[start + count - 1])}"
-        _beside(axes, start + count / 2, -0.075, label, size=9 if count * row > 0.3 else 7)
+        _beside(axes, start + count / 2, -0.09, label, size=9 if count * row > 0.3 else 7)
     if row >= _READABLE:
         for index, name in enumerate(gates):
-            _beside(axes, index + 0.5, -0.006, _short_name(name), size=6.5, color=QUIET)
+            _beside(axes, index + 0.5, -0.006, _short_name(name, found), size=6.5, color=QUIET)
     _draw_last_state(axes, margins[:, -1])
     _draw_key(figure, axes, image)
 
@@ -234,9 +247,16 @@ def _block(name: str) -> int:
     return int(found.group(1)) if found else -1
 
 
-def _short_name(name: str) -> str:
-    option = re.search(r"[\d.]+$", name.rsplit("/", 1)[-1])
-    return f"{_block(name)}" + (f": {option.group(0)}" if option else "")
+def _short_name(name: str, found: Sequence[int | None]) -> str:
+    option, number = re.search(r"[\d.]+$", name.rsplit("/", 1)[-1]), _block(name)
+    other = found[number] if not _in_order(found) and 0 <= number < len(found) else None
+    shown = f"{number}" if other is None else f"{number} > {other}"
+    return shown + (f": {option.group(0)}" if option else "")
+
+
+def _in_order(found: Sequence[int | None]) -> bool:
+    """Whether the blocks of the space have the same numbers in the found network, but for those dropped."""
+    return all(number in (None, place) for place, number in enumerate(found))
 
 
 def _mark_phases(axes: Axes, warmup_end: int, settle_start: int, total_steps: int, *, shade: bool) -> None:

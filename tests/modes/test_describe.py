@@ -9,7 +9,8 @@ import pytest
 from golden_data import TESTDATA
 from mode_cases import ARCH, MAIN, command, configure
 
-from autonl_tf.modes import describe
+from autonl_tf.errors import UserError
+from autonl_tf.modes import compare, describe
 
 # The published networks at 224 px and 1000 classes; LightNL's maps divide by its strides, its ratios by its channels.
 PRESETS = {
@@ -78,6 +79,39 @@ def test_a_run_directory_stands_for_its_architecture(capsys, tmp_path):
     by_directory, by_file = (described(capsys, f"--arch={path}") for path in (tmp_path, tmp_path / "arch.txt"))
     assert by_directory["arch"] == str(tmp_path)
     assert by_directory | {"arch": ""} == by_file | {"arch": ""}
+
+
+def model_json(classes=3, size=32):
+    return json.dumps(
+        {
+            **{"arch": ARCH, "input_image_size": size, "crop_padding": 0, "depth_multiplier": 1.0},
+            "class_names": [f"c{i}" for i in range(classes)],
+        }
+    )
+
+
+def config_json(classes=3, size=32):
+    settings = {"input_image_size": size, "num_label_classes": classes}
+    record = {"comparable": {}, "time": "", "settings": settings, "versions": {}, "git_commit": None}
+    return json.dumps(record | {"earlier_starts": []})
+
+
+@pytest.mark.parametrize(("name", "text"), [("model.json", model_json()), ("config.json", config_json())])
+def test_a_run_directory_is_counted_at_its_own_size_and_classes(capsys, tmp_path, name, text):
+    (tmp_path / "arch.txt").write_text(ARCH)
+    (tmp_path / name).write_text(text)
+    own, given, larger = (
+        described(capsys, f"--arch={tmp_path}", *more)
+        for more in ((), ("--input_image_size=32", "--num_label_classes=3"), ("--input_image_size=64",))
+    )
+    assert own == given and (own["input_image_size"], own["num_label_classes"]) == (32, 3)
+    assert (larger["input_image_size"], larger["num_label_classes"]) == (64, 3)
+    compare.run(configure("--mode=compare", f"--arch={tmp_path},mobilenet_v2", "--output=json"))
+    ours, beside = json.loads(capsys.readouterr().out)["networks"]
+    assert ours == own and (beside["input_image_size"], beside["num_label_classes"]) == (32, 3)
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match=name):
+        described(capsys, f"--arch={tmp_path}")
 
 
 def test_a_scaled_preset_does_not_boast_the_published_accuracy(capsys):

@@ -11,6 +11,8 @@ from autonl_tf.arch import presets
 from autonl_tf.arch.blockstring import parse
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.errors import UserError
+from autonl_tf.pictures.affinity import draw_affinities
+from autonl_tf.pictures.comparison import draw_comparison
 from autonl_tf.pictures.network import draw_network
 from autonl_tf.pictures.search import draw_search
 from autonl_tf.pictures.training import draw_training
@@ -118,6 +120,36 @@ def test_the_sign_of_the_last_margins_is_shown(tmp_path, margin, color, other):
     strip = pixels(tmp_path / "search.png")[:, 1176:1200]  # right of the heat map, left of the colour scale
     assert has_color(strip, color)
     assert not has_color(strip, other)
+
+
+def test_gates_that_decide_nothing_are_faint(tmp_path):
+    dark = {}
+    for name, faint in (("strong", ()), ("faint", ("block2/keep", "block2/kernel5", "block2/nl_ratio0.25"))):
+        (tmp_path / name).mkdir()
+        path = tmp_path / name / "search.png"
+        draw_search(gate_records(5, 4), path, **PHASES, name="runs/search", faint=faint, found=[0, 1, None, 2])
+        dark[name] = (pixels(path)[650:, 300:1150].max(axis=-1) < 0.5).sum()
+    assert 0 < dark["faint"] < 0.75 * dark["strong"]
+
+
+def test_affinities_show_the_image_as_it_is_and_what_the_colours_mean(tmp_path):
+    image = np.zeros([8, 8, 3])
+    image[..., 1] = 1  # green all over, which no map is
+    maps = np.random.default_rng(0).normal(size=[2, 4, 4])
+    draw_affinities(image, [(0.25, 0.25), (1, 1)], [("block1", maps)], tmp_path / "a.png", title="a.jpg")
+    drawn = pixels(tmp_path / "a.png")
+    green = (drawn == (0, 1, 0)).all(axis=-1)
+    assert green[:, :425].sum() > 0.9 * 228**2 and not green[:, 425:].any()
+    legend = drawn[55:80, 180:410]
+    assert (legend[..., 0] > legend[..., 2] + 0.4).any() and (legend[..., 2] > legend[..., 0] + 0.4).any()
+
+
+def test_a_comparison_says_what_its_colours_mean(tmp_path):
+    costs = [network_cost(parse(TINY), image_size=32, num_classes=10)] * 2
+    draw_comparison(["a", "b"], costs, tmp_path / "c.png")
+    legend = pixels(tmp_path / "c.png")[50:75]
+    for color in ("#56B4E9", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#F0E442", "#D55E00"):
+        assert has_color(legend, color), color
 
 
 def test_a_search_without_gates_or_with_missing_values_is_drawn(tmp_path):

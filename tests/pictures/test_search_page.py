@@ -6,7 +6,7 @@ import pytest
 
 from autonl_tf.arch.blockstring import write_block
 from autonl_tf.arch.spec import BlockSpec, EmbeddedNLSpec, LightNLSpec
-from autonl_tf.pictures import report
+from autonl_tf.pictures import page, report
 
 
 def budget(**changed):
@@ -61,3 +61,40 @@ def test_a_block_of_the_page_shows_either_kind_of_non_local_block():
     rows = [{"macs": 1.0}] * 3
     shown = report.network({"blocks": rows, "arch": [f"{line}".replace("i16", "i32")], "decided_blocks": [line]})
     assert ">NL 0.25/2<" in shown and ">full NL 0.5/1<" in shown
+
+
+def gates(*names):
+    return [{"name": name, "margin": 0.1, "open": True, "counts": True, "flipped": False} for name in names]
+
+
+def test_a_gate_is_shown_with_its_blocks_number_in_the_found_network_where_it_is_another():
+    of = {"decided_blocks": ["a", None, "b"], "gates": gates("block0/nl", "block1/keep", "block2/kernel5")}
+    assert report.found_numbers(of) == [0, None, 1]
+    assert list(report.gate_names(of).values()) == ["block0/nl", "block1/keep", "block2/kernel5 (found: block1)"]
+
+
+@pytest.mark.parametrize(
+    ("values", "logarithmic", "expected"),
+    [((0, 0.15), False, ["0", "0.05", "0.1", "0.15"]), ((1e6, 1e8), True, ["1M", "3M", "10M", "30M", "100M"])],
+)
+def test_an_axis_label_stands_at_the_value_that_it_names(values, logarithmic, expected):
+    page_of = page.chart("x", [([0, 1], values)], last_step=1, logarithmic=logarithmic)
+    labels = re.findall(r'<text x="36" y="([\d.]+)" text-anchor="end" fill="#333">([^<]*)<', page_of)
+    assert [text for _, text in labels] == expected
+    first, last = (float(point.split(",")[1]) for point in re.findall(r"[\d.]+,[\d.]+", page_of.split("polyline")[1]))
+    heights = {text: float(y) - 3.5 for y, text in labels}
+    assert heights[expected[0]] == pytest.approx(first, abs=0.2)
+    assert heights[expected[-1]] == pytest.approx(last, abs=0.2)
+
+
+def test_boxes_and_bars_of_the_page_are_to_scale_on_any_screen():
+    of = {
+        "arch": ["r1_k3_s11_e1_i32_o16", "r1_k5_s11_e6_i16_o24"],
+        "decided_blocks": ["r1_k3_s11_e1_i32_o16", None, "r1_k5_s11_e6_i16_o24"],
+        "blocks": [{"macs": macs} for macs in (1e6, 2e6, 4e6, 5e5)],
+    }
+    found = report.network(of)
+    boxes = re.findall(r'<i style="background:#[0-9A-F]+;width:(\d+)%">', found)
+    assert boxes == ["17", "100"]
+    assert re.findall(r'<i style="width:([\d.]+)%">', found) == ["25.0", "50.0", "100.0", "12.5"]
+    assert "1 (2)" in found and "In brackets" in found and ">(1)<" in found
