@@ -7,6 +7,8 @@ training from scratch ends with (None: never).
 
     python benchmarks/search_weights.py [--task=demo] [--seeds=3] [--work=runs/bench_search_weights]
     python benchmarks/search_weights.py --task=cifar10 --dataset=folder:cifar10
+
+--search_flags and --train_flags are put behind the recipe's.
 """
 
 from __future__ import annotations
@@ -14,8 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import shlex
 import subprocess
 import sys
+
+from autonl_tf.engine.rundir import git_commit, versions
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -38,17 +43,19 @@ def reached(scores: list[float], target: float) -> int | None:
     return next((epoch for epoch, score in enumerate(scores, start=1) if score >= target), None)
 
 
-def measured(task: str, data: list[str], work: pathlib.Path, seed: int) -> dict:
+def measured(options: argparse.Namespace, data: list[str], work: pathlib.Path, seed: int) -> dict:
     """One seed's search and its two trainings."""
+    task = options.task
     search = work / f"search_{seed}"
     if not (search / "arch.txt").is_file():
-        command(f"--flagfile=flags/{task}_search.flags", *data, f"--model_dir={search}", f"--seed={seed}")
+        words = [f"--model_dir={search}", f"--seed={seed}", *shlex.split(options.search_flags)]
+        command(f"--flagfile=flags/{task}_search.flags", *data, *words)
     scored = json.loads(command("--mode=eval", f"--model_dir={search}", *data, "--output=json"))
     row = {"arch": (search / "arch.txt").read_text(encoding="utf-8").splitlines(), "untrained": scored["top1"]}
     for name, words in (("scratch", []), ("searched", [f"--init_checkpoint={search}"])):
         directory = work / f"{name}_{seed}"
         train = [f"--flagfile=flags/{task}_train.flags", f"--arch={search}/arch.txt", f"--model_dir={directory}"]
-        command(*train, *data, *words, f"--seed={seed}", "--eval_every_epochs=1")
+        command(*train, *data, *words, f"--seed={seed}", "--eval_every_epochs=1", *shlex.split(options.train_flags))
         row[name] = curve(directory)
         print(f"seed {seed}, {name}: {' '.join(f'{score:.2%}' for score in row[name])}", file=sys.stderr, flush=True)
     row["reached"] = {name: reached(row[name], row["scratch"][-1]) for name in ("scratch", "searched")}
@@ -60,14 +67,17 @@ def main() -> None:
     parser.add_argument("--task", choices=("demo", "cifar10"), default="demo")
     parser.add_argument("--dataset", help="of cifar10: folder:PATH")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--search_flags", default="")
+    parser.add_argument("--train_flags", default="")
     parser.add_argument("--work", default="runs/bench_search_weights")
     options = parser.parse_args()
     if (options.dataset is None) == (options.task == "cifar10"):
         parser.error("--dataset goes with --task=cifar10")
     data = [f"--dataset={options.dataset}"] if options.dataset else ["--dataset=demo", "--data_dir=runs/data"]
     work = (ROOT / options.work).resolve() / options.task
-    rows = [measured(options.task, data, work, seed) for seed in range(options.seeds)]
-    print(json.dumps({"task": options.task, "seeds": rows}))
+    rows = [measured(options, data, work, seed) for seed in range(options.seeds)]
+    given = shlex.join(["python", "benchmarks/search_weights.py", *sys.argv[1:]])
+    print(json.dumps({"command": given, "commit": git_commit(), "versions": versions(), "seeds": rows}))
 
 
 if __name__ == "__main__":
