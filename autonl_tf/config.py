@@ -295,6 +295,8 @@ def _check(config: Config, given: frozenset[str]) -> None:
                 raise UserError(f"--{name} needs --augment=randaugment")
     if run.tpu is None and (run.tpu_zone or run.gcp_project):
         raise UserError("--tpu_zone and --gcp_project need --tpu")
+    if run.tpu is None and run.strategy == "tpu":
+        raise UserError("--strategy=tpu needs --tpu: a TPU's name, grpc://ADDRESS, or local on a TPU VM")
     if run.tpu is not None and run.strategy not in ("auto", "tpu"):
         raise UserError(f"--tpu does not go with --strategy={run.strategy}; accepted: auto, tpu")
     automatic = run.strategy == "auto" and run.tpu is None and os.environ.get("TF_CONFIG")
@@ -329,6 +331,8 @@ def _check(config: Config, given: frozenset[str]) -> None:
     if run.picture and pathlib.Path(run.picture).suffix != ".png":
         raise UserError(f"--picture={run.picture}: must end in .png")
     _check_sizes(config)
+    if run.mode == "convert" and run.from_ == "pytorch" and not config.network.arch:
+        raise UserError("--from=pytorch needs --arch: a state dictionary does not say its architecture")
     if run.mode == "convert" and run.from_ == "pytorch" and "use_averages" in given:
         raise UserError("--use_averages does not go with --from=pytorch: such a file holds one set of weights")
     if run.predictions_out and pathlib.Path(run.predictions_out).suffix not in (".npz", ".csv"):

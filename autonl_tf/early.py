@@ -5,18 +5,23 @@ from __future__ import annotations
 import glob
 import os
 import pathlib
+import re
 
 from autonl_tf import limits
 from autonl_tf.arch import presets
 from autonl_tf.arch.cost import check_parameters
+from autonl_tf.arch.parts import blocks_of
 from autonl_tf.config import Config
 from autonl_tf.data import imagenet
 from autonl_tf.data.labels import read_label_file
-from autonl_tf.data.tree import images_below
+from autonl_tf.data.tree import folders, images_below
 from autonl_tf.errors import UserError
-from autonl_tf.reading import MOST_LONG, Unreadable, read_text
+from autonl_tf.export.place import check_export_dir
+from autonl_tf.reading import MOST_LONG, Unreadable, read_json, read_text
+from autonl_tf.records import RunRecord
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.latency import read_table
+from autonl_tf.strict_json import plain
 
 _DATASETS = "demo, demo:texture, folder:PATH, tfds:NAME, imagenet_tfrecord:PATH"
 
@@ -32,6 +37,7 @@ def check(config: Config) -> None:
     space = space_lib.load(read["search_space"]) if mode in ("search", "profile") else None
     if mode not in ("describe", "compare") and read.get("arch"):
         spec = presets.load(read["arch"], read.get("nonlocal"))
+        _check_parts(read, len(list(spec.singles())))
         # Where no size is given, one at which every network fits: the data or the checkpoint will say which.
         sizes = {"num_classes": read["num_label_classes"] or 2, "depth_multiplier": read.get("depth_multiplier") or 1.0}
         check_parameters(spec, image_size=read["input_image_size"] or limits.IMAGE_SIZE[1], **sizes)
@@ -54,23 +60,28 @@ def check(config: Config) -> None:
         _check_checkpoint("init_checkpoint", read["init_checkpoint"])
     elif mode in ("eval", "predict", "export", "explain"):
         _check_checkpoint("model_dir", read["model_dir"])
-    if read.get("lr_multipliers"):
-        lr_multipliers(read["lr_multipliers"])
     if read.get("query_points"):
         query_points(read["query_points"])
     if read.get("predictions_out"):
         check_output(read["predictions_out"])
-    if read.get("report_dir"):
-        check_report_dir(read["report_dir"])
     for name in ("model_dir", "compare_with"):
-        if mode == "report" and read.get(name) and not os.path.isdir(read[name]):
-            raise UserError(f"--{name}={read[name]}: no such directory")
+        if mode == "report" and read.get(name) and not os.path.isfile(os.path.join(read[name], "search.json")):
+            found = "no search.json: not the run directory of a finished search"
+            raise UserError(f"--{name}={read[name]}: {found if os.path.isdir(read[name]) else 'no such directory'}")
     if read.get("benchmark_output") and not os.path.isdir(read["benchmark_output"]):
         raise UserError(f"--benchmark_output={read['benchmark_output']}: no such directory")
-    written = () if mode in ("eval", "predict", "export", "explain") else ("model_dir",)
-    for name in (*written, "explain_dir", "export_dir"):
-        if read.get(name) and os.path.exists(read[name]) and not os.path.isdir(read[name]):
-            raise UserError(f"--{name}={read[name]}: is a file; accepted: a directory")
+    for name in ("report_dir", "explain_dir"):
+        if read.get(name):
+            check_directory(name, read[name])
+    if read.get("export_dir"):
+        check_directory("export_dir", read["export_dir"], parents=True)
+        check_export_dir(read["export_dir"])
+    if mode in ("search", "train", "profile", "convert"):
+        check_directory("model_dir", read["model_dir"], parents=True)
+    if mode == "convert":
+        check_free(read["model_dir"])
+    elif mode in ("search", "train", "profile") and not read.get("benchmark_output"):
+        _check_run(read)
 
 
 def _check_dataset(flag: str, name: str) -> None:
@@ -79,18 +90,54 @@ def _check_dataset(flag: str, name: str) -> None:
         return
     if kind not in ("folder", "imagenet_tfrecord") or not place:
         raise UserError(f"--{flag}: unknown data set {name!r}; accepted: {_DATASETS}")
-    if "://" not in place and not os.path.isdir(place):
+    if "://" in place:
+        return
+    if not os.path.isdir(place):
         raise UserError(f"--{flag}={name}: no such directory")
+    if kind == "folder" and flag == "dataset" and not folders(place):
+        raise UserError(
+            f"--{flag}={name}: holds no class folders; accepted: a folder a class, or train/ and val/ of such"
+        )
+    if kind == "imagenet_tfrecord" and not any(
+        re.match(r"(train|validation)-\d+-of-\d+", f) for f in os.listdir(place)
+    ):
+        raise UserError(f"--{flag}={name}: no files named like train-00000-of-01024 or validation-00000-of-00128")
 
 
 def _check_checkpoint(flag: str, path: str) -> None:
-    """Whether there is anything at all: what it is, `checkpoint.opening` says."""
-    if path == imagenet.NAME or os.path.exists(path) or glob.glob(f"{glob.escape(path)}.*"):
+    """Whether anything is there that may be a checkpoint: what it is, `checkpoint.opening` says."""
+    place = pathlib.Path(path)
+    if path == imagenet.NAME or place.is_file():
+        return
+    patterns = ("*.index", "*/*.index", "card.json", "saved_model.pb") if place.is_dir() else ()
+    if any(any(place.glob(pattern)) for pattern in patterns) or glob.glob(f"{glob.escape(path)}.*"):
         return
     raise UserError(
         f"--{flag}={path}: no checkpoint there; accepted: a run directory, a prefix such as DIR/best/ckpt-100 or "
         "DIR/bestmodel.ckpt, or a file of weights"
     )
+
+
+def _check_run(read: dict[str, object]) -> None:
+    """Whether a run in `--model_dir` was made with other settings, as far as they do not depend on the data."""
+    path = pathlib.Path(str(read["model_dir"]), "config.json")
+    if not path.is_file():
+        return
+    before = read_json(path, RunRecord, what="what a run is started with")
+    now = {name: value for name, value in plain(read).items() if value is not None and name in before.comparable}
+    if other := before.other_setting(before.comparable | now):
+        raise UserError(f"{path.parent}: {other}")
+
+
+def _check_parts(read: dict[str, object], blocks: int) -> None:
+    """Whether the network of so many blocks has the parts that `--freeze` and `--lr_multipliers` name."""
+    frozen, rates = read.get("freeze"), read.get("lr_multipliers")
+    named = {"freeze": str(frozen).split(",") if frozen else [], "lr_multipliers": []}
+    if rates:
+        named["lr_multipliers"] = [part for part, _ in lr_multipliers(rates)]
+    for flag, parts in named.items():
+        for part in parts:
+            blocks_of(part, blocks, f"--{flag}={read[flag]}")
 
 
 def matching(pattern: str) -> list[str]:
@@ -120,14 +167,30 @@ def check_output(path: str) -> None:
         raise UserError(f"--predictions_out={path}: its directory cannot be written")
 
 
-def check_report_dir(directory: str) -> None:
-    """Raises UserError, before any work is done, where no report can be written."""
+def check_directory(flag: str, directory: str, *, parents: bool = False) -> None:
+    """Raises UserError, before any work is done, where a directory cannot be made or written.
+
+    Args:
+      parents: whether those above are made too.
+    """
     place = pathlib.Path(directory)
     if place.exists() and not place.is_dir():
-        raise UserError(f"--report_dir={directory}: is a file")
+        raise UserError(f"--{flag}={directory}: is a file; accepted: a directory")
     above = place if place.is_dir() else place.absolute().parent
+    while parents and not above.exists():
+        above = above.parent
     if not above.is_dir() or not os.access(above, os.W_OK):
-        raise UserError(f"--report_dir={directory}: cannot be made: {above} is not a directory that can be written")
+        raise UserError(f"--{flag}={directory}: cannot be made: {above} is not a directory that can be written")
+
+
+def check_free(directory: str) -> None:
+    """Raises UserError unless `--model_dir` of convert is absent, or an empty directory."""
+    target = pathlib.Path(directory)
+    if target.is_dir():
+        if held := sorted(child.name for child in target.iterdir()):
+            raise UserError(f"--model_dir={directory}: holds {held[0]}; convert writes a new or an empty directory")
+    elif target.exists():
+        raise UserError(f"--model_dir={directory}: is a file; convert writes a new or an empty directory")
 
 
 def lr_multipliers(text: str) -> list[tuple[str, float]]:

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -34,6 +35,7 @@ _GOES_ON = {
     "train": "the last checkpoint",
     "profile": "what has been measured",
 }
+_MOST_WORDS = 10_000  # of flag files within each other
 _PRINTING = ("describe", "compare", "eval", "predict")  # the modes whose result is what they print
 
 
@@ -42,12 +44,8 @@ def _parse(argv: list[str]) -> list[str]:
     if any(argument in ("--help", "-help", "-h") for argument in argv[1:]):
         sys.stdout.write(config_lib.usage())
         sys.exit(0)
-    for argument in argv[1:]:
-        name, equals, path = argument.lstrip("-").partition("=")
-        if name == "flagfile" and equals:
-            read_text(path)  # as the parser will, but within limits
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS([*argv[:1], *_expanded(argv[1:])])
     except flags.Error as error:
         raise UserError(error) from error
     if len(rest) > 1 and flags.FLAGS.mode == "compare" and flags.FLAGS.arch is None:
@@ -58,6 +56,30 @@ def _parse(argv: list[str]) -> list[str]:
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}; settings are given as --flag=value, see --help")
     return rest
+
+
+def _expanded(words: Sequence[str], within: tuple[str, ...] = ()) -> list[str]:
+    """The words with the lines of flag files in place of these, as absl reads them but for files of any kind and size.
+
+    Raises:
+      UserError: a flag file that cannot be read, has no name, or reads itself.
+    """
+    found, rest = [], iter(words)
+    for word in rest:
+        name, equals, path = word.partition("=")
+        if name not in ("--flagfile", "-flagfile"):
+            found.append(word)
+            continue
+        path = os.path.expanduser((path if equals else next(rest, "")).strip())
+        if not path:
+            raise UserError("--flagfile is empty: give it a value, or leave it out")
+        if path in within:
+            raise UserError(f"--flagfile={path}: reads itself, by way of {within[-1]}")
+        lines = map(str.strip, read_text(path).splitlines())
+        found += _expanded([line for line in lines if line and not line.startswith(("#", "//"))], (*within, path))
+        if len(found) > _MOST_WORDS:
+            raise UserError(f"--flagfile={path}: {len(found)} lines; accepted: at most {_MOST_WORDS}")
+    return found
 
 
 def _take_directories(rest: list[str]) -> list[str]:

@@ -111,6 +111,18 @@ class RunRecord:
     git_commit: str | None
     earlier_starts: list[Start]
 
+    def other_setting(self, now: Settings) -> str | None:
+        """The first flag that is not what it was, both values, or None; of `now` all that must be the same."""
+        before = self.comparable
+        for flag in [*now, *(name for name in before if name not in now)]:
+            old, new = before.get(flag), now.get(flag)
+            if flag not in before or flag not in now or old != new:
+                was = old if flag in before else "(absent)"
+                is_now = new if flag in now else "(absent)"
+                told = f"was made with --{flag}={was}, now it is --{flag}={is_now}"
+                return f"{told}; choose another --model_dir or the same settings"
+        return None
+
     @property
     def starts(self) -> list[Start]:
         """Every start, the last one included."""

@@ -157,24 +157,13 @@ def _check(directory: Path, comparable: dict, files: dict[str, str]) -> RunRecor
             raise UserError(f"{directory}: holds {', '.join(results)} but no {CONFIG}: not a run directory")
         return None
     config = read_json(path, RunRecord, what="what a run is started with")
-    _compare(directory, config.comparable, plain(comparable))
+    if other := config.other_setting(plain(comparable)):
+        raise UserError(f"{directory}: {other}")
     for name, text in files.items():
         found = directory / name
         if exists(found) and (before := read_text(found, MOST_LONG)) != text:
             raise UserError(f"{directory}: was made with another {name}{_first_difference(before, text)}")
     return config
-
-
-def _compare(directory: Path, before: dict, now: dict) -> None:
-    for flag in [*now, *(name for name in before if name not in now)]:
-        old, new = before.get(flag), now.get(flag)
-        if flag not in before or flag not in now or old != new:
-            was = old if flag in before else "(absent)"
-            is_now = new if flag in now else "(absent)"
-            raise UserError(
-                f"{directory}: was made with --{flag}={was}, now it is --{flag}={is_now}; "
-                "choose another --model_dir or the same settings"
-            )
 
 
 def _first_difference(before: str, now: str) -> str:

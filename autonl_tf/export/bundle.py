@@ -21,10 +21,9 @@ from autonl_tf.data import images as image_ops
 from autonl_tf.data.reading import AS_SHOWN, Reading
 from autonl_tf.errors import UserError
 from autonl_tf.export import card, int8, qat, rewrite, score, serving, tflite, verify
+from autonl_tf.export.place import check_export_dir
 from autonl_tf.export.saved_model import export_saved_model
 from autonl_tf.files import directory_in_place
-from autonl_tf.reading import Unreadable, read_json
-from autonl_tf.records import CardRecord
 
 SAVED_MODEL = "saved_model/1"
 TFLITE_FP32 = "model_fp32.tflite"
@@ -224,39 +223,3 @@ def _convert(name: str, path: Path, model: keras.Model, description: card.Descri
         int8.quantize_int8(source, path, request.calibration_images)
         source.unlink()
     tflite.check_ops(path)
-
-
-def check_export_dir(export_dir: str | Path) -> None:
-    """Raises UserError unless an export may go there: it is missing, empty, or an earlier export, and no mount."""
-    if "://" in str(export_dir):
-        raise UserError(f"--export_dir={export_dir}: not a local directory; export locally and copy it there")
-    path = Path(export_dir)
-    if not path.exists():
-        return
-    if not path.is_dir():
-        raise UserError(
-            f"--export_dir={export_dir}: is a file; accepted: a new or empty directory, or an earlier export"
-        )
-    if path.resolve().is_mount():
-        raise UserError(
-            f"--export_dir={export_dir}: is where a file system is mounted, which cannot be put in place as a whole; "
-            "accepted: a directory below it"
-        )
-    present = card.files_in(path)
-    if not present:
-        return
-    known = _files_of_export(path)
-    strangers = [name for name in present if name not in known]
-    if strangers:
-        raise UserError(
-            f"--export_dir={export_dir}: holds {strangers[0]}, which no export wrote; "
-            "accepted: a new or empty directory, or an earlier export"
-        )
-
-
-def _files_of_export(path: Path) -> set[str]:
-    """The files that the card of an earlier export lists, and the card; empty without a card of ours."""
-    try:
-        return {card.CARD_JSON, *read_json(path / card.CARD_JSON, CardRecord).files}
-    except Unreadable:
-        return set()

@@ -20,13 +20,13 @@ from autonl_tf.arch.spec import NetworkSpec, Normalization
 from autonl_tf.data.reading import IN_GRAPH, Reading
 from autonl_tf.errors import UserError
 from autonl_tf.export import quantization, saved_model, tflite
+from autonl_tf.export.place import CARD_JSON, files_in
 from autonl_tf.export.score import Score
 from autonl_tf.export.tflite import GraphFacts
 from autonl_tf.export.verify import Agreement
 from autonl_tf.records import CARD_FORMAT
 from autonl_tf.strict_json import plain
 
-CARD_JSON = "card.json"
 CARD_MARKDOWN = "card.md"
 LABELS = "labels.txt"
 BATCH_OF_TFLITE = (
@@ -130,12 +130,6 @@ def write_card(
     text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
     (directory / CARD_JSON).write_text(text, encoding="utf-8")
     return facts
-
-
-def files_in(directory: Path) -> list[str]:
-    """Every file below `directory`, sorted, as relative paths with forward slashes; directories left out."""
-    found = (path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted(path.relative_to(directory).as_posix() for path in found)
 
 
 def _checksums(directory: Path) -> dict[str, dict]:

@@ -93,10 +93,8 @@ def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
     return Checkpointed(model, float_model, spec, checkpoint, loaded, size, crop_padding, names, multiplier)
 
 
-def _ported(config: Config, path: str, arch: NetworkSpec | None) -> Checkpoint:
+def _ported(config: Config, path: str, arch: NetworkSpec) -> Checkpoint:
     """The checkpoint of `--from=pytorch`. Raises UserError."""
-    if arch is None:
-        raise UserError("--from=pytorch needs --arch: a state dictionary does not say its architecture")
     if config.network.depth_multiplier not in (None, 1.0):
         raise UserError(f"--depth_multiplier={config.network.depth_multiplier}: not with --from=pytorch")
     size = config.network.input_image_size or presets.image_size(config.network.arch)

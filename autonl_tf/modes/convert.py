@@ -11,6 +11,7 @@ from autonl_tf.arch import blockstring
 from autonl_tf.checkpoint import tf1
 from autonl_tf.checkpoint.ours import write_model_json, write_weights
 from autonl_tf.config import Config
+from autonl_tf.early import check_free
 from autonl_tf.engine import rundir
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables
@@ -26,7 +27,8 @@ def run(config: Config) -> None:
     The chosen set of weights becomes the converted moving averages, which every other mode uses by default. The
     plain variables stay plain variables, where the official checkpoint holds them all; else they too are the chosen.
     """
-    target = _new_directory(config.run.model_dir)
+    target = pathlib.Path(config.run.model_dir)
+    check_free(config.run.model_dir)
     network = checkpointed.load(config, from_pytorch=config.run.from_ == "pytorch")
     checkpoint, model = network.checkpoint, network.model
     if checkpoint.format == "ours":
@@ -59,7 +61,7 @@ def _write(
         with rundir.prepare(aside, config.settings(), config.read_settings(), files):
             write_model_json(aside, description)
             written = write_weights(aside, step, model, averages)
-        _new_directory(config.run.model_dir)  # it may have been filled in the meantime
+        check_free(config.run.model_dir)  # it may have been filled in the meantime
     words = shlex.join([f"--model_dir={config.run.model_dir}", *_label_words(config)])
     print(
         f"converted {description.converted_from.checkpoint}: {len(names)} classes, {description.input_image_size} px\n"
@@ -81,14 +83,3 @@ def _load_plain(network: checkpointed.Checkpointed) -> None:
 
 def _label_words(config: Config) -> list[str]:
     return [f"--label_file={config.data.label_file}"] if config.data.label_file else []
-
-
-def _new_directory(path: str) -> pathlib.Path:
-    """Raises UserError unless `path` is free: absent, or an empty directory."""
-    target = pathlib.Path(path)
-    if target.is_dir():
-        if held := sorted(child.name for child in target.iterdir()):
-            raise UserError(f"--model_dir={path}: holds {held[0]}; convert writes a new or an empty directory")
-    elif target.exists():
-        raise UserError(f"--model_dir={path}: is a file; convert writes a new or an empty directory")
-    return target

@@ -5,7 +5,7 @@ from __future__ import annotations
 from autonl_tf.config import Config
 from autonl_tf.data import imagenet
 from autonl_tf.data.batches import eval_batches
-from autonl_tf.early import check_report_dir
+from autonl_tf.early import check_directory
 from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.files import json_line
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
@@ -22,7 +22,7 @@ def run(config: Config) -> None:
     fault were skipped.
     """
     if config.run.report_dir:
-        check_report_dir(config.run.report_dir)
+        check_directory("report_dir", config.run.report_dir)
     strategy = machines.devices(config)
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
     with strategy.scope(), precision_scope(config.run.precision):

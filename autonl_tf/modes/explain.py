@@ -10,7 +10,7 @@ import numpy as np
 from autonl_tf.config import Config
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.data.images import displayable
-from autonl_tf.early import matching, query_points
+from autonl_tf.early import check_directory, matching, query_points
 from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed, wiring
 from autonl_tf.networks.affinity import affinities
@@ -22,6 +22,7 @@ def run(config: Config) -> None:
 
     Of a network trained with `--qat` the maps are those of its float weights, the simulated int8 left out.
     """
+    check_directory("explain_dir", config.run.explain_dir)
     points, files = query_points(config.run.query_points), matching(config.run.images)
     target_of = dict(zip(files, _targets(config.run.explain_dir, files), strict=True))
     network = checkpointed.load(config)
@@ -52,17 +53,8 @@ def run(config: Config) -> None:
 
 def _targets(directory: str, files: list[str]) -> list[pathlib.Path]:
     """Where each picture goes: images of one name in several folders get their folders' names too,
-    and what is still alike a number.
-
-    Raises:
-      UserError: the directory cannot be written, or is a file.
-    """
+    and what is still alike a number."""
     place = pathlib.Path(directory)
-    if place.exists() and not place.is_dir():
-        raise UserError(f"--explain_dir={directory}: is a file")
-    writable = place if place.is_dir() else place.absolute().parent
-    if not writable.is_dir() or not os.access(writable, os.W_OK):
-        raise UserError(f"--explain_dir={directory}: cannot be made: {writable} is not a directory that can be written")
     names = [pathlib.Path(file).stem for file in files]
     if len(set(names)) < len(names):
         common = os.path.commonpath([pathlib.Path(file).absolute().parent for file in files])

@@ -44,11 +44,9 @@ def read_account(directory: pathlib.Path) -> SearchRecord:
     """What a finished search said of itself.
 
     Raises:
-      UserError: no finished search there, or a file that no search of this version wrote.
+      UserError: no such file, or one that no search of this version wrote.
     """
     path = directory / ACCOUNT
-    if not path.exists():
-        raise UserError(f"{directory}: no {ACCOUNT}: not the run directory of a finished search")
     account = read_json(path, SearchRecord, what="what --mode=search of this version writes")
     if fault := _fault(account, path):
         raise UserError(f"{path}: not what --mode=search of this version writes: {fault}")

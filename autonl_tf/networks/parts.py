@@ -1,4 +1,4 @@
-"""Parts of a network by name: stem, blockN, blockN-M, blocks, head, logits, backbone."""
+"""The layers of a part of a network."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import re
 
 import tf_keras as keras
 
-from autonl_tf.errors import UserError
-
-ACCEPTED = "stem, blockN, blockN-M, blocks, head, logits, backbone (all but logits)"
-_PREFIXES = {"stem": ("stem_",), "blocks": ("block",), "head": ("head_",), "backbone": ("stem_", "block", "head_")}
+from autonl_tf.arch.parts import PREFIXES, blocks_of
 
 
 def layers_of(model: keras.Model, part: str, where: str) -> list[keras.layers.Layer]:
-    """The layers of one part of a network of `network.build_network`.
+    """The layers of one part (see `arch.parts`) of a network of `network.build_network`.
 
     Args:
       where: the flag, for the message.
@@ -21,17 +18,8 @@ def layers_of(model: keras.Model, part: str, where: str) -> list[keras.layers.La
     Raises:
       UserError: no such part, or a block the network has not.
     """
-    if part == "logits":
-        return [model.get_layer("logits")]
-    if part in _PREFIXES:
-        return [layer for layer in model.layers if layer.name.startswith(_PREFIXES[part])]
-    found = re.fullmatch(r"block(\d{1,4})(?:-(\d{1,4}))?", part)
-    if not found:
-        raise UserError(f"{where}: no part {part!r}; accepted: {ACCEPTED}")
-    first, last = int(found[1]), int(found[2] or found[1])
-    numbers = {int(m[1]) for layer in model.layers if (m := re.match(r"block(\d+)_", layer.name))}
-    if not (first <= last <= max(numbers)):
-        raise UserError(f"{where}: {part!r}: accepted: block numbers from 0 to {max(numbers)}, ascending")
-    return [
-        layer for layer in model.layers if (m := re.match(r"block(\d+)_", layer.name)) and first <= int(m[1]) <= last
-    ]
+    block_of = {layer.name: int(m[1]) for layer in model.layers if (m := re.match(r"block(\d+)_", layer.name))}
+    numbers = blocks_of(part, max(block_of.values()) + 1, where)
+    if numbers is None:
+        return [layer for layer in model.layers if layer.name.startswith(PREFIXES[part])]
+    return [layer for layer in model.layers if block_of.get(layer.name) in numbers]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import types
 
@@ -27,15 +28,15 @@ EVIL = [
 MODEL_FLAGS = {
     "search": "--dataset=folder:pictures --model_dir=run --search_space=space.json",
     "train": "--arch=arch.txt --dataset=folder:pictures --model_dir=run",
-    "eval": "--model_dir=empty --dataset=folder:pictures",
-    "predict": "--model_dir=empty --images=pictures",
-    "export": "--model_dir=empty --export_dir=export --dataset=folder:pictures --formats=tflite_int8",
-    "convert": "--init_checkpoint=empty --model_dir=run",
+    "eval": "--model_dir=weights --dataset=folder:pictures",
+    "predict": "--model_dir=weights --images=pictures",
+    "export": "--model_dir=weights --export_dir=export --dataset=folder:pictures --formats=tflite_int8",
+    "convert": "--init_checkpoint=weights --model_dir=run",
     "describe": "--arch=arch.txt",
     "compare": "--arch=arch.txt,arch.txt",
-    "explain": "--model_dir=empty --images=pictures --explain_dir=maps",
+    "explain": "--model_dir=weights --images=pictures --explain_dir=maps",
     "profile": "--model_dir=run --search_space=space.json",
-    "report": "--model_dir=empty",
+    "report": "--model_dir=searched",
 }
 
 
@@ -44,7 +45,13 @@ def place(tmp_path, monkeypatch):
     class_folder(tmp_path / "pictures", {"train": 1, "val": 1})
     (tmp_path / "arch.txt").write_text(ARCH)
     write_space(tmp_path / "space.json")
-    (tmp_path / "empty").mkdir()
+    for folder, held in (("empty", None), ("weights", "a.index"), ("searched", "search.json"), ("taken", "thesis.txt")):
+        (tmp_path / folder).mkdir()
+        if held:
+            (tmp_path / folder / held).touch()
+    settings = {"comparable": {"mode": "train", "seed": 5}, "time": "", "settings": {}, "versions": {}}
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "config.json").write_text(json.dumps(settings | {"git_commit": None, "earlier_starts": []}))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -178,6 +185,22 @@ def test_flags_within_their_ranges_but_not_together_are_refused(place, start):
         ("export", "--calibration_dataset=folder:none", "no such directory"),
         ("profile", "--benchmark_output=none", "no such directory"),
         ("report", "--compare_with=none", "no such directory"),
+        ("report", "--model_dir=empty", "no search.json: not the run directory of a finished search"),
+        ("eval", "--model_dir=empty", "no checkpoint there"),
+        ("train", "--init_checkpoint=taken", "no checkpoint there"),
+        ("train", "--dataset=folder:empty", "holds no class folders"),
+        ("search", "--dataset=imagenet_tfrecord:empty", "no files named like train-00000-of-01024"),
+        ("train", "--model_dir=begun", "begun: was made with --seed=5, now it is --seed=0; choose"),
+        ("search", "--model_dir=begun", "begun: was made with --mode=train, now it is --mode=search; choose"),
+        ("train", "--model_dir=arch.txt/run", "arch.txt is not a directory that can be written"),
+        ("export", "--export_dir=arch.txt/new/export", "arch.txt is not a directory that can be written"),
+        ("export", "--export_dir=taken", "holds thesis.txt, which no export wrote"),
+        ("convert", "--model_dir=taken", "holds thesis.txt; convert writes a new or an empty directory"),
+        ("convert", "--from=pytorch", "needs --arch"),
+        ("explain", "--explain_dir=arch.txt/maps", "cannot be made"),
+        ("train", "--freeze=stem,hat", "no part 'hat'; accepted: stem"),
+        ("train", "--lr_multipliers=block0-9:0.5", "block numbers from 0 to 2"),
+        ("train", "--strategy=tpu", "needs --tpu"),
         ("compare", "--arch=arch.txt,,arch.txt", "an empty name"),
     ],
 )

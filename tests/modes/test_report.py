@@ -170,7 +170,7 @@ def test_a_report_of_the_working_directory_has_its_name(home, monkeypatch):
 
 
 def test_what_is_no_finished_search_is_refused(home, tmp_path):
-    with pytest.raises(UserError, match=r"no search.json: not the run directory of a finished search"):
+    with pytest.raises(UserError, match=r"search\.json: No such file"):
         report.run(configure("--mode=report", f"--model_dir={tmp_path}"))
     shutil.copy(home / "free" / "search.json", tmp_path / "search.json")
     account = json.loads((tmp_path / "search.json").read_text())

@@ -11,7 +11,8 @@ import sys
 import pytest
 from absl import flags
 
-from autonl_tf import config
+from autonl_tf import config, main
+from autonl_tf.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RECIPES = sorted(ROOT.glob("flags/*.flags"))
@@ -46,6 +47,33 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(words):
     assert done.returncode == 2
     assert done.stdout == ""
     assert re.fullmatch(r"error: .+\n", done.stderr)
+
+
+def test_flag_files_are_read_within_limits_and_within_each_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "outer").write_bytes(b"\xef\xbb\xbf--seed=1\r\n# a note\r\n\r\n--flagfile=~/inner\r\n--seed=3\r\n")
+    (tmp_path / "inner").write_text("// a note\n --seed=2\n")
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    (tmp_path / "itself").write_text("--flagfile=other")
+    (tmp_path / "other").write_text("--flagfile=itself")
+    (tmp_path / "many").write_text("--flagfile=lines\n" * 200)
+    (tmp_path / "lines").write_text("--seed=1\n" * 200)
+    (tmp_path / "nested").write_text("--flagfile=")
+    for words in (["--flagfile=~/outer"], ["--flagfile", "~/outer"], ["-flagfile", "outer"]):
+        assert main._expanded(["--a=1", *words, "b"]) == ["--a=1", "--seed=1", "--seed=2", "--seed=3", "b"]
+    for words, told in (
+        (["--flagfile", "bytes"], "bytes: not a text file"),
+        (["--flagfile=/dev/zero"], "/dev/zero: not a regular file"),
+        (["-flagfile", "/dev/zero"], "/dev/zero: not a regular file"),
+        (["--flagfile", "none"], "none: No such file"),
+        (["--flagfile=itself"], "itself: reads itself, by way of other"),
+        (["--flagfile=many"], "accepted: at most 10000"),
+        *((words, "--flagfile is empty") for words in (["--flagfile"], ["--flagfile="], ["--flagfile", ""])),
+        (["--flagfile=nested"], "--flagfile is empty"),
+    ):
+        with pytest.raises(UserError, match=told):
+            main._expanded(words)
 
 
 def test_there_are_recipes():

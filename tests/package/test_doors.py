@@ -59,7 +59,7 @@ ALLOWED = {
         *("search", "signals", "space", "layers", "arch", "errors", "package", "plain_text", "reading", "records"),
         "limits",
     },
-    "early": {"config", "space", "arch", "data", "errors", "reading", "limits"},
+    "early": {"config", "space", "arch", "data", "errors", "export", "reading", "records", "limits", "strict_json"},
     "main": {"config", "early", "modes", "errors", "package", "reading", "signals", "streams"},
     "completion": {"settings", "errors"},
     "demo": {"errors"},

@@ -1,0 +1,53 @@
+"""Where an export may go, found without TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autonl_tf.errors import UserError
+from autonl_tf.reading import Unreadable, read_json
+from autonl_tf.records import CardRecord
+
+CARD_JSON = "card.json"
+
+
+def check_export_dir(export_dir: str | Path) -> None:
+    """Raises UserError unless an export may go there: it is missing, empty, or an earlier export, and no mount."""
+    if "://" in str(export_dir):
+        raise UserError(f"--export_dir={export_dir}: not a local directory; export locally and copy it there")
+    path = Path(export_dir)
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise UserError(
+            f"--export_dir={export_dir}: is a file; accepted: a new or empty directory, or an earlier export"
+        )
+    if path.resolve().is_mount():
+        raise UserError(
+            f"--export_dir={export_dir}: is where a file system is mounted, which cannot be put in place as a whole; "
+            "accepted: a directory below it"
+        )
+    present = files_in(path)
+    if not present:
+        return
+    known = _files_of_export(path)
+    strangers = [name for name in present if name not in known]
+    if strangers:
+        raise UserError(
+            f"--export_dir={export_dir}: holds {strangers[0]}, which no export wrote; "
+            "accepted: a new or empty directory, or an earlier export"
+        )
+
+
+def _files_of_export(path: Path) -> set[str]:
+    """The files that the card of an earlier export lists, and the card; empty without a card of ours."""
+    try:
+        return {CARD_JSON, *read_json(path / CARD_JSON, CardRecord).files}
+    except Unreadable:
+        return set()
+
+
+def files_in(directory: Path) -> list[str]:
+    """Every file below `directory`, sorted, as relative paths with forward slashes; directories left out."""
+    found = (path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(directory).as_posix() for path in found)
