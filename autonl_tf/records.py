@@ -74,6 +74,7 @@ class ModelRecord:
 
 
 Settings = dict[str, Scalar | list[Scalar]]
+Run = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 
 
 class Start(TypedDict):
@@ -101,8 +102,16 @@ class SearchRun:
 
 
 @dataclasses.dataclass(frozen=True)
+class Identity:
+    """config.json, the part that tells a run from every other; None: it began before there was one."""
+
+    run: Run | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """config.json: what a run was last started with, and before; `comparable` must be the same for it to go on."""
+    """config.json: what a run was last started with, and before; `comparable` must be the same for it to go on, and
+    `run` is of `Identity`."""
 
     comparable: Settings
     time: str
@@ -110,6 +119,7 @@ class RunRecord:
     versions: dict[str, str]
     git_commit: str | None
     earlier_starts: list[Start]
+    run: Run | None = None
 
     def other_setting(self, now: Settings) -> str | None:
         """The first flag that is not what it was, both values, or None; of `now` all that must be the same."""

@@ -5,8 +5,8 @@ with random crops and flips, dropout and moving averages on. A reference run goe
 command is started in another run directory and killed: while it starts, some steps after it resumed, and, several
 times, inside the saving of a checkpoint (told by what the kill leaves behind: data without an index). At the end
 the two directories are compared: every tensor of every checkpoint kept and of the best copy (weights, averages,
-optimizer slots, gates, random states), metrics.jsonl byte by byte, and what the mode writes at its end. The positions
-in the data of the steps that counted are replayed from each place where the run resumed.
+optimizer slots, gates, random states; not the run's identity), metrics.jsonl byte by byte, and what the mode writes at
+its end. The positions in the data of the steps that counted are replayed from each place where the run resumed.
 
 Ends in one line of JSON with `kills` and `identical`; exit code 1 unless all is identical.
 
@@ -33,7 +33,7 @@ import tensorflow as tf
 from support.tiny_run import ARCH, SPACE
 
 from autonl_tf.data.datasets import open_dataset
-from autonl_tf.engine.checkpoints import steps_saved
+from autonl_tf.engine.checkpoints import RUN_KEY, steps_saved
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BATCH, STEPS, SEED = 8, 120, 11
@@ -186,7 +186,7 @@ def differences(first: pathlib.Path, second: pathlib.Path) -> tuple[int, list[st
             continue
         for step in steps:
             readers = [tf.train.load_checkpoint(str(where / folder / f"ckpt-{step}")) for where in (first, second)]
-            names = [set(reader.get_variable_to_shape_map()) for reader in readers]
+            names = [set(reader.get_variable_to_shape_map()) - {RUN_KEY} for reader in readers]
             different += [f"{folder}/ckpt-{step}: only in one: {name}" for name in names[0] ^ names[1]]
             for name in sorted(names[0] & names[1]):
                 a, b = (np.asarray(reader.get_tensor(name)) for reader in readers)

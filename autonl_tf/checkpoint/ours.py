@@ -18,11 +18,11 @@ from autonl_tf.arch import blockstring
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded
 from autonl_tf.checkpoint.matching import Stored
 from autonl_tf.engine.averages import MovingAverages
-from autonl_tf.engine.checkpoints import fault_of, step_of, steps_saved
+from autonl_tf.engine.checkpoints import check_own, fault_of, step_of, steps_saved
 from autonl_tf.engine.files import write_json
 from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
-from autonl_tf.reading import read_json
+from autonl_tf.reading import read_json, read_text
 from autonl_tf.records import BestRecord, ModelRecord
 
 MODEL_JSON = "model.json"
@@ -35,11 +35,11 @@ def open_ours(prefix: str) -> Checkpoint:
     """The checkpoint at `prefix`, as the `model.json` beside it describes it.
 
     Raises:
-      UserError: no description, or a damaged one; the checkpoint is of another step than its name says.
+      UserError: no description, or a damaged one; the checkpoint is of another step than its name says, or of another
+        run than that of its directory.
     """
-    named, step = re.fullmatch(r"ckpt-(\d+)", Path(prefix).name), step_of(prefix)
-    if named and int(named[1]) != step:
-        raise UserError(f"{prefix}: is the checkpoint of step {step}, of another run perhaps")
+    if re.fullmatch(r"ckpt-\d+", Path(prefix).name):
+        check_own(Path(prefix))
     described = read_model_json(prefix)
     return Checkpoint(
         format="ours",
@@ -125,10 +125,11 @@ def _within(directory: Path) -> list[Path]:
       UserError: several, and nothing that says which.
     """
     found = sorted(index.with_suffix("") for index in directory.glob("*.index"))
-    noted = tf.train.get_checkpoint_state(str(directory)) if found else None
-    for name in ("bestmodel.ckpt", Path(noted.model_checkpoint_path).name if noted else None):
-        if name and directory / name in found:
-            return [directory / name]
+    if (best := directory / "bestmodel.ckpt") in found:
+        return [best]
+    if len(found) > 1 and (note := directory / "checkpoint").exists():
+        named = re.search(r'^model_checkpoint_path: "(?:.*/)?(.+)"$', read_text(note), re.MULTILINE)
+        found = [prefix for prefix in found if named and prefix.name == named[1]] or found
     if len(found) > 1:
         raise UserError(
             f"{directory}: holds several checkpoints ({', '.join(p.name for p in found)}); name one of them"

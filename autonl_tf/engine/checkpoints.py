@@ -3,7 +3,7 @@
 Layout of a run directory DIR: `DIR/checkpoints/ckpt-STEP.*`, `DIR/best/ckpt-STEP.*` with
 `DIR/best/best.json`, `DIR/saved.json`, which tells what must be there, and `DIR/model.json` (see `weights`). Within a
 checkpoint model variables are stored under `variables`, their moving averages under `averages/shadows`, both by the
-variables' names.
+variables' names, and under `run` the identity of the run, which is that of `DIR/config.json`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from autonl_tf.engine.bundle_index import fault_of_index
 from autonl_tf.engine.files import Place, write_json
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.names import by_name
+from autonl_tf.engine.rundir import CONFIG
 from autonl_tf.engine.strategy import is_chief, task_name
 from autonl_tf.errors import UserError, first_line, system_failure
 from autonl_tf.files import exists
 from autonl_tf.reading import read_json
-from autonl_tf.records import BestRecord, SavedRecord
+from autonl_tf.records import BestRecord, Identity, SavedRecord
 
 KEPT = 3
 SAVED = "saved.json"
-STEP_KEY = "step/.ATTRIBUTES/VARIABLE_VALUE"
+STEP_KEY, RUN_KEY = "step/.ATTRIBUTES/VARIABLE_VALUE", "run/.ATTRIBUTES/VARIABLE_VALUE"
+_FOLDERS = ("checkpoints", "best")
 
 
 def steps_saved(directory: Path) -> list[int]:
@@ -74,6 +77,8 @@ def fault_of(prefix: str | Path) -> str | None:
       UserError: it may well be whole, but the system does not let it be read.
     """
     try:
+        if os.path.isfile(f"{prefix}.index") and (fault := fault_of_index(prefix)):
+            return fault
         reader = tf.train.load_checkpoint(str(prefix))
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
@@ -92,6 +97,35 @@ def step_of(prefix: str | Path) -> int | None:
         return None
     step = reader.get_tensor(STEP_KEY)
     return int(step) if step.ndim == 0 and step.dtype.kind == "i" else None
+
+
+def run_of(prefix: str | Path) -> str | None:
+    """The identity of the run that saved a readable checkpoint; None: it had none."""
+    reader = tf.train.load_checkpoint(str(prefix))
+    run = reader.get_tensor(RUN_KEY) if reader.has_tensor(RUN_KEY) else None
+    return run.decode(errors="replace") if isinstance(run, bytes) else None
+
+
+def identity(directory: Path) -> str | None:
+    """Of the run in `directory`, by its config.json; None: it has none."""
+    path = directory / CONFIG
+    return read_json(path, Identity, what="what a run is started with").run if exists(path) else None
+
+
+def check_own(prefix: Path) -> None:
+    """Raises UserError where a readable checkpoint ckpt-STEP is of another step, or lies in the directory of another
+    run than the one that saved it. Of a run without an identity nothing is known."""
+    if f"ckpt-{(step := step_of(prefix))}" != prefix.name:
+        raise UserError(
+            f"{prefix}: is the checkpoint of step {step}, of another run perhaps; remove it, and the run goes on "
+            "from the one before"
+        )
+    run, directory = run_of(prefix), prefix.parent.parent
+    if run and prefix.parent.name in _FOLDERS and identity(directory) not in (None, run):
+        raise UserError(
+            f"{prefix}: was saved by another run than that of {directory / CONFIG}; put back this run's own, or choose "
+            "another --model_dir"
+        )
 
 
 def delete(prefix: Path) -> None:
@@ -128,15 +162,15 @@ class Checkpoints:
         self._chief = is_chief(learner.strategy)
         self._worker_dir = self.directory / f".saving-{task_name(learner.strategy)}"
         self._place = Place(self.directory)
-        parts = {
+        self._parts = {
             "step": learner.step,
             "variables": by_name(learner.model.variables),
             "optimizers": learner.optimizers,
             "state": learner.state,
         }
         if learner.averages is not None:
-            parts["averages"] = learner.averages
-        self._checkpoint = tf.train.Checkpoint(**parts)
+            self._parts["averages"] = learner.averages
+        self._checkpoint = self._of(identity(self.directory))
         # Kept here, not read again: the processes of a cluster must decide alike, whoever writes first.
         self._best = self._read_best()
 
@@ -204,12 +238,14 @@ class Checkpoints:
         if self._chief:
             self._clear_leftovers()
         steps = steps_saved(self._latest_dir)
+        if self._best and fault_of(best := self._best_dir / f"ckpt-{self._best.step}") is None:
+            check_own(best)
         faults = []
         for step in reversed(steps):
             prefix = self._latest_dir / f"ckpt-{step}"
             fault = fault_of(prefix)
             if fault is None:
-                self._restore(prefix, step)
+                self._restore(prefix)
                 self._drop_broken(faults, step)
                 return step
             faults.append((prefix, fault))
@@ -224,17 +260,16 @@ class Checkpoints:
             if self._chief:
                 delete(prefix)
 
-    def _restore(self, prefix: Path, step: int) -> None:
-        if (within := step_of(prefix)) != step:
-            raise UserError(
-                f"{prefix}: is the checkpoint of step {within}, of another run perhaps; remove it, and the run goes on "
-                "from the one before"
-            )
+    def _restore(self, prefix: Path) -> None:
+        check_own(prefix)
         try:
-            status = self._checkpoint.read(str(prefix))
-            status.assert_consumed()
+            self._of(run_of(prefix)).read(str(prefix)).assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             raise UserError(f"{prefix}: made by another model or other settings: {first_line(error)}") from error
+
+    def _of(self, run: str | None) -> tf.train.Checkpoint:
+        """What a run of that identity saves."""
+        return tf.train.Checkpoint(**self._parts, **({} if run is None else {"run": tf.Variable(run)}))
 
     def _write(self, directory: Path, step: int) -> Path:
         self._place.check(f"step {step} is not saved")
@@ -270,7 +305,7 @@ class Checkpoints:
 
     def _clear_leftovers(self) -> None:
         """Removes what a save cut short by a kill has left: parts, and data without an index."""
-        for directory in (self._latest_dir, self._best_dir):
+        for directory in map(self.directory.joinpath, _FOLDERS):
             whole = {f"ckpt-{step}" for step in steps_saved(directory)}
             for path in directory.glob("ckpt-*"):
                 if path.is_dir():

@@ -8,6 +8,7 @@ import os
 import platform
 import socket
 import subprocess
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def prepare(
 
     Args:
       settings: every resolved setting, JSON values; written to config.json with the time, versions and the git commit,
-        beside those of every start before.
+        beside those of every start before, and an identity that is made once (see `checkpoints.check_own`).
       comparable: flag name -> value, JSON values: what must be the same for the run to go on. What a user may
         change between two starts (how often to log) stays out.
       files: name -> text of further files that define the run (arch.txt); they too must be the same.
@@ -96,6 +97,7 @@ def prepare(
             "versions": versions(),
             "git_commit": git_commit(),
             "earlier_starts": before.starts if before else [],
+            "run": before.run if before else uuid.uuid4().hex,
         }
         for name, text in files.items():
             write_text(directory / name, text)

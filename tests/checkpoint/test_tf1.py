@@ -136,6 +136,12 @@ def test_a_directory_stands_for_the_checkpoint_in_it(stored, tmp_path):
         ours.find_checkpoint(tmp_path)
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/elsewhere/model.ckpt-2"\n')
     assert ours.find_checkpoint(tmp_path) == second
+    (tmp_path / "checkpoint").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"/checkpoint: not a text file"):
+        ours.find_checkpoint(tmp_path)
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/elsewhere/model.ckpt-3"\n')
+    with pytest.raises(UserError, match="several checkpoints"):
+        ours.find_checkpoint(tmp_path)
     best = write_checkpoint(tmp_path / "bestmodel.ckpt", stored)
     assert ours.find_checkpoint(tmp_path) == best
 
@@ -163,7 +169,7 @@ def test_damaged_files_are_refused_by_name(stored, tmp_path):
         ours.find_checkpoint(prefix)
     index.write_bytes(kept)
     data.unlink()
-    with pytest.raises(UserError, match=r"data-00000-of-00001; No such file"):
+    with pytest.raises(UserError, match=r"its data, bestmodel\.ckpt\.data-\*, is missing"):
         ours.find_checkpoint(prefix)
 
 

@@ -8,7 +8,7 @@ import tempfile
 import pytest
 from engine_tiny_run import Run
 
-from autonl_tf.engine import checkpoints
+from autonl_tf.engine import checkpoints, rundir
 from autonl_tf.engine.runlog import RunLog
 from autonl_tf.errors import UserError
 
@@ -84,3 +84,54 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_anew_and_says_so(tmp_p
     log.resume(0)
     log.close()
     assert "begins anew" in capsys.readouterr().err
+
+
+def own(directory):
+    """Makes a directory of a run's files one of a run with an identity."""
+    (directory / "config.json").unlink(missing_ok=True)
+    aside = directory / "aside"
+    rundir.prepare(aside, {}, {}).close()
+    (aside / "config.json").rename(directory / "config.json")
+    shutil.rmtree(aside)
+    return directory
+
+
+@pytest.fixture
+def two(tmp_path, run):
+    """The directories of two runs of the same settings."""
+    places = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        places.append(own(tmp_path / name))
+        saver = checkpoints.Checkpoints(places[-1], run.learner)
+        for step in (1, 2):
+            run.learner.step.assign(step)
+            if step == 1:
+                saver.save_best(1, 0.5)
+            saver.save(step)
+    return places
+
+
+@pytest.mark.parametrize("copied", ["checkpoints/ckpt-2.*", "checkpoints/*", "best/*"])
+def test_the_checkpoint_of_another_run_is_refused_and_both_are_kept(copied, two, run):
+    first, second = two
+    for path in second.glob(copied):
+        shutil.copy(path, first / path.relative_to(second))
+    before = everything(first)
+    name = "best/ckpt-1" if copied.startswith("best") else "checkpoints/ckpt-2"
+    with pytest.raises(UserError, match=rf"first/{name}: was saved by another run than that of .*first/config\.json"):
+        checkpoints.Checkpoints(first, run.learner).restore_latest()
+    assert everything(first) == before
+
+
+def test_a_run_keeps_its_identity_and_one_that_has_none_goes_on(two, run):
+    first, second = two
+    rundir.prepare(first, {}, {}).close()
+    assert checkpoints.Checkpoints(first, run.learner).restore_latest() == 2
+    (second / "config.json").unlink()
+    run.learner.step.assign(3)
+    checkpoints.Checkpoints(second, run.learner).save(3)  # as it was saved before there was an identity
+    own(second)
+    shutil.rmtree(second / "best")
+    (second / "saved.json").unlink()
+    assert checkpoints.Checkpoints(second, run.learner).restore_latest() == 3

@@ -220,6 +220,14 @@ def test_the_checkpoint_of_another_step_is_refused_and_kept(run_dir, trained):
         run("--mode=eval", f"--model_dir={run_dir}", "--dataset=demo")
 
 
+def test_the_checkpoint_of_another_run_is_refused_wherever_its_directory_is_read(run_dir, trained):
+    config = json.loads((run_dir / "config.json").read_text())
+    (run_dir / "config.json").write_text(json.dumps(config | {"run": "0" * 32}))
+    check_not_gone_on_with(given(trained, model_dir=run_dir), run_dir, r"best/ckpt-\d+: was saved by another run than")
+    with pytest.raises(UserError, match=r"best/ckpt-\d+: was saved by another run than that of .*config\.json"):
+        run("--mode=eval", f"--model_dir={run_dir}", "--dataset=demo")
+
+
 # Prediction and export.
 
 
