@@ -14,6 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 10.0  # for the main thread to end by itself
@@ -157,6 +158,12 @@ def watched(others: str | None, limit: float, code: int) -> Iterator[Progress]:
     finally:
         if Watch.current:
             Watch.current.progress = None
+
+
+def stretch() -> AbstractContextManager[None]:
+    """A stretch of the `Progress` that is watched, where one is."""
+    progress = Watch.current.progress if Watch.current else None
+    return progress.stretch() if progress else contextlib.nullcontext()
 
 
 def ignore() -> None:

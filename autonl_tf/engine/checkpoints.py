@@ -20,6 +20,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from autonl_tf import signals
 from autonl_tf.engine.bundle_index import fault_of_index
 from autonl_tf.engine.files import Place, write_json
 from autonl_tf.engine.learner import Learner
@@ -277,7 +278,8 @@ class Checkpoints:
         prefix = target / f"ckpt-{step}"
         try:
             target.mkdir(exist_ok=True)
-            self._checkpoint.write(str(prefix))
+            with signals.stretch():
+                self._checkpoint.write(str(prefix))
         except (OSError, tf.errors.OpError) as error:
             if self._chief:
                 self._clear_leftovers()  # where the disk is full, the part written takes room

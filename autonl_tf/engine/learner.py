@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 
+from autonl_tf import signals
 from autonl_tf.engine.averages import MovingAverages, restored
 from autonl_tf.engine.guard import Guard, Verdict
 from autonl_tf.engine.micro_batches import Gradient
@@ -129,8 +130,12 @@ class Learner(tf.Module):
             self._merge()
             yield
 
+    def _merge(self) -> None:
+        with signals.stretch():
+            self._take_means()
+
     @tf.function
-    def _merge(self):
+    def _take_means(self):
         for variable in self._kept_apart():
             variable.assign(variable.read_value())
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -116,60 +117,68 @@ def run_training(
     if start > total_steps:
         raise UserError(f"{checkpoints.latest}: the run is at step {start} already, beyond the {total_steps} asked for")
     step = start
-    try:
-        _check_agreement(strategy, start, checkpoints)
-        log.resume(start)
-        if start:
-            log.message(f"resumed at step {start} from {checkpoints.latest}")
-        code = WORKER_LOST if _is_cluster(strategy) else USAGE_ERROR
-        with signals.watched(others, wait_seconds, code) as progress, signals.handled(request.note):
-            progress.patient = not request.at_once
 
-            def train(*arguments):
-                metrics = train_function(*arguments)
-                request.at_once, progress.patient = False, True
-                return metrics
+    def reached() -> str:
+        return f"after step {step}; the last checkpoint is {checkpoints.latest or 'none'}"
 
-            iterator = make_batches(start) if start < total_steps else None
-            while step < total_steps:
-                stop = rhythm.next_stop(step)
-                with progress.stretch():
-                    _train(learner, train, iterator, step, stop, log, checkpoints, max_skipped, on_loop)
-                step = stop
-                # Not where it is evaluated alone, which must not change what training goes on with.
-                if rhythm.due(steps_per_loop, step) or rhythm.due(save_every, step):
-                    learner.merge_replicas()
-                if rhythm.due(rhythm.evaluate, step):
-                    with learner.merged():
-                        _evaluate(evaluate, step, log, checkpoints)
-                with progress.stretch():
+    with contextlib.closing(log), losing_workers(strategy, reached):
+        try:
+            _check_agreement(strategy, start, checkpoints)
+            log.resume(start)
+            if start:
+                log.message(f"resumed at step {start} from {checkpoints.latest}")
+            code = WORKER_LOST if _is_cluster(strategy) else USAGE_ERROR
+            with signals.watched(others, wait_seconds, code) as progress, signals.handled(request.note):
+                progress.patient = not request.at_once
+
+                def train(*arguments):
+                    metrics = train_function(*arguments)
+                    request.at_once, progress.patient = False, True
+                    return metrics
+
+                iterator = make_batches(start) if start < total_steps else None
+                while step < total_steps:
+                    stop = rhythm.next_stop(step)
+                    with progress.stretch():
+                        _train(learner, train, iterator, step, stop, log, checkpoints, max_skipped, on_loop)
+                    step = stop
+                    # Not where it is evaluated alone, which must not change what training goes on with.
+                    if rhythm.due(steps_per_loop, step) or rhythm.due(save_every, step):
+                        learner.merge_replicas()
+                    if rhythm.due(rhythm.evaluate, step):
+                        with learner.merged():
+                            _evaluate(evaluate, step, log, checkpoints)
                     stopping = _on_any_process(strategy, request.number is not None)
-                if stopping and step < total_steps:
-                    learner.merge_replicas()
-                if stopping or rhythm.due(save_every, step):
-                    checkpoints.save(step)
-                if stopping and step < total_steps:
-                    # A barrier: launchers end the others when the first ends, and the chief may still be saving.
-                    _on_any_process(strategy, True)
-                    raise Preempted
-    except Preempted:
-        saved = f"saved as {checkpoints.latest}" if step > start else "before a step of this start"
-        log.message(f"stopped by {request.name} at step {step}, {saved}: the same command goes on")
-        raise
+                    if stopping and step < total_steps:
+                        learner.merge_replicas()
+                    if stopping or rhythm.due(save_every, step):
+                        checkpoints.save(step)
+                    if stopping and step < total_steps:
+                        # A barrier: launchers end the others when the first ends, and the chief may still be saving.
+                        _on_any_process(strategy, True)
+                        raise Preempted
+        except Preempted:
+            saved = f"saved as {checkpoints.latest}" if step > start else "before a step of this start"
+            log.message(f"stopped by {request.name} at step {step}, {saved}: the same command goes on")
+            raise
+    return TrainingResult(step, checkpoints.best)
+
+
+@contextlib.contextmanager
+def losing_workers(strategy: tf.distribute.Strategy, where: Callable[[], str]) -> Iterator[None]:
+    """Within the block the loss of a worker of the cluster is told, and `where` it happened, and is a `WorkerLost`."""
+    try:
+        yield
     except _LOST as error:
         if not _is_cluster(strategy):
             raise
-        reason = first_line(error)[:200]
         print(
-            f"a worker of the cluster is lost, after step {step}; the last checkpoint is "
-            f"{checkpoints.latest or 'none'}: start all workers again with the same commands ({reason})",
+            f"a worker of the cluster is lost, {where()}: start all workers again with the same commands "
+            f"({first_line(error)[:200]})",
             file=sys.stderr,
             flush=True,
         )
         raise WorkerLost from error
-    finally:
-        log.close()
-    return TrainingResult(step, checkpoints.best)
 
 
 def _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped, on_loop) -> None:
@@ -242,7 +251,8 @@ def _on_any_process(strategy, flag: bool) -> bool:
     if not _is_cluster(strategy):
         return flag
     flags = strategy.experimental_distribute_values_from_function(lambda _: tf.constant(int(flag)))
-    return int(strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None)) > 0
+    with signals.stretch():
+        return int(strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None)) > 0
 
 
 def _is_cluster(strategy) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf import signals
 from autonl_tf.engine.averages import MovingAverages, restored
 from autonl_tf.engine.batch_norm import batch_norms
 from autonl_tf.engine.names import name_of
@@ -92,7 +93,8 @@ class Recalibration:
         sums = [tf.zeros_like(variable) for variable in self._statistics]
         batches = iter(self._make_batches())
         for _ in range(self._count):
-            images, _ = next(batches)
-            self._step(images)
+            with signals.stretch():
+                images, _ = next(batches)
+                self._step(images)
             sums = [total + variable for total, variable in zip(sums, self._statistics, strict=True)]
         return sums

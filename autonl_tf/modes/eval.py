@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from autonl_tf import signals
 from autonl_tf.config import Config
 from autonl_tf.data import imagenet
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.early import check_directory
 from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.files import json_line
+from autonl_tf.engine.loop import losing_workers
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
+from autonl_tf.errors import WORKER_LOST
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, left_out, machines, wiring
 from autonl_tf.modes.mistakes import FILES as REPORT_FILES
@@ -33,7 +36,11 @@ def run(config: Config) -> None:
     size, padding, normalization = network.image_size, network.crop_padding, network.spec.normalization
     pixels = {"image_size": size, "crop_padding": padding, "normalization": normalization}
     batches = wiring.evaluation_input(config, strategy, dataset, **pixels)
-    with wiring.naming_corrupt(dataset, "validation"):
+    with (
+        losing_workers(strategy, lambda: "in the evaluation"),
+        wiring.naming_corrupt(dataset, "validation"),
+        signals.watched(machines.others(config, strategy), config.run.wait_seconds, WORKER_LOST),
+    ):
         evaluator = Evaluator(strategy, network.model, jit_compile=wiring.jit_compile(config, strategy))
         scores = evaluator(batches, dataset.size("validation"))
     if not is_chief(strategy):

@@ -2,12 +2,14 @@
 
 import io
 import json
+import signal
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from engine_tiny_run import BATCH, CLASSES, Run, make_model
+from engine_tiny_run import BATCH, CLASSES, EXAMPLES, Run, eval_dataset, make_model
 
+from autonl_tf import signals
 from autonl_tf.checkpoint import matching, ours
 from autonl_tf.engine import checkpoints, learner
 from autonl_tf.engine.averages import MovingAverages
@@ -358,3 +360,21 @@ def test_only_the_chief_writes(tmp_path):
 
 def test_seconds_are_written_for_people():
     assert [format_seconds(s) for s in (0.4, 59.6, 200, 7500)] == ["0s", "1m00s", "3m20s", "2h05m"]
+
+
+def test_an_evaluation_that_waits_for_others_is_seen():
+    run, seen = Run(), []
+    signals.Watch(lambda number, progress: None)
+    try:
+        with signals.watched("other workers", 100.0, 43) as progress:
+
+            def batches():
+                for batch in eval_dataset():
+                    seen.append(progress._began is not None)
+                    yield batch
+
+            run.evaluator(batches(), EXAMPLES - 3)
+        assert seen and all(seen) and progress._began is None
+    finally:
+        signals.Watch.current = None
+        signal.set_wakeup_fd(-1)
