@@ -46,6 +46,7 @@ setup(
         "msgspec>=0.19",
         "numpy>=1.26",
         "pillow>=11.3",  # decodes what TensorFlow does not; AVIF since 11.3
+        "psutil>=5.9",  # how much memory there is
         "tensorboard>=2.20,<2.22",
         "tensorflow>=2.20,<2.22",
         "tensorflow-datasets>=4.9.7",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import os
 import pathlib
@@ -13,6 +14,7 @@ from absl import flags
 
 from autonl_tf import cluster, limits
 from autonl_tf.errors import UserError
+from autonl_tf.setting import AUTO
 from autonl_tf.settings import GROUPS, MODES, DataConfig, NetworkConfig, RunConfig, fields, flag_name
 from autonl_tf.settings_export import FORMATS, ExportConfig
 from autonl_tf.settings_fit import FitConfig
@@ -25,7 +27,7 @@ DEFAULT_EPOCHS = {"search": 8.0, "train": 350.0}
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All settings of one run."""
+    """All settings of one run; `given`: the flags that the user gave, by name, as words of a command line."""
 
     run: RunConfig
     network: NetworkConfig
@@ -35,6 +37,7 @@ class Config:
     search: SearchConfig
     export: ExportConfig
     profile: ProfileConfig
+    given: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
         """Every flag's value by name."""
@@ -55,6 +58,14 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     for field in fields():
         meta = field.metadata
         meta["define"](flag_name(field), field.default, help=meta["help"], flag_values=flag_values, **meta["bounds"])
+
+
+def nearest_flags(name: str) -> list[str]:
+    """Up to three flags for one that there is not: those that have all its words, else those spelt most alike."""
+    known, words = list(map(flag_name, fields())), set(name.split("_"))
+    by_likeness = difflib.get_close_matches(name, known, n=len(known), cutoff=0.0)
+    holding = [other for other in by_likeness if words <= set(other.split("_"))]
+    return (holding or difflib.get_close_matches(name, known, n=3) or by_likeness[:1])[:3]
 
 
 def usage() -> str:
@@ -93,10 +104,11 @@ def from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
                 **{field.name: _value(flag_values[flag_name(field)].value) for field in dataclasses.fields(group)}
             )
             for name, group in GROUPS.items()
-        }
+        },
+        given={name: flag_values[name].serialize() for name in map(flag_name, fields()) if flag_values[name].present},
     )
     config = _with_search_defaults(config)
-    _check(config, frozenset(name for name in map(flag_name, fields()) if flag_values[name].present))
+    _check(config, frozenset(config.given))
     return config
 
 
@@ -273,12 +285,13 @@ def _check(config: Config, given: frozenset[str]) -> None:
         raise UserError(
             "--lr_warmup_steps and --lr_warmup_epochs are both given (a --flagfile may hold one); accepted: one of them"
         )
-    if fit.micro_batches > 1 and fit.sync_batch_norm:
+    cut = fit.micro_batches not in (AUTO, 1)
+    if cut and fit.sync_batch_norm:
         raise UserError(
             f"--micro_batches={fit.micro_batches} does not go with --sync_batch_norm: micro-batches come one after the "
             "other, each with statistics of its own; accepted: one of the two"
         )
-    if fit.qat and (fit.micro_batches > 1 or fit.sync_batch_norm):
+    if fit.qat and (cut or fit.sync_batch_norm):
         raise UserError("--qat does not go with --micro_batches or --sync_batch_norm")
     service = config.data.data_service
     if service is not None and not re.fullmatch(r"grpc://[^/:\s]+:\d+", service):
@@ -317,7 +330,7 @@ def _check(config: Config, given: frozenset[str]) -> None:
                 "which is not given; what may be chosen is --search_space"
             )
         _check_cost(search)
-        if search.search_split and fit.micro_batches > 1:
+        if search.search_split and cut:
             raise UserError("--search_split does not go with --micro_batches above 1: a step's two batches stay whole")
         if search.search_split and run.precision == "float16":
             raise UserError(

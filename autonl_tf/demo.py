@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 
+from autonl_tf.commands import interpreter
 from autonl_tf.errors import USAGE_ERROR
 
 SEARCH, TRAIN, EXPORT = "runs/demo/search", "runs/demo/train", "runs/demo/export"
@@ -36,7 +37,7 @@ def run() -> int:
         return USAGE_ERROR
     began = time.monotonic()
     for flags in commands():
-        print(f"\n$ python main.py {shlex.join(flags)}", flush=True)
+        print(f"\n$ {shlex.join([interpreter(), 'main.py', *flags])}", flush=True)
         code = subprocess.call([sys.executable, "main.py", *flags])
         if code:
             print(f"stopped with exit code {code}: `make demo` goes on from here", file=sys.stderr)
@@ -63,7 +64,7 @@ def closing(seconds: float) -> str:
         f"  TFLite        {EXPORT}/model_fp32.tflite\n"
         f"  TensorBoard   tensorboard --logdir runs/demo\n"
         f"Next: your own images, in folders by class:\n"
-        f"  python main.py --mode=train --arch={SEARCH}/arch.txt --dataset=folder:PATH "
+        f"  {shlex.quote(interpreter())} main.py --mode=train --arch={SEARCH}/arch.txt --dataset=folder:PATH "
         f"--input_image_size=64 --crop_padding=0 --train_epochs=30 --train_batch_size=64 --model_dir=runs/mine"
     )
 

@@ -89,7 +89,8 @@ def _check_dataset(flag: str, name: str) -> None:
     if name in ("demo", "demo:texture") or (kind == "tfds" and place):
         return
     if kind not in ("folder", "imagenet_tfrecord") or not place:
-        raise UserError(f"--{flag}: unknown data set {name!r}; accepted: {_DATASETS}")
+        meant = f"; did you mean folder:{name}?" if os.path.isdir(name) else ""
+        raise UserError(f"--{flag}: unknown data set {name!r}{meant}; accepted: {_DATASETS}")
     if "://" in place:
         return
     if not os.path.isdir(place):

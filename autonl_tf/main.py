@@ -46,6 +46,9 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(0)
     try:
         rest = flags.FLAGS([*argv[:1], *_expanded(argv[1:])])
+    except flags.UnrecognizedFlagError as error:
+        nearest = ", ".join(f"--{name}" for name in config_lib.nearest_flags(error.flagname))
+        raise UserError(f"unknown flag --{error.flagname}; nearest: {nearest}; --help lists all") from error
     except flags.Error as error:
         raise UserError(error) from error
     if len(rest) > 1 and flags.FLAGS.mode == "compare" and flags.FLAGS.arch is None:
@@ -124,6 +127,8 @@ def _import_mode(mode: str):
     """The mode's module, without TensorFlow's start-up chatter, which no setting of its own silences."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.update(_OWN_ENVIRONMENT)
+    if mode in ("search", "train") and "tensorflow" not in sys.modules:
+        print("starting: importing TensorFlow", file=sys.stderr, flush=True)
     with contextlib.nullcontext() if "tensorflow" in sys.modules else streams.held_back():
         module = importlib.import_module(f"autonl_tf.modes.{mode}")
         if "tensorflow" in sys.modules:

@@ -50,6 +50,27 @@ def define_amount(name, default, *, help, flag_values):
     flags.DEFINE(_AmountParser(), name, default, help=help, flag_values=flag_values, serializer=_AmountSerializer())
 
 
+AUTO = "auto"  # in the place of a number: it is found
+
+
+class _CountParser(flags.IntegerParser):
+    """A whole number within bounds, or `auto`."""
+
+    def parse(self, argument) -> int | str:
+        try:
+            return AUTO if argument == AUTO else super().parse(argument)
+        except ValueError:
+            raise ValueError(
+                f"accepted: {AUTO}, or a whole number from {self.lower_bound} to {self.upper_bound:,}"
+            ) from None
+
+
+def define_count(name, default, *, help, flag_values, lower_bound, upper_bound):
+    """An absl flag that is a whole number within bounds, or `auto`."""
+    parser = _CountParser(lower_bound=lower_bound, upper_bound=upper_bound)
+    flags.DEFINE(parser, name, default, help=help, flag_values=flag_values, serializer=flags.ArgumentSerializer())
+
+
 class _PathParser(flags.ArgumentParser):
     """A path in which ~ and ~user are home directories: bash leaves them as they are behind the = of a flag.
 
@@ -97,4 +118,5 @@ class _PathParser(flags.ArgumentParser):
 
 def define_path(name, default, *, help, flag_values, **meaning):
     """An absl flag that is a path, see `_PathParser`; None or a str."""
-    flags.DEFINE(_PathParser(**meaning), name, default, help=help, flag_values=flag_values)
+    parser, serializer = _PathParser(**meaning), flags.ArgumentSerializer()
+    flags.DEFINE(parser, name, default, help=help, flag_values=flag_values, serializer=serializer)

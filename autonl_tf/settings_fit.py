@@ -7,6 +7,7 @@ import dataclasses
 from absl import flags
 
 from autonl_tf import limits
+from autonl_tf.setting import AUTO, define_count
 from autonl_tf.setting import flag as _flag
 
 _FIT = ("search", "train")
@@ -163,10 +164,10 @@ class FitConfig:
         "Train with int8 simulated, from the float weights in --init_checkpoint; export as tflite_qat.",
         modes=("train",),
     )
-    micro_batches: int = _flag(
-        flags.DEFINE_integer,
-        1,
-        "Parts of a replica's batch, one by one, to save memory.",
+    micro_batches: int | str = _flag(
+        define_count,
+        AUTO,
+        "Parts of a replica's batch, one by one, to save memory; auto: the fewest with which it should fit.",
         modes=_FIT,
         lower_bound=1,
         upper_bound=limits.BATCH[1],

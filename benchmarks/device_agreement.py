@@ -126,7 +126,7 @@ def run(strategy, mode: str, steps: int, sync: bool, micro_batches: int, compile
     batches = iter(distribute(strategy, lambda *_: data.repeat().batch(BATCH, drop_remainder=True)))
     values = {"losses": np.array([train(batches, 1)["loss"][0] for _ in range(steps)])}
     local = strategy.experimental_local_results
-    values["evaluation"] = np.array([scores["count"], scores["top1"], scores["top5"]])
+    values["evaluation"] = np.array([scores["count"], scores["top1"]])
     values["evaluation_loss"] = np.array(scores["loss"])
     values |= {f"variable {v.name}": v.numpy() for v in learner.model.variables if "measured" not in v.name}
     values |= {f"average {name}": v.numpy() for name, v in learner.averages.shadows.items()}

@@ -23,7 +23,7 @@ from autonl_tf.data.splits import Stream
 _CHUNK = 64  # examples one thread checks in a row
 # Eighth-scale decoding reads all of the compressed data but leaves out most of the arithmetic.
 _JPEG_SCALE = 8
-_PROGRESS_SECONDS = 30.0
+_FIRST_WORD_SECONDS, _PROGRESS_SECONDS = 2.0, 15.0
 _NAMED = 20  # of the images left out, so many are told one by one
 # First bytes of a kind, what stands behind all else when the file is whole, and what that follows.
 _ENDINGS = ((b"\xff\xd8\xff", b"\xff\xd9", b"\xff\xda"), (b"\x89PNG", b"IEND", b"IDAT"))
@@ -76,7 +76,7 @@ def find_bad(
     )
     missing: list[int] = []
     expected = 0
-    told = time.monotonic()
+    told = time.monotonic() - _PROGRESS_SECONDS + _FIRST_WORD_SECONDS
     for batch in good.batch(_CHUNK).prefetch(2).as_numpy_iterator():
         for position in batch.tolist():
             missing.extend(range(expected, position))
@@ -85,7 +85,7 @@ def find_bad(
             break
         if time.monotonic() - told > _PROGRESS_SECONDS:
             told = time.monotonic()
-            _log.info("decoded %d of %d images to find bad ones: %d so far", expected, count, len(missing))
+            _log.info("checking images: decoded %d of %d, %d bad so far", expected, count, len(missing))
     else:
         missing.extend(range(expected, count))
     return _explain(stream, count, missing[:1] if first_only else missing, least_side, reading)

@@ -9,6 +9,8 @@ import tensorflow as tf
 from autonl_tf import signals
 from autonl_tf.engine.objectives import cross_entropy, hits
 
+FEWEST_FOR_TOP5 = 10  # classes: of fewer, the five best say little
+
 
 class Evaluator:
     """Evaluates `model` again and again with one traced step; `jit_compile` compiles it with XLA, for one replica."""
@@ -18,6 +20,7 @@ class Evaluator:
 
         def replica_step(images, labels, weights):
             logits = model(images, training=False)
+            self._classes = logits.shape[-1]
             counted = weights > 0
             entropies = tf.where(counted, cross_entropy(logits, labels), 0.0)
             marks = [counted, counted & hits(logits, labels, 1), counted & hits(logits, labels, 5)]
@@ -42,7 +45,7 @@ class Evaluator:
           expected_count: images the split holds.
 
         Returns:
-          `top1`, `top5` (of min(5, classes) best) as fractions, `loss`, `count`.
+          `top1` and, of ten classes or more, `top5` as fractions, `loss`, `count`.
 
         Raises:
           RuntimeError: the number of images counted is not `expected_count`.
@@ -60,7 +63,8 @@ class Evaluator:
         seen, top1, top5 = counts
         if seen != expected_count or seen == 0:
             raise RuntimeError(f"evaluation counted {seen} images, the split holds {expected_count}")
-        return {"top1": top1 / seen, "top5": top5 / seen, "loss": loss / seen, "count": seen}
+        best = {"top1": top1 / seen, **({"top5": top5 / seen} if self._classes >= FEWEST_FOR_TOP5 else {})}
+        return {**best, "loss": loss / seen, "count": seen}
 
 
 def evaluate(strategy: tf.distribute.Strategy, model, batches: Iterable, expected_count: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -15,7 +15,7 @@ import tensorflow as tf
 from autonl_tf import signals
 from autonl_tf.engine.checkpoints import Checkpoints
 from autonl_tf.engine.learner import TROUBLES, Learner, Metrics
-from autonl_tf.engine.runlog import RunLog
+from autonl_tf.engine.runlog import RunLog, told
 from autonl_tf.errors import PREEMPTED, USAGE_ERROR, WORKER_LOST, UserError, first_line
 from autonl_tf.records import BestRecord
 
@@ -136,6 +136,8 @@ def run_training(
                     request.at_once, progress.patient = False, True
                     return metrics
 
+                if start < total_steps:
+                    log.message("tracing the step; the first one takes longest")
                 iterator = make_batches(start) if start < total_steps else None
                 while step < total_steps:
                     stop = rhythm.next_stop(step)
@@ -225,12 +227,7 @@ def _evaluate(evaluate, step, log, checkpoints) -> None:
         note = " (not finite: not kept as best)"
     elif "top1" in values and checkpoints.save_best(step, values["top1"]):
         note = " (best so far)"
-    log.message(f"step {step}: validation {listed(values)}{note}")
-
-
-def listed(scores: Mapping[str, float]) -> str:
-    """An evaluation's scores in a line."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+    log.message(f"step {step}: validation {told(values)}{note}")
 
 
 def _check_agreement(strategy, start: int, checkpoints: Checkpoints) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -23,6 +23,7 @@ from autonl_tf.records import MetricsRecord
 METRICS = "metrics.jsonl"
 LOST_OUTPUT = "lost_output.txt"
 _MOST_LINE = 1 << 20  # bytes; a search of a thousand gates writes 30 KB
+_PERCENT = {"top1": "top-1", "top5": "top-5"}
 _PLAIN_SECONDS = 10.0  # at most one plain progress line in this time
 
 
@@ -123,9 +124,9 @@ class RunLog:
         self._seconds_per_step = now if self._loops <= 2 else 0.8 * before + 0.2 * now
         rate = self._images_per_step / max(self._seconds_per_step, 1e-9)
         self._scalars("speed", step, {"images_per_second": self._images_per_step / max(now, 1e-9)})
-        shown = " ".join(f"{name} {value:.4g}" for name, value in values.items())
         left = format_seconds((self._total_steps - step) * self._seconds_per_step)
-        line = f"step {step}/{self._total_steps} {shown} | {rate:.1f} images/s, {left} left"
+        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+        line = f"step {step}/{self._total_steps} {told(values)} | {speed} images/s, {left} left"
         if self._terminal:
             self._stream.write(CLEAR_LINE)
             self._stream.write(line)
@@ -215,6 +216,21 @@ def _record(path: Path, number: int, line: bytes) -> MetricsRecord:
         return msgspec.json.decode(line.decode(), type=MetricsRecord)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: line {number} is not a record of a run: {error}") from None
+
+
+def told(values: Mapping[str, float]) -> str:
+    """Values for people: shares of right answers in percent, MACs in millions, others with four digits."""
+    return ", ".join(_told(name, value) for name, value in values.items())
+
+
+def _told(name: str, value: float) -> str:
+    if name in _PERCENT:
+        return f"{_PERCENT[name]} {value:.2%}"
+    if name == "count":
+        return f"{value:.0f} images"
+    if name == "macs":
+        return f"{value / 1e6:.4g}M MACs"
+    return f"{name.replace('_', '-')} {value:.4g}"
 
 
 def format_seconds(seconds: float) -> str:

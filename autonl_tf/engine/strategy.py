@@ -132,6 +132,14 @@ def per_replica_batch_size(strategy: tf.distribute.Strategy, batch_size: int, fl
     return batch_size // replicas
 
 
+def most_of_all(strategy: tf.distribute.Strategy, number: int) -> int:
+    """The largest of the numbers that the processes of a cluster come with."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return number
+    own = strategy.experimental_distribute_values_from_function(lambda _: tf.constant([number], tf.int64))
+    return int(tf.reduce_max(strategy.gather(own, axis=0)))
+
+
 def _one_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

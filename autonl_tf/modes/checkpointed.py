@@ -87,6 +87,11 @@ def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
     float_model = build_network(spec, image_size=size, num_classes=len(names), depth_multiplier=multiplier)
     model = quantized_network(float_model) if checkpoint.qat else float_model
     loaded = checkpoint.load_into(model, config.run.use_averages, tell=wiring.say)
+    if checkpoint.format == "search":
+        wiring.say(
+            f"note: {path} is a search, its weights shared by all networks of its space: train first the one it found, "
+            "by a command that it printed at its end"
+        )
     if model is not float_model:
         copy_float_weights(model, float_model)
     crop_padding = wiring.crop_padding_of(config, checkpoint.crop_padding)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pathlib
-import shlex
 
 import tf_keras as keras
 
 from autonl_tf.arch import blockstring
 from autonl_tf.checkpoint import tf1
 from autonl_tf.checkpoint.ours import write_model_json, write_weights
+from autonl_tf.commands import OF_CHECKPOINT, beside, following
 from autonl_tf.config import Config
 from autonl_tf.early import check_free
 from autonl_tf.engine import rundir
@@ -62,11 +62,12 @@ def _write(
             write_model_json(aside, description)
             written = write_weights(aside, step, model, averages)
         check_free(config.run.model_dir)  # it may have been filled in the meantime
-    words = shlex.join([f"--model_dir={config.run.model_dir}", *_label_words(config)])
+    words = [f"--model_dir={config.run.model_dir}", f"--export_dir={beside(config.run.model_dir, 'export')}"]
     print(
         f"converted {description.converted_from.checkpoint}: {len(names)} classes, {description.input_image_size} px\n"
         f"written: {target}/checkpoints/{written.name}.*, model.json, arch.txt, labels.txt, config.json\n"
-        f"next:\n  python main.py --mode=eval {words} --dataset=DATA"
+        "next (--mode=eval with a --dataset scores it):\n"
+        f"  {following(config, 'export', *words, without=(*OF_CHECKPOINT, 'label_file'))}"
     )
 
 
@@ -79,7 +80,3 @@ def _load_plain(network: checkpointed.Checkpointed) -> None:
         wiring.say("its plain variables are converted too")
     else:
         wiring.say("note: it does not hold every plain variable; the averages are written as both")
-
-
-def _label_words(config: Config) -> list[str]:
-    return [f"--label_file={config.data.label_file}"] if config.data.label_file else []

@@ -10,6 +10,7 @@ from autonl_tf.early import check_directory
 from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.files import json_line
 from autonl_tf.engine.loop import losing_workers
+from autonl_tf.engine.runlog import told
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.errors import WORKER_LOST
 from autonl_tf.layers.precision import precision_scope
@@ -19,10 +20,10 @@ from autonl_tf.modes.mistakes import write_report
 
 
 def run(config: Config) -> None:
-    """Prints the scores, last the line that the release prints last, and writes the report of `--report_dir`.
+    """Prints the scores, and writes the report of `--report_dir`.
 
-    With `--output=json` one object: checkpoint, step, averages, top1, top5, loss, count, and how many images of which
-    fault were skipped.
+    With `--output=json` one object: checkpoint, step, averages, top1 and, of ten classes or more, top5 as shares, loss,
+    count, and how many images of which fault were skipped.
     """
     if config.run.report_dir:
         check_directory("report_dir", config.run.report_dir)
@@ -56,17 +57,4 @@ def run(config: Config) -> None:
         skipped = dataset.faults().get("validation", left_out.NONE)
         print(json_line({**network.loaded._asdict(), "dataset": dataset.name, **scores, "skipped": skipped}))
     else:
-        print(
-            f"top-1 {scores['top1']:.4%}  top-5 {scores['top5']:.4%}  loss {scores['loss']:.4f}  "
-            f"on {scores['count']} images of {dataset.name}\n"
-            f"{official_line(scores)}"
-        )
-
-
-def official_line(scores: dict[str, float]) -> str:
-    """The figures of the release's last line: images counted of images there are, top-1 and top-5 in percent.
-
-    `Evaluator` refuses a count that is not the split's, so that both numbers are one.
-    """
-    count = scores["count"]
-    return f"Test: [{count}/{count}]  Prec@1 {100 * scores['top1']:.1f}  Prec@5 {100 * scores['top5']:.1f}"
+        print(f"{told(scores)} of {dataset.name}")

@@ -12,6 +12,7 @@ from autonl_tf.data.batches import eval_batches
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.other_kinds import readable_in_graph
 from autonl_tf.engine.evaluate import evaluate
+from autonl_tf.engine.runlog import told
 from autonl_tf.engine.strategy import make_strategy
 from autonl_tf.errors import UserError
 from autonl_tf.export import card, int8
@@ -166,7 +167,7 @@ def closing(report: dict) -> str:
     """Where the files are and what the network scores."""
     accuracy = report["accuracy"]
     scores = (
-        f"top-1 {accuracy['top1']:.2%}, top-5 {accuracy['top5']:.2%} on {accuracy['count']} images of "
+        f"{told({name: accuracy[name] for name in ('top1', 'top5', 'count') if name in accuracy})} of "
         f"{accuracy['dataset']}"
         if accuracy
         else "not measured (give --dataset)"

@@ -19,10 +19,10 @@ BEST = 5
 
 
 def run(config: Config) -> None:
-    """Prints the five best labels of every image; `--predictions_out` gets the logits. What `--skip_corrupt` leaves out
-    is told on standard error.
+    """Prints the five best labels of every image, or, where `--predictions_out` takes them, where they are. What
+    `--skip_corrupt` leaves out is told on standard error.
 
-    With `--output=json` one object a line: file, and labels with their probabilities.
+    With `--output=json` one object a line in any case: file, and labels with their probabilities.
     """
     files = matching(config.run.images)
     out = config.run.predictions_out
@@ -51,8 +51,10 @@ def run(config: Config) -> None:
         best = [(names[label], float(scores[label])) for label in np.argsort(-scores, kind="stable")[:BEST]]
         if config.run.output == "json":
             print(json_line({"file": file, "best": best}))
-        else:
+        elif not out:
             print(f"{file}: " + ", ".join(f"{name} {score:.2%}" for name, score in best))
+    if out and config.run.output != "json":
+        print(f"written: {wiring.shown(out)}, {len(files)} images")
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

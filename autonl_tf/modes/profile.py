@@ -240,6 +240,10 @@ def _tell(work: Work, path: pathlib.Path) -> None:
     low, high = table.cost_model(work.space, image_size=work.image_size, num_classes=work.num_classes).reachable()
     wide = [(v.get("p95_ms", np.nan) - v.get("p5_ms", np.nan)) / v["median_ms"] for v in content["pieces"].values()]
     calibration = content["calibration"]
+    flags = [
+        *(f"--search_space={work.space.name}", f"--input_image_size={work.image_size}", "--cost=latency"),
+        *(f"--latency_table={path}", f"--target_latency_ms={(low * high) ** 0.5:.5g}"),
+    ]
     print(
         f"{len(content['pieces'])} pieces on {content['device']}; spread (p5 to p95) {np.median(wide):.0%} of the "
         "median for half of them\n"
@@ -247,7 +251,6 @@ def _tell(work: Work, path: pathlib.Path) -> None:
         f"{calibration['scale']:.3f} x sum\n"
         f"the space's networks: {low:.3f} to {high:.3f} ms\n"
         f"written: {path}; files for a phone: {work.files}, {work.files.parent}/phone.sh\n"
-        f"next:\n  python main.py --mode=search {shlex.quote(f'--search_space={work.space.name}')} "
-        f"--input_image_size={work.image_size} --cost=latency {shlex.quote(f'--latency_table={path}')} "
-        f"--target_latency_ms={(low * high) ** 0.5:.5g} --dataset=DATASET --model_dir=DIR"
+        "next: a --mode=search of a --dataset into a --model_dir of its own, with\n"
+        f"  {shlex.join(flags)}"
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
-import shlex
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.checkpoint.checkpoint import Checkpoint
-from autonl_tf.config import DEFAULT_EPOCHS, Config
+from autonl_tf.commands import LENGTHS, OF_CHECKPOINT, beside, following
+from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
 from autonl_tf.engine.batch_norm import set_momentum
@@ -24,8 +25,7 @@ from autonl_tf.engine.strategy import is_chief
 from autonl_tf.errors import UserError
 from autonl_tf.files import write_text
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import checkpointed, finetune, machines, rates, wiring
-from autonl_tf.modes.report import ACCOUNT, PAGE, write_report
+from autonl_tf.modes import checkpointed, finetune, machines, memory, rates, wiring
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.inherit import take_over
 from autonl_tf.networks.network import build_network
@@ -41,6 +41,8 @@ from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import CostModel, macs_model
 from autonl_tf.space.latency import read_table
 
+LEAST_POINTS = 60  # of its curves that a search should have
+
 
 def run(config: Config) -> None:
     """Searches, then writes arch.txt, search.json and the pictures into `--model_dir`."""
@@ -52,6 +54,7 @@ def run(config: Config) -> None:
     config = wiring.resolved(config, dataset, start and start.checkpoint)
     image_size = config.network.input_image_size
     space.check(image_size)
+    config = memory.fitted(config, strategy, space.largest())
     models = cost_models(config, space, dataset.num_classes)
     target = budget_value(config)
     if target is not None:
@@ -60,7 +63,7 @@ def run(config: Config) -> None:
     share = config.search.search_split
     learnt, held_out = dataset.divided(share, config.run.seed) if share else (dataset, None)
     length = wiring.length_of(config, learnt)
-    config = rates.with_search_warmup(config, length)
+    config = _with_points(rates.with_search_warmup(config, length), length)
     schedule = schedule_of(config, length.steps)
     files = {"searched_space.json": space.text()}
     if config.search.latency_table:
@@ -107,6 +110,14 @@ def run(config: Config) -> None:
         if is_chief(strategy):
             directory.check("arch.txt is not written")
             _write(config, directory.path, learner, schedule, models)
+
+
+def _with_points(config: Config, length: wiring.Length) -> Config:
+    """The config with, where no flag gives it, so many steps a loop that a short search has points for its pictures."""
+    if "steps_per_loop" in config.given:
+        return config
+    steps = max(1, min(config.fit.steps_per_loop, length.steps // LEAST_POINTS))
+    return dataclasses.replace(config, fit=dataclasses.replace(config.fit, steps_per_loop=steps))
 
 
 def budget_value(config: Config) -> float | None:
@@ -260,6 +271,8 @@ def _write(
     schedule: SearchSchedule,
     models: list[CostModel],
 ) -> None:
+    from autonl_tf.modes.report import ACCOUNT, write_report
+
     image_size, num_classes = config.network.input_image_size, config.network.num_label_classes
     table, model = learner.model.table, models[0]
     margins, flipped = learner.decided()
@@ -292,33 +305,24 @@ def _write(
 
 
 def _next_commands(config: Config, directory: pathlib.Path) -> list[str]:
-    """Two trainings, from scratch and from the search's own weights, by the release's recipe: a search's learning rates
-    are made for its own few epochs. Behind a search that started from trained weights, an evaluation and as short a
-    training from its own."""
+    """Two trainings, from scratch and from the search's own weights, with the user's flags but the search's length.
+    Behind a search that started from trained weights, an evaluation and as short a training from its own."""
+    fit, size = config.fit, f"--input_image_size={config.network.input_image_size}"
     own = [f"--arch={directory}/arch.txt", f"--init_checkpoint={directory}"]
-    own += [f"--model_dir={_beside(directory, 'tuned')}"]
+    own += [f"--model_dir={beside(directory, 'tuned')}"]
     if config.run.init_checkpoint:
-        fit, weights = config.fit, shlex.quote(f"--init_checkpoint={directory}")
         length = f"--train_steps={fit.train_steps}" if fit.train_steps else f"--train_epochs={fit.train_epochs:g}"
-        rates = f"--base_learning_rate={fit.base_learning_rate:g} --lr_warmup_epochs=0"
+        rate = [f"--base_learning_rate={fit.base_learning_rate:g}", "--lr_warmup_epochs=0"]
+        batch = f"--train_batch_size={config.data.train_batch_size}"
         return [
-            f"python main.py --mode=eval {weights} {wiring.data_words(config)}",
-            f"python main.py --mode=train {shlex.join(own)} {wiring.image_words(config)} "
-            f"--train_batch_size={config.data.train_batch_size} {length} {rates}",
+            following(config, "eval", f"--init_checkpoint={directory}", without=(*OF_CHECKPOINT, "model_dir")),
+            following(config, "train", *own, size, batch, length, *rate, without=(*LENGTHS, "nonlocal")),
         ]
-    length = f"--train_batch_size={config.data.train_batch_size} --train_epochs={DEFAULT_EPOCHS['train']:g}"
     starts = [
-        [f"--arch={directory}/arch.txt", f"--model_dir={_beside(directory, 'train')}"],
+        [f"--arch={directory}/arch.txt", f"--model_dir={beside(directory, 'train')}"],
         own,
     ]
-    return [
-        f"python main.py --mode=train {shlex.join(words)} {wiring.image_words(config)} {length}" for words in starts
-    ]
-
-
-def _beside(directory: pathlib.Path, name: str) -> str:
-    """A directory for a training: of a search in runs/search, runs/search_train."""
-    return f"{directory}_{name}" if directory.name not in ("", "..") else f"{directory}/{name}"
+    return [following(config, "train", *words, size, without=LENGTHS) for words in starts]
 
 
 def _target_text(budget: dict[str, Any], model: CostModel) -> str:
@@ -340,8 +344,12 @@ def _how_to_go_on(account: dict[str, Any]) -> str:
 
 
 def _tell(directory: pathlib.Path, account: dict[str, Any], model: CostModel) -> None:
+    from autonl_tf.modes.report import ACCOUNT, PAGE
+    from autonl_tf.pictures.report import gate_names
+
     millions = {name: account[name] / 1e6 for name in ("macs", "largest_macs", "smallest_macs")}
-    calls = ", ".join(f"{call['name']} {call['margin']:+.2f}" for call in account["close_calls"][:5])
+    names = gate_names(account)
+    calls = ", ".join(f"{names[call['name']]} {call['margin']:+.2f}" for call in account["close_calls"][:5])
     decided, said = account["decisions"], "".join(f"{line}\n" for line in account["warnings"])
     print("\n".join(account["arch"]))
     print(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-import shlex
 
 import tensorflow as tf
 import tf_keras as keras
@@ -13,6 +12,7 @@ from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.spec import NetworkSpec, Normalization
 from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.checkpoint.ours import open_ours, write_model_json
+from autonl_tf.commands import OF_CHECKPOINT, beside, following
 from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.images import normalize
@@ -21,15 +21,15 @@ from autonl_tf.engine.batch_norm import averaged_variables, set_momentum
 from autonl_tf.engine.checkpoints import Checkpoints, steps_saved
 from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.learner import Learner
-from autonl_tf.engine.loop import TrainingResult, listed, run_training
+from autonl_tf.engine.loop import TrainingResult, run_training
 from autonl_tf.engine.mixing import Mixing
 from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.recalibrate import Recalibration
-from autonl_tf.engine.runlog import METRICS, read_records
+from autonl_tf.engine.runlog import METRICS, read_records, told
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.errors import UserError
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import checkpointed, finetune, machines, rates, wiring
+from autonl_tf.modes import checkpointed, finetune, machines, memory, rates, wiring
 from autonl_tf.modes.calibration import images_for_ranges
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import calibrate, check_quantizable, quantized_network
@@ -52,6 +52,7 @@ def run(config: Config) -> None:
     if start and start.qat:
         raise UserError(f"{start.where}: was trained with --qat; training starts from float weights")
     config = wiring.resolved(config, dataset, start)
+    config = memory.fitted(config, strategy, spec)
     image_size, padding = config.network.input_image_size, config.data.crop_padding
     splits = ("train", "validation", *(("test",) if dataset.has("test") else ()))
     if config.data.test_split and dataset.has("test"):
@@ -110,7 +111,7 @@ def run(config: Config) -> None:
         log = wiring.run_log(config, strategy, length)
         if knows:
             scores = evaluator(batches, dataset.size("validation"))
-            log.message(f"before training: validation {listed(scores)}")
+            log.message(f"before training: validation {told(scores)}")
         outcome = run_training(
             strategy,
             learner,
@@ -192,16 +193,21 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
 
     metrics = directory / "metrics.jsonl"
     draw_training(read_records(metrics), directory / "training.png", validation=read_records(metrics, "validation"))
-    best, data, model = outcome.best, wiring.data_words(config), shlex.quote(f"--model_dir={directory}")
+    best, model = outcome.best, f"--model_dir={directory}"
+    export = [model, f"--export_dir={beside(directory, 'export')}"]
+    if config.fit.qat:
+        export.append("--formats=tflite_qat")
+    commands = [
+        following(config, mode, *words, without=OF_CHECKPOINT)
+        for mode, words in (("eval", [model]), ("export", export))
+    ]
     told = f"best validation top-1 {best.metric:.2%} at step {best.step}" if best else "no evaluation was finite"
     if best:
         told += f"\n{_how_chosen(len(read_records(metrics, 'validation')), read_records(metrics, TEST))}"
     print(
         f"trained to step {outcome.step}; {told}\n"
         f"written: {directory}/{'best, ' if best else ''}checkpoints, metrics.jsonl, training.png, tensorboard\n"
-        f"next:\n  python main.py --mode=eval {model} {data}\n"
-        f"  python main.py --mode=export {model} --export_dir=DIR {data}"
-        f"{' --formats=tflite_qat' if config.fit.qat else ''}"
+        "next:\n" + "\n".join(f"  {command}" for command in commands)
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -15,7 +14,7 @@ from autonl_tf import limits
 from autonl_tf.arch import presets
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.checkpoint.checkpoint import Checkpoint
-from autonl_tf.config import DEFAULT_EPOCHS, Config, DataConfig, check_pixels
+from autonl_tf.config import AUTO, DEFAULT_EPOCHS, Config, check_pixels
 from autonl_tf.data import images
 from autonl_tf.data.augment import policies as augmentations
 from autonl_tf.data.batches import eval_batches, train_batches
@@ -81,7 +80,7 @@ def train_function(
 def check_batches(config: Config, strategy: tf.distribute.Strategy) -> None:
     """Raises UserError where the training batch cannot be split over the replicas and their micro-batches."""
     size = per_replica_batch_size(strategy, config.data.train_batch_size, "train_batch_size")
-    if size % config.fit.micro_batches:
+    if config.fit.micro_batches != AUTO and size % config.fit.micro_batches:
         raise UserError(
             f"--micro_batches={config.fit.micro_batches}: does not divide the {size} images of a replica "
             f"(--train_batch_size={config.data.train_batch_size} over {strategy.num_replicas_in_sync})"
@@ -123,40 +122,6 @@ def dataset_of(config: Config) -> ImageDataset:
 def reading_of(config: Config) -> Reading:
     """How encoded images are read; the workers of a data service run no Python."""
     return Reading(config.data.max_pixels, config.data.exif_orientation, with_pillow=config.data.data_service is None)
-
-
-def data_words(config: Config) -> str:
-    """The flags, quoted for a shell, with which the next command sees the same images under the same labels."""
-    return shlex.join(_data_flags(config))
-
-
-def image_words(config: Config) -> str:
-    """As `data_words`, with size, crops and augmentation: for a command that has no checkpoint to take sizes from."""
-    words = [*_data_flags(config), f"--input_image_size={config.network.input_image_size}"]
-    data, defaults = config.data, DataConfig()
-    if data.crop_padding != images.CROP_PADDING:
-        words.append(f"--crop_padding={data.crop_padding}")
-    if data.min_crop_area != defaults.min_crop_area:
-        words.append(f"--min_crop_area={data.min_crop_area}")
-    for name in ("augment", "randaugment_layers", "randaugment_magnitude"):
-        if getattr(data, name) != getattr(defaults, name):
-            words.append(f"--{name}={getattr(data, name)}")
-    return shlex.join(words)
-
-
-def _data_flags(config: Config) -> list[str]:
-    data = config.data
-    words = [f"--dataset={data.dataset}"]
-    words += [f"--{name}={value}" for name in ("data_dir", "label_file") if (value := getattr(data, name))]
-    if data.validation_fraction != DataConfig.validation_fraction:
-        words.append(f"--validation_fraction={data.validation_fraction}")
-    if data.skip_corrupt:
-        words.append("--skip_corrupt")
-    if data.max_pixels != DataConfig.max_pixels:
-        words.append(f"--max_pixels={data.max_pixels}")
-    if not data.exif_orientation:
-        words.append("--noexif_orientation")
-    return words
 
 
 def check_images(config: Config, dataset: ImageDataset, image_size: int, crop_padding: int, *splits: str) -> None:

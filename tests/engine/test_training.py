@@ -318,7 +318,7 @@ def test_progress_rewrites_its_line_on_a_terminal_and_adds_plain_lines_elsewhere
         log.message("done")
         log.close()
         text = stream.getvalue()
-        assert "loss 1.25 | 100.0 images/s" in text
+        assert "loss 1.25 | 100 images/s" in text
         assert text.count("\r") == (2 if rewritten else 0)
         assert ("40s left" in text) == rewritten  # the second plain line comes too soon after the first
         assert text.endswith("\ndone\n")

@@ -14,9 +14,10 @@ from mode_cases import run as run_mode
 
 from autonl_tf import config, main, settings
 from autonl_tf.errors import UserError
-from autonl_tf.setting import define_amount
+from autonl_tf.setting import define_amount, define_count
 
-NUMERIC = (flags.DEFINE_integer, flags.DEFINE_float, define_amount)
+WHOLE = (flags.DEFINE_integer, define_count)
+NUMERIC = (*WHOLE, flags.DEFINE_float, define_amount)
 FIELDS = {settings.flag_name(field): field for field in settings.fields()}
 NUMBERS = [name for name, field in FIELDS.items() if field.metadata["define"] in NUMERIC]
 TEXTS = [name for name, field in FIELDS.items() if field.metadata["define"] not in (*NUMERIC, flags.DEFINE_bool)]
@@ -98,6 +99,21 @@ def words_with(name, value):
     return [f"--mode={mode}", *given, *companions.get(name, []), f"--{name}={value}"]
 
 
+@pytest.mark.parametrize(
+    ("word", "nearest"),
+    [
+        ("--epochs=3", "--train_epochs, "),
+        ("--batch_size=3", "--eval_batch_size, --train_batch_size"),
+        ("--learning-rate=3", "--base_learning_rate"),
+        ("--skip_corupt", "--skip_corrupt"),
+        ("--zzz", "--freeze"),
+    ],
+)
+def test_an_unknown_flag_names_the_nearest(word, nearest, start):
+    code, said = start(["--mode=train", word])
+    assert code == 2 and f"nearest: {nearest}" in said, said
+
+
 @pytest.mark.parametrize("mode", MODEL_FLAGS)
 def test_the_command_lines_that_are_spoilt_are_good(mode, place, start):
     assert start([f"--mode={mode}", *shlex.split(MODEL_FLAGS[mode])]) == (0, "")
@@ -118,11 +134,7 @@ def test_a_number_out_of_every_range_is_refused(name, place, start):
 def test_the_ends_of_a_stated_range_are_accepted_and_what_is_beyond_them_is_not(name, place, start):
     bounds = FIELDS[name].metadata["bounds"]
     low, high = bounds["lower_bound"], bounds["upper_bound"]
-    beyond = (
-        (low - 1, high + 1)
-        if FIELDS[name].metadata["define"] is flags.DEFINE_integer
-        else (low / 2 - 1e-13, high * 1.01)
-    )
+    beyond = (low - 1, high + 1) if FIELDS[name].metadata["define"] in WHOLE else (low / 2 - 1e-13, high * 1.01)
     for value in beyond:
         code, said = start(words_with(name, value))
         assert code == 2 and name in said, (value, said)
@@ -160,6 +172,7 @@ def test_flags_within_their_ranges_but_not_together_are_refused(place, start):
     ("mode", "flag", "culprit"),
     [
         ("train", "--dataset=folder:none", "no such directory"),
+        ("train", "--dataset=pictures", "did you mean folder:pictures?"),
         ("train", "--dataset=nosuch", "unknown data set 'nosuch'"),
         ("search", "--dataset=imagenet_tfrecord:none", "no such directory"),
         ("train", "--arch=none.txt", "No such file"),

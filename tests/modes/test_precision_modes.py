@@ -74,8 +74,8 @@ def test_evaluation_reads_it_in_any_precision(home, trained, precision, capsys):
     scores = json.loads(capsys.readouterr().out)
     assert scores["count"] == 9 and np.isfinite(scores["loss"])
     eval.run(configure(*model))
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last == f"Test: [9/9]  Prec@1 {100 * scores['top1']:.1f}  Prec@5 100.0"
+    said = capsys.readouterr().out
+    assert said == f"top-1 {scores['top1']:.2%}, loss {scores['loss']:.4g}, 9 images of folder:{home}/pictures\n"
 
 
 def test_another_precision_starts_from_it(home, trained):

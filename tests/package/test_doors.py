@@ -39,7 +39,7 @@ ALLOWED = {
     "settings": {"limits", "setting", "settings_export", "settings_fit", "settings_search", "settings_tuning"},
     "config": {
         *("settings", "settings_export", "settings_fit", "settings_search", "settings_tuning"),
-        *("cluster", "limits", "errors"),
+        *("setting", "cluster", "limits", "errors"),
     },
     "layers": {"errors"},
     "space": {"layers", "arch", "errors", "reading", "records"},
@@ -55,14 +55,15 @@ ALLOWED = {
     "pictures": {"space", "arch", "errors", "files"},
     "api": {"checkpoint", "data", "networks", "layers", "arch", "errors"},
     "modes": {
-        *("checkpoint", "cluster", "config", "data", "early", "engine", "export", "files", "networks", "pictures"),
+        *("checkpoint", "cluster", "commands", "config", "data", "early", "engine", "export", "files", "networks"),
         *("search", "signals", "space", "layers", "arch", "errors", "package", "plain_text", "reading", "records"),
-        "limits",
+        *("limits", "pictures"),
     },
+    "commands": {"config", "settings"},
     "early": {"config", "space", "arch", "data", "errors", "export", "reading", "records", "limits", "strict_json"},
     "main": {"config", "early", "modes", "errors", "package", "reading", "signals", "streams"},
     "completion": {"settings", "errors"},
-    "demo": {"errors"},
+    "demo": {"commands", "errors"},
 }
 WITHOUT_TENSORFLOW = (
     "errors",
@@ -85,6 +86,7 @@ WITHOUT_TENSORFLOW = (
     "settings_tuning",
     "settings",
     "config",
+    "commands",
     "early",
     "main",
     "completion",

@@ -1,0 +1,135 @@
+"""What a run's memory comes to, told before its first step; into how many parts a batch is cut so that it fits."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from autonl_tf.arch import memory
+from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.config import AUTO, Config
+from autonl_tf.engine import capacity, rundir
+from autonl_tf.engine.strategy import most_of_all, per_replica_batch_size
+from autonl_tf.errors import UserError
+from autonl_tf.files import exists
+from autonl_tf.modes import wiring
+from autonl_tf.reading import read_json
+from autonl_tf.records import RunRecord
+
+SHARE = 0.8  # of the memory there is, that `--micro_batches=auto` plans to take at most: an estimate is one
+
+
+def fitted(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) -> Config:
+    """The resolved config with a number as `--micro_batches`; says on standard error what the run will take.
+
+    A run that goes on keeps the number that it began with.
+
+    Args:
+      spec: the network that is trained, or the largest member of the space that is searched.
+
+    Raises:
+      UserError: it does not fit, with a number of parts that does.
+    """
+    wanted, plan = config.fit.micro_batches, _Plan(config, strategy, spec)
+    parts = wanted
+    if wanted == AUTO:
+        parts = _began_with(config.run.model_dir) or plan.least_parts() or 1
+        parts = most_of_all(strategy, parts)
+    plan.check(parts)
+    wiring.say(plan.told(parts, chosen=wanted == AUTO and parts > 1))
+    return dataclasses.replace(config, fit=dataclasses.replace(config.fit, micro_batches=parts))
+
+
+class _Plan:
+    """What a run takes by the number of its parts, and what there is."""
+
+    def __init__(self, config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec):
+        self._config, self._spec = config, spec
+        self._batch = per_replica_batch_size(strategy, config.data.train_batch_size, "train_batch_size")
+        self._replicas = strategy.num_replicas_in_sync
+        self._here = len(strategy.extended.worker_devices)
+        self._there_is = capacity.of_devices(strategy)
+        fit = config.fit
+        self._whole = fit.sync_batch_norm or fit.qat or bool(config.search.search_split)
+
+    def least_parts(self) -> int | None:
+        """The fewest that fit with some room; None where none do."""
+        if self._there_is is None or self._whole:
+            return 1
+        planned = SHARE * self._there_is.total
+        fits = (parts for most in (min(planned, self._there_is.free), planned) for parts in self._fitting(most))
+        return next(fits, None)
+
+    def check(self, parts: int) -> None:
+        there_is = self._there_is
+        if there_is is None or self._bytes(parts) <= there_is.total:
+            return
+        data, size = self._config.data, self._config.network.input_image_size
+        told = f"--train_batch_size={data.train_batch_size}" + (f" --micro_batches={parts}" if parts > 1 else "")
+        fitting = None if self._whole else next(iter(self._fitting(SHARE * there_is.total)), None)
+        if fitting:
+            accepted = f"--micro_batches={fitting} ({_gigabytes(self._bytes(fitting))}), or auto"
+        elif batch := self._largest_batch():
+            accepted = f"--train_batch_size={batch}"
+        else:
+            accepted = "a smaller --input_image_size, --eval_batch_size or network"
+        raise UserError(
+            f"{told}: about {_gigabytes(self._bytes(parts))} at {size} px, and {there_is.owner} has "
+            f"{_gigabytes(there_is.total)}; accepted: {accepted}"
+        )
+
+    def told(self, parts: int, chosen: bool) -> str:
+        there_is, peak = self._there_is, self._peak(parts)
+        text = f"memory: about {_gigabytes(self._bytes(parts))} at the peak"
+        if there_is is not None:
+            text += f" of the {_gigabytes(there_is.total)} of {there_is.owner}"
+        text += f" ({_gigabytes(peak.activations)} of activations, {_gigabytes(peak.variables)} of variables)"
+        if chosen:
+            text += f"; with --micro_batches={parts}, each of {self._batch // parts} images: all at once would take "
+            text += _gigabytes(self._bytes(1))
+        if there_is is not None and self._bytes(parts) > there_is.free:
+            text += f"\nnote: only {_gigabytes(there_is.free)} of it are free now"
+        return text
+
+    def _fitting(self, most: float) -> Iterator[int]:
+        """Into how many equal parts the batch can be cut so that a run takes at most so many bytes, fewest first."""
+        return (m for m in range(1, self._batch + 1) if self._batch % m == 0 and self._bytes(m) <= most)
+
+    def _largest_batch(self) -> int | None:
+        sizes = (self._batch >> halvings for halvings in range(1, self._batch.bit_length()))
+        fits = (size for size in sizes if self._bytes(1, size) <= SHARE * self._there_is.total)
+        return self._replicas * size if (size := next(fits, None)) else None
+
+    def _bytes(self, parts: int, batch: int | None = None) -> float:
+        peak = self._peak(parts, batch)
+        on_host = self._there_is is None or self._there_is.owner != capacity.GPU
+        return self._here * peak.device + peak.program if on_host else peak.device
+
+    def _peak(self, parts: int, batch: int | None = None) -> memory.Memory:
+        network, mode = self._config.network, self._config.run.mode
+        return memory.peak(
+            self._spec,
+            mode=mode,
+            image_size=network.input_image_size,
+            num_classes=network.num_label_classes,
+            batch=batch or self._batch,
+            micro_batches=parts,
+            eval_batch=-(-self._config.data.eval_batch_size // self._replicas) if mode == "train" else 0,
+            depth_multiplier=network.depth_multiplier,
+            compute_bytes=memory.FLOAT if self._config.run.precision == "float32" else memory.FLOAT // 2,
+        )
+
+
+def _began_with(model_dir: str) -> int | None:
+    """The number that the run of this directory was started with."""
+    path = pathlib.Path(model_dir) / rundir.CONFIG
+    if not exists(path):
+        return None
+    return read_json(path, RunRecord, what="what a run is started with").comparable.get("micro_batches")
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"

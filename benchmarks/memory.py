@@ -1,0 +1,89 @@
+"""What a run is estimated to take of memory beside what it took: the table of docs/scaling.md.
+
+Runs short searches and trainings on made-up photographs, each in a process of its own, and compares the line that each
+prints before its first step with the largest resident memory that the system counted. Ends in one line of JSON.
+
+    python benchmarks/memory.py [--case=NAME ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from PIL import Image
+
+MAIN = pathlib.Path(__file__).resolve().parents[1] / "main.py"
+# Name: flags. All below 6 GB.
+CASES = {
+    "search, demo space, 32 px, batch 64": (
+        "--mode=search --search_space=demo --input_image_size=32 --train_batch_size=64"
+    ),
+    "search, demo space, 64 px, batch 512": (
+        "--mode=search --search_space=demo --input_image_size=64 --train_batch_size=512"
+    ),
+    "search, paper space, 96 px, batch 64": (
+        "--mode=search --search_space=paper --input_image_size=96 --train_batch_size=64"
+    ),
+    "search, paper space, 224 px, batch 16": "--mode=search --search_space=paper --train_batch_size=16",
+    "search, paper space, 224 px, batch 32 in 4": (
+        "--mode=search --search_space=paper --train_batch_size=32 --micro_batches=4"
+    ),
+    "train, AutoNL-S, 224 px, batch 32": "--mode=train --arch=autonl_s --train_batch_size=32 --eval_batch_size=32",
+    "train, AutoNL-L, 160 px, batch 64": "--mode=train --arch=autonl_l --input_image_size=160 --train_batch_size=64",
+    "train, MobileNetV2, 128 px, batch 64": (
+        "--mode=train --arch=mobilenet_v2 --input_image_size=128 --train_batch_size=64"
+    ),
+    "train, EfficientNet-Lite0, 224 px, batch 8": "--mode=train --arch=efficientnet_lite0 --train_batch_size=8",
+}
+SHORT = "--train_steps=2 --steps_per_loop=2 --search_warmup_share=0.5"
+
+
+def photographs(root: pathlib.Path) -> pathlib.Path:
+    """A class folder: four classes, 40 smooth JPEG files of 320 x 256 px each to train and 10 to validate."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 40), ("val", 10)):
+        for name in "abcd":
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, [8, 10, 3]).astype(np.uint8)
+                Image.fromarray(pixels).resize((320, 256), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg")
+    return root
+
+
+def measured(flags: list[str]) -> tuple[float, float]:
+    """(estimated, largest resident) bytes of one command."""
+    process = subprocess.Popen([sys.executable, str(MAIN), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    said = process.stderr.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    found = re.search(r"^memory: about ([\d.]+) GB", said, re.MULTILINE)
+    if status or not found:
+        raise SystemExit(said)
+    return float(found[1]) * 1e9, usage.ru_maxrss * 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", action="append", choices=list(CASES))
+    options = parser.parse_args()
+    rows = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        data = photographs(pathlib.Path(scratch, "photographs"))
+        for number, name in enumerate(options.case or CASES):
+            words = [*CASES[name].split(), *SHORT.split(), f"--dataset=folder:{data}"]
+            estimated, taken = measured([*words, f"--model_dir={scratch}/{number}"])
+            rows[name] = {"estimated_gb": estimated / 1e9, "measured_gb": taken / 1e9}
+            print(f"{name:<45}{estimated / 1e9:6.1f} {taken / 1e9:6.2f} {estimated / taken:6.2f}", flush=True)
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What a step is reckoned to hold: closed forms of tiny networks, and how it goes with batch, parts and size."""
+
+import pytest
+
+from autonl_tf.arch import memory, presets
+from autonl_tf.arch.blockstring import parse
+
+SIZES = {"image_size": 32, "num_classes": 10}
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        # Behind the stem (32 channels at 16 x 16): depthwise, norm, swish, projection, the block's output.
+        ("r1_k3_s11_e1_i32_o16_noskip", 256 * (3 * 32 + 2 * 16)),
+        # Expanded at 16 x 16, the rest at 8 x 8, and what squeeze-excite gives.
+        ("r1_k3_s22_e2_i32_o16_se0.25", 256 * 3 * 64 + 64 * (4 * 64 + 2 * 16)),
+        # LightNL: x, theta of 4 channels, x at stride 2, y, its depthwise convolution; at 64 positions.
+        ("r1_k3_s22_e1_i32_o16_nonlocal0.25-2", 64 * (3 * 32 + 2 * 16) + 64 * (3 * 16 + 4) + 64 * 16 // 4),
+    ],
+)
+def test_what_a_block_keeps_is_what_its_gradients_read(line, kept):
+    maps = list(memory.kept_maps(parse(line), 32, 1.0, searched=False))
+    side = 8 if "s22" in line else 16
+    assert sum(maps) == 3 * 32**2 + 3 * 256 * 32 + kept + 2 * side**2 * 1280
+
+
+def test_a_peak_goes_with_the_batch_and_against_the_parts():
+    spec = presets.load("autonl_s")
+    one, many, cut = (
+        memory.peak(spec, mode="train", batch=batch, micro_batches=parts, **SIZES)
+        for batch, parts in ((1, 1), (64, 1), (64, 8))
+    )
+    assert many.activations == pytest.approx(64 * one.activations)
+    assert cut.activations == pytest.approx(8 * one.activations)
+    assert cut.variables == pytest.approx(one.variables * 6 / 5)  # the gradients are added up
+    assert cut.images == many.images == 64 * one.images
+    assert many.total == many.device + many.program > many.device > cut.device
+    half = memory.peak(spec, mode="train", batch=64, compute_bytes=2, **SIZES)
+    assert half.activations == many.activations / 2 and half.variables == many.variables
+    evaluated = memory.peak(spec, mode="train", batch=1, eval_batch=4096, **SIZES)
+    assert evaluated.activations > 100 * one.activations
+
+
+def test_a_searched_space_takes_more_than_its_largest_member():
+    spec = presets.load("autonl_s")
+    searched, trained = (memory.peak(spec, mode=mode, batch=16, **SIZES) for mode in ("search", "train"))
+    assert searched.activations > trained.activations
