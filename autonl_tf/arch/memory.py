@@ -22,8 +22,9 @@ ACTIVATED = {"swish": 2, "relu": 1, "relu6": 1, "hswish": 3}
 # Copies of every weight: itself, its gradient, RMSProp's two slots; a training's moving average.
 COPIES = {"search": 4, "train": 5}
 BATCHES = 4  # of images: the one at work and those that the input pipeline has ready
-PROGRAM = 950e6  # bytes: the interpreter, TensorFlow, this package
-GRAPH = {"search": 6e6, "train": 3e6}  # bytes a block: the traced step, optimized and as it was
+OVERHEAD = 1.1  # of what is allocated for maps: what the allocator holds beside, and what is a little longer held
+PROGRAM = 620e6  # bytes: the interpreter, TensorFlow, this package
+GRAPH = {"search": 44e6, "train": 15e6}  # bytes a block: the traced step as it was, optimized and while it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,7 @@ def peak(
     ).total.params
     copies = COPIES[mode] + (micro_batches > 1)
     return Memory(
-        activations=max(training, evaluation) * compute_bytes,
+        activations=OVERHEAD * max(training, evaluation) * compute_bytes,
         variables=params * copies * FLOAT,
         images=BATCHES * max(batch, eval_batch) * 3 * image_size**2 * FLOAT,
         program=PROGRAM + GRAPH[mode] * len(spec.singles()),
