@@ -16,6 +16,7 @@ from autonl_tf.arch.cost import network_cost, product_first
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec, feature_map_sizes, output_size, scale_filters
 
 FLOAT = 4  # bytes; batch-norm statistics, weights and optimizers are float32 whatever layers compute in
+EVALUATED = 2  # maps of the largest layer that an evaluation holds
 WORKING = 3  # maps of the layer at work that its gradient holds for a while
 # Maps that are kept from a batch norm's output to the next layer's input.
 ACTIVATED = {"swish": 2, "relu": 1, "relu6": 1, "hswish": 3}
@@ -71,16 +72,16 @@ def peak(
     """
     maps = list(kept_maps(spec, image_size, depth_multiplier, searched=mode == "search"))
     training = _peak(maps) * (batch / micro_batches)
-    evaluation = WORKING * max(maps) * eval_batch
+    evaluation = EVALUATED * max(maps) * eval_batch
     params = network_cost(
         spec, image_size=image_size, num_classes=num_classes, depth_multiplier=depth_multiplier
     ).total.params
-    copies = COPIES[mode] + (micro_batches > 1)
+    copies, traced = COPIES[mode] + (micro_batches > 1), 1 + (micro_batches > 1)  # the first part is traced by itself
     return Memory(
         activations=OVERHEAD * max(training, evaluation) * compute_bytes,
         variables=params * copies * FLOAT,
         images=BATCHES * max(batch, eval_batch) * 3 * image_size**2 * FLOAT,
-        program=PROGRAM + GRAPH[mode] * len(spec.singles()),
+        program=PROGRAM + GRAPH[mode] * traced * len(spec.singles()),
     )
 
 
