@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.checkpoint.checkpoint import Checkpoint
@@ -65,6 +66,7 @@ def run(config: Config) -> None:
     length = wiring.length_of(config, learnt)
     config = _with_points(rates.with_search_warmup(config, length), length)
     schedule = schedule_of(config, length.steps)
+    network = _trained_network(config, start, dataset) if start else None
     files = {"searched_space.json": space.text()}
     if config.search.latency_table:
         files["latency_table.json"] = read_text(config.search.latency_table, MOST_LONG)
@@ -72,7 +74,7 @@ def run(config: Config) -> None:
         wiring.open_run(config, strategy, dataset, ("train",), files) as directory,
         wiring.naming_corrupt(dataset, "train", data_service=config.data.data_service),
     ):
-        learner = _learner(config, strategy, space, dataset, length, schedule, models[0], start)
+        learner = _learner(config, strategy, space, dataset, length, schedule, models[0], start, network)
         supernet = learner.model
         costs = [GateCost(supernet.table, model) for model in models]
         objective = search_objective(
@@ -198,13 +200,16 @@ def _start(config: Config, space: space_lib.Space) -> Start:
     return Start(found, space.choices_of(found.spec.scaled(found.depth_multiplier), found.where))
 
 
-def _take_over(config: Config, supernet: Supernet, start: Start, dataset: ImageDataset) -> None:
-    """Loads the weights of a start into the supernet; those of the classifier where the data has the same classes."""
+def _trained_network(config: Config, start: Start, dataset: ImageDataset) -> keras.Model | None:
+    """The network of a start with its weights, those of its classifier where the data has the same classes; None where
+    the run has a checkpoint of its own. Raises UserError where they cannot be loaded."""
+    if steps_saved(pathlib.Path(config.run.model_dir) / "checkpoints"):
+        return None
     size, found = config.network.input_image_size, start.checkpoint
     sizes = {"image_size": size, "num_classes": dataset.num_classes, "depth_multiplier": found.depth_multiplier}
     model = build_network(found.spec, **sizes)
     finetune.start_from(found, model, dataset, config.run.use_averages)
-    take_over(supernet, model, supernet.table.opened(start.choices))
+    return model
 
 
 def schedule_of(config: Config, total_steps: int) -> SearchSchedule:
@@ -240,6 +245,7 @@ def _learner(
     schedule: SearchSchedule,
     model: CostModel,
     start: Start | None,
+    network: keras.Model | None,
 ) -> SearchLearner:
     with strategy.scope(), precision_scope(config.run.precision):
         supernet = Supernet(
@@ -252,10 +258,10 @@ def _learner(
             name="supernet",
         )
         set_momentum(supernet, config.fit.batch_norm_momentum)
-        if start and steps_saved(pathlib.Path(config.run.model_dir) / "checkpoints"):
-            supernet.start_at(supernet.table.opened(start.choices))  # the rest comes from this run's own checkpoint
+        if network is not None:
+            take_over(supernet, network, supernet.table.opened(start.choices))
         elif start:
-            _take_over(config, supernet, start, dataset)
+            supernet.start_at(supernet.table.opened(start.choices))  # the rest comes from this run's own checkpoint
         groups = optimizer_groups(supernet, rates.weights_optimizer(config, length), schedule)
         target, multiplier = budget_value(config), None
         if target is not None:

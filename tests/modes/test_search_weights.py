@@ -13,6 +13,7 @@ from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed
+from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.space import space
 
@@ -120,7 +121,14 @@ def test_before_a_training_goes_on_from_weights_that_know_the_classes_they_are_s
     assert "before training" not in capsys.readouterr().err
 
 
-def test_a_search_from_a_network_outside_its_space_is_refused(home, trained, searching, refused):
+def test_a_search_from_weights_that_cannot_be_had_is_refused_before_anything_is_written(
+    home, trained, searching, refused, tmp_path
+):
     words = [*searching, f"--init_checkpoint={home}/trained"]
     told = r"trained/.*ckpt-1: does not fit the search space demo: block 0: out_filters 8, accepted 16; nothing in "
     refused(given(words, search_space="demo", input_image_size=64), told)
+    build_network(presets.load(f"{home}/arch.txt"), image_size=32, num_classes=3).save(f"{tmp_path}/one.h5")
+    words = [*searching, f"--init_checkpoint={tmp_path}/one.h5", f"--arch={home}/arch.txt"]
+    refused(
+        [*words, "--use_averages=false"], "one.h5: holds one set of weights; --use_averages=false does not go with it"
+    )
