@@ -138,3 +138,12 @@ def test_a_table_of_another_size_classes_or_space_or_with_holes_is_refused(tmp_p
     assert data["pieces"].pop(hole)
     with pytest.raises(UserError, match=f"lacks 1 of the 103 .* first {hole}"):
         read_table(written(tmp_path, data)).cost_model(DEMO, image_size=SIZE, num_classes=CLASSES)
+
+
+def test_pieces_of_another_family_are_not_taken_for_those_of_autonls():
+    shape = {"image_size": 64, "num_classes": 8}
+    other = space_lib.parse({**DEMO.content, "network": "activation=relu6 head=640"}, "other")
+    found = pieces(other, **shape)
+    assert not found.keys() & pieces(DEMO, **shape).keys()
+    assert "relu6_stem@64" in found and any(key.startswith("relu6_640_head_i") for key in found)
+    assert set(network_keys(other.largest(), **shape)) <= found.keys()
