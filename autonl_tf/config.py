@@ -21,9 +21,6 @@ from autonl_tf.settings_fit import FitConfig
 from autonl_tf.settings_search import SEARCH_DEFAULTS, ProfileConfig, SearchConfig
 from autonl_tf.settings_tuning import TuningConfig
 
-# Published training lengths, used where neither --train_epochs nor --train_steps is given.
-DEFAULT_EPOCHS = {"search": 8.0, "train": 350.0}
-
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -232,7 +229,8 @@ def _check_sizes(config: Config) -> None:
         if 0 < getattr(config.tuning, name) < 0.001:
             raise UserError(f"--{name}={getattr(config.tuning, name)}: accepted: 0, or 0.001 to 100")
     if size is not None:
-        check_pixels(data.train_batch_size, size, "train_batch_size", limits.MOST_BATCH_PIXELS)
+        if data.train_batch_size is not None:
+            check_pixels(data.train_batch_size, size, "train_batch_size", limits.MOST_BATCH_PIXELS)
         check_pixels(data.eval_batch_size, size, "eval_batch_size", limits.MOST_BATCH_PIXELS)
         if config.run.mode == "export" and "tflite_int8" in config.export.formats:
             most = limits.MOST_CALIBRATION_PIXELS

@@ -309,8 +309,9 @@ class DataConfig:
     )
     train_batch_size: int = _flag(
         flags.DEFINE_integer,
-        256,
-        "Images a step over all replicas. The published recipe: 4096 (search: 1024).",
+        None,
+        "Images a step over all replicas. The published recipe: 4096 (search: 1024). Default: a power of two near the "
+        "square root of the number of images, 16 to 256.",
         modes=_FIT,
         lower_bound=1,
         upper_bound=limits.BATCH[1],
@@ -327,15 +328,16 @@ class DataConfig:
         flags.DEFINE_integer,
         None,
         "Evaluation takes the centre size/(size+this) of the shorter side; 0: all of it, for small images. "
-        "Default: the checkpoint's, else the release's 32.",
+        "Default: the checkpoint's at its own size; else 0 below 128 px, and the release's 32 from there on.",
         modes=(*_FIT, "eval", "predict", "export", "convert", "explain"),
         lower_bound=limits.CROP_PADDING[0],
         upper_bound=limits.CROP_PADDING[1],
     )
     min_crop_area: float = _flag(
         flags.DEFINE_float,
-        0.08,
-        "Smallest share of the image's area that a training crop keeps.",
+        None,
+        "Smallest share of the image's area that a training crop keeps. Default: 0.5 below 128 px, and the published "
+        "0.08 from there on.",
         modes=_FIT,
         lower_bound=0.01,
         upper_bound=1.0,

@@ -28,15 +28,17 @@ class FitConfig:
     train_epochs: float = _flag(
         flags.DEFINE_float,
         None,
-        "Length in epochs. Default: 350 to train, 8 to search.",
+        "Length in epochs. Default: by the number of images, 30 to 350 to train, 8 to 350 to search, a tenth of that "
+        "from --init_checkpoint (docs/training.md).",
         modes=_FIT,
         lower_bound=0.001,
         upper_bound=limits.EPOCHS[1],
     )
     base_learning_rate: float = _flag(
         flags.DEFINE_float,
-        0.016,
-        "Learning rate for 256 images a step; scaled with the batch.",
+        None,
+        "Learning rate for 256 images a step; scaled with the batch. Default: 0.016, from --init_checkpoint 0.005, "
+        "with --qat 0.0016.",
         modes=_FIT,
         lower_bound=1e-12,
         upper_bound=1000.0,
@@ -50,8 +52,7 @@ class FitConfig:
     lr_warmup_epochs: float = _flag(
         flags.DEFINE_float,
         None,
-        "Linear warm-up of the learning rate, in epochs. Give this or --lr_warmup_steps. Default: 5 to train; "
-        "to search, see there.",
+        "Linear warm-up of the learning rate, in epochs. Give this or --lr_warmup_steps; default: see there.",
         modes=_FIT,
         lower_bound=0.0,
         upper_bound=limits.EPOCHS[1],
@@ -59,21 +60,27 @@ class FitConfig:
     lr_warmup_steps: int = _flag(
         flags.DEFINE_integer,
         None,
-        "The same in steps. Default to search: 200, at most a quarter of it, however few steps an epoch has.",
+        "The same in steps. Default: a tenth of the run; to search 200, at most a quarter of it.",
         modes=_FIT,
         lower_bound=0,
         upper_bound=limits.STEPS[1],
     )
     lr_decay_epochs: float = _flag(
         flags.DEFINE_float,
-        2.4,
-        "Epochs between two decays of the learning rate.",
+        None,
+        "Epochs between two decays of the learning rate, as published: 2.4. Default: with --lr_decay_rate 2.4; to "
+        "search 0.3 of it; else none, the rate falls to 0 over the run as a cosine does.",
         modes=_FIT,
         lower_bound=0.001,
         upper_bound=limits.EPOCHS[1],
     )
     lr_decay_rate: float = _flag(
-        flags.DEFINE_float, 0.97, "Factor of each decay.", modes=_FIT, lower_bound=1e-6, upper_bound=1.0
+        flags.DEFINE_float,
+        None,
+        "Factor of each decay, as published: 0.97, the default where there are decays.",
+        modes=_FIT,
+        lower_bound=1e-6,
+        upper_bound=1.0,
     )
     momentum: float = _flag(
         flags.DEFINE_float, 0.9, "RMSProp's momentum.", modes=_FIT, lower_bound=0.0, upper_bound=0.9999
@@ -96,17 +103,19 @@ class FitConfig:
     )
     batch_norm_momentum: float = _flag(
         flags.DEFINE_float,
-        0.99,
-        "Of batch norm's moving statistics.",
+        None,
+        "Of batch norm's moving statistics. Default: such that they look back over a fiftieth of the run, 0.8 to the "
+        "published 0.99.",
         modes=_FIT,
         lower_bound=0.0,
         upper_bound=0.9999,
     )
     recalibrate_batches: int = _flag(
         flags.DEFINE_integer,
-        0,
-        "Training batches on which batch norm's statistics are measured anew for the averaged weights before every "
-        "evaluation, and saved with the best copy; 0, as published: none. For short runs, see docs/training.md.",
+        None,
+        "Batches of training images, cut as in evaluation, on which batch norm's statistics are measured anew for the "
+        "averaged weights before every evaluation, and saved with the best copy; 0, as published: none. Default: about "
+        "a thousand images; with --qat 0.",
         modes=("train",),
         lower_bound=0,
         upper_bound=100_000,
@@ -136,8 +145,9 @@ class FitConfig:
     )
     moving_average_decay: float = _flag(
         flags.DEFINE_float,
-        0.9999,
-        "Of the averages that are evaluated; min(this, (1+n)/(10+n)) at step n.",
+        None,
+        "Of the averages that are evaluated; min(this, (1+n)/(10+n)) at step n. Default: such that they look back over "
+        "a twentieth of the run, at most the published 0.9999.",
         modes=("train",),
         lower_bound=0.0,
         upper_bound=0.999999,
@@ -147,6 +157,15 @@ class FitConfig:
         1e-5,
         "Times sum(v^2)/2 over every trainable variable but batch norm's.",
         modes=_FIT,
+        lower_bound=0.0,
+        upper_bound=1000.0,
+    )
+    light_nl_decay: float = _flag(
+        flags.DEFINE_float,
+        None,
+        "Times sum(gamma^2)/2 over the scales of LightNL's batch norms; 0: none, as published. Default: 0.03, in runs "
+        "of more than 5000 steps less in proportion.",
+        modes=("train",),
         lower_bound=0.0,
         upper_bound=1000.0,
     )
@@ -185,8 +204,8 @@ class FitConfig:
     )
     eval_every_epochs: float = _flag(
         flags.DEFINE_float,
-        1.0,
-        "How often training evaluates and keeps the best checkpoint.",
+        None,
+        "How often training evaluates and keeps the best checkpoint. Default: every epoch, in a long run 10 times.",
         modes=("train",),
         lower_bound=0.001,
         upper_bound=limits.EPOCHS[1],

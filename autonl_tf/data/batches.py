@@ -33,6 +33,7 @@ def train_batches(
     num_shards: int = 1,
     by_file: bool = False,
     data_service: str | None = None,
+    as_evaluated: bool = False,
 ) -> tf.data.Dataset:
     """The endless training sequence: (images float32 [batch, side, side, 3], labels int32 [batch]).
 
@@ -48,6 +49,8 @@ def train_batches(
     `data_service` is a tf.data service's dispatcher (grpc://HOST:PORT): its workers make whole rounds, each once, and
     what they have ready comes first. Batches are then not in a given order, and a resumed run may miss or repeat images
     of the rounds that were being made.
+
+    With `as_evaluated` images are cut as `eval_batches` cuts them, and not changed.
     """
     split = dataset.split("train")
     if data_service or (by_file and rounds.has_own_files(split, num_shards)):
@@ -58,10 +61,13 @@ def train_batches(
 
     def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         position, example = stream.load(*element)
-        image_seed = tf.stack([tf.constant(seed, tf.int64), position])
-        image = images.preprocess_for_train(
-            example["image"], image_size, image_seed, min_crop_area, crop_padding, augment, dataset.reading
-        )
+        if as_evaluated:
+            image = images.preprocess_for_eval(example["image"], image_size, crop_padding, dataset.reading)
+        else:
+            image_seed = tf.stack([tf.constant(seed, tf.int64), position])
+            image = images.preprocess_for_train(
+                example["image"], image_size, image_seed, min_crop_area, crop_padding, augment, dataset.reading
+            )
         return normalize(image), example["label"]
 
     batches = stream.elements.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -6,6 +6,8 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
+LIGHT_NL_BN = "_nl_bn"  # the end of its name, after the block's
+
 
 def is_batch_norm(layer) -> bool:
     """Whether `layer` is a batch norm: of Keras, or any layer with the attribute `is_batch_norm = True`."""
@@ -33,6 +35,11 @@ def decayed_variables(model) -> list[tf.Variable]:
     """The trainable variables that weight decay applies to: all but batch norm's, biases included."""
     spared = {id(variable) for variable in batch_norm_variables(model)}
     return [variable for variable in model.trainable_variables if id(variable) not in spared]
+
+
+def light_nl_gammas(model) -> list[tf.Variable]:
+    """The scales of the batch norms behind LightNL's product, by which it is added to its input; no frozen ones."""
+    return [layer.gamma for layer in batch_norms(model) if layer.name.endswith(LIGHT_NL_BN) and layer.trainable]
 
 
 def averaged_variables(model) -> list[tf.Variable]:

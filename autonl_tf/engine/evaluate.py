@@ -23,7 +23,8 @@ class Evaluator:
             self._classes = logits.shape[-1]
             counted = weights > 0
             entropies = tf.where(counted, cross_entropy(logits, labels), 0.0)
-            marks = [counted, counted & hits(logits, labels, 1), counted & hits(logits, labels, 5)]
+            beyond = ~tf.reduce_all(tf.abs(tf.cast(logits, tf.float32)) <= tf.float16.max, axis=-1)  # NaN is too
+            marks = [counted, *(counted & hits(logits, labels, k) for k in (1, 5)), counted & beyond]
             counts = tf.stack([tf.reduce_sum(tf.cast(mark, tf.int32)) for mark in marks])
             return tf.reduce_sum(entropies), counts
 
@@ -45,12 +46,13 @@ class Evaluator:
           expected_count: images the split holds.
 
         Returns:
-          `top1` and, of ten classes or more, `top5` as fractions, `loss`, `count`.
+          `top1` and, of ten classes or more, `top5` as fractions, `loss`, `count`; `beyond_float16`, where it is not 0,
+          of how many images a logit is.
 
         Raises:
           RuntimeError: the number of images counted is not `expected_count`.
         """
-        loss, counts = 0.0, [0, 0, 0]
+        loss, counts = 0.0, [0, 0, 0, 0]
         left = iter(batches)
         while True:
             with signals.stretch():  # in a cluster each of these waits for all
@@ -60,11 +62,12 @@ class Evaluator:
                 entropy, marks = self._step(*batch)
                 loss += float(entropy)
                 counts = [total + int(mark) for total, mark in zip(counts, marks.numpy(), strict=True)]
-        seen, top1, top5 = counts
+        seen, top1, top5, beyond = counts
         if seen != expected_count or seen == 0:
             raise RuntimeError(f"evaluation counted {seen} images, the split holds {expected_count}")
         best = {"top1": top1 / seen, **({"top5": top5 / seen} if self._classes >= FEWEST_FOR_TOP5 else {})}
-        return {**best, "loss": loss / seen, "count": seen}
+        scores = {**best, "loss": loss / seen, "count": seen}
+        return scores | ({"beyond_float16": beyond} if beyond else {})
 
 
 def evaluate(strategy: tf.distribute.Strategy, model, batches: Iterable, expected_count: int) -> dict[str, float]:

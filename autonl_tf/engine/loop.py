@@ -79,6 +79,7 @@ def run_training(
     evaluate_every: int | None = None,
     save_every: int,
     max_skipped: int = 0,
+    guessed_loss: float = math.inf,
     on_loop: Callable[[int, dict[str, float]], dict[str, float] | None] | None = None,
     stops: tuple[int, ...] = (),
     others: str | None = None,
@@ -92,9 +93,11 @@ def run_training(
         uninterrupted run's would from that step.
       steps_per_loop: steps the device makes between two visits of the host.
       evaluate: scores the model, and swaps the averages in itself if they are to be scored; called every
-        `evaluate_every` steps and at the end. Its `top1` decides on the best copy, if all it gives is finite.
+        `evaluate_every` steps and at the end. Its `top1` decides on the best copy, if all it gives is finite, no logit
+        is beyond float16 and, in the first third of the run, its loss is below twice `guessed_loss`.
       save_every: steps between checkpoints; one is saved at the end too.
       max_skipped: where the learner's guard skips updates: how many it may before the run stops.
+      guessed_loss: of an answer that knows nothing, the logarithm of the number of classes.
       on_loop: `(step, mean values of the loop)`, after every loop, before its line is logged and before any
         save; may assign to the learner's variables, and returns further values to log, or None.
       stops: further steps at which the host takes over.
@@ -149,7 +152,8 @@ def run_training(
                         learner.merge_replicas()
                     if rhythm.due(rhythm.evaluate, step):
                         with learner.merged():
-                            _evaluate(evaluate, step, log, checkpoints)
+                            most_loss = 2 * guessed_loss if 3 * step < total_steps else math.inf
+                            _evaluate(evaluate, step, log, checkpoints, most_loss)
                     stopping = _on_any_process(strategy, request.number is not None)
                     if stopping and step < total_steps:
                         learner.merge_replicas()
@@ -219,12 +223,16 @@ def _check_finite(learner, metrics, checkpoints, log, max_skipped) -> None:
     log.message(f"{what}: update skipped ({total} so far, --max_skipped_updates={max_skipped})")
 
 
-def _evaluate(evaluate, step, log, checkpoints) -> None:
+def _evaluate(evaluate, step, log, checkpoints, most_loss) -> None:
     values = dict(evaluate())
     log.write("validation", step, values)
     note = ""
     if not all(map(math.isfinite, values.values())):
         note = " (not finite: not kept as best)"
+    elif values.get("loss", 0.0) >= most_loss:
+        note = " (batch norm's statistics still follow the weights: not kept as best)"
+    elif "beyond_float16" in values:
+        note = " (logits beyond float16: not kept as best)"
     elif "top1" in values and checkpoints.save_best(step, values["top1"]):
         note = " (best so far)"
     log.message(f"step {step}: validation {told(values)}{note}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
 
-from autonl_tf.engine.batch_norm import decayed_variables
+from autonl_tf.engine.batch_norm import decayed_variables, light_nl_gammas
 from autonl_tf.engine.mixing import Mixing
 
 
@@ -65,6 +65,7 @@ def classification_objective(
     num_parts: int,
     label_smoothing: float = 0.0,
     weight_decay_rate: float = 0.0,
+    light_nl_decay: float = 0.0,
     class_weights: Sequence[float] | None = None,
     mixing: Mixing | None = None,
 ) -> Callable:
@@ -72,14 +73,16 @@ def classification_objective(
 
     The SUM of the loss over the `num_parts` into which replicas and micro-batches cut the batch is: cross-entropy
     averaged over all `global_batch_size` examples, plus weight decay over every trainable variable that is not batch
-    norm. Metrics are pairs (sum, weight) whose sums over parts and steps divide to the mean: cross_entropy,
-    weight_decay, top1, top5. With mixed images, top1 and top5 count the label of which there is more.
+    norm, and `light_nl_decay * sum(gamma^2) / 2` over the scales of LightNL's batch norms. Metrics are pairs (sum,
+    weight) whose sums over parts and steps divide to the mean: cross_entropy, weight_decay (both decays), top1, top5.
+    With mixed images, top1 and top5 count the label of which there is more.
 
     Args:
       class_weights: [K], what an example's cross-entropy counts by its label; None: 1.
       mixing: what is done to a part of the batch; None: nothing.
     """
     decayed = decayed_variables(model)
+    gammas = light_nl_gammas(model) if light_nl_decay else []
 
     def objective(images, labels, step):
         main, parts = labels, [(labels, tf.constant(1.0))]
@@ -94,6 +97,8 @@ def classification_objective(
             entropy = tf.reduce_sum(tf.add_n(terms))
             metrics["cross_entropy"] = (entropy, metrics["cross_entropy"][1])
         decay = weight_decay(decayed, weight_decay_rate)
+        if gammas:
+            decay += weight_decay(gammas, light_nl_decay)
         metrics["weight_decay"] = (decay, tf.constant(1.0))
         return entropy / global_batch_size + decay / num_parts, metrics
 

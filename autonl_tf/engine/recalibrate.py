@@ -10,7 +10,7 @@ small ones.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
 import tf_keras as keras
@@ -24,21 +24,19 @@ from autonl_tf.engine.names import name_of
 class Recalibration:
     """Measures the statistics of every batch norm of a functional model with the weights that it holds.
 
-    They are the mean over batches and replicas of the batches' means and variances. The model has them within
-    `applied` alone, used within `MovingAverages.swapped_in`, and the averages have them within `in_averages`, used to
-    save the copy that was evaluated. Training never sees them: it ends with the same bits however often it evaluates.
+    They are the means over batches and replicas, and the variances within batches and between them. The model has them
+    within `applied` alone, used within `MovingAverages.swapped_in`, and the averages have them within `in_averages`,
+    used to save the copy that was evaluated. Training never sees them: it ends with the same bits however often it
+    evaluates.
 
     Args:
       model: a functional model; all its batch norms in training mode at once, nothing else of it changes. Those that
         are not trainable keep their statistics.
-      make_batches: -> batches of (images, labels), distributed, at least `count` of them.
-      count: batches to measure on; at least 1.
+      batches: of (images, labels), distributed, iterated anew at every measurement: images as they are evaluated.
     """
 
-    def __init__(self, strategy: tf.distribute.Strategy, model, make_batches: Callable[[], Iterable], count: int):
-        if count < 1:
-            raise ValueError(f"statistics need at least one batch, got {count}")
-        self._strategy, self._make_batches, self._count = strategy, make_batches, count
+    def __init__(self, strategy: tf.distribute.Strategy, model, batches: Iterable):
+        self._strategy, self._batches = strategy, batches
         self._measured: dict[str, tf.Tensor] = {}
         self._layers = [layer for layer in batch_norms(model) if layer.trainable]
         self._statistics = [v for layer in self._layers for v in (layer.moving_mean, layer.moving_variance)]
@@ -82,19 +80,27 @@ class Recalibration:
         for layer in self._layers:
             layer.momentum = 0.0
         try:
-            sums = self._sum()
+            measured = self._over_batches()
         finally:
             for layer, momentum in zip(self._layers, momenta, strict=True):
                 layer.momentum = momentum
-        for variable, total in zip(self._statistics, sums, strict=True):
-            variable.assign(total / self._count)
+        for variable, value in zip(self._statistics, measured, strict=True):
+            variable.assign(value)
 
-    def _sum(self) -> list[tf.Tensor]:
-        sums = [tf.zeros_like(variable) for variable in self._statistics]
-        batches = iter(self._make_batches())
-        for _ in range(self._count):
-            with signals.stretch():
-                images, _ = next(batches)
-                self._step(images)
-            sums = [total + variable for total, variable in zip(sums, self._statistics, strict=True)]
-        return sums
+    def _over_batches(self) -> list[tf.Tensor]:
+        """Means and variances in turn, of all batches together."""
+        seen: list[list[tf.Tensor]] = [[] for _ in self._statistics]
+        left = iter(self._batches)
+        while True:
+            with signals.stretch():  # in a cluster each of these waits for all
+                batch = next(left, None)
+                if batch is None:
+                    break
+                self._step(batch[0])
+            for values, variable in zip(seen, self._statistics, strict=True):
+                values.append(tf.identity(variable))
+        found = []
+        for means, variances in zip(seen[::2], seen[1::2], strict=True):
+            found.append(tf.reduce_mean(means, 0))
+            found.append(tf.reduce_mean(variances, 0) + tf.math.reduce_variance(tf.stack(means), 0))
+        return found

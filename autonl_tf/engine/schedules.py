@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -11,6 +13,39 @@ from autonl_tf.errors import UserError
 def scale_learning_rate(rate_per_256: float, batch_size: int) -> float:
     """The peak learning rate for a batch of `batch_size` images: `rate_per_256 * batch_size / 256`."""
     return rate_per_256 * (batch_size / 256.0)
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then half a cosine down to zero at the end of the run.
+
+    With peak p, n the step (from 0), w = warmup_steps, T = total_steps: `rate(n) = p * (n + 1) / (w + 1)` for n < w,
+    else `p / 2 * (1 + cos(pi * (n - w) / (T - w)))`. Source: Loshchilov and Hutter, SGDR, without restarts.
+
+    Raises:
+      UserError: a rate or a length out of range.
+    """
+
+    def __init__(self, base_learning_rate: float, total_steps: int, warmup_steps: int = 0):
+        if base_learning_rate <= 0 or total_steps < 1 or warmup_steps < 0:
+            raise UserError(
+                "learning rate and steps must be positive, the warm-up not negative: got "
+                f"{base_learning_rate}, {total_steps}, {warmup_steps}"
+            )
+        self.base_learning_rate, self.total_steps, self.warmup_steps = base_learning_rate, total_steps, warmup_steps
+
+    def __call__(self, step) -> tf.Tensor:
+        """Scalar step, any integer type -> scalar float32."""
+        n = tf.cast(step, tf.float32)
+        warming = (n + 1.0) / (self.warmup_steps + 1.0)
+        share = tf.clip_by_value((n - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1), 0.0, 1.0)
+        return self.base_learning_rate * tf.minimum(warming, 0.5 * (1.0 + tf.cos(math.pi * share)))
+
+    def get_config(self) -> dict:
+        return {
+            "base_learning_rate": self.base_learning_rate,
+            "total_steps": self.total_steps,
+            "warmup_steps": self.warmup_steps,
+        }
 
 
 class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):

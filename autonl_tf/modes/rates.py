@@ -1,28 +1,38 @@
-"""The weights' optimizer and its learning rate, from the flags."""
+"""A run's length, the weights' optimizer and its learning rate, from the flags."""
 
 from __future__ import annotations
 
 import dataclasses
 
+from autonl_tf import limits
 from autonl_tf.config import Config
 from autonl_tf.engine.optimizer import TF1RMSprop
-from autonl_tf.engine.schedules import WarmupStaircase, scale_learning_rate
-from autonl_tf.modes.wiring import Length
-
-# A search's learning-rate warm-up where no flag gives one. It is in steps, since what it waits for (RMSProp's mean
-# square, which starts at 1, and batch norm's statistics) takes steps, however small the set: half an epoch of 14,000
-# images at batch 128 was 55 steps, and the loss rose above chance.
-SEARCH_WARMUP_STEPS = 200
-SEARCH_WARMUP_SHARE = 0.25  # of the search, at most
+from autonl_tf.engine.schedules import WarmupCosine, WarmupStaircase, scale_learning_rate
+from autonl_tf.errors import UserError
 
 
-def with_search_warmup(config: Config, length: Length) -> Config:
-    """The config with a search's learning-rate warm-up filled in where no flag gives one."""
+@dataclasses.dataclass(frozen=True)
+class Length:
+    """How long a run is: steps in all, and steps an epoch (not rounded)."""
+
+    steps: int
+    steps_per_epoch: float
+
+    def steps_of(self, epochs: float) -> int:
+        return max(1, round(epochs * self.steps_per_epoch))
+
+
+def length_of(config: Config, images: int) -> Length:
+    """The length of a run on so many images, from --train_steps or --train_epochs of a completed config. Raises
+    UserError."""
     fit = config.fit
-    if fit.lr_warmup_epochs is not None or fit.lr_warmup_steps is not None:
-        return config
-    steps = min(SEARCH_WARMUP_STEPS, int(SEARCH_WARMUP_SHARE * length.steps))
-    return dataclasses.replace(config, fit=dataclasses.replace(fit, lr_warmup_steps=steps))
+    steps_per_epoch = images / config.data.train_batch_size
+    if fit.train_steps is not None:
+        return Length(fit.train_steps, steps_per_epoch)
+    steps = max(1, round(fit.train_epochs * steps_per_epoch))
+    if steps > limits.STEPS[1]:
+        raise UserError(f"--train_epochs={fit.train_epochs:g}: {steps} steps; accepted: at most {limits.STEPS[1]}")
+    return Length(steps, steps_per_epoch)
 
 
 def weights_optimizer(config: Config, length: Length, factor: float = 1.0) -> TF1RMSprop:
@@ -31,12 +41,12 @@ def weights_optimizer(config: Config, length: Length, factor: float = 1.0) -> TF
     fit, peak = config.fit, factor * config.fit.base_learning_rate
     if fit.scale_learning_rate:
         peak = scale_learning_rate(peak, config.data.train_batch_size)
-    rate = WarmupStaircase(
-        peak,
-        length.steps_per_epoch,
-        fit.lr_warmup_epochs or 0.0,
-        fit.lr_decay_epochs,
-        fit.lr_decay_rate,
-        fit.lr_warmup_steps,
-    )
+    warmup = fit.lr_warmup_steps
+    if warmup is None:
+        warmup = int(fit.lr_warmup_epochs * length.steps_per_epoch)
+    if fit.lr_decay_epochs is None:
+        rate = WarmupCosine(peak, length.steps, warmup)
+    else:
+        decay = (fit.lr_decay_epochs, fit.lr_decay_rate)
+        rate = WarmupStaircase(peak, length.steps_per_epoch, 0.0, *decay, warmup_steps=warmup)
     return TF1RMSprop(rate, rho=fit.rmsprop_decay, momentum=fit.momentum, epsilon=fit.rmsprop_epsilon)

@@ -26,7 +26,7 @@ from autonl_tf.engine.strategy import is_chief
 from autonl_tf.errors import UserError
 from autonl_tf.files import write_text
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import checkpointed, finetune, machines, memory, rates, wiring
+from autonl_tf.modes import checkpointed, finetune, machines, memory, rates, recipe, wiring
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.inherit import take_over
 from autonl_tf.networks.network import build_network
@@ -55,7 +55,6 @@ def run(config: Config) -> None:
     config = wiring.resolved(config, dataset, start and start.checkpoint)
     image_size = config.network.input_image_size
     space.check(image_size)
-    config = memory.fitted(config, strategy, space.largest())
     models = cost_models(config, space, dataset.num_classes)
     target = budget_value(config)
     if target is not None:
@@ -63,8 +62,12 @@ def run(config: Config) -> None:
     wiring.check_images(config, dataset, image_size, config.data.crop_padding, "train")
     share = config.search.search_split
     learnt, held_out = dataset.divided(share, config.run.seed) if share else (dataset, None)
-    length = wiring.length_of(config, learnt)
-    config = _with_points(rates.with_search_warmup(config, length), length)
+    count = learnt.size("train")
+    config, before = recipe.completed(config, count), config
+    wiring.check_batches(config, strategy)
+    config = memory.fitted(config, strategy, space.largest())
+    length = rates.length_of(config, count)
+    config = _with_points(config, length)
     schedule = schedule_of(config, length.steps)
     network = _trained_network(config, start, dataset) if start else None
     files = {"searched_space.json": space.text()}
@@ -74,6 +77,8 @@ def run(config: Config) -> None:
         wiring.open_run(config, strategy, dataset, ("train",), files) as directory,
         wiring.naming_corrupt(dataset, "train", data_service=config.data.data_service),
     ):
+        if (chosen := recipe.told(before, config, count)) and is_chief(strategy):
+            wiring.say(chosen)
         learner = _learner(config, strategy, space, dataset, length, schedule, models[0], start, network)
         supernet = learner.model
         costs = [GateCost(supernet.table, model) for model in models]
@@ -114,7 +119,7 @@ def run(config: Config) -> None:
             _write(config, directory.path, learner, schedule, models)
 
 
-def _with_points(config: Config, length: wiring.Length) -> Config:
+def _with_points(config: Config, length: rates.Length) -> Config:
     """The config with, where no flag gives it, so many steps a loop that a short search has points for its pictures."""
     if "steps_per_loop" in config.given:
         return config
@@ -241,7 +246,7 @@ def _learner(
     strategy: tf.distribute.Strategy,
     space: space_lib.Space,
     dataset: ImageDataset,
-    length: wiring.Length,
+    length: rates.Length,
     schedule: SearchSchedule,
     model: CostModel,
     start: Start | None,
@@ -311,8 +316,9 @@ def _write(
 
 
 def _next_commands(config: Config, directory: pathlib.Path) -> list[str]:
-    """Two trainings, from scratch and from the search's own weights, with the user's flags but the search's length.
-    Behind a search that started from trained weights, an evaluation and as short a training from its own."""
+    """Two trainings, from scratch and from the search's own weights, with the user's flags but the search's length,
+    whose rest the rule by the number of images gives. Behind a search that started from trained weights, an evaluation
+    and as short a training from its own."""
     fit, size = config.fit, f"--input_image_size={config.network.input_image_size}"
     own = [f"--arch={directory}/arch.txt", f"--init_checkpoint={directory}"]
     own += [f"--model_dir={beside(directory, 'tuned')}"]

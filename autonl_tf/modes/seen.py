@@ -10,7 +10,7 @@ from typing import Any
 
 import PIL
 
-from autonl_tf.config import DEFAULT_EPOCHS, Config
+from autonl_tf.config import Config
 from autonl_tf.data import images, manifest
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.reading import Reading
@@ -30,7 +30,7 @@ def known_faults(
     run, record = config.run, _read(config.run.model_dir)
     if record is None:
         return {}
-    if run.mode in DEFAULT_EPOCHS:
+    if run.mode in ("search", "train"):
         before, now = [entry for entry in record.entries if entry.split in splits], dataset.listed(*splits)
         if told := manifest.changes(before, now):
             raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import pathlib
 
 import tensorflow as tf
@@ -29,7 +30,7 @@ from autonl_tf.engine.runlog import METRICS, read_records, told
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.errors import UserError
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import checkpointed, finetune, machines, memory, rates, wiring
+from autonl_tf.modes import checkpointed, finetune, machines, memory, rates, recipe, wiring
 from autonl_tf.modes.calibration import images_for_ranges
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import calibrate, check_quantizable, quantized_network
@@ -52,7 +53,6 @@ def run(config: Config) -> None:
     if start and start.qat:
         raise UserError(f"{start.where}: was trained with --qat; training starts from float weights")
     config = wiring.resolved(config, dataset, start)
-    config = memory.fitted(config, strategy, spec)
     image_size, padding = config.network.input_image_size, config.data.crop_padding
     splits = ("train", "validation", *(("test",) if dataset.has("test") else ()))
     if config.data.test_split and dataset.has("test"):
@@ -61,7 +61,12 @@ def run(config: Config) -> None:
         )
     wiring.check_images(config, dataset, image_size, padding, *splits)
     dataset, tested = dataset.tested(config.data.test_split, config.run.seed)
-    length = wiring.length_of(config, dataset)
+    count = dataset.size("train")
+    tuned = start is not None and start.format != "search"
+    config, before = recipe.completed(config, count, tuned), config
+    wiring.check_batches(config, strategy)
+    config = memory.fitted(config, strategy, spec)
+    length = rates.length_of(config, count)
     weights = finetune.class_weights(config.tuning.class_weights, dataset)
     learner, knows = _learner(config, strategy, spec, dataset, length, start)
     files = {"arch.txt": blockstring.write(spec)}
@@ -89,17 +94,18 @@ def run(config: Config) -> None:
             num_parts=wiring.parts_of_batch(config, strategy),
             label_smoothing=config.fit.label_smoothing,
             weight_decay_rate=config.fit.weight_decay,
+            light_nl_decay=config.fit.light_nl_decay,
             class_weights=weights,
             mixing=_mixing(config),
         )
         evaluator = Evaluator(strategy, learner.model, jit_compile=wiring.jit_compile(config, strategy))
         pixels = {"image_size": image_size, "crop_padding": padding, "normalization": spec.normalization}
         batches = wiring.evaluation_input(config, strategy, dataset, **pixels)
-        make_batches = wiring.training_input(config, strategy, dataset, spec.normalization)
         measure = None
         if config.fit.recalibrate_batches:
-            here = lambda: make_batches(learner.current_step)  # noqa: E731
-            measure = Recalibration(strategy, learner.model, here, config.fit.recalibrate_batches)
+            measure = Recalibration(
+                strategy, learner.model, wiring.measuring_input(config, strategy, dataset, **pixels)
+            )
 
         def evaluate():
             with learner.averages.swapped_in(), measure.applied() if measure else contextlib.nullcontext():
@@ -109,6 +115,8 @@ def run(config: Config) -> None:
             return measure.in_averages(learner.averages) if measure else contextlib.nullcontext()
 
         log = wiring.run_log(config, strategy, length)
+        if (chosen := recipe.told(before, config, count)) and is_chief(strategy):
+            wiring.say(chosen)
         if knows:
             scores = evaluator(batches, dataset.size("validation"))
             log.message(f"before training: validation {told(scores)}")
@@ -116,7 +124,7 @@ def run(config: Config) -> None:
             strategy,
             learner,
             wiring.train_function(config, strategy, learner, objective),
-            make_batches,
+            wiring.training_input(config, strategy, dataset, spec.normalization),
             total_steps=length.steps,
             steps_per_loop=config.fit.steps_per_loop,
             log=log,
@@ -124,6 +132,7 @@ def run(config: Config) -> None:
             evaluate=evaluate,
             evaluate_every=length.steps_of(config.fit.eval_every_epochs),
             save_every=config.fit.save_every_steps,
+            guessed_loss=math.log(dataset.num_classes),
             max_skipped=config.fit.max_skipped_updates,
             others=machines.others(config, strategy),
             wait_seconds=config.run.wait_seconds,
@@ -145,7 +154,7 @@ def _learner(
     strategy: tf.distribute.Strategy,
     spec: NetworkSpec,
     dataset: ImageDataset,
-    length: wiring.Length,
+    length: rates.Length,
     start: Checkpoint | None,
 ) -> tuple[Learner, bool]:
     """The learner, and whether it starts from weights that know the data's classes."""

@@ -14,7 +14,7 @@ from autonl_tf import limits
 from autonl_tf.arch import presets
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.checkpoint.checkpoint import Checkpoint
-from autonl_tf.config import AUTO, DEFAULT_EPOCHS, Config, check_pixels
+from autonl_tf.config import AUTO, Config, check_pixels
 from autonl_tf.data import images
 from autonl_tf.data.augment import policies as augmentations
 from autonl_tf.data.batches import eval_batches, train_batches
@@ -29,9 +29,11 @@ from autonl_tf.engine.runlog import RunLog
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.errors import UserError, first_line
 from autonl_tf.modes import left_out, machines, seen
+from autonl_tf.modes.rates import Length
 
-# Published learning-rate warm-up of training, in epochs, where no flag gives one; a search's is in `rates`.
-TRAIN_LR_WARMUP_EPOCHS = 5.0
+# Crops where no flag gives them: as published, for images of this side and more. Smaller ones lose too much by them.
+CROPPED_SIDE, MIN_CROP_AREA = 128, 0.08
+SMALL_CROP_PADDING, SMALL_MIN_CROP_AREA = 0, 0.5
 
 # What may change between two starts of one run: where and on what devices it runs, and how often it saves. (Another
 # number of devices splits the same batches differently, and batch norm, unless synchronized, takes the statistics of
@@ -78,7 +80,10 @@ def train_function(
 
 
 def check_batches(config: Config, strategy: tf.distribute.Strategy) -> None:
-    """Raises UserError where the training batch cannot be split over the replicas and their micro-batches."""
+    """Raises UserError where the training batch, if it is known, cannot be split over the replicas and their
+    micro-batches."""
+    if config.data.train_batch_size is None:
+        return
     size = per_replica_batch_size(strategy, config.data.train_batch_size, "train_batch_size")
     if config.fit.micro_batches != AUTO and size % config.fit.micro_batches:
         raise UserError(
@@ -162,29 +167,14 @@ def naming_corrupt(dataset: ImageDataset, *splits: str, data_service: str | None
         raise
 
 
-@dataclasses.dataclass(frozen=True)
-class Length:
-    """How long a run is: steps in all, and steps an epoch (not rounded)."""
-
-    steps: int
-    steps_per_epoch: float
-
-    def steps_of(self, epochs: float) -> int:
-        return max(1, round(epochs * self.steps_per_epoch))
-
-
 def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = None) -> Config:
-    """The config with every default that depends on the mode, the dataset or a starting checkpoint filled in.
+    """The config with sizes, classes and crops filled in, which depend on the dataset or a starting checkpoint; what
+    depends on the number of images is filled in by `recipe.completed`.
 
     Args:
       start: the checkpoint that training starts from, whose sizes then are the defaults.
     """
-    fit, network = config.fit, config.network
-    epochs, warmup = fit.train_epochs, fit.lr_warmup_epochs
-    if fit.train_steps is None and epochs is None:
-        epochs = DEFAULT_EPOCHS[config.run.mode]
-    if warmup is None and fit.lr_warmup_steps is None and config.run.mode == "train":
-        warmup = TRAIN_LR_WARMUP_EPOCHS
+    network, data = config.network, config.data
     network = dataclasses.replace(
         network,
         input_image_size=network.input_image_size
@@ -192,27 +182,25 @@ def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = N
         num_label_classes=dataset.num_classes,
         depth_multiplier=network.depth_multiplier or (start.depth_multiplier if start else 1.0),
     )
-    padding = crop_padding_of(config, start.crop_padding if start else images.CROP_PADDING)
+    padding, area = default_crops(network.input_image_size)
+    if start and start.image_size == network.input_image_size:
+        padding = start.crop_padding
     for name in ("train_batch_size", "eval_batch_size"):
-        check_pixels(getattr(config.data, name), network.input_image_size, name, limits.MOST_BATCH_PIXELS)
-    return dataclasses.replace(
-        config,
-        network=network,
-        fit=dataclasses.replace(fit, train_epochs=epochs, lr_warmup_epochs=warmup),
-        data=dataclasses.replace(config.data, crop_padding=padding),
+        if getattr(data, name) is not None:
+            check_pixels(getattr(data, name), network.input_image_size, name, limits.MOST_BATCH_PIXELS)
+    data = dataclasses.replace(
+        data,
+        crop_padding=crop_padding_of(config, padding),
+        min_crop_area=area if data.min_crop_area is None else data.min_crop_area,
     )
+    return dataclasses.replace(config, network=network, data=data)
 
 
-def length_of(config: Config, dataset: ImageDataset) -> Length:
-    """The run's length, from --train_steps or --train_epochs of a resolved config. Raises UserError."""
-    fit = config.fit
-    steps_per_epoch = dataset.size("train") / config.data.train_batch_size
-    if fit.train_steps is not None:
-        return Length(fit.train_steps, steps_per_epoch)
-    steps = max(1, round(fit.train_epochs * steps_per_epoch))
-    if steps > limits.STEPS[1]:
-        raise UserError(f"--train_epochs={fit.train_epochs:g}: {steps} steps; accepted: at most {limits.STEPS[1]}")
-    return Length(steps, steps_per_epoch)
+def default_crops(image_size: int) -> tuple[int, float]:
+    """`--crop_padding` and `--min_crop_area` where neither flag nor checkpoint gives them."""
+    if image_size < CROPPED_SIDE:
+        return SMALL_CROP_PADDING, SMALL_MIN_CROP_AREA
+    return images.CROP_PADDING, MIN_CROP_AREA
 
 
 def guard(config: Config) -> Guard:
@@ -269,8 +257,27 @@ def training_input(
     return make_batches
 
 
-def crop_padding_of(config: Config, described: int = images.CROP_PADDING) -> int:
-    """`--crop_padding`, else the checkpoint's (`described`), else the release's."""
+def measuring_input(config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset, **pixels):
+    """Distributed batches of training images as evaluation cuts them, `--recalibrate_batches` of them and the same
+    ones each time it is iterated; `pixels` as in `evaluation_input`."""
+
+    def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
+        batches = train_batches(
+            dataset,
+            batch_size=config.data.train_batch_size // num_shards,
+            seed=config.run.seed,
+            shard=shard,
+            num_shards=num_shards,
+            as_evaluated=True,
+            **pixels,
+        )
+        return batches.take(config.fit.recalibrate_batches)
+
+    return distribute(strategy, pipeline)
+
+
+def crop_padding_of(config: Config, described: int) -> int:
+    """`--crop_padding`, else what is described."""
     given = config.data.crop_padding
     return described if given is None else given
 

@@ -56,10 +56,13 @@ def draw_training(records: Sequence[dict], path: str | pathlib.Path, *, validati
 
 
 def _bound(axes: Axes, losses: list[float]) -> None:
-    """Keeps the curves readable: averages evaluated early in a run may give a loss many times that of training."""
-    highest = np.nanmax(losses) if np.isfinite(losses).any() else 0
+    """Keeps the curves readable: a start gone wrong, or averages evaluated early, may lose many times the rest."""
+    finite = np.array(losses)[np.isfinite(losses)]
+    if not finite.size:
+        return
+    highest = min(finite.max(), 5 * np.median(finite))
     if highest > 0 and axes.get_ylim()[1] > 1.5 * highest:
-        axes.set_ylim(top=1.5 * highest)
+        axes.set_ylim(0, 1.5 * highest)
 
 
 def _title(validation: Sequence[dict]) -> str:
@@ -91,7 +94,7 @@ def _line(
 def _name_lines(axes: Axes, lines: list[tuple[float, str, str]]) -> None:
     """Writes each curve's name and last value at its right end, apart where the ends are close."""
     low, high = axes.get_ylim()
-    at = [(value - low) / (high - low) for value, _, _ in lines]
+    at = [min(max((value - low) / (high - low), 0.0), 1.0) for value, _, _ in lines]
     if len(at) == 2 and abs(at[0] - at[1]) < 0.13:
         middle, half = sum(at) / 2, 0.065 if at[0] >= at[1] else -0.065
         at = [middle + half, middle - half]

@@ -7,8 +7,10 @@ import tf_keras as keras
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autonl_tf.arch.blockstring import parse
 from autonl_tf.engine import batch_norm, objectives
 from autonl_tf.engine.evaluate import evaluate
+from autonl_tf.networks.network import build_network
 
 
 def test_cross_entropy_with_label_smoothing_in_closed_form():
@@ -88,6 +90,31 @@ def test_objective_sums_up_to_mean_cross_entropy_plus_decay():
     entropy_sum, count = (float(x) for x in metrics["cross_entropy"])
     assert count == 6
     assert float(loss) == pytest.approx(entropy_sum / 12 + 0.5 * squares / 2 / 2, rel=1e-5)
+
+
+def test_light_nls_scales_decay_if_asked_and_alone():
+    model = build_network(parse("r2_k3_s22_e1_i32_o8_nonlocal0.25-1_noskip"), image_size=16, num_classes=3)
+    gammas = [model.get_layer(f"block{index}_nl_bn").gamma for index in range(2)]
+    assert [gamma.name for gamma in batch_norm.light_nl_gammas(model)] == [gamma.name for gamma in gammas]
+    for gamma in gammas:
+        gamma.assign(tf.fill([8], 0.5))
+    images, labels = tf.random.stateless_normal([4, 16, 16, 3], [1, 2]), tf.constant([0, 1, 2, 0])
+    losses = {}
+    for decay in (0.0, 0.3):
+        objective = objectives.classification_objective(model, global_batch_size=4, num_parts=2, light_nl_decay=decay)
+        losses[decay] = float(objective(images, labels, tf.constant(0))[0])
+    assert losses[0.3] - losses[0.0] == pytest.approx(0.3 * 16 * 0.25 / 2 / 2, rel=1e-4)
+    model.get_layer("block1_nl_bn").trainable = False
+    assert len(batch_norm.light_nl_gammas(model)) == 1
+
+
+def test_evaluation_counts_images_whose_logits_are_beyond_float16():
+    image = keras.Input([1, 1, 3])
+    model = keras.Model(image, keras.layers.Flatten()(image))
+    images = np.array([[1, 2, 3], [1e5, 0, 0], [0, np.nan, 0], [0, -65504, 0], [np.inf, 0, 0]], "f4")[:, None, None]
+    for weights, expected in (([1, 1, 1, 1, 0], 2), ([1, 0, 0, 1, 0], None)):
+        scores = evaluate(tf.distribute.get_strategy(), model, batches(images, weights), sum(weights))
+        assert scores.get("beyond_float16") == expected
 
 
 def batches(model_images, weights):

@@ -88,6 +88,23 @@ def test_an_evaluation_that_is_not_finite_is_never_the_best(tmp_path):
 
     assert Run().go(tmp_path, evaluate=evaluate).best.metric == 0.5
     assert Run().go(tmp_path / "none", total_steps=6, evaluate=lambda: {"top1": 0.9, "loss": np.nan}).best is None
+    assert Run().go(tmp_path / "far", total_steps=6, evaluate=lambda: {"top1": 0.9, "beyond_float16": 1}).best is None
+
+
+def test_an_early_evaluation_no_better_than_chance_is_never_the_best(tmp_path, capsys):
+    best = (
+        Run()
+        .go(
+            tmp_path,
+            total_steps=7,
+            evaluate=lambda: {"top1": 0.5, "loss": 5.0},
+            evaluate_every=2,
+            guessed_loss=2.5,
+        )
+        .best
+    )
+    assert best.step == 4
+    assert "step 2: validation top1 0.5, loss 5 (batch norm's statistics still follow" in capsys.readouterr().err
 
 
 def test_metrics_have_every_step_once_in_order(whole):

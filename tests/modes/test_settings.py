@@ -100,14 +100,14 @@ def looked_at(tmp_path_factory):
         "convert": [f"--init_checkpoint={tiny_checkpoint(root / 'official')}", f"--model_dir={root}/convert"],
     }
     seen = {}
-    from autonl_tf.modes import rates, wiring
+    from autonl_tf.modes import recipe, wiring
 
     def recorded(complete):
         return lambda config, *rest: Recorder(complete(config._real, *rest), config._seen)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wiring, "resolved", recorded(wiring.resolved))
-        patch.setattr(rates, "with_search_warmup", recorded(rates.with_search_warmup))
+        patch.setattr(recipe, "completed", recorded(recipe.completed))
         for mode, given in words.items():
             seen[mode] = set()
             _import_mode(mode).run(Recorder(configure(f"--mode={mode}", *given), seen[mode]))

@@ -178,6 +178,16 @@ def test_a_value_that_was_not_finite_leaves_a_gap(tmp_path):
     assert (tmp_path / "training.png").stat().st_size > 1000
 
 
+def test_a_validation_loss_far_off_is_named_within_the_picture(tmp_path):
+    records = [{"epoch": i + 1, "loss": 8e6 if i == 0 else 1.0, "top1": 0.5, "learning_rate": 0.1} for i in range(9)]
+    validation = [{"epoch": i + 1, "loss": 8e29, "top1": 0.4} for i in range(9)]
+    draw_training(records, tmp_path / "training.png", validation=validation)
+    image = pixels(tmp_path / "training.png")
+    height, width, _ = image.shape
+    margin = image[: int(0.4 * height), int(0.88 * width) :]
+    assert has_color(margin, "#0072B2") and has_color(margin, "#D55E00")
+
+
 @pytest.mark.parametrize("draw", [draw_training, lambda rows, path: draw_search(rows, path, **PHASES)])
 def test_no_records_is_an_error_that_names_the_picture(tmp_path, draw):
     with pytest.raises(UserError, match=r"some\.png: no training records"):

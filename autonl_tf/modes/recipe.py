@@ -1,0 +1,120 @@
+"""What search and training take where no flag says otherwise, by the number of training images: one rule.
+
+The published numbers are those of 109,000 steps on 1.28 million images. Of a run of some hundred steps they leave batch
+norm's statistics and the averages behind the weights, and the learning rate at its peak; LightNL, cubic in its input,
+turns that into losses that are no numbers. So horizons are shares of the run here, and the rate ends near zero.
+`docs/training.md` has the rule as a table and what was tried. A flag that is given stays as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from autonl_tf.config import Config
+from autonl_tf.modes import rates
+
+BATCHES = (16, 256)  # images a step: a power of two near the square root of the number of images
+LEAST_EPOCHS = {"train": 30, "search": 8}  # the latter as published
+MOST_EPOCHS = 350  # as published
+SHOWN_IMAGES = 60_000  # of a small set, all epochs together
+TUNED_SHARE = 0.1  # of that length, from a checkpoint
+RATES = {"scratch": 0.016, "tuned": 0.005, "qat": 0.0016}  # for 256 images a step; the first as published
+WARMUP_SHARE = 0.1  # of a training
+STATISTICS_SHARE, AVERAGES_SHARE = 0.02, 0.05  # of the run: how far back batch norm's statistics and averages look
+MOST_MOMENTUM, MOST_DECAY = 0.99, 0.9999  # as published
+LEAST_MOMENTUM = 0.8
+MEASURED_IMAGES = 1024  # at least, if there are as many, for the statistics of the averaged weights
+# LightNL is cubic in its input: of an image somewhat off the others the scales decide whether it stays so or grows from
+# block to block. Training, whose batches have their own statistics, does not see that.
+LIGHT_NL_DECAY, LIGHT_NL_DECAY_STEPS = 0.03, 5000
+EVALUATIONS = 10  # at most
+# A search's: the published decay, 0.97 every 2.4 of 8 epochs, and a warm-up in steps, since what that waits for
+# (RMSProp's mean square, which starts at 1, and batch norm's statistics) takes steps, however small the set: half an
+# epoch of 14,000 images at batch 128 was 55 steps, and the loss rose above chance.
+SEARCH_DECAY_SHARE = 0.3
+SEARCH_WARMUP_STEPS, SEARCH_WARMUP_SHARE = 200, 0.25  # the latter of the search, at most
+DECAY_EPOCHS, DECAY_RATE = 2.4, 0.97  # of the staircase, where one of them is given
+
+_TOLD = (
+    *("train_batch_size", "train_epochs", "base_learning_rate", "lr_warmup_steps", "lr_decay_epochs", "lr_decay_rate"),
+    *("batch_norm_momentum", "moving_average_decay", "recalibrate_batches", "light_nl_decay", "eval_every_epochs"),
+)
+
+
+def completed(config: Config, images: int, tuned: bool = False) -> Config:
+    """The config with what is left open filled in.
+
+    Args:
+      config: a resolved one (`wiring.resolved`).
+      images: how many there are to train on.
+      tuned: training starts from a checkpoint.
+
+    Raises:
+      UserError: a run that is too long.
+    """
+    data, fit = config.data, config.fit
+    data = dataclasses.replace(data, train_batch_size=data.train_batch_size or batch_size(images))
+    if fit.train_steps is None and fit.train_epochs is None:
+        fit = dataclasses.replace(fit, train_epochs=epochs(images, config.run.mode, tuned))
+    config = dataclasses.replace(config, data=data, fit=fit)
+    length = rates.length_of(config, images)
+    chosen = _search(config, length) if config.run.mode == "search" else _training(config, length, images, tuned)
+    chosen |= {
+        "base_learning_rate": RATES["qat" if fit.qat else "tuned" if tuned else "scratch"],
+        "batch_norm_momentum": _looking_back(STATISTICS_SHARE * length.steps, LEAST_MOMENTUM, MOST_MOMENTUM),
+    }
+    open_ones = {name: value for name, value in chosen.items() if getattr(fit, name) is None}
+    return dataclasses.replace(config, fit=dataclasses.replace(fit, **open_ones))
+
+
+def told(before: Config, after: Config, images: int) -> str | None:
+    """What `completed` has filled in, as flags; None where nothing was open."""
+    old, new, readers = before.settings(), after.settings(), after.read_settings()
+    words = [
+        f"--{name}={new[name]:g}" for name in _TOLD if name in readers and old[name] is None and new[name] is not None
+    ]
+    if not words:
+        return None
+    cosine = "" if before.run.mode == "search" or new["lr_decay_epochs"] else "; the rate falls to 0 as a cosine does"
+    return f"chosen for {images:,} images (docs/training.md): {' '.join(words)}{cosine}"
+
+
+def batch_size(images: int) -> int:
+    """Images a step."""
+    power = 2 ** round(math.log2(math.sqrt(images)))
+    return max(BATCHES[0], min(power, BATCHES[1]))
+
+
+def epochs(images: int, mode: str, tuned: bool) -> float:
+    """The length of a run; a small set is shown more often."""
+    whole = min(MOST_EPOCHS, max(LEAST_EPOCHS[mode], round(SHOWN_IMAGES / images)))
+    return float(max(1, round(TUNED_SHARE * whole)) if tuned else whole)
+
+
+def _training(config: Config, length: rates.Length, images: int, tuned: bool) -> dict[str, float | int]:
+    fit, batch = config.fit, config.data.train_batch_size
+    chosen = {
+        "moving_average_decay": _looking_back(AVERAGES_SHARE * length.steps, 0.0, MOST_DECAY),
+        "recalibrate_batches": 0 if fit.qat else math.ceil(min(images, MEASURED_IMAGES) / batch),
+        "light_nl_decay": round(LIGHT_NL_DECAY * min(1.0, LIGHT_NL_DECAY_STEPS / length.steps), 6),
+        "eval_every_epochs": float(max(1, math.ceil(length.steps / length.steps_per_epoch / EVALUATIONS))),
+    }
+    if fit.lr_warmup_epochs is None:
+        chosen["lr_warmup_steps"] = int(WARMUP_SHARE * length.steps)
+    if fit.lr_decay_epochs is not None or fit.lr_decay_rate is not None:
+        chosen |= {"lr_decay_epochs": DECAY_EPOCHS, "lr_decay_rate": DECAY_RATE}
+    return chosen
+
+
+def _search(config: Config, length: rates.Length) -> dict[str, float | int]:
+    decay = SEARCH_DECAY_SHARE * length.steps / length.steps_per_epoch
+    chosen = {"lr_decay_epochs": round(max(decay, 0.001), 3), "lr_decay_rate": DECAY_RATE}
+    if config.fit.lr_warmup_epochs is None:
+        chosen["lr_warmup_steps"] = min(SEARCH_WARMUP_STEPS, int(SEARCH_WARMUP_SHARE * length.steps))
+    return chosen
+
+
+def _looking_back(steps: float, least: float, most: float) -> float:
+    """The factor of an exponential average that looks back over so many steps."""
+    return round(min(most, max(least, 1 - 1 / max(steps, 1))), 6)

@@ -1,0 +1,101 @@
+"""What is chosen where no flag says so: by the number of images, told in one line, and never of what is given."""
+
+import pathlib
+
+import pytest
+from absl import flags
+from mode_cases import configure
+
+from autonl_tf import config as config_lib
+from autonl_tf.engine.schedules import WarmupCosine, WarmupStaircase
+from autonl_tf.modes import rates, recipe
+
+TRAIN = ("--mode=train", "--arch=autonl_s", "--dataset=demo", "--model_dir=x")
+SEARCH = ("--mode=search", "--dataset=demo", "--model_dir=x")
+FLAGS = pathlib.Path(__file__).resolve().parents[2] / "flags"
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "epochs", "tuned"),
+    [
+        (6, 16, 350, 35),
+        (90, 16, 350, 35),
+        (800, 32, 75, 8),
+        (10_000, 128, 30, 3),
+        (50_000, 256, 30, 3),
+        (1_281_167, 256, 30, 3),
+    ],
+)
+def test_batch_and_length_follow_the_number_of_images(images, batch, epochs, tuned):
+    for start, expected in ((False, epochs), (True, tuned)):
+        chosen = recipe.completed(configure(*TRAIN), images, start)
+        assert (chosen.data.train_batch_size, chosen.fit.train_epochs) == (batch, expected)
+
+
+@pytest.mark.parametrize("images", [6, 800, 10_000, 1_281_167])
+def test_horizons_are_shares_of_the_run_and_at_most_the_published_ones(images):
+    chosen = recipe.completed(configure(*TRAIN), images)
+    fit, steps = chosen.fit, rates.length_of(chosen, images).steps
+    assert 1 / (1 - fit.batch_norm_momentum) == pytest.approx(min(max(steps / 50, 5), 100), rel=1e-3)
+    assert 1 / (1 - fit.moving_average_decay) == pytest.approx(min(steps / 20, 10_000), rel=1e-2)
+    assert fit.lr_warmup_steps == steps // 10
+    assert fit.recalibrate_batches * chosen.data.train_batch_size >= min(images, 1024)
+    assert fit.light_nl_decay == pytest.approx(0.03 * min(1, 5000 / steps), rel=1e-2)
+    assert steps / rates.length_of(chosen, images).steps_of(fit.eval_every_epochs) <= 11
+
+
+def test_a_longer_set_is_searched_as_published():
+    chosen = recipe.completed(configure(*SEARCH), 1_281_167)
+    assert (chosen.fit.train_epochs, chosen.fit.lr_decay_epochs, chosen.fit.lr_decay_rate) == (8, 2.4, 0.97)
+    assert (chosen.fit.base_learning_rate, chosen.fit.batch_norm_momentum) == (0.016, 0.99)
+
+
+def test_the_rate_ends_near_zero_unless_decays_are_given():
+    for words, kind in (((), WarmupCosine), (("--lr_decay_rate=0.9",), WarmupStaircase)):
+        chosen = recipe.completed(configure(*TRAIN, *words), 800)
+        assert isinstance(rates.weights_optimizer(chosen, rates.length_of(chosen, 800))._learning_rate, kind)
+    assert (chosen.fit.lr_decay_epochs, chosen.fit.lr_decay_rate) == (2.4, 0.9)
+
+
+def test_what_is_given_stays_and_what_is_chosen_is_told():
+    given = {
+        **{"train_batch_size": 7, "train_epochs": 3.0, "base_learning_rate": 0.5, "lr_warmup_epochs": 1.5},
+        **{
+            "batch_norm_momentum": 0.5,
+            "moving_average_decay": 0.25,
+            "recalibrate_batches": 0,
+            "light_nl_decay": 0.0,
+            "eval_every_epochs": 2.0,
+        },
+    }
+    before = configure(*TRAIN, *(f"--{name}={value}" for name, value in given.items()))
+    after = recipe.completed(before, 800)
+    assert {name: after.settings()[name] for name in given} == given
+    assert after == before and recipe.told(before, after, 800) is None
+    before = configure(*TRAIN, "--train_steps=100", "--lr_warmup_steps=3")
+    after = recipe.completed(before, 800)
+    assert (after.fit.train_epochs, after.fit.lr_warmup_steps, after.fit.lr_warmup_epochs) == (None, 3, None)
+    told = recipe.told(before, after, 800)
+    assert "for 800 images" in told and "--train_batch_size=32" in told and "--batch_norm_momentum=0.8 " in told
+    assert "warmup" not in told and "train_epochs" not in told and "falls to 0" in told
+    # What is told, given as flags, is the same run.
+    words = [word for word in told.split() if word.startswith("--")]
+    words = [word.rstrip(";") for word in words]
+    again = recipe.completed(configure(*TRAIN, "--train_steps=100", "--lr_warmup_steps=3", *words), 800)
+    assert again == after
+
+
+def test_simulated_int8_keeps_its_statistics():
+    words = ("--qat", "--init_checkpoint=y")
+    chosen = recipe.completed(configure(*TRAIN, *words), 800, tuned=True)
+    assert chosen.fit.recalibrate_batches == 0 and chosen.fit.base_learning_rate == 0.0016
+
+
+@pytest.mark.parametrize("name", ["train_s", "train_l", "search"])
+def test_a_published_recipe_leaves_nothing_open(name):
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    values(["main.py", f"--flagfile={FLAGS}/{name}.flags", "--dataset=demo", "--model_dir=x"])
+    before = config_lib.from_flags(values)
+    for images in (800, 1_281_167):
+        assert recipe.completed(before, images) == before
