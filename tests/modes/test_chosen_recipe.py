@@ -91,11 +91,12 @@ def test_simulated_int8_keeps_its_statistics():
     assert chosen.fit.recalibrate_batches == 0 and chosen.fit.base_learning_rate == 0.0016
 
 
-@pytest.mark.parametrize("name", ["train_s", "train_l", "search"])
-def test_a_published_recipe_leaves_nothing_open(name):
+@pytest.mark.parametrize("path", sorted(FLAGS.glob("*.flags")), ids=lambda path: path.stem)
+def test_a_recipe_leaves_nothing_open(path, monkeypatch):
+    monkeypatch.chdir(FLAGS.parent)
     values = flags.FlagValues()
     config_lib.define_flags(values)
-    values(["main.py", f"--flagfile={FLAGS}/{name}.flags", "--dataset=demo", "--model_dir=x"])
+    values(["main.py", f"--flagfile={path}", "--dataset=demo", "--model_dir=x"])
     before = config_lib.from_flags(values)
     for images in (800, 1_281_167):
         assert recipe.completed(before, images) == before
