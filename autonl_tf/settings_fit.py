@@ -38,7 +38,7 @@ class FitConfig:
         flags.DEFINE_float,
         None,
         "Learning rate for 256 images a step; scaled with the batch. Default: 0.016, from --init_checkpoint 0.005, "
-        "with --qat 0.0016.",
+        "with --freeze=backbone or --qat 0.0016.",
         modes=_FIT,
         lower_bound=1e-12,
         upper_bound=1000.0,
@@ -164,7 +164,7 @@ class FitConfig:
         flags.DEFINE_float,
         None,
         "Times sum(gamma^2)/2 over the scales of LightNL's batch norms; 0: none, as published. Default: 0.03, in runs "
-        "of more than 5000 steps less in proportion.",
+        "of more than 5000 steps less in proportion; of fewer than 800 images 24 divided by their number.",
         modes=("train",),
         lower_bound=0.0,
         upper_bound=1000.0,

@@ -21,7 +21,9 @@ from autonl_tf.networks.parts import layers_of
 def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use_averages: bool) -> bool:
     """Loads a checkpoint into the network to train; with other classes than the data's, all but the classifier.
 
-    Says what was loaded and what was not.
+    The classifier then starts at zero, as a head on known features does: with the release's random weights, meant for
+    features that are still to be learnt, the logits of published ones begin with a deviation of 8, which takes more
+    steps to unlearn than a small set has. Says what was loaded and what was not.
 
     Returns:
       Whether the classifier was, too.
@@ -33,9 +35,12 @@ def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use
         checkpointed.names_for(start, dataset)
     except UserError as difference:
         start.load_into(model, use_averages, classifier=False, tell=wiring.say)
-        copied = model.count_params() - model.get_layer(CLASSIFIER).count_params()
+        classifier = model.get_layer(CLASSIFIER)
+        for variable in classifier.weights:
+            variable.assign(tf.zeros_like(variable))
+        copied = model.count_params() - classifier.count_params()
         wiring.say(f"loaded: {copied:,} numbers of {start.where}, every layer but the classifier")
-        wiring.say(f"new classifier: {_why_new(start, dataset)}; its weights are random ({difference})")
+        wiring.say(f"new classifier: {_why_new(start, dataset)}; its weights start at zero ({difference})")
         return False
     start.load_into(model, use_averages, tell=wiring.say)
     return True

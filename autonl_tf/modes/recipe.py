@@ -19,15 +19,17 @@ LEAST_EPOCHS = {"train": 30, "search": 8}  # the latter as published
 MOST_EPOCHS = 350  # as published
 SHOWN_IMAGES = 60_000  # of a small set, all epochs together
 TUNED_SHARE = 0.1  # of that length, from a checkpoint
-RATES = {"scratch": 0.016, "tuned": 0.005, "qat": 0.0016}  # for 256 images a step; the first as published
+# For 256 images a step; the first as published. A new classifier on features that stay has one minimum and few images.
+RATES = {"scratch": 0.016, "tuned": 0.005, "classifier": 0.0016, "qat": 0.0016}
 WARMUP_SHARE = 0.1  # of a training
 STATISTICS_SHARE, AVERAGES_SHARE = 0.02, 0.05  # of the run: how far back batch norm's statistics and averages look
 MOST_MOMENTUM, MOST_DECAY = 0.99, 0.9999  # as published
 LEAST_MOMENTUM = 0.8
 MEASURED_IMAGES = 1024  # at least, if there are as many, for the statistics of the averaged weights
 # LightNL is cubic in its input: of an image somewhat off the others the scales decide whether it stays so or grows from
-# block to block. Training, whose batches have their own statistics, does not see that.
-LIGHT_NL_DECAY, LIGHT_NL_DECAY_STEPS = 0.03, 5000
+# block to block. Training, whose batches have their own statistics, does not see that; the fewer images it has, the
+# more others are off.
+LIGHT_NL_DECAY, LIGHT_NL_DECAY_STEPS, LIGHT_NL_DECAY_IMAGES = 0.03, 5000, 24
 EVALUATIONS = 10  # at most
 # A search's: the published decay, 0.97 every 2.4 of 8 epochs, and a warm-up in steps, since what that waits for
 # (RMSProp's mean square, which starts at 1, and batch norm's statistics) takes steps, however small the set: half an
@@ -61,7 +63,7 @@ def completed(config: Config, images: int, tuned: bool = False) -> Config:
     length = rates.length_of(config, images)
     chosen = _search(config, length) if config.run.mode == "search" else _training(config, length, images, tuned)
     chosen |= {
-        "base_learning_rate": RATES["qat" if fit.qat else "tuned" if tuned else "scratch"],
+        "base_learning_rate": RATES[_kind(config, tuned)],
         "batch_norm_momentum": _looking_back(STATISTICS_SHARE * length.steps, LEAST_MOMENTUM, MOST_MOMENTUM),
     }
     open_ones = {name: value for name, value in chosen.items() if getattr(fit, name) is None}
@@ -92,12 +94,22 @@ def epochs(images: int, mode: str, tuned: bool) -> float:
     return float(max(1, round(TUNED_SHARE * whole)) if tuned else whole)
 
 
+def _kind(config: Config, tuned: bool) -> str:
+    if config.fit.qat:
+        return "qat"
+    if not tuned:
+        return "scratch"
+    return "classifier" if "backbone" in (config.tuning.freeze or "").split(",") else "tuned"
+
+
 def _training(config: Config, length: rates.Length, images: int, tuned: bool) -> dict[str, float | int]:
     fit, batch = config.fit, config.data.train_batch_size
     chosen = {
         "moving_average_decay": _looking_back(AVERAGES_SHARE * length.steps, 0.0, MOST_DECAY),
         "recalibrate_batches": 0 if fit.qat else math.ceil(min(images, MEASURED_IMAGES) / batch),
-        "light_nl_decay": round(LIGHT_NL_DECAY * min(1.0, LIGHT_NL_DECAY_STEPS / length.steps), 6),
+        "light_nl_decay": round(
+            max(LIGHT_NL_DECAY * min(1.0, LIGHT_NL_DECAY_STEPS / length.steps), LIGHT_NL_DECAY_IMAGES / images), 6
+        ),
         "eval_every_epochs": float(max(1, math.ceil(length.steps / length.steps_per_epoch / EVALUATIONS))),
     }
     if fit.lr_warmup_epochs is None:

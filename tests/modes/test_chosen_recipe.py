@@ -40,7 +40,7 @@ def test_horizons_are_shares_of_the_run_and_at_most_the_published_ones(images):
     assert 1 / (1 - fit.moving_average_decay) == pytest.approx(min(steps / 20, 10_000), rel=1e-2)
     assert fit.lr_warmup_steps == steps // 10
     assert fit.recalibrate_batches * chosen.data.train_batch_size >= min(images, 1024)
-    assert fit.light_nl_decay == pytest.approx(0.03 * min(1, 5000 / steps), rel=1e-2)
+    assert fit.light_nl_decay == pytest.approx(max(0.03 * min(1, 5000 / steps), 24 / images), rel=1e-2)
     assert steps / rates.length_of(chosen, images).steps_of(fit.eval_every_epochs) <= 11
 
 
@@ -83,6 +83,14 @@ def test_what_is_given_stays_and_what_is_chosen_is_told():
     words = [word.rstrip(";") for word in words]
     again = recipe.completed(configure(*TRAIN, "--train_steps=100", "--lr_warmup_steps=3", *words), 800)
     assert again == after
+
+
+@pytest.mark.parametrize(
+    ("words", "tuned", "rate"),
+    [((), False, 0.016), ((), True, 0.005), (("--freeze=backbone",), True, 0.0016), (("--freeze=stem",), True, 0.005)],
+)
+def test_the_rate_follows_from_what_is_trained(words, tuned, rate):
+    assert recipe.completed(configure(*TRAIN, *words), 800, tuned).fit.base_learning_rate == rate
 
 
 def test_simulated_int8_keeps_its_statistics():

@@ -117,9 +117,9 @@ def looked_at(tmp_path_factory):
 @pytest.mark.parametrize("mode", settings.MODES)
 def test_a_mode_reads_the_settings_it_claims_and_no_others(mode, looked_at):
     read = looked_at[mode] - BY_CONFIG
-    # --train_steps is looked at before --train_epochs; the others only beside --init_checkpoint, --qat, --arch,
-    # and a space is described where no --arch is.
-    unasked = {"train_epochs"}
+    # Steps are looked at before epochs, and a decay's rate where there are decays; the others only beside
+    # --init_checkpoint, --qat, --arch, and a space is described where no --arch is.
+    unasked = {"train_epochs", "lr_warmup_epochs", "lr_decay_rate"}
     if mode == "train":
         unasked |= {"use_averages", "calibration_dataset", "calibration_images"}
     elif mode in ("search", "describe"):
