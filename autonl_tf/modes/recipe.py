@@ -29,7 +29,7 @@ MEASURED_IMAGES = 1024  # at least, if there are as many, for the statistics of 
 # LightNL is cubic in its input: of an image somewhat off the others the scales decide whether it stays so or grows from
 # block to block. Training, whose batches have their own statistics, does not see that; the fewer images it has, the
 # more others are off.
-LIGHT_NL_DECAY, LIGHT_NL_DECAY_STEPS, LIGHT_NL_DECAY_IMAGES = 0.03, 5000, 24
+LIGHT_NL_DECAY, LIGHT_NL_DECAY_STEPS, LIGHT_NL_DECAY_IMAGES = 0.1, 5000, 80
 EVALUATIONS = 10  # at most
 # A search's: the published decay, 0.97 every 2.4 of 8 epochs, and a warm-up in steps, since what that waits for
 # (RMSProp's mean square, which starts at 1, and batch norm's statistics) takes steps, however small the set: half an

@@ -3,7 +3,6 @@
 import json
 import math
 
-import pytest
 from mode_cases import CLASSES, class_folder, run
 
 # Four LightNLs in a row: whatever statistics lack in the first, the last has to a power.
@@ -12,10 +11,6 @@ r1_k3_s22_e1_i32_o8_noskip
 r2_k3_s11_e3_i8_o12_nonlocal0.5-1
 r2_k3_s22_e3_i12_o16_nonlocal0.5-1
 """
-PUBLISHED = (
-    *("--lr_decay_epochs=2.4", "--lr_warmup_epochs=5", "--batch_norm_momentum=0.99", "--moving_average_decay=0.9999"),
-    *("--recalibrate_batches=0", "--light_nl_decay=0", "--crop_padding=32", "--min_crop_area=0.08"),
-)
 
 
 def validation(directory, *words):
@@ -40,8 +35,3 @@ def test_a_short_run_by_the_defaults_ends_below_chance(tmp_path, capsys):
     assert all(map(good, scores[-2:])), scores
     assert scores[-1]["top1"] > 0.6
     assert "chosen for 60 images (docs/training.md): --train_batch_size=16" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_the_published_numbers_would_not_do(tmp_path):
-    assert not all(map(good, validation(tmp_path, *PUBLISHED)[-2:]))
