@@ -23,7 +23,8 @@ def there_is(monkeypatch):
 
 
 def test_a_run_that_does_not_fit_is_refused_with_one_that_does(searching, training, there_is, refused, monkeypatch):
-    monkeypatch.setattr(memory.memory, "PROGRAM", 0)  # what is left are 6 images of a tiny network
+    monkeypatch.setattr(memory.memory, "PROGRAM", 0)  # what is left are images of a tiny network
+    monkeypatch.setattr(memory.memory, "GRAPH", {"search": 0, "train": 0})
     there_is(0.03)
     big = [word for word in searching if "batch_size" not in word and "image_size" not in word]
     big += ["--train_batch_size=64", "--input_image_size=128"]
