@@ -65,7 +65,7 @@ def closing(seconds: float) -> str:
         f"  TensorBoard   tensorboard --logdir runs/demo\n"
         f"Next: your own images, in folders by class:\n"
         f"  {shlex.quote(interpreter())} main.py --mode=train --arch={SEARCH}/arch.txt --dataset=folder:PATH "
-        f"--input_image_size=64 --crop_padding=0 --train_epochs=30 --train_batch_size=64 --model_dir=runs/mine"
+        "--input_image_size=64 --model_dir=runs/mine"
     )
 
 
