@@ -102,7 +102,7 @@ def test_a_search_starts_at_a_trained_member_which_unchanged_is_what_it_was(wher
     )
     np.testing.assert_allclose(model(X), before(X), atol=2e-3)
     told = capsys.readouterr().out
-    assert f"python main.py --mode=eval --init_checkpoint={tmp_path}/search --dataset=" in told
+    assert f" --mode=eval --init_checkpoint={tmp_path}/search " in told
     run(*words)  # from its own checkpoint, where it has ended
     assert capsys.readouterr().out == told
     settings = json.loads((tmp_path / "search" / "config.json").read_text())["comparable"]
