@@ -32,9 +32,11 @@ def from_environment() -> Cluster:
     Raises:
       UserError: it is not set, or not what `tf.distribute.MultiWorkerMirroredStrategy` can work with.
     """
-    text = os.environ.get("TF_CONFIG", "")
-    if not text:
+    text = os.environ.get("TF_CONFIG")
+    if text is None:
         raise UserError("--strategy=multiworker needs the environment variable TF_CONFIG (cluster and task as JSON)")
+    if not text.strip():
+        raise UserError("TF_CONFIG is empty: give it a value, or unset it")
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:

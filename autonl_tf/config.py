@@ -310,7 +310,7 @@ def _check(config: Config, given: frozenset[str]) -> None:
         raise UserError("--strategy=tpu needs --tpu: a TPU's name, grpc://ADDRESS, or local on a TPU VM")
     if run.tpu is not None and run.strategy not in ("auto", "tpu"):
         raise UserError(f"--tpu does not go with --strategy={run.strategy}; accepted: auto, tpu")
-    automatic = run.strategy == "auto" and run.tpu is None and os.environ.get("TF_CONFIG")
+    automatic = run.strategy == "auto" and run.tpu is None and "TF_CONFIG" in os.environ
     if run.mode in ("search", "train", "eval") and (automatic or run.strategy == "multiworker"):
         cluster.from_environment()
     if run.precision == "float16" and (run.tpu is not None or run.strategy == "tpu"):

@@ -127,6 +127,10 @@ def _told(path: Path, aside: Path) -> Iterator[None]:
     """Turns what the system fails at into a line about `path`, or about another file where it is that."""
     try:
         yield
+    except UserError as error:  # of a file within, which is gone with the hidden directory
+        if aside.name not in str(error):
+            raise
+        raise UserError(str(error).replace(aside.name, path.name)) from error
     except Exception as error:
         failure = system_failure(error)
         if failure is None:

@@ -17,7 +17,7 @@ import tf_keras as keras
 
 import autonl_tf
 from autonl_tf.engine.files import Place, write_json
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, system_failure
 from autonl_tf.files import exists, write_text
 from autonl_tf.reading import MOST_LONG, read_json, read_text
 from autonl_tf.records import RunRecord
@@ -86,7 +86,7 @@ def prepare(
         directory.mkdir(parents=True, exist_ok=True)
         lock_file = _lock(directory)
     except OSError as error:
-        raise UserError(f"{directory}: cannot be written: {error.strerror}") from error
+        raise UserError(f"{directory}: cannot be written: {system_failure(error)[1]}") from error
     try:
         # Once more under the lock: another process may have been quicker.
         before = _check(directory, comparable, files)

@@ -68,7 +68,7 @@ def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
 def _choose(tpu: str | None) -> str:
     if tpu:
         return "tpu"
-    if os.environ.get("TF_CONFIG"):
+    if "TF_CONFIG" in os.environ:
         return "multiworker"
     return "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one"
 

@@ -19,6 +19,8 @@ TWO = {"worker": ["localhost:1", "localhost:2"]}
 @pytest.mark.parametrize(
     ("value", "message"),
     [
+        ("", "TF_CONFIG is empty"),
+        (" ", "TF_CONFIG is empty"),
         ("{not json", "not JSON"),
         ([], "accepted: {"),
         ({"cluster": TWO}, "accepted: {"),

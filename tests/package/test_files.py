@@ -149,6 +149,12 @@ def test_a_file_that_cannot_be_written_is_one_line_with_its_name(tmp_path, name)
     assert tree(tmp_path) == before
 
 
+def test_a_failure_within_a_directory_is_told_by_the_name_that_the_user_gave(tmp_path):
+    with pytest.raises(UserError) as error, files.directory_in_place(tmp_path / "target") as aside:
+        files.write_text(aside / "missing" / "file", "text")
+    assert str(error.value).startswith(f"{tmp_path}/target/missing/file: cannot be written: ")
+
+
 def test_a_link_that_leads_nowhere_is_not_absent(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "not mounted")
     assert not files.exists(tmp_path / "other")
