@@ -31,7 +31,7 @@ class _Lasting(io.FileIO):
 
 
 def outlive_readers() -> None:
-    """Puts such streams in the place of `sys.stdout` and `sys.stderr`; a closed one leads to nowhere.
+    """Puts such streams in the place of `sys.stdout` and `sys.stderr`; one that is closed refuses writing.
 
     Were it left closed, the next file opened would get its number, and what native code says would go into that file.
     """
@@ -39,7 +39,7 @@ def outlive_readers() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDONLY)  # takes the lowest number that is free: this one
     sys.stdout, sys.stderr = _stream(1, sys.stdout), _stream(2, sys.stderr)
 
 
