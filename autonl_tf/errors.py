@@ -51,5 +51,10 @@ def system_failure(error: BaseException) -> tuple[str, str] | None:
     return ("", f"out of memory: {first_line(error)}") if type(error).__name__ == "ResourceExhaustedError" else None
 
 
+def failure_line(error: BaseException) -> str:
+    """The file that the system failed on, and how; for any other exception what it says first."""
+    return ": ".join(filter(None, system_failure(error) or ("", first_line(error))))
+
+
 def _advised(reason: str) -> str:
     return f"{reason}; make room and run the same command again" if reason in _NO_ROOM else reason

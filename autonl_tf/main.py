@@ -161,10 +161,9 @@ def _work() -> object:
     except UserError as error:
         return _fail(error)
     except Exception as error:
-        failure = errors.system_failure(error)
-        if failure is None:
+        if errors.system_failure(error) is None:
             raise
-        return _fail(": ".join(filter(None, failure)))
+        return _fail(errors.failure_line(error))
 
 
 def _fail(message: object) -> int:

@@ -27,7 +27,7 @@ from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.names import by_name
 from autonl_tf.engine.rundir import CONFIG
 from autonl_tf.engine.strategy import is_chief, task_name
-from autonl_tf.errors import UserError, first_line, system_failure
+from autonl_tf.errors import UserError, failure_line, first_line, system_failure
 from autonl_tf.files import exists
 from autonl_tf.reading import read_json
 from autonl_tf.records import BestRecord, Identity, SavedRecord
@@ -282,10 +282,11 @@ class Checkpoints:
                 self._checkpoint.write(str(prefix))
         except (OSError, tf.errors.OpError) as error:
             if self._chief:
-                self._clear_leftovers()  # where the disk is full, the part written takes room
+                with contextlib.suppress(OSError):  # what cannot be written any more may not be removable either
+                    self._clear_leftovers()  # where the disk is full, the part written takes room
             raise UserError(
-                f"cannot save {prefix}: {first_line(error)}; the newest checkpoint is {self.latest or 'none'}: make "
-                "room, and the same command goes on from there"
+                f"cannot save {prefix}: {failure_line(error)}; the same command goes on from "
+                f"{self.latest or 'the beginning'}"
             ) from error
         finally:
             if not self._chief:

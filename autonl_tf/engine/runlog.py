@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from autonl_tf import streams
 from autonl_tf.engine.files import json_line
-from autonl_tf.errors import UserError, first_line
+from autonl_tf.errors import UserError, failure_line
 from autonl_tf.files import exists, write_text
 from autonl_tf.plain_text import CLEAR_LINE
 from autonl_tf.records import MetricsRecord
@@ -109,6 +109,7 @@ class RunLog:
             self._file.write(json_line(record) + "\n")
             self._file.flush()
         except OSError as error:
+            error.filename = self._file.name
             raise self._unwritable(error) from error
         self._scalars(phase, step, numbers)
         self._note_lost_output(step)
@@ -181,8 +182,7 @@ class RunLog:
 
     def _unwritable(self, error: Exception) -> UserError:
         return UserError(
-            f"{self.directory}: the log cannot be written: {first_line(error)}; make room, and the same command goes "
-            "on from the last checkpoint"
+            f"{self.directory}: the log cannot be written: {failure_line(error)}; the last checkpoint is whole"
         )
 
 

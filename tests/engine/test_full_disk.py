@@ -5,6 +5,7 @@ RLIMIT_FSIZE stands in for it: writing beyond it fails as writing to a full disk
 
 import contextlib
 import errno
+import pathlib
 import resource
 
 import pytest
@@ -26,8 +27,16 @@ def room_for(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+WITHOUT_ROOM = r"cannot save \S*ckpt-2: [^{\[]*; make room [^{\[]*; the same command goes on from .*ckpt-1"
+
+
+def read_only(path, missing_ok=False):
+    raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+
+@pytest.mark.parametrize("removable", [False, True])
 @pytest.mark.parametrize("best", [False, True])
-def test_a_checkpoint_without_room_leaves_the_one_before_and_nothing_else(tmp_path, best):
+def test_a_checkpoint_without_room_leaves_the_one_before_and_nothing_else(tmp_path, best, removable, monkeypatch):
     run = Run()
     saver = checkpoints.Checkpoints(tmp_path, run.learner)
     for step in (1, 2):
@@ -36,11 +45,13 @@ def test_a_checkpoint_without_room_leaves_the_one_before_and_nothing_else(tmp_pa
             saver.save(1)
             saver.save_best(1, 0.1)
             before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with (
-        room_for(500),
-        pytest.raises(UserError, match=r"cannot save \S*ckpt-2: [^{\[]*; the newest checkpoint is .*ckpt-1: make room"),
-    ):
-        saver.save_best(2, 0.2) if best else saver.save(2)
+    with monkeypatch.context() as system:
+        if not removable:  # as on a disk that the system has made read-only
+            system.setattr(pathlib.Path, "unlink", read_only)
+            (tmp_path / "checkpoints" / "ckpt-2.data-00000-of-00001").touch()  # of a save that was killed
+        with room_for(500), pytest.raises(UserError, match=WITHOUT_ROOM):
+            saver.save_best(2, 0.2) if best else saver.save(2)
+    saver._clear_leftovers()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     assert checkpoints.Checkpoints(tmp_path, run.learner).restore_latest() == 1
 
@@ -48,7 +59,7 @@ def test_a_checkpoint_without_room_leaves_the_one_before_and_nothing_else(tmp_pa
 def test_a_log_without_room_says_so_and_goes_on_whole(tmp_path):
     log = RunLog(tmp_path, 100, images_per_step=1, steps_per_epoch=1)
     log.resume(0)
-    with room_for(300), pytest.raises(UserError, match=r"log cannot be written.*make room"):
+    with room_for(300), pytest.raises(UserError, match=r"log cannot be written: /\S+: .*make room"):
         for step in range(1, 20):
             log.write("train", step, {"loss": 1.0})
     log.close()
