@@ -19,6 +19,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux' renameat2
 _CANNOT_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV, errno.EPERM)
 
 _log = logging.getLogger(__name__)
+_begun: set[Path] = set()  # what this process is writing aside
 
 
 def exists(path: str | Path) -> bool:
@@ -51,6 +52,7 @@ def in_place(path: str | Path) -> Iterator[Path]:
     with _told(path, aside):
         descriptor = _claimed(aside)
         try:
+            _begun.add(aside)
             yield aside
             os.fsync(descriptor)
             os.replace(aside, path)
@@ -58,6 +60,7 @@ def in_place(path: str | Path) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
             raise
         finally:
+            _begun.discard(aside)
             os.close(descriptor)
 
 
@@ -88,6 +91,7 @@ def directory_in_place(target: str | Path) -> Iterator[Path]:
         try:
             aside.mkdir(parents=True)
             lock = _lock(aside)
+            _begun.add(aside)
             yield aside
             _put_in_place(aside, target)
         except BaseException:
@@ -97,8 +101,17 @@ def directory_in_place(target: str | Path) -> Iterator[Path]:
                     folder.rmdir()
             raise
         finally:
+            _begun.discard(aside)
             if lock is not None:
                 os.close(lock)
+
+
+def abandon() -> None:
+    """Removes all that this process is writing aside: it is about to end in the middle."""
+    for aside in list(_begun):
+        shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def recover(target: str | Path) -> None:

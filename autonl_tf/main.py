@@ -14,7 +14,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from autonl_tf import config as config_lib
-from autonl_tf import early, errors, signals, streams
+from autonl_tf import early, errors, files, signals, streams
 from autonl_tf.errors import UserError
 from autonl_tf.reading import read_text
 
@@ -188,6 +188,7 @@ def _end(number: int | None, progress: signals.Progress | None) -> None:
         code = progress.code
     with contextlib.suppress(OSError):
         os.write(2, f"{text}\n".encode())
+    files.abandon()
     os._exit(code)
 
 

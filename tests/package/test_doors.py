@@ -61,7 +61,7 @@ ALLOWED = {
     },
     "commands": {"config", "settings"},
     "early": {"config", "space", "arch", "data", "errors", "export", "reading", "records", "limits", "strict_json"},
-    "main": {"config", "early", "modes", "errors", "package", "reading", "signals", "streams"},
+    "main": {"config", "early", "modes", "errors", "files", "package", "reading", "signals", "streams"},
     "completion": {"settings", "errors"},
     "demo": {"commands", "errors"},
 }
