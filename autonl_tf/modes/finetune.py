@@ -33,14 +33,14 @@ def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use
     """
     try:
         checkpointed.names_for(start, dataset)
-    except UserError as difference:
+    except UserError:
         start.load_into(model, use_averages, classifier=False, tell=wiring.say)
         classifier = model.get_layer(CLASSIFIER)
         for variable in classifier.weights:
             variable.assign(tf.zeros_like(variable))
         copied = model.count_params() - classifier.count_params()
-        wiring.say(f"loaded: {copied:,} numbers of {start.where}, every layer but the classifier")
-        wiring.say(f"new classifier: {_why_new(start, dataset)}; its weights start at zero ({difference})")
+        wiring.say(f"loaded: {copied:,} values of {start.where}, every layer but the classifier")
+        wiring.say(f"new classifier: {_why_new(start, dataset)}; its weights start at zero")
         return False
     start.load_into(model, use_averages, tell=wiring.say)
     return True

@@ -5,11 +5,11 @@ import re
 import shlex
 
 import pytest
-from mode_cases import ARCH, class_folder, given, run
+from mode_cases import class_folder, given, run
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "own_data.md"
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-SHORT = {"train_batch_size": 10, "train_steps": 3, "eval_every_epochs": 100}
+SHORT = {"train_batch_size": 10, "train_steps": 3, "eval_every_epochs": 100, "input_image_size": 32}
 
 
 def commands():
@@ -19,14 +19,10 @@ def commands():
 def test_the_tutorial_runs_from_the_folder_to_the_predictions(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     class_folder(tmp_path / "photos", {"train": 2, "val": 1}, classes=CIFAR)
-    class_folder(tmp_path / "before", {"train": 2, "val": 1})
-    (tmp_path / "arch.txt").write_text(ARCH)
-    first = ["--mode=train", "--arch=arch.txt", "--dataset=folder:before", "--model_dir=start", "--input_image_size=32"]
-    run(*given(first, **SHORT | {"train_batch_size": 3}))
     said = ""
     for words in commands():
         if "--mode=train" in words:
-            words = [word for word in given(words, **SHORT) if not word.startswith("--train_epochs")]
+            words = given(words, **SHORT)
         run(*words)
         said += capsys.readouterr().err
     shown = re.findall(r"^(?:loaded|new classifier|frozen): .*$", PAGE.read_text(), re.MULTILINE)
