@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tensorflow as tf
+
 from autonl_tf import signals
 from autonl_tf.config import Config
 from autonl_tf.data import imagenet
@@ -9,7 +11,6 @@ from autonl_tf.data.batches import eval_batches
 from autonl_tf.early import check_directory
 from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.files import json_line
-from autonl_tf.engine.loop import losing_workers
 from autonl_tf.engine.runlog import told
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.errors import WORKER_LOST
@@ -27,7 +28,10 @@ def run(config: Config) -> None:
     """
     if config.run.report_dir:
         check_directory("report_dir", config.run.report_dir)
-    strategy = machines.devices(config)
+    machines.on_devices(config, lambda strategy: _evaluate(config, strategy))
+
+
+def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
     with strategy.scope(), precision_scope(config.run.precision):
         network = checkpointed.load(config)
@@ -38,7 +42,6 @@ def run(config: Config) -> None:
     pixels = {"image_size": size, "crop_padding": padding, "normalization": normalization}
     batches = wiring.evaluation_input(config, strategy, dataset, **pixels)
     with (
-        losing_workers(strategy, lambda: "in the evaluation"),
         wiring.naming_corrupt(dataset, "validation"),
         signals.watched(machines.others(config, strategy), config.run.wait_seconds, WORKER_LOST),
     ):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf import cluster
 from autonl_tf.config import Config
+from autonl_tf.engine.loop import losing_workers
 from autonl_tf.engine.strategy import make_strategy
 from autonl_tf.errors import UserError
 
@@ -22,6 +25,14 @@ def devices(config: Config) -> tf.distribute.Strategy:
         gcp_project=run.gcp_project,
         wait_seconds=run.wait_seconds,
     )
+
+
+def on_devices(config: Config, work: Callable[[tf.distribute.Strategy], None]) -> None:
+    """Does `work(strategy)`. A worker of the cluster may be lost at any time of it, not in a step alone: the first
+    values of variables, say, come from one process to the others."""
+    strategy = devices(config)
+    with losing_workers(strategy, lambda: f"in --mode={config.run.mode}"):
+        work(strategy)
 
 
 def others(config: Config, strategy: tf.distribute.Strategy) -> str | None:

@@ -48,7 +48,10 @@ LEAST_POINTS = 60  # of its curves that a search should have
 def run(config: Config) -> None:
     """Searches, then writes arch.txt, search.json and the pictures into `--model_dir`."""
     space = space_lib.load(config.search.search_space)
-    strategy = machines.devices(config)
+    machines.on_devices(config, lambda strategy: _search(config, strategy, space))
+
+
+def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.Space) -> None:
     wiring.check_batches(config, strategy)
     dataset = wiring.dataset_of(config)
     start = _start(config, space) if config.run.init_checkpoint else None

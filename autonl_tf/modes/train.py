@@ -45,7 +45,10 @@ def run(config: Config) -> None:
     spec = presets.load(config.network.arch, config.network.nonlocal_)
     if config.fit.qat:
         check_quantizable(spec)
-    strategy = machines.devices(config)
+    machines.on_devices(config, lambda strategy: _train(config, strategy, spec))
+
+
+def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) -> None:
     wiring.check_batches(config, strategy)
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
     dataset = wiring.dataset_of(config)
