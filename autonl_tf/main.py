@@ -149,18 +149,16 @@ def _work() -> object:
     try:
         app.run(_main, flags_parser=_parse)
     except signals.Stopped as stop:
-        text, code = _stopped(stop.number)
-        print(text, file=sys.stderr)
-        return code
+        return _obeyed(stop.number)
     except KeyboardInterrupt:
-        text, code = _stopped(signal.SIGINT)
-        print(text, file=sys.stderr)
-        return code
+        return _obeyed(signal.SIGINT)
     except SystemExit as end:
         return end.code
     except UserError as error:
         return _fail(error)
     except Exception as error:
+        if number := signals.replaced_in(error):
+            return _obeyed(number)
         if errors.system_failure(error) is None:
             raise
         return _fail(errors.failure_line(error))
@@ -169,6 +167,12 @@ def _work() -> object:
 def _fail(message: object) -> int:
     print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
     return errors.USAGE_ERROR
+
+
+def _obeyed(number: int) -> int:
+    text, code = _stopped(number)
+    print(text, file=sys.stderr)
+    return code
 
 
 def _stopped(number: int) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import select
 import signal
 import threading
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
+_REPLACED = re.compile(r"MISMATCH .* REPLACED BY (?:KeyboardInterrupt|Stopped: (\d+))")
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 10.0  # for the main thread to end by itself
 _AGAIN_SECONDS = 5.0  # after which a second signal is another request, not the same one sent twice
@@ -33,6 +35,13 @@ class Stopped(SystemExit):
 def stop(number: int) -> None:
     """Raises `Stopped`."""
     raise Stopped(number)
+
+
+def replaced_in(error: Exception) -> int | None:
+    """The number of the signal that came while native code raised, whose binding (pybind11) then raises `error` in the
+    place of both; None where it is any other."""
+    found = _REPLACED.search(str(error))
+    return found and int(found[1] or 128 + signal.SIGINT) - 128
 
 
 def handle(handler: Callable[[int], None]) -> dict[int, object]:

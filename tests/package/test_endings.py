@@ -146,6 +146,15 @@ def test_a_signal_ends_any_mode_with_its_code_and_what_was_begun_is_cleared(tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "err", "program.py"]
 
 
+@pytest.mark.parametrize(("name", "code"), [("KeyboardInterrupt: <EMPTY MESSAGE>", 130), ("Stopped: 143", 143)])
+def test_a_signal_that_comes_while_native_code_raises_is_obeyed(tmp_path, name, code):
+    text = "pybind11::error_already_set: MISMATCH of original and normalized active exception types: ORIGINAL "
+    body = f"raise RuntimeError('{text}UnavailableError REPLACED BY {name}')"
+    process = started(tmp_path, *REPORT, body=body, shell="exec {} 2>err")
+    assert process.wait(60) == code
+    assert "Traceback" not in (tmp_path / "err").read_text()
+
+
 def test_a_signal_that_is_ignored_stays_so(tmp_path):
     body = "import signal; os.kill(os.getpid(), signal.SIGHUP)"
     assert started(tmp_path, *REPORT, body=body, shell="trap '' HUP; exec {} >out 2>err").wait(120) == 0
