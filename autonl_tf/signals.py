@@ -12,6 +12,7 @@ import os
 import re
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -124,17 +125,30 @@ class Watch(threading.Thread):
     def __init__(self, end: Callable[[int | None, Progress | None], None]):
         super().__init__(name="watch", daemon=True)
         self.progress: Progress | None = None
+        self._unheard: int | None = None  # the signal whose exception was lost
         self._end = end
         self._woken, write = os.pipe()
         os.set_blocking(write, False)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        self._tell_ignored, sys.unraisablehook = sys.unraisablehook, self._ignored
         Watch.current = self
+
+    def _ignored(self, lost) -> None:
+        """An exception that Python cannot raise where it is, in a destructor or a callback of the garbage collector: a
+        signal's is raised once more, by this thread, for here any lock may be held."""
+        if isinstance(lost.exc_value, (Stopped, KeyboardInterrupt)):
+            self._unheard = getattr(lost.exc_value, "number", signal.SIGINT)
+        else:
+            self._tell_ignored(lost)
 
     def run(self) -> None:
         number, first, deadline, told = None, math.inf, math.inf, False
         while Watch.current is self:
             readable, _, _ = select.select([self._woken], [], [], 1.0)
             now, progress = time.monotonic(), self.progress
+            if self._unheard:
+                unheard, self._unheard = self._unheard, None
+                signal.pthread_kill(threading.main_thread().ident, unheard)  # wakes it from a call too
             for received in os.read(self._woken, 64) if readable else b"":
                 if received in (*_ENDING, signal.SIGINT):
                     number, first = received, min(first, now)

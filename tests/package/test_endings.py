@@ -155,6 +155,26 @@ def test_a_signal_that_comes_while_native_code_raises_is_obeyed(tmp_path, name, 
     assert "Traceback" not in (tmp_path / "err").read_text()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_in_a_destructor_is_obeyed(tmp_path, number):
+    body = """
+    from autonl_tf import signals
+    signals.GRACE_SECONDS = 1000
+    class Gone:
+        def __del__(self):
+            pathlib.Path('begun').touch()
+            time.sleep(100)
+    Gone()
+    time.sleep(100)"""
+    process = started(tmp_path, *REPORT, body=body, shell="exec {} 2>err")
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
+    assert len((tmp_path / "err").read_text().splitlines()) == 1
+
+
 def test_a_signal_that_is_ignored_stays_so(tmp_path):
     body = "import signal; os.kill(os.getpid(), signal.SIGHUP)"
     assert started(tmp_path, *REPORT, body=body, shell="trap '' HUP; exec {} >out 2>err").wait(120) == 0
