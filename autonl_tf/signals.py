@@ -23,6 +23,7 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 10.0  # for the main thread to end by itself
 _AGAIN_SECONDS = 5.0  # after which a second signal is another request, not the same one sent twice
 _QUIET_SECONDS = 60.0  # then others seem to be waited for
+_FORGETTING = 0.9  # a stretch; the first one, in which a step is traced, is longer than all others
 
 
 class Stopped(SystemExit):
@@ -87,7 +88,7 @@ class Progress:
 
     Args:
       others: what may be waited for, in words; None: nothing.
-      limit: seconds to give up after, above ten times the longest stretch so far.
+      limit: seconds to give up after, above ten times the longest stretch of late.
       code: the exit code then.
     """
 
@@ -104,7 +105,7 @@ class Progress:
         try:
             yield
         finally:
-            self._began, self._longest = None, max(self._longest, time.monotonic() - began)
+            self._began, self._longest = None, max(_FORGETTING * self._longest, time.monotonic() - began)
 
     def waited(self, seconds: float) -> bool:
         """Whether the stretch under way is longer than `seconds`, and than ten times the longest."""

@@ -242,6 +242,18 @@ def test_a_wait_without_hope_ends_and_is_told_before(monkeypatch, capfd):
         signal.set_wakeup_fd(-1)
 
 
+def test_the_time_that_the_first_step_took_is_forgotten(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(signals.time, "monotonic", lambda: now)
+    progress = signals.Progress("others", 100.0, 43)
+    for seconds in (60.0, *[0.1] * 50):
+        with progress.stretch():
+            now += seconds
+    with progress.stretch():
+        now += 70.0
+        assert progress.waited(60.0)
+
+
 def test_a_request_to_stop_waits_for_the_end_of_a_stretch_unless_that_waits_for_others(monkeypatch):
     def end(number, progress):
         raise Ended(number)
