@@ -190,8 +190,7 @@ def _end(number: int | None, progress: signals.Progress | None) -> None:
     else:
         text = f"error: waited for {progress.others} for --wait_seconds={progress.limit:g} and more"
         code = progress.code
-    with contextlib.suppress(OSError):
-        os.write(2, f"{text}\n".encode())
+    signals.say(text)
     files.abandon()
     os._exit(code)
 

@@ -39,6 +39,13 @@ def stop(number: int) -> None:
     raise Stopped(number)
 
 
+def say(text: str) -> None:
+    """A line on standard error, unless its reader takes none: an end must not wait for that."""
+    with contextlib.suppress(OSError):
+        if select.select([], [2], [], 1.0)[1]:
+            os.write(2, f"{text}\n".encode())
+
+
 def replaced_in(error: Exception) -> int | None:
     """The number of the signal that came while native code raised, whose binding (pybind11) then raises `error` in the
     place of both; None where it is any other."""
@@ -164,10 +171,7 @@ class Watch(threading.Thread):
                 self._end(None, progress)
             if stalled and not told:
                 limit = f"giving up after {progress.limit:g} s (--wait_seconds)"
-                with contextlib.suppress(OSError):
-                    os.write(
-                        2, f"no step for {_QUIET_SECONDS:.0f} s: waiting for {progress.others}? {limit}\n".encode()
-                    )
+                say(f"no step for {_QUIET_SECONDS:.0f} s: waiting for {progress.others}? {limit}")
             told = stalled
 
 

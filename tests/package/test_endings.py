@@ -146,6 +146,28 @@ def test_a_signal_ends_any_mode_with_its_code_and_what_was_begun_is_cleared(tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "err", "program.py"]
 
 
+def test_a_process_whose_reader_takes_nothing_is_ended(tmp_path):
+    body = """
+    from autonl_tf import signals
+    signals.GRACE_SECONDS = 0.1
+    os.set_blocking(2, False)
+    try:
+        while True:
+            os.write(2, b'x')
+    except BlockingIOError:
+        os.set_blocking(2, True)
+    pathlib.Path('begun').touch()"""
+    read, write = os.pipe()
+    process = started(tmp_path, *REPORT, body=body, stderr=write)
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143
+    os.close(read)
+    os.close(write)
+
+
 @pytest.mark.parametrize(("name", "code"), [("KeyboardInterrupt: <EMPTY MESSAGE>", 130), ("Stopped: 143", 143)])
 def test_a_signal_that_comes_while_native_code_raises_is_obeyed(tmp_path, name, code):
     text = "pybind11::error_already_set: MISMATCH of original and normalized active exception types: ORIGINAL "
