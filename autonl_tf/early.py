@@ -11,7 +11,7 @@ from autonl_tf import limits
 from autonl_tf.arch import presets
 from autonl_tf.arch.cost import check_parameters
 from autonl_tf.arch.parts import blocks_of
-from autonl_tf.config import Config
+from autonl_tf.config import AUTO, Config
 from autonl_tf.data import imagenet
 from autonl_tf.data.labels import read_label_file
 from autonl_tf.data.tree import folders, images_below
@@ -125,7 +125,8 @@ def _check_run(read: dict[str, object]) -> None:
     if not path.is_file():
         return
     before = read_json(path, RunRecord, what="what a run is started with")
-    now = {name: value for name, value in plain(read).items() if value is not None and name in before.comparable}
+    found = (None, AUTO)  # what stands for a value that follows from the data or the machine
+    now = {name: value for name, value in plain(read).items() if value not in found and name in before.comparable}
     if other := before.other_setting(before.comparable | now):
         raise UserError(f"{path.parent}: {other}")
 

@@ -116,11 +116,12 @@ def test_what_is_no_regular_file_is_refused_instead_of_waited_for(make_folder):
 def test_a_large_set_says_that_it_is_being_checked(make_folder, monkeypatch, caplog):
     monkeypatch.setattr(datasets, "_MANY_IMAGES", 10)
     monkeypatch.setattr(corrupt, "_PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(corrupt, "_FIRST_WORD_SECONDS", 0.0)
     root = make_folder(two_classes(count=80))
     with caplog.at_level("INFO", logger="autonl_tf"):
         open_dataset("folder:" + root, validation_fraction=0).check("train")
     assert "decoding 160 train images once" in caplog.text
-    assert "decoded 128 of 160 images" in caplog.text
+    assert "decoded 128 of 160, 0 bad so far" in caplog.text
 
 
 def test_only_the_first_of_many_are_told_one_by_one(make_folder, caplog):

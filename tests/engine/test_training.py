@@ -104,7 +104,7 @@ def test_an_early_evaluation_no_better_than_chance_is_never_the_best(tmp_path, c
         .best
     )
     assert best.step == 4
-    assert "step 2: validation top1 0.5, loss 5 (batch norm's statistics still follow" in capsys.readouterr().err
+    assert "step 2: validation top-1 50.00%, loss 5 (batch norm's statistics still follow" in capsys.readouterr().err
 
 
 def test_metrics_have_every_step_once_in_order(whole):

@@ -17,7 +17,15 @@ from autonl_tf.main import _import_mode
 
 MAIN = pathlib.Path(__file__).resolve().parents[2] / "main.py"
 CLASSES = ("ant", "bee", "cat")
-SHORT = ("--input_image_size=32", "--train_batch_size=6", "--eval_batch_size=6", "--train_steps=2")
+SHORT = (
+    *("--input_image_size=32", "--crop_padding=32"),
+    *("--train_batch_size=6", "--eval_batch_size=6", "--train_steps=2"),
+)
+# The numbers of the release in place of those that follow from the size of the set.
+PUBLISHED = (
+    *("--batch_norm_momentum=0.99", "--moving_average_decay=0.9999", "--recalibrate_batches=0", "--light_nl_decay=0"),
+    *("--lr_warmup_epochs=5", "--lr_decay_epochs=2.4", "--lr_decay_rate=0.97"),
+)
 ARCH = """\
 r1_k3_s22_e1_i32_o8_noskip
 r1_k3_s22_e2_i8_o12_nonlocal0.25-2

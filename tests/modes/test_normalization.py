@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from mode_cases import ARCH, SHORT, configure, run
+from mode_cases import ARCH, PUBLISHED, SHORT, configure, run
 
 import autonl_tf
 from autonl_tf.arch import blockstring
@@ -26,7 +26,7 @@ def lite(home, tmp_path_factory):
     """A run directory of such a network, and the words that train it."""
     root = tmp_path_factory.mktemp("lite")
     (root / "mine.txt").write_text(HEADER + ARCH)
-    words = ("--mode=train", f"--arch={root}/mine.txt", f"--dataset=folder:{home}/pictures", *SHORT)
+    words = ("--mode=train", f"--arch={root}/mine.txt", f"--dataset=folder:{home}/pictures", *SHORT, *PUBLISHED)
     run(*words, f"--model_dir={root}/run")
     return root
 
@@ -56,7 +56,7 @@ def test_batches_for_training_and_evaluation_are_normalised_by_it(home, lite, tm
 
         monkeypatch.setattr(wiring, name, record)
     data = f"--dataset=folder:{home}/pictures"
-    run("--mode=train", f"--arch={lite}/mine.txt", data, *SHORT, f"--model_dir={tmp_path}/run")
+    run("--mode=train", f"--arch={lite}/mine.txt", data, *SHORT, *PUBLISHED, f"--model_dir={tmp_path}/run")
     assert len(seen) >= 2
     for batches in seen:
         batch = next(iter(batches))[0].numpy()
@@ -132,7 +132,15 @@ def test_a_checkpoint_of_other_pixels_is_refused_with_the_reason(home, lite, tra
     with pytest.raises(UserError, match=difference):
         run("--mode=eval", arch, data, f"--model_dir={lite}/run")
     with pytest.raises(UserError, match=difference):
-        run("--mode=train", arch, data, *SHORT, f"--init_checkpoint={lite}/run", f"--model_dir={tmp_path}/run")
+        run(
+            "--mode=train",
+            arch,
+            data,
+            *SHORT,
+            *PUBLISHED,
+            f"--init_checkpoint={lite}/run",
+            f"--model_dir={tmp_path}/run",
+        )
 
 
 @pytest.mark.parametrize("header", ["mean=0 stddev=1", "mean=0 stddev=255", "mean=127.5 stddev=127.5"])

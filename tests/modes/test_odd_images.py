@@ -31,7 +31,13 @@ def made(bad_data, tmp_path_factory):
 def words(made, tmp_path):
     root, _ = made
     (tmp_path / "arch.txt").write_text(ARCH)
-    fit = ("--input_image_size=32", "--train_batch_size=8", "--train_epochs=1", "--eval_batch_size=8")
+    fit = (
+        "--input_image_size=32",
+        "--crop_padding=32",
+        "--train_batch_size=8",
+        "--train_epochs=1",
+        "--eval_batch_size=8",
+    )
     return (
         *("--mode=train", f"--dataset=folder:{root}", f"--arch={tmp_path}/arch.txt", f"--model_dir={tmp_path}/run"),
         *fit,

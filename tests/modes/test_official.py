@@ -83,7 +83,7 @@ def test_prediction_straight_from_a_published_network_is_that_of_the_numpy_forwa
     said = capsys.readouterr()
     kept = len(official_names(presets.load(name)))
     assert f"moving averages of {tmp_path}/archive/bestmodel.ckpt (step 312); left aside: {kept} plain" in said.err
-    assert said.out.splitlines()[0].startswith(f"{PHOTOGRAPHS[0]}: {best[0][0]} ")
+    assert said.out == f"written: {tmp_path}/out.npz, {len(PHOTOGRAPHS)} images\n"
 
 
 def test_prediction_scales_with_the_depth_multiplier_and_takes_names_from_a_label_file(data, tmp_path, capsys):
@@ -94,8 +94,9 @@ def test_prediction_scales_with_the_depth_multiplier_and_takes_names_from_a_labe
     words = [f"--init_checkpoint={tmp_path}", SMALL, "--use_averages=false", data[1]]
     logits = predicted(tmp_path, *words, "--depth_multiplier=1.25")
     assert relative_l2(logits, expected) < 1e-4
+    run("--mode=predict", *words, "--depth_multiplier=1.25", f"--images={PHOTOGRAPHS[0]}")
     said = capsys.readouterr()
-    assert said.out.splitlines()[0].startswith(f"{PHOTOGRAPHS[0]}: {TEN[int(expected[0].argmax())]} ")
+    assert said.out.splitlines()[-1].startswith(f"{PHOTOGRAPHS[0]}: {TEN[int(expected[0].argmax())]} ")
     assert f"architecture: {tmp_path}/arch.txt" in said.err
 
 

@@ -175,7 +175,7 @@ def test_file_names_that_are_not_text_are_told_and_kept(home, trained, tmp_path)
     words = [f"--model_dir={home}/trained", f"--images={tmp_path}/photos"]
     done = command("--mode=predict", *words, f"--predictions_out={tmp_path}/out.csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(rf"{tmp_path}/photos/b\udcff.jpg: ")
+    assert done.stdout == f"written: {tmp_path}/out.csv, 1 images\n"
     assert b"/photos/b\xff.jpg," in (tmp_path / "out.csv").read_bytes()
     done = command("--mode=explain", *words, f"--explain_dir={tmp_path}/maps", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

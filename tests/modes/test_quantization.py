@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from mode_cases import ARCH, class_folder, command, configure, tree
+from mode_cases import ARCH, PUBLISHED, class_folder, command, configure, tree
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.checkpoint.ours import find_checkpoint
@@ -19,7 +19,16 @@ from autonl_tf.export.score import TFLiteRunner
 from autonl_tf.modes import checkpointed, describe, explain, export, train
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-SHORT = ("--input_image_size=32", "--train_batch_size=6", "--eval_batch_size=5", "--steps_per_loop=2")
+SHORT = (
+    *(
+        "--input_image_size=32",
+        "--crop_padding=32",
+        "--train_batch_size=6",
+        "--eval_batch_size=5",
+        "--steps_per_loop=2",
+    ),
+    *PUBLISHED,
+)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 from absl import flags
 from mode_cases import class_folder, configure, tree, write_space
 
+from autonl_tf import commands
 from autonl_tf.errors import UserError
 from autonl_tf.modes import rates, recipe, search
 
@@ -107,7 +108,7 @@ def test_a_search_on_held_out_images_logs_their_cross_entropy_and_refuses_an_emp
     ("given", "beside"), [("runs/search", "runs/search_train"), (".", "./train"), ("..", "../train")]
 )
 def test_the_training_of_what_was_found_goes_beside_it_or_below_a_directory_without_a_name(given, beside):
-    assert search._beside(pathlib.Path(given), "train") == beside
+    assert commands.beside(pathlib.Path(given), "train") == beside
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_before_a_training_goes_on_from_weights_that_know_the_classes_they_are_s
     scores = json.loads(capsys.readouterr().out)
     words = given([*trained, f"--init_checkpoint={home}/trained"], model_dir=tmp_path / "run")
     run(*words)
-    assert f"before training: validation top1 {scores['top1']:.4g}, " in capsys.readouterr().err
+    assert f"before training: validation top-1 {scores['top1']:.2%}, " in capsys.readouterr().err
     run(*given(words, train_steps=2))
     assert "before training" not in capsys.readouterr().err
 

@@ -14,7 +14,7 @@ from autonl_tf.setting import define_path
 
 PACKAGE = pathlib.Path(autonl_tf.__file__).parent
 # Read by config.py itself, or by main, which picks the mode's module with it.
-BY_CONFIG = {"mode"}
+BY_CONFIG = {"mode", "given"}
 NAMES = [field.name for field in settings.fields()]
 
 
@@ -100,7 +100,7 @@ def looked_at(tmp_path_factory):
         "convert": [f"--init_checkpoint={tiny_checkpoint(root / 'official')}", f"--model_dir={root}/convert"],
     }
     seen = {}
-    from autonl_tf.modes import recipe, wiring
+    from autonl_tf.modes import memory, recipe, search, wiring
 
     def recorded(complete):
         return lambda config, *rest: Recorder(complete(config._real, *rest), config._seen)
@@ -108,6 +108,8 @@ def looked_at(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wiring, "resolved", recorded(wiring.resolved))
         patch.setattr(recipe, "completed", recorded(recipe.completed))
+        patch.setattr(memory, "fitted", recorded(memory.fitted))
+        patch.setattr(search, "_with_points", recorded(search._with_points))
         for mode, given in words.items():
             seen[mode] = set()
             _import_mode(mode).run(Recorder(configure(f"--mode={mode}", *given), seen[mode]))
