@@ -222,7 +222,8 @@ def test_predictions_are_the_networks_logits(story, capsys):
     assert logits.dtype == np.float32 and logits.shape == (9, 3)
     network = checkpointed.load(configure("--mode=predict", f"--model_dir={story.root}/train", "--images=any"))
     paths = [str(story.root / name) for name in files]
-    ((images, _),) = predict_batches(paths, image_size=SIZE, normalization=Normalization(), batch_size=9)
+    pixels = {"image_size": SIZE, "crop_padding": network.crop_padding, "normalization": Normalization()}
+    ((images, _),) = predict_batches(paths, batch_size=9, **pixels)
     np.testing.assert_allclose(logits, network.model(images, training=False), rtol=1e-4, atol=1e-5)
     assert story.said["predict"].stdout == "written: out.npz, 9 images\n"
     predict.run(configure("--mode=predict", f"--model_dir={story.root}/train", f"--images={story.data}/val/*/*.jpg"))
