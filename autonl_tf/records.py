@@ -51,7 +51,7 @@ class SavedRecord:
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Of a model.json: what `--mode=convert` made the checkpoint of."""
+    """A field of model.json: what `--mode=convert` made the checkpoint of."""
 
     checkpoint: str
     averages: bool
@@ -157,13 +157,13 @@ class _Spread(TypedDict, total=False):
 
 
 class Times(_Spread):
-    """Of a latency table: one file's milliseconds, and of how many runs."""
+    """An entry of a latency table: one file's milliseconds, and of how many runs."""
 
     median_ms: Milliseconds
 
 
 class NetworkTimes(Times, total=False):
-    """Of a latency table: a whole network's, with its block strings."""
+    """An entry of a latency table: a whole network's, with its block strings."""
 
     arch: list[str]
 
@@ -173,7 +173,7 @@ class _Networks(TypedDict, total=False):
 
 
 class Calibration(_Networks):
-    """Of a latency table: a network takes offset_ms + scale * the sum of its pieces."""
+    """The line of a latency table: a network takes offset_ms + scale * the sum of its pieces."""
 
     offset_ms: Number
     scale: Annotated[float, Meta(gt=0, le=1e9)]

@@ -11,7 +11,7 @@ from autonl_tf.setting import define_amount, define_path, flag
 _SEARCH, _PROFILE = ("search",), ("profile",)
 
 
-# Of flags whose default depends on what a search starts from: (random weights, those of --init_checkpoint).
+# Defaults that depend on what a search starts from: (random weights, those of --init_checkpoint).
 SEARCH_DEFAULTS = {"search_warmup_share": (0.625, 0.25), "gate_keep_probability": (0.6, 0.9)}
 
 

@@ -22,7 +22,7 @@ class Capacity(NamedTuple):
 
 
 def of_host() -> Capacity:
-    """Of this machine, or of the control group that gives this process less."""
+    """The memory of this machine, or of the control group that gives this process less."""
     memory = psutil.virtual_memory()
     found = Capacity(memory.total, memory.available, "this machine")
     for total, used in _groups():
@@ -32,7 +32,7 @@ def of_host() -> Capacity:
 
 
 def of_devices(strategy: tf.distribute.Strategy) -> Capacity | None:
-    """Of the devices that the replicas compute on: the smallest GPU, or the host; None for TPUs, which do not say."""
+    """The memory of the smallest GPU that a replica computes on, or of the host; None for TPUs, which do not say."""
     kinds = {tf.DeviceSpec.from_string(name).device_type for name in strategy.extended.worker_devices}
     if kinds == {"CPU"}:
         return of_host()

@@ -108,7 +108,7 @@ def run_of(prefix: str | Path) -> str | None:
 
 
 def identity(directory: Path) -> str | None:
-    """Of the run in `directory`, by its config.json; None: it has none."""
+    """The identity of the run in `directory`, by its config.json; None: it has none."""
     path = directory / CONFIG
     return read_json(path, Identity, what="what a run is started with").run if exists(path) else None
 

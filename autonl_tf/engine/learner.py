@@ -81,7 +81,7 @@ class Learner(tf.Module):
 
     @property
     def clipped(self) -> list[bool]:
-        """Of each of `moved_variables`, whether its gradient is clipped with the others: where its optimizer's steps
+        """Whether the gradient of each of `moved_variables` is clipped with the others: where its optimizer's steps
         depend on the gradient's scale (`scale_free`)."""
         pairs = zip(self.optimizers, self.grouped, strict=True)
         return [not getattr(optimizer, "scale_free", False) for optimizer, variables in pairs for _ in variables]

@@ -273,7 +273,7 @@ class _Request:
 
     @property
     def name(self) -> str:
-        """Of the signal; in a cluster it may have come to another process."""
+        """The name of the signal; in a cluster it may have come to another process."""
         return "a signal to another process" if self.number is None else signal.Signals(self.number).name
 
     def note(self, number: int) -> None:

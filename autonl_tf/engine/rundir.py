@@ -109,7 +109,7 @@ def prepare(
 
 
 def versions() -> dict[str, str]:
-    """Of everything whose numerics matter."""
+    """The versions of everything whose numerics matter."""
     return {
         "autonl_tf": autonl_tf.__version__,
         "numpy": np.__version__,

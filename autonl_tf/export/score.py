@@ -26,7 +26,7 @@ _LEAST_PROBABILITY = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """Of one file on `images` images; `top1`, `reference_top1` and `drop_points` are None where labels are unknown.
+    """One file's on `images` images; `top1`, `reference_top1` and `drop_points` are None where labels are unknown.
 
     Of `not_finite` images the network itself gives no finite answer: they count as misses, and not in what follows.
     Of a quantization-aware file `quantized_top1` and `quantized_drop_points` compare with the network of simulated int8
@@ -143,7 +143,7 @@ def beside_quantized(score: Score, top1: float) -> Score:
 
 
 def _points(lost: int, images: int) -> float:
-    """Of whole numbers, since 0.95 - 0.94 is a little more than 0.01: a drop just as large as accepted is accepted."""
+    """Points by whole numbers: 0.95 - 0.94 is a little more than 0.01, and a drop of what is accepted is accepted."""
     return 100 * lost / images
 
 

@@ -140,7 +140,7 @@ def _answers(run: Callable, argument: str, inputs: Sequence) -> dict[str, np.nda
 
 def _check_names(got: dict[str, np.ndarray], class_names: Sequence[str], artifact: str) -> None:
     count = min(saved_model.MAX_NAMED_CLASSES, len(class_names))
-    # Of equal probabilities the lower label comes first, as in tf.math.top_k.
+    # The lower label of equal probabilities comes first, as in tf.math.top_k.
     best = np.argsort(-got["probabilities"], axis=1, kind="stable")[:, :count]
     names = np.array([name.encode() for name in class_names], object)[best]
     scores = np.take_along_axis(got["probabilities"], best, axis=1)

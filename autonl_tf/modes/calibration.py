@@ -25,7 +25,7 @@ def images_for_ranges(config: Config, dataset: ImageDataset | None, size: int, p
     trained = name in (None, config.data.dataset) and dataset.has("train")
     if name is None and not trained:
         raise UserError(f"{dataset.name}: it has no train images to set int8's ranges; give --calibration_dataset")
-    # Of a folder only the images taken are read.
+    # Only the images taken are read of a folder.
     source = (
         dataset.files("train") or dataset if trained else open_calibration(name, config.data.data_dir, skip, reading)
     )

@@ -11,7 +11,7 @@ from autonl_tf.space.cost_model import macs_model
 
 
 def description(name: str, *, image_size: int | None, num_classes: int) -> dict[str, Any]:
-    """Of a space, at `image_size` or, with None, at that of the network that it is around, else 224.
+    """A space, at `image_size` or, with None, at that of the network that it is around, else 224.
 
     Returns:
       `search_space`, the settings, `network` (the header of its members), `members` (how many), `smallest` and

@@ -29,7 +29,7 @@ BITS = 8
 # Live channels of trained networks are above 2^-9 of their kernel's, dead ones below 2^-18.
 _SHARE, _LEAST = 2.0**-12, 1e-6
 _SIGMOID = (0.0, 255 / 256)  # the one range of an int8 sigmoid, in steps of 1/256
-# Of each replica's own, as batch norm's statistics are.
+# Each replica has its own, as of batch norm's statistics.
 _LOCAL = {
     "trainable": False,
     "synchronization": tf.VariableSynchronization.ON_READ,
@@ -76,7 +76,7 @@ def _extremes(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _quantile(values: tf.Tensor, share: float) -> tf.Tensor:
-    """Of [B], as NumPy's: between the two values next to it in proportion."""
+    """The quantile of values [B], as NumPy's: between the two values next to it in proportion."""
     ordered = tf.sort(values)
     last = tf.shape(values)[0] - 1
     place = tf.cast(last, tf.float32) * share

@@ -87,7 +87,7 @@ class SuperBlock(keras.layers.Layer):
         return values
 
     def inserted_parts(self, member: BlockSpec) -> dict[str, list[Part]]:
-        """Of a member's block, by layer name without the block's prefix: what inserted layers have there."""
+        """What inserted layers have in a member's block, by layer name without the block's prefix."""
         parts: dict[str, list[Part]] = {}
         for kind in self._inserted_kinds():
             parts |= kind.parts(self.inserted[kind.name], member)

@@ -110,7 +110,7 @@ def network(account: dict[str, Any]) -> str:
 
 
 def found_numbers(account: dict[str, Any]) -> list[int | None]:
-    """Of each block of the space its number in the found network; None where it is dropped."""
+    """The number in the found network of each block of the space; None where it is dropped."""
     kept = itertools.count()
     return [None if block is None else next(kept) for block in account["decided_blocks"]]
 

@@ -40,7 +40,7 @@ def architecture(name: str) -> NetworkSpec | None:
 
 
 def content(name: str) -> dict[str, Any]:
-    """Of the space file that a name beginning with `around:` stands for.
+    """The content of the space file that a name beginning with `around:` stands for.
 
     Raises:
       UserError: an unknown word, no such architecture, or one with blocks that a space cannot hold, which it lists.

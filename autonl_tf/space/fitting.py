@@ -54,7 +54,7 @@ class _Column:
 
     def __init__(self, block: SpaceBlock):
         self.block = block
-        # Of choices that make the same block the last counts, in which what means nothing is at its largest.
+        # The last of the choices that make the same block counts, in which what means nothing is at its largest.
         self.choices = {
             member.canonical(): choice for choice in block.choices() if (member := block.block(choice)) is not None
         }

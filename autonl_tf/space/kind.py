@@ -65,7 +65,7 @@ class Kind:
         return self.ladders
 
     def gate_name(self, ladder: str, options: tuple[Any, ...], rung: int) -> str:
-        """Of the gate that opens `options[rung + 1]`, less the block: `kernel5`, `nl` (True), `mode_hard` (a word)."""
+        """The gate that opens `options[rung + 1]`, less the block: `kernel5`, `nl` (True), `mode_hard` (a word)."""
         option = options[rung + 1]
         if option is True:
             return ladder
@@ -164,7 +164,7 @@ class Part(NamedTuple):
 
 
 def batch_norm_parts(layer: keras.layers.Layer, kept: slice = slice(None)) -> list[Part]:
-    """Of a batch norm of those channels, in Keras' order."""
+    """The parts of a batch norm of those channels, in Keras' order."""
     return [Part(v, (kept,)) for v in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -197,6 +198,11 @@ def test_the_scan_sees_every_way_to_import_a_room(text, room):
 
 
 @pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
+def test_no_docstring_or_comment_begins_with_of(path):
+    assert re.findall(r'(?:"""|# )Of .*', path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
 def test_modules_are_short(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 

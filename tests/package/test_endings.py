@@ -45,6 +45,15 @@ def started(folder, *words, body="pass", shell="exec {}", **options):
     return subprocess.Popen(["bash", "-c", line], cwd=folder, env=environment, **options)
 
 
+def signalled(process, folder, number):
+    """Sends the signal once the work has begun; the process must end by it."""
+    while not (folder / "begun").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
+
+
 @pytest.mark.parametrize(
     ("words", "shell", "code"),
     [
@@ -137,11 +146,7 @@ def test_a_signal_ends_any_mode_with_its_code_and_what_was_begun_is_cleared(tmp_
         pathlib.Path('begun').touch()
         {waiting}"""
     process = started(tmp_path, *REPORT, body=body, shell="exec {} 2>err")
-    while not (tmp_path / "begun").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(number)
-    assert process.wait(60) == 128 + number
+    signalled(process, tmp_path, number)
     assert (tmp_path / "err").read_text() == f"stopped by {signal.Signals(number).name}\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "err", "program.py"]
 
@@ -159,11 +164,7 @@ def test_a_process_whose_reader_takes_nothing_is_ended(tmp_path):
     pathlib.Path('begun').touch()"""
     read, write = os.pipe()
     process = started(tmp_path, *REPORT, body=body, stderr=write)
-    while not (tmp_path / "begun").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143
+    signalled(process, tmp_path, signal.SIGTERM)
     os.close(read)
     os.close(write)
 
@@ -189,11 +190,7 @@ def test_a_signal_that_comes_in_a_destructor_is_obeyed(tmp_path, number):
     Gone()
     time.sleep(100)"""
     process = started(tmp_path, *REPORT, body=body, shell="exec {} 2>err")
-    while not (tmp_path / "begun").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(number)
-    assert process.wait(60) == 128 + number
+    signalled(process, tmp_path, number)
     assert len((tmp_path / "err").read_text().splitlines()) == 1
 
 
