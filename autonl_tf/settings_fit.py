@@ -163,8 +163,8 @@ class FitConfig:
     light_nl_decay: float = _flag(
         flags.DEFINE_float,
         None,
-        "Times sum(gamma^2)/2 over the scales of LightNL's batch norms; 0: none, as published. Default: 0.1, in runs "
-        "of more than 5000 steps less in proportion; of fewer than 800 images 80 divided by their number.",
+        "Times sum(gamma^2)/2 over the scales of LightNL's batch norms; 0: none, as published. Default: "
+        "80 divided by the number of training images.",
         modes=("train",),
         lower_bound=0.0,
         upper_bound=1000.0,

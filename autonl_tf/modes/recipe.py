@@ -28,8 +28,8 @@ LEAST_MOMENTUM = 0.8
 MEASURED_IMAGES = 1024  # at least, if there are as many, for the statistics of the averaged weights
 # LightNL is cubic in its input: of an image somewhat off the others the scales decide whether it stays so or grows from
 # block to block. Training, whose batches have their own statistics, does not see that; the fewer images it has, the
-# more others are off.
-LIGHT_NL_DECAY, LIGHT_NL_DECAY_STEPS, LIGHT_NL_DECAY_IMAGES = 0.1, 5000, 80
+# more others are off. Ten times this turns LightNL off where the labels need it (docs/training.md).
+LIGHT_NL_DECAY = 80.0  # divided by the number of images
 EVALUATIONS = 10  # at most
 # A search's: the published decay, 0.97 every 2.4 of 8 epochs, and a warm-up in steps, since what that waits for
 # (RMSProp's mean square, which starts at 1, and batch norm's statistics) takes steps, however small the set: half an
@@ -107,9 +107,7 @@ def _training(config: Config, length: rates.Length, images: int, tuned: bool) ->
     chosen = {
         "moving_average_decay": _looking_back(AVERAGES_SHARE * length.steps, 0.0, MOST_DECAY),
         "recalibrate_batches": 0 if fit.qat else math.ceil(min(images, MEASURED_IMAGES) / batch),
-        "light_nl_decay": round(
-            max(LIGHT_NL_DECAY * min(1.0, LIGHT_NL_DECAY_STEPS / length.steps), LIGHT_NL_DECAY_IMAGES / images), 6
-        ),
+        "light_nl_decay": round(LIGHT_NL_DECAY / images, 6),
         "eval_every_epochs": float(max(1, math.ceil(length.steps / length.steps_per_epoch / EVALUATIONS))),
     }
     if fit.lr_warmup_epochs is None:

@@ -40,7 +40,7 @@ def test_horizons_are_shares_of_the_run_and_at_most_the_published_ones(images):
     assert 1 / (1 - fit.moving_average_decay) == pytest.approx(min(steps / 20, 10_000), rel=1e-2)
     assert fit.lr_warmup_steps == steps // 10
     assert fit.recalibrate_batches * chosen.data.train_batch_size >= min(images, 1024)
-    assert fit.light_nl_decay == pytest.approx(max(0.1 * min(1, 5000 / steps), 80 / images), rel=1e-2)
+    assert fit.light_nl_decay == pytest.approx(80 / images, rel=1e-2)
     assert steps / rates.length_of(chosen, images).steps_of(fit.eval_every_epochs) <= 11
 
 
