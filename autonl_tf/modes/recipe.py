@@ -62,9 +62,11 @@ def completed(config: Config, images: int, tuned: bool = False) -> Config:
     config = dataclasses.replace(config, data=data, fit=fit)
     length = rates.length_of(config, images)
     chosen = _search(config, length) if config.run.mode == "search" else _training(config, length, images, tuned)
+    # Nothing measures statistics anew under --qat: they are the checkpoint's, and training crops move them slowly.
+    momentum = _looking_back(STATISTICS_SHARE * length.steps, LEAST_MOMENTUM, MOST_MOMENTUM)
     chosen |= {
         "base_learning_rate": RATES[_kind(config, tuned)],
-        "batch_norm_momentum": _looking_back(STATISTICS_SHARE * length.steps, LEAST_MOMENTUM, MOST_MOMENTUM),
+        "batch_norm_momentum": MOST_MOMENTUM if fit.qat else momentum,
     }
     open_ones = {name: value for name, value in chosen.items() if getattr(fit, name) is None}
     return dataclasses.replace(config, fit=dataclasses.replace(fit, **open_ones))

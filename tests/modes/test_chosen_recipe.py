@@ -44,6 +44,11 @@ def test_horizons_are_shares_of_the_run_and_at_most_the_published_ones(images):
     assert steps / rates.length_of(chosen, images).steps_of(fit.eval_every_epochs) <= 11
 
 
+def test_quantization_aware_training_keeps_to_the_statistics_of_its_checkpoint():
+    fit = recipe.completed(configure(*TRAIN, "--qat", "--init_checkpoint=imagenet"), 100, tuned=True).fit
+    assert (fit.batch_norm_momentum, fit.recalibrate_batches) == (0.99, 0)
+
+
 def test_a_longer_set_is_searched_as_published():
     chosen = recipe.completed(configure(*SEARCH), 1_281_167)
     assert (chosen.fit.train_epochs, chosen.fit.lr_decay_epochs, chosen.fit.lr_decay_rate) == (8, 2.4, 0.97)
