@@ -67,7 +67,7 @@ def class_report(model: keras.Model, batches: Iterable, num_classes: int, kept: 
     `kept` whose wrong class had the highest probability.
     """
 
-    @tf.function
+    @tf.function(autograph=False)
     def predict(images):
         logits = tf.cast(model(images, training=False), tf.float32)
         return tf.nn.softmax(logits), tf.reduce_all(tf.math.is_finite(logits), axis=-1)

@@ -28,9 +28,9 @@ class Evaluator:
             counts = tf.stack([tf.reduce_sum(tf.cast(mark, tf.int32)) for mark in marks])
             return tf.reduce_sum(entropies), counts
 
-        compiled = tf.function(replica_step, jit_compile=True) if jit_compile else replica_step
+        compiled = tf.function(replica_step, jit_compile=True, autograph=False) if jit_compile else replica_step
 
-        @tf.function
+        @tf.function(autograph=False)
         def step(images, labels, weights):
             sums = strategy.run(compiled, args=(images, labels, weights))
             return [strategy.reduce(tf.distribute.ReduceOp.SUM, part, axis=None) for part in sums]

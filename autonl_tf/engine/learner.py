@@ -134,7 +134,7 @@ class Learner(tf.Module):
         with signals.stretch():
             self._take_means()
 
-    @tf.function
+    @tf.function(autograph=False)
     def _take_means(self):
         for variable in self._kept_apart():
             variable.assign(variable.read_value())
@@ -170,8 +170,8 @@ class TrainFunction:
         self._learner = learner
         self._replica_step = replica_step
         self._names = names  # filled in while `replica_step` is traced
-        self._one_step = tf.function(self._step)
-        self._steps = tf.function(self._loop)
+        self._one_step = tf.function(self._step, autograph=False)
+        self._steps = tf.function(self._loop, autograph=False)
         self._length: int | None = None
 
     def _step(self, iterator):
@@ -179,14 +179,18 @@ class TrainFunction:
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
 
     def _loop(self, iterator, first_step, num_steps):
-        total = tf.zeros([self._length])
-        first_bad = tf.fill([len(TROUBLES)], tf.constant(-1, tf.int64))
-        for index in tf.range(num_steps):
+        def step(index, total, first_bad):
             values = self._one_step(iterator)
-            total += values
             bad = values[: len(TROUBLES)] > 0
             first_bad = tf.where((first_bad < 0) & bad, first_step + index, first_bad)
-        return total, first_bad
+            return index + 1, total + values, first_bad
+
+        start = (
+            tf.constant(0, tf.int64),
+            tf.zeros([self._length]),
+            tf.fill([len(TROUBLES)], tf.constant(-1, tf.int64)),
+        )
+        return tf.while_loop(lambda index, *_: index < num_steps, step, start, parallel_iterations=1)[1:]
 
     def __call__(self, iterator, num_steps: int) -> Metrics:
         """Runs `num_steps` steps on the device; returns name -> (sum, weight) over replicas and steps.
@@ -262,7 +266,7 @@ def make_train_function(
         values = [verdict.bad_loss, verdict.bad_gradient, *sums, *weights]
         return tf.stack([tf.cast(value, tf.float32) for value in values])  # [troubles + 2 * metrics]
 
-    step_function = tf.function(replica_step, jit_compile=True) if jit_compile else replica_step
+    step_function = tf.function(replica_step, jit_compile=True, autograph=False) if jit_compile else replica_step
     return TrainFunction(strategy, learner, step_function, names)
 
 

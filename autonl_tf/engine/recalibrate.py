@@ -50,7 +50,7 @@ class Recalibration:
                 variable.assign(tf.zeros_like(variable.read_value()))
             normalized(images, training=True)
 
-        @tf.function
+        @tf.function(autograph=False)
         def step(images):
             strategy.run(replica_step, args=(images,))
 

@@ -34,7 +34,8 @@ def write_network(spec: NetworkSpec, path: Path, *, image_size: int, num_classes
 
 def _write(model: keras.Model, path: Path) -> None:
     shape = [1, *model.input_shape[1:]]
-    function = tf.function(lambda x: model(x, training=False)).get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    function = tf.function(lambda images: model(images, training=False), autograph=False)
+    function = function.get_concrete_function(tf.TensorSpec(shape, tf.float32))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     content = converter.convert()

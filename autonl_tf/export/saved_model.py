@@ -94,7 +94,7 @@ def _endpoints(
     batch = tf.TensorSpec([None, *pixels.shape], tf.float32, name=FLOAT_INPUT)
 
     # Traced once and called by both signatures, which halves the file's graph.
-    @tf.function(input_signature=[batch])
+    @tf.function(input_signature=[batch], autograph=False)
     def classify(images):
         logits = tf.cast(model(image_ops.normalize(images, normalization), training=False), tf.float32)
         probabilities = tf.nn.softmax(logits)
@@ -106,7 +106,7 @@ def _endpoints(
             "logits": logits,
         }
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=BYTES_INPUT)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=BYTES_INPUT)], autograph=False)
     def by_bytes(image_bytes):
         def prepare(encoded):
             return image_ops.preprocess_for_eval(encoded, image_size, crop_padding, without_pillow)
@@ -117,7 +117,7 @@ def _endpoints(
             image_bytes = tf.identity(image_bytes)
         return classify(tf.map_fn(prepare, image_bytes, fn_output_signature=pixels))
 
-    @tf.function(input_signature=[batch])
+    @tf.function(input_signature=[batch], autograph=False)
     def by_pixels(images):
         with tf.control_dependencies([_check_pixels(images, pixels.shape)]):
             images = tf.identity(images)

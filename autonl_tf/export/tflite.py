@@ -98,6 +98,7 @@ def _save_single(model: keras.Model, folder: str, image_size: int, normalization
 
     @tf.function(
         input_signature=[tf.TensorSpec([1, image_size, image_size, 3], tf.float32, name=INPUT)],
+        autograph=False,
     )
     def classify(images):
         with tf.name_scope(NORMALIZATION):  # the scope by which `int8` leaves it alone

@@ -13,7 +13,7 @@ from absl import flags
 from PIL import Image
 
 from autonl_tf import config as config_lib
-from autonl_tf.main import _import_mode
+from autonl_tf.main import _runner
 
 MAIN = pathlib.Path(__file__).resolve().parents[2] / "main.py"
 CLASSES = ("ant", "bee", "cat")
@@ -59,7 +59,7 @@ def configure(*words: str) -> config_lib.Config:
 def run(*words: str) -> None:
     """Runs a command line in this process."""
     config = configure(*words)
-    _import_mode(config.run.mode).run(config)
+    _runner(config.run.mode)(config)
 
 
 def given(words, **changed) -> list[str]:

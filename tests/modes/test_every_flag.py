@@ -63,7 +63,7 @@ def start(monkeypatch, capsys):
     reached = []
     monkeypatch.setattr(main, "_quiet_logging", lambda: None)
     monkeypatch.setattr(main.signals, "Watch", lambda _: types.SimpleNamespace(start=lambda: None))
-    monkeypatch.setattr(main, "_import_mode", lambda mode: types.SimpleNamespace(run=lambda _: reached.append(mode)))
+    monkeypatch.setattr(main, "_runner", lambda mode: lambda _: reached.append(mode))
 
     def run(words):
         values = flags.FlagValues()

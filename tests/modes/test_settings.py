@@ -35,7 +35,7 @@ def sources():
 
 def test_every_setting_is_read_by_some_mode(sources):
     assert unread(sources.values(), set(NAMES) - BY_CONFIG) == []
-    assert "_import_mode(config.run.mode)" in (PACKAGE / "main.py").read_text(encoding="utf-8")
+    assert "_runner(config.run.mode)" in (PACKAGE / "main.py").read_text(encoding="utf-8")
 
 
 def test_the_scan_finds_a_setting_that_is_only_written_or_only_named():
@@ -72,7 +72,7 @@ def looked_at(tmp_path_factory):
     from mode_cases import ARCH, class_folder, configure, write_space
     from official_checkpoints import tiny_checkpoint
 
-    from autonl_tf.main import _import_mode
+    from autonl_tf.main import _runner
 
     root = tmp_path_factory.mktemp("settings")
     class_folder(root / "pictures", {"train": 2, "val": 1})
@@ -112,7 +112,7 @@ def looked_at(tmp_path_factory):
         patch.setattr(search, "_with_points", recorded(search._with_points))
         for mode, given in words.items():
             seen[mode] = set()
-            _import_mode(mode).run(Recorder(configure(f"--mode={mode}", *given), seen[mode]))
+            _runner(mode)(Recorder(configure(f"--mode={mode}", *given), seen[mode]))
     return seen
 
 

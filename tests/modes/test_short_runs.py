@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 from mode_cases import CLASSES, class_folder, run
 
@@ -30,8 +31,15 @@ def good(scores):
     return scores["loss"] is not None and scores["loss"] < 2 * math.log(len(CLASSES)) and "beyond_float16" not in scores
 
 
+def rewritten_functions() -> set[str]:
+    """The modules that AutoGraph has made."""
+    return {name for name in sys.modules if name.startswith("__autograph_generated_file")}
+
+
 def test_a_short_run_by_the_defaults_ends_below_chance(tmp_path, capsys):
+    before = rewritten_functions()
     scores = validation(tmp_path)
+    assert rewritten_functions() == before  # which is a quarter of a short run's start
     assert all(map(good, scores[-2:])), scores
     assert scores[-1]["top1"] > 0.6
     assert "chosen for 60 images (docs/training.md): --train_batch_size=16" in capsys.readouterr().err
