@@ -126,8 +126,8 @@ def _quiet_logging() -> None:
 def _runner(mode: str) -> Callable:
     """The mode's function, imported without TensorFlow's start-up chatter, which no setting of its own silences.
 
-    Within it functions are traced as they are written. AutoGraph would rewrite each of them first, a quarter of the start
-    of a short run; nothing here needs it.
+    Within it functions are traced as they are written. AutoGraph would rewrite each of them first, a quarter of a short
+    run's start; nothing here needs it.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.update(_OWN_ENVIRONMENT)
