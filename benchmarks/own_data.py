@@ -4,9 +4,9 @@
         [--recipe=defaults|published|FLAGS] [--noexport] [--work=DIR] [--results=FILE]
 
 DIR has train/CLASS and test/CLASS or val/CLASS. The sets are made of links in --work: `c4x200`, four classes of
-CIFAR-10 with 200 images each; `c10x1000`; `unequal`, five with 600 to 8; `s3x30`, three kinds of scenes with 30 each,
-at 64 px; `cifar10` whole. The networks: `found`, six blocks of which five have LightNL, as the demo's search finds;
-`autonl_s`; and `mobilenet_v2 --nonlocal=all:0.25-1`.
+CIFAR-10 with 200 images each; `c10x1000` and `c10x20`; `unequal`, five with 600 to 8; `s3x30`, three kinds of scenes
+with 30 each, at 64 px; `cifar10` whole. The networks: `found`, six blocks of which five have LightNL, as the demo's
+search finds; `autonl_s`; and `mobilenet_v2 --nonlocal=all:0.25-1`.
 
 --recipe=published gives the numbers of the published recipe as flags, which were the defaults before there was a rule;
 the length is the default's. Other words are flags of main.py, in one argument.
@@ -50,6 +50,7 @@ SCENES = ("forest", "sea", "street")
 SETS = {
     "c4x200": ("cifar10", dict.fromkeys(EQUAL, 200), 50, 32),
     "c10x1000": ("cifar10", 1000, 100, 32),
+    "c10x20": ("cifar10", 20, 100, 32),
     "unequal": ("cifar10", UNEQUAL, 40, 32),
     "s3x30": ("scenes", dict.fromkeys(SCENES, 30), 30, 64),
     "cifar10": ("cifar10", None, None, 32),
