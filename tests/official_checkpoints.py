@@ -12,7 +12,7 @@ from autonl_tf.checkpoint.tf1 import AVERAGE_SUFFIX, SLOT_SUFFIXES
 TINY_STEP = 12345
 TINY_CLASSES, TINY_SIZE = 10, 64
 _TINY = TESTDATA / "tiny_checkpoint"
-# Of the data file that TensorFlow 1.14 wrote, which is too large to keep: its bytes are made again.
+# The data file that TensorFlow 1.14 wrote is too large to keep: its bytes are made again.
 _TINY_SHA256 = "08d52127c2b32a6fc44810c81dfafabf0be4d8003edcb52bc8575a9d1d6ceb32"
 
 

@@ -62,7 +62,7 @@ def calibration_images(
     reading: Reading = AS_SHOWN,
 ) -> np.ndarray:
     """At most `count` images, chosen by a fixed seed: float32 [N, S, S, 3] in the scale of 0 to 255, cropped as for
-    evaluation. Of a dataset, from its training split.
+    evaluation. A dataset gives those of its training split.
 
     Raises:
       UserError: an image that cannot be read or decoded (with `skip_corrupt`: all of them), or a dataset without

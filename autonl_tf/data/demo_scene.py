@@ -120,7 +120,7 @@ def _cue_centre(rng: np.random.Generator, settings: SceneSettings) -> tuple[int,
 def _patch_centres(
     rng: np.random.Generator, cue: tuple[int, int], settings: SceneSettings
 ) -> list[tuple[int, int]] | None:
-    """Places for the patches, apart from the cue and each other, or None where the last finds no room."""
+    """Centres of the patches, apart from the cue and each other; None where no space is left for one."""
     half = settings.patch_size // 2
     span = np.arange(settings.border + half, settings.image_size - settings.border - half + 1)
     rows, columns = (axis.ravel() for axis in np.meshgrid(span, span, indexing="ij"))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 MAX_PIXELS = 120_000_000
 
-# Why an image cannot be used, as it is told and counted. Of a kind or form that is not read the reason is its name and
-# `IS_NOT_READ`; of one that is too large, `Reading.too_large`.
+# Why an image cannot be used, as messages say and reports count it. For a kind or form that is not read the reason is
+# its name and `IS_NOT_READ`; for an image that is too large, `Reading.too_large`.
 EMPTY = "empty"
 NOT_AN_IMAGE = "not an image of a known kind"
 CUT_SHORT = "cut short"

@@ -1,9 +1,9 @@
-"""A split of a data set as a sequence of encoded examples that can be read in any order, from any place.
+"""A split of a data set as a sequence of encoded examples that can be read in any order, from any position.
 
 An *example* is a dict `{image: string scalar (encoded), label: int32 scalar, name: string scalar}`. A
 training run sees one endless sequence of positions g = 0, 1, 2, ...; g belongs to epoch `g // size`, and the
-order within an epoch is a permutation given by (seed, epoch) alone. Of every `num_shards * block` positions
-in a row, shard s takes the s-th `block`: the shards together always see the same images, however many there
+order within an epoch is a permutation given by (seed, epoch) alone. Shard s takes the s-th `block` of
+every `num_shards * block` positions in a row: the shards together always see the same images, however many there
 are.
 
 `IndexedSplit` (files, or records in memory) permutes all examples and goes to any position at once.

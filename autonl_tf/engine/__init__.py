@@ -1,1 +1,1 @@
-"""The engine room: strategy, optimizer, averages, train step, outer loop, checkpoints, logs."""
+"""Training: strategy, optimizer, averages, train step, outer loop, checkpoints, logs."""

@@ -115,7 +115,7 @@ def identity(directory: Path) -> str | None:
 
 def check_own(prefix: Path) -> None:
     """Raises UserError where a readable checkpoint ckpt-STEP is of another step, or lies in the directory of another
-    run than the one that saved it. Of a run without an identity nothing is known."""
+    run than the one that saved it. A run without an identity is not checked."""
     if f"ckpt-{(step := step_of(prefix))}" != prefix.name:
         raise UserError(
             f"{prefix}: is the checkpoint of step {step}, of another run perhaps; remove it, and the run goes on "

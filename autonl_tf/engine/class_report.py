@@ -63,8 +63,8 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def class_report(model: keras.Model, batches: Iterable, num_classes: int, kept: int = KEPT) -> ClassReport:
     """Runs a model over evaluation batches (images, labels, weights; weight 0: not an example).
 
-    Ties go to the lower class number; an image whose logits are not finite is taken for no class. Of the mistakes, the
-    `kept` whose wrong class had the highest probability.
+    Ties go to the lower class number; an image whose logits are not finite is taken for no class. The
+    `kept` mistakes are those whose wrong class had the highest probability.
     """
 
     @tf.function(autograph=False)

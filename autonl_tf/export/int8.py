@@ -141,8 +141,7 @@ def ranges(
 ) -> dict[str, tuple[float, float]]:
     """Name -> (low, high) over images [S, S, 3]: the quantiles 1 - covered and covered of their extremes.
 
-    Of what is computed, and not of constants: a range given for a kernel would take the place of one for each of its
-    output channels.
+    Only computed tensors have one: a range given for a constant kernel would replace those of its output channels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the memory that kept tensors take

@@ -26,11 +26,11 @@ _LEAST_PROBABILITY = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """One file's on `images` images; `top1`, `reference_top1` and `drop_points` are None where labels are unknown.
+    """One file's score on `images` images; `top1`, `reference_top1` and `drop_points` are None without labels.
 
-    Of `not_finite` images the network itself gives no finite answer: they count as misses, and not in what follows.
-    Of a quantization-aware file `quantized_top1` and `quantized_drop_points` compare with the network of simulated int8
-    that it was made of; None of others.
+    `not_finite` images are those for which the network itself gives no finite answer: they count as misses, and are
+    left out of what follows. `quantized_top1` and `quantized_drop_points` compare a quantization-aware file with the
+    network of simulated int8 that it was made of; they are None for other files.
     """
 
     artifact: str

@@ -1,1 +1,1 @@
-"""One `run(config)` a mode: wires the rooms together."""
+"""One `run(config)` a mode: puts the other folders to work."""

@@ -20,7 +20,7 @@ from autonl_tf.pictures.affinity import draw_affinities
 def run(config: Config) -> None:
     """Writes `--explain_dir`/NAME.png for every image of `--images`, and prints their paths.
 
-    Of a network trained with `--qat` the maps are those of its float weights, the simulated int8 left out.
+    The maps of a network trained with `--qat` are those of its float weights, without the simulated int8.
     """
     check_directory("explain_dir", config.run.explain_dir)
     points, files = query_points(config.run.query_points), matching(config.run.images)

@@ -1,8 +1,8 @@
 """What search and training take where no flag says otherwise, by the number of training images: one rule.
 
-The published numbers are those of 109,000 steps on 1.28 million images. Of a run of some hundred steps they leave batch
-norm's statistics and the averages behind the weights, and the learning rate at its peak; LightNL, cubic in its input,
-turns that into losses that are no numbers. So horizons are shares of the run here, and the rate ends near zero.
+The published numbers are those of 109,000 steps on 1.28 million images. In a run of some hundred steps they leave
+batch norm's statistics and the averages behind the weights, and the learning rate at its peak; LightNL, cubic in its
+input, turns that into losses that are not finite. So horizons are shares of the run here, and the rate ends near zero.
 `docs/training.md` has the rule as a table and what was tried. A flag that is given stays as it is.
 """
 

@@ -1,6 +1,6 @@
 """What a kind of gate is: the candidates it reads, the options it makes of them, and what an option does to a block.
 
-A kind is everything that the search knows of one thing that may be chosen: a class of this room, named once in
+A kind is everything that the search knows of one thing that may be chosen: a class of this folder, named once in
 `kinds.KINDS`. Gates, costs, latency pieces, logs, flips, reports and decoding ask it and nothing else. What it needs of
 TensorFlow it imports in its methods, so that a space can be read without.
 """

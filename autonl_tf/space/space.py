@@ -149,8 +149,8 @@ class Space:
     def choices_of(self, spec: NetworkSpec, where: str) -> list[dict[str, int]]:
         """The choices, one a block, that make an architecture.
 
-        Of several the one that drops later blocks. What means nothing beside the others is at its largest; in a dropped
-        block what adds something is left out.
+        Where several do, these are those that drop later blocks. What means nothing beside the others is at its
+        largest; in a dropped block what adds something is left out.
 
         Raises:
           UserError: it is no member: says of `where` what differs, block by block.

@@ -1,4 +1,4 @@
-"""Made-up images and data sets for the tests of the data room."""
+"""Made-up images and data sets for the tests of reading data."""
 
 from __future__ import annotations
 

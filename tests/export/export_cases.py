@@ -1,4 +1,4 @@
-"""A tiny network with everything a block can have, and sample images, for the tests of the export room."""
+"""A tiny network with everything a block can have, and sample images, for the tests of exports."""
 
 from __future__ import annotations
 

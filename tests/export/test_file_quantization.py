@@ -28,7 +28,7 @@ def pictures(count: int) -> np.ndarray:
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def files(request, tmp_path_factory):
-    """Of a network with a channel of zeros, as real ones have: its float file and its int8 ones.
+    """The float file and the int8 files of a network with a channel of zeros, as real ones have.
 
     AutoNL's are as at first, LightNL adding nothing.
     """

@@ -19,7 +19,7 @@ from autonl_tf.layers.light_nl import LightNL, LightNLProduct
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Of a network with both orders and strides: the float file, and int8 ones with float and with int8 products."""
+    """The float file of a network with both orders and strides, its int8 files with float and int8 products."""
     folder = tmp_path_factory.mktemp("products")
     names = ("float32", "float_products", "int8_products")
     paths = {name: folder / f"{name}.tflite" for name in names}

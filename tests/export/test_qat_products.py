@@ -75,7 +75,7 @@ def test_a_range_that_holds_next_to_nothing_leaves_the_file_one_piece(quantized,
 
 
 def steps_apart(quantized, path, images) -> dict[str, np.ndarray]:
-    """Of every product in a file: y there less y of the network for the same x, in int8 steps of y."""
+    """For every product in a file, y there less y of the network for the same x, in int8 steps of y."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         interpreter = Interpreter(str(path), num_threads=1, experimental_preserve_all_tensors=True)

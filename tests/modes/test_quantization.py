@@ -128,7 +128,7 @@ def test_every_format_from_one_checkpoint(home, exported):
     )
     assert all(scores[name]["quantized_top1"] is None for name in files[:3])
     assert "float32 weights" in accuracy["of"] and "simulated int8 that it was made of" in exported
-    # Of int8 files of a network this little trained (LightNL's gammas about 0) the delegate may leave a part.
+    # The delegate may leave out some of an int8 file of a network this little trained (LightNL's gammas about 0).
     assert all(card["artifacts"][name]["xnnpack_whole"] for name in files[:2])
     for name in files:
         assert name in exported

@@ -97,7 +97,7 @@ def test_the_reachable_range_is_that_of_the_smallest_and_the_largest_member():
 
 
 def controller(target, reach=(50.0, 400.0), gates=4, steps=20):
-    """Of a decision phase of so many steps behind two of warm-up, over gates of equal cost that start at 1."""
+    """A decision phase of so many steps behind two of warm-up, over gates of equal cost that start at 1."""
     low, high = reach
     schedule = SearchSchedule(steps + 2, 2, 0, 0.6, 0.1, 0.3, 3.0)
     cost = lambda gates: low + (high - low) * tf.reduce_mean(gates)  # noqa: E731

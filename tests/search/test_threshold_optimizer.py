@@ -50,7 +50,7 @@ def test_a_constant_gradient_moves_a_threshold_by_the_travel_whatever_the_warm_u
 @given(st.integers(0, 2**32 - 1), st.floats(-12, 3), st.booleans())
 def test_no_gradients_move_a_threshold_further_than_its_travel(seed, spread, same_sign):
     rng = np.random.default_rng(seed)
-    # Of sizes whose squares float32 holds: a run stops at a gradient norm that is not finite.
+    # Their squares stay within float32: a run stops at a gradient norm that is not finite.
     gradients = np.clip(np.exp(spread * rng.normal(size=[WARMUP + DECISION + 3, 5])), 1e-15, 1e15)
     gradients[:, 1:3] = np.sort(gradients[:, 1:3], 0)  # those that grow, Adam's own steps are largest for
     if not same_sign:

@@ -1,10 +1,9 @@
-"""Which room may import which, what may not be imported at all, and how long a module may be."""
+"""What each folder of the package may import, what may not be imported at all, and how long a module may be."""
 
 from __future__ import annotations
 
 import ast
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -16,8 +15,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted([ROOT / "main.py", ROOT / "setup.py", *ROOT.glob("benchmarks/**/*.py"), *ROOT.glob("examples/*.py")])
 MAX_LINES = 400
 
-# A room may import itself and these. `package` is autonl_tf/__init__.py, which holds the version, and names that it
-# loads when they are used; `keras_hook` loads the layers when tf_keras is imported.
+# A folder, or a module beside the folders, may import itself and these. `package` is autonl_tf/__init__.py, which holds
+# the version, and names that it loads when they are used; `keras_hook` loads the layers when tf_keras is imported.
 ALLOWED = {
     "errors": set(),
     "package": {"keras_hook"},
@@ -95,7 +94,7 @@ WITHOUT_TENSORFLOW = (
 )
 
 
-def room_of(path: pathlib.Path) -> str:
+def folder_of(path: pathlib.Path) -> str:
     name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
     return "package" if name == "__init__" else name
 
@@ -112,8 +111,8 @@ def imported(tree: ast.AST) -> list[tuple[int, str]]:
     return names
 
 
-def rooms_imported(tree: ast.AST) -> list[tuple[int, str]]:
-    """The rooms that a module imports, with their lines."""
+def folders_imported(tree: ast.AST) -> list[tuple[int, str]]:
+    """The folders, and modules beside them, that a module imports, with their lines."""
     found = []
     for line, name in imported(tree):
         parts = name.split(".")
@@ -142,27 +141,27 @@ def named(path: pathlib.Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_every_room_has_its_doors():
-    assert {room_of(path) for path in MODULES} <= set(ALLOWED)
+def test_every_folder_has_its_imports_listed():
+    assert {folder_of(path) for path in MODULES} <= set(ALLOWED)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=named)
-def test_doors_open_downward_only(path):
-    room = room_of(path)
+def test_imports_go_one_way(path):
+    folder = folder_of(path)
     wrong = [
-        f"line {line}: {room} may not import {other}"
-        for line, other in rooms_imported(ast.parse(path.read_text(encoding="utf-8")))
-        if other != room and other not in ALLOWED[room]
+        f"line {line}: {folder} may not import {other}"
+        for line, other in folders_imported(ast.parse(path.read_text(encoding="utf-8")))
+        if other != folder and other not in ALLOWED[folder]
     ]
     assert not wrong
 
 
-def test_the_doors_have_no_cycle():
-    left = {room: set(doors) for room, doors in ALLOWED.items()}
+def test_the_folders_have_no_cycle():
+    left = {folder: set(others) for folder, others in ALLOWED.items()}
     while left:
-        lowest = {room for room, doors in left.items() if not doors}
+        lowest = {folder for folder, others in left.items() if not others}
         assert lowest, f"a cycle among {sorted(left)}"
-        left = {room: doors - lowest for room, doors in left.items() if room not in lowest}
+        left = {folder: others - lowest for folder, others in left.items() if folder not in lowest}
 
 
 @pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
@@ -185,7 +184,7 @@ def test_the_scan_finds_what_it_looks_for(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "room"),
+    ("text", "folder"),
     [
         ("from autonl_tf.data import images", "data"),
         ("import autonl_tf.engine.loop", "engine"),
@@ -193,13 +192,8 @@ def test_the_scan_finds_what_it_looks_for(text):
         ("from autonl_tf import __version__", "package"),
     ],
 )
-def test_the_scan_sees_every_way_to_import_a_room(text, room):
-    assert [found for _, found in rooms_imported(ast.parse(text))] == [room]
-
-
-@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
-def test_no_docstring_or_comment_begins_with_of(path):
-    assert re.findall(r'(?:"""|# )Of .*', path.read_text(encoding="utf-8")) == []
+def test_the_scan_sees_every_way_to_import_a_folder(text, folder):
+    assert [found for _, found in folders_imported(ast.parse(text))] == [folder]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=named)
@@ -207,11 +201,11 @@ def test_modules_are_short(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
-def test_rooms_without_tensorflow_import_without_it():
+def test_what_needs_no_tensorflow_imports_none():
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in MODULES
-        if room_of(path) in WITHOUT_TENSORFLOW
+        if folder_of(path) in WITHOUT_TENSORFLOW
     ]
     code = f"import {', '.join(names)}, sys; assert not {{'tensorflow', 'tf_keras'}} & set(sys.modules)"
     done = subprocess.run(
