@@ -42,7 +42,7 @@ def check(config: Config) -> None:
         sizes = {"num_classes": read["num_label_classes"] or 2, "depth_multiplier": read.get("depth_multiplier") or 1.0}
         check_parameters(spec, image_size=read["input_image_size"] or limits.IMAGE_SIZE[1], **sizes)
         if space:
-            space.choices_of(spec, f"--arch={read['arch']}")
+            space.selections_of(spec, f"--arch={read['arch']}")
     if mode == "compare" and not all(read["arch"].split(",")):
         raise UserError(f"--arch={read['arch']}: an empty name between commas")
     if read.get("latency_table"):

@@ -1,4 +1,4 @@
-"""Gates: hard in the forward pass, soft in the backward pass; and the ladders of options they climb.
+"""Gates: hard in the forward pass, soft in the backward pass; and the options they choose among.
 
 I(z) = 1(z >= 0) with the gradient of sigmoid(z). Source: Single-Path NAS, which the paper's search extends.
 """
@@ -39,8 +39,8 @@ def indicator(z: tf.Tensor) -> tf.Tensor:
     return explored_gate(z, tf.zeros_like(z), tf.ones_like(z))
 
 
-def ladder_masks(gates: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Running products m_1 = g_1, m_2 = g_1 g_2, ...: whether the ladder is climbed past option j - 1.
+def cumulative_masks(gates: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Running products m_1 = g_1, m_2 = g_1 g_2, ...: whether option j or a later one is chosen.
 
     Written out, since the gradient of a cumulative product divides by its factors.
     """
@@ -52,12 +52,12 @@ def ladder_masks(gates: list[tf.Tensor]) -> list[tf.Tensor]:
 
 def option_weights(gates: list[tf.Tensor]) -> list[tf.Tensor]:
     """One weight an option, the differences of the masks: exactly one is 1 where every gate is 0 or 1."""
-    masks = [1.0, *ladder_masks(gates), 0.0]
+    masks = [1.0, *cumulative_masks(gates), 0.0]
     return [here - after for here, after in itertools.pairwise(masks)]
 
 
 def part_mask(parts: list[int], gates: list[tf.Tensor]) -> tf.Tensor:
-    """A mask over sum(parts) channels: the first part is always on, part j where its ladder is climbed to it."""
-    masks = tf.stack([1.0, *ladder_masks(gates)])
+    """A mask over sum(parts) channels: the first part is always on, part j where gates 1 to j are open."""
+    masks = tf.stack([1.0, *cumulative_masks(gates)])
     belongs = np.repeat(np.eye(len(parts), dtype=np.float32), parts, axis=1)  # [parts, channels]
     return tf.reduce_sum(masks[:, None] * belongs, 0)

@@ -16,7 +16,7 @@ import tf_keras as keras
 
 from autonl_tf.layers.channels import check_channels_last
 from autonl_tf.layers.depthwise import depthwise_conv2d
-from autonl_tf.layers.gates import ladder_masks
+from autonl_tf.layers.gates import cumulative_masks
 from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev
 from autonl_tf.layers.registering import registered
 
@@ -38,9 +38,9 @@ def squared_sums(kernel: tf.Tensor, sizes: tuple[int, ...]) -> tf.Tensor:
 
 
 def masked_kernel(kernel: tf.Tensor, sizes: tuple[int, ...], gates: list[tf.Tensor]) -> tf.Tensor:
-    """The [k, k, C, 1] kernel with ring j zero unless its ladder of gates is climbed to it."""
+    """The [k, k, C, 1] kernel with ring j zero unless gates 1 to j are open."""
     rings = ring_indicators(sizes)
-    mask = rings[0] + sum(ring * gate for ring, gate in zip(rings[1:], ladder_masks(gates), strict=True))
+    mask = rings[0] + sum(ring * gate for ring, gate in zip(rings[1:], cumulative_masks(gates), strict=True))
     return kernel * tf.cast(mask, kernel.dtype)
 
 
@@ -56,7 +56,7 @@ class SuperkernelDepthwiseConv2D(keras.layers.Layer):
 
     Call arguments:
       inputs: [B, H, W, C].
-      gates: one scalar a kernel size after the first, climbed in order.
+      gates: one scalar a kernel size after the first, in order.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class SuperkernelDepthwiseConv2D(keras.layers.Layer):
 
         Over active taps only, lest a closing ring drag every part's value down and close them with it.
         """
-        active = tf.stack([tf.ones([]), *ladder_masks([tf.stop_gradient(gate) for gate in gates])])
+        active = tf.stack([tf.ones([]), *cumulative_masks([tf.stop_gradient(gate) for gate in gates])])
         sums = tf.linalg.matvec(squared_sums(self.depthwise_kernel, self.kernel_sizes), active, transpose_a=True)
         taps = tf.reduce_sum(active * self._taps())
         return [

@@ -192,10 +192,10 @@ def _landing(learner: SearchLearner, model: CostModel, schedule: SearchSchedule)
 
 
 class Start(NamedTuple):
-    """Trained weights that a search starts from, and the choices of its space, one a block, that make their network."""
+    """Trained weights that a search starts from, and the selection of each block that makes their network."""
 
     checkpoint: Checkpoint
-    choices: list[dict[str, int]]
+    selections: list[dict[str, int]]
 
 
 def _start(config: Config, space: space_lib.Space) -> Start:
@@ -205,7 +205,7 @@ def _start(config: Config, space: space_lib.Space) -> Start:
     found = checkpointed.opened(config, config.run.init_checkpoint, arch, assumed)
     if found.qat:
         raise UserError(f"{found.where}: was trained with --qat; a search starts from float weights")
-    return Start(found, space.choices_of(found.spec.scaled(found.depth_multiplier), found.where))
+    return Start(found, space.selections_of(found.spec.scaled(found.depth_multiplier), found.where))
 
 
 def _trained_network(config: Config, start: Start, dataset: ImageDataset) -> keras.Model | None:
@@ -267,9 +267,9 @@ def _learner(
         )
         set_momentum(supernet, config.fit.batch_norm_momentum)
         if network is not None:
-            take_over(supernet, network, supernet.table.opened(start.choices))
+            take_over(supernet, network, supernet.table.opened(start.selections))
         elif start:
-            supernet.start_at(supernet.table.opened(start.choices))  # the rest comes from this run's own checkpoint
+            supernet.start_at(supernet.table.opened(start.selections))  # the rest comes from this run's own checkpoint
         groups = optimizer_groups(supernet, rates.weights_optimizer(config, length), schedule)
         target, multiplier = budget_value(config), None
         if target is not None:

@@ -28,7 +28,7 @@ def description(name: str, *, image_size: int | None, num_classes: int) -> dict[
     shape = {"image_size": image_size, "num_classes": num_classes}
     model = macs_model(space, **shape)
     titles = {
-        ladder: title for kind in space.blocks[0].kinds for ladder, title in zip(kind.ladders, kind.titles, strict=True)
+        choice: title for kind in space.blocks[0].kinds for choice, title in zip(kind.choices, kind.titles, strict=True)
     }
     ends = [cost.network_cost(member, **shape).total for member in (space.smallest(), space.largest())]
     return {
@@ -47,9 +47,9 @@ def description(name: str, *, image_size: int | None, num_classes: int) -> dict[
                 "block": blockstring.write_block(block.block(block.largest)),
                 "may_be_dropped": block.droppable,
                 "options": {
-                    titles[ladder]: [option for option in options if option != 0 or ladder != "expand"]
-                    for ladder, options in block.options.items()
-                    if len(options) > 1 + (ladder == "expand" and block.droppable)
+                    titles[choice]: [option for option in options if option != 0 or choice != "expand"]
+                    for choice, options in block.options.items()
+                    if len(options) > 1 + (choice == "expand" and block.droppable)
                 },
                 "macs": [float(table.min()), float(table.max())],
             }

@@ -1,7 +1,7 @@
 """Every gate of a space in one flat order, and a space's cost as a function of them.
 
 Thresholds, margins and gates are vectors [G], so that a step does a handful of operations on them however many blocks
-there are. Gate j of a ladder takes its option from j to j + 1.
+there are. Gate j of a choice takes its option from j to j + 1.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class Gate:
     Attributes:
       name: for logs and reports, such as `block3/kernel5`, `block3/keep`, `block3/nl`, `block3/nl_stride1`.
       block: index of its block.
-      ladder: what it decides (`SpaceBlock.options`).
-      rung: on the ladder, from 0.
+      choice: what it decides (`SpaceBlock.options`).
+      order: among the gates of its choice, from 0.
       adds: whether it opens what a block can do without, as LightNL or squeeze-excite (not their sizes, nor blocks).
     """
 
     name: str
     block: int
-    ladder: str
-    rung: int
+    choice: str
+    order: int
     adds: bool
 
 
@@ -41,7 +41,7 @@ class GateTable:
 
     Attributes:
       gates: every `Gate`, in order.
-      slices: slices[block][ladder] is that ladder's place in a [G] vector.
+      slices: slices[block][choice] is that choice's part of a [G] vector.
     """
 
     def __init__(self, space: Space):
@@ -49,15 +49,15 @@ class GateTable:
         self.gates: list[Gate] = []
         self.slices: list[dict[str, slice]] = []
         for index, block in enumerate(space.blocks):
-            places = {}
+            slices: dict[str, slice] = {}
             for kind in block.kinds:
-                for ladder in kind.ladders:
-                    start, options = len(self.gates), block.options[ladder]
-                    for rung in range(len(options) - 1):
-                        name = f"block{index}/{kind.gate_name(ladder, options, rung)}"
-                        self.gates.append(Gate(name, index, ladder, rung, kind.adds(ladder, rung)))
-                    places[ladder] = slice(start, len(self.gates))
-            self.slices.append(places)
+                for choice in kind.choices:
+                    start, options = len(self.gates), block.options[choice]
+                    for order in range(len(options) - 1):
+                        name = f"block{index}/{kind.gate_name(choice, options, order)}"
+                        self.gates.append(Gate(name, index, choice, order, kind.adds(choice, order)))
+                    slices[choice] = slice(start, len(self.gates))
+            self.slices.append(slices)
 
     @property
     def names(self) -> list[str]:
@@ -66,41 +66,41 @@ class GateTable:
     def __len__(self) -> int:
         return len(self.gates)
 
-    def ladders(self, vector: tf.Tensor) -> list[dict[str, list[tf.Tensor]]]:
-        """A [G] vector as scalars: one list a block and ladder."""
+    def by_choice(self, vector: tf.Tensor) -> list[dict[str, list[tf.Tensor]]]:
+        """A [G] vector as scalars: one list a block and choice."""
         scalars = tf.unstack(vector, len(self))
-        return [{ladder: scalars[place] for ladder, place in places.items()} for places in self.slices]
+        return [{choice: scalars[own] for choice, own in slices.items()} for slices in self.slices]
 
-    def choices(self, gates: np.ndarray) -> list[dict[str, int]]:
-        """The option each ladder of 0/1 gates has climbed to: how many of them are on before the first that is off."""
+    def selections(self, gates: np.ndarray) -> list[dict[str, int]]:
+        """The option of each choice at 0/1 gates: how many of its gates are on before the first that is off."""
         return [
-            {ladder: int(np.cumprod(gates[place] > 0.5).sum()) for ladder, place in places.items()}
-            for places in self.slices
+            {choice: int(np.cumprod(gates[own] > 0.5).sum()) for choice, own in slices.items()}
+            for slices in self.slices
         ]
 
-    def opened(self, choices: list[dict[str, int]]) -> np.ndarray:
-        """The 0/1 gates [G] that make one choice a block."""
+    def opened(self, selections: list[dict[str, int]]) -> np.ndarray:
+        """The 0/1 gates [G] that make one selection a block."""
         gates = np.zeros(len(self), np.float32)
-        for choice, places in zip(choices, self.slices, strict=True):
-            for ladder, place in places.items():
-                gates[place.start : place.start + choice[ladder]] = 1
+        for selection, slices in zip(selections, self.slices, strict=True):
+            for choice, own in slices.items():
+                gates[own.start : own.start + selection[choice]] = 1
         return gates
 
     def decode(self, gates: np.ndarray) -> NetworkSpec:
         """The network that 0/1 gates [G] stand for."""
-        return self.space.member(self.choices(gates))
+        return self.space.member(self.selections(gates))
 
 
 class GateCost:
     """A cost as a function of gates: products and sums of gates times constants.
 
-    Each ladder's gates give one weight an option, and a block's cost is its table of every choice contracted with those
-    weights. It is multilinear, so that gradients reach every gate, and equal to the decoded network's cost where every
-    gate is 0 or 1: MACs exactly in float64, to 1e-6 in float32.
+    Each choice's gates give one weight an option, and a block's cost is its table of every selection contracted with
+    those weights. It is multilinear, so that gradients reach every gate, and equal to the decoded network's cost where
+    every gate is 0 or 1: MACs exactly in float64, to 1e-6 in float32.
 
     Args:
       table: the gates.
-      model: what every choice costs.
+      model: what every selection costs.
       dtype: of the sums.
     """
 
@@ -109,36 +109,28 @@ class GateCost:
         self.name = model.name
         self._constant = tf.constant(model.constant, dtype)
         tables = model.tables
-        rungs = {ladder: max(len(block.options[ladder]) - 1 for block in space.blocks) for ladder in space.ladders}
-        padded = np.zeros([len(tables), *(rung + 1 for rung in rungs.values())])
+        most = {choice: max(len(block.options[choice]) - 1 for block in space.blocks) for choice in space.choices}
+        padded = np.zeros([len(tables), *(count + 1 for count in most.values())])
         for index, block in enumerate(tables):
             padded[(index, *map(slice, block.shape))] = block
         self._tables = tf.constant(padded, dtype)
-        # Rungs a block does not have read the zero appended to the gates: never climbed.
-        self._places = {
-            ladder: np.array(
-                [
-                    [
-                        places[ladder].start + rung if rung < places[ladder].stop - places[ladder].start else len(table)
-                        for rung in range(rungs[ladder])
-                    ]
-                    for places in table.slices
-                ]
-            )
-            for ladder in space.ladders
+        # Gates that a block does not have read the zero appended to the vector: never open.
+        every, absent = range(len(table)), len(table)
+        self._indices = {
+            choice: np.array([[*every[slices[choice]], *[absent] * count][:count] for slices in table.slices])
+            for choice, count in most.items()
         }
 
     def per_block(self, gates: tf.Tensor) -> tf.Tensor:
         """Cost of each block, [blocks], from gates [G]."""
         gates = tf.concat([tf.cast(gates, self._tables.dtype), tf.zeros([1], self._tables.dtype)], 0)
         cost = self._tables
-        for ladder in reversed(self._places):
-            places = self._places[ladder]
-            rungs = [tf.gather(gates, places[:, rung]) for rung in range(places.shape[1])]
-            if not rungs:
+        for indices in reversed(self._indices.values()):
+            own = [tf.gather(gates, indices[:, order]) for order in range(indices.shape[1])]
+            if not own:
                 cost = cost[..., 0]
                 continue
-            weights = tf.stack([tf.broadcast_to(w, [cost.shape[0]]) for w in option_weights(rungs)], -1)
+            weights = tf.stack([tf.broadcast_to(w, [cost.shape[0]]) for w in option_weights(own)], -1)
             cost = tf.einsum("b...k,bk->b...", cost, weights)
         return cost
 

@@ -20,7 +20,7 @@ RING_SCALE = 0.1  # of the root mean square of a kernel's trained core: what a n
 
 
 def inherited_network(supernet: Supernet, gates: np.ndarray, *, image_size: int, num_classes: int) -> keras.Model:
-    """Builds the decoded network and copies the shared weights into it, sliced to what each choice uses.
+    """Builds the decoded network and copies the shared weights into it, sliced to what each option uses.
 
     Args:
       supernet: where the weights come from.
@@ -50,9 +50,9 @@ def take_over(supernet: Supernet, model: keras.Model, gates: np.ndarray) -> None
       gates: 0 or 1, [G].
     """
     pairs = _shared(supernet, gates, model)
-    for index, (block, choice) in enumerate(zip(supernet.blocks, supernet.table.choices(gates), strict=True)):
+    for index, (block, selection) in enumerate(zip(supernet.blocks, supernet.table.selections(gates), strict=True)):
         if isinstance(block, SuperBlock):
-            _make_way(block, supernet.table.space.blocks[index].block(choice))
+            _make_way(block, supernet.table.space.blocks[index].block(selection))
     for layer, parts in pairs:
         for part, values in zip(parts, layer.get_weights(), strict=True):
             part.write(values)
@@ -65,8 +65,8 @@ def take_over(supernet: Supernet, model: keras.Model, gates: np.ndarray) -> None
 def _members(supernet: Supernet, gates: np.ndarray):
     """(the supernet's block, the network's), of those that the gates keep."""
     table = supernet.table
-    for block, of, choice in zip(supernet.blocks, table.space.blocks, table.choices(gates), strict=True):
-        member = of.block(choice)
+    for block, of, selection in zip(supernet.blocks, table.space.blocks, table.selections(gates), strict=True):
+        member = of.block(selection)
         if member is not None:
             yield block, member
 

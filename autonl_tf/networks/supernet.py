@@ -62,7 +62,7 @@ class SuperBlock(keras.layers.Layer):
         self.inserted = {kind.name: kind.layer(block, sync_batch_norm) for kind in self._inserted_kinds()}
 
     def call(self, inputs, gates, training=None):
-        """gates: lists of scalars by ladder. Returns the outputs and distances by ladder (empty in inference)."""
+        """gates: lists of scalars by choice. Returns the outputs and distances by choice (empty in inference)."""
         widths, keep = self._widths(gates)
         x = inputs
         if self.expands:
@@ -79,7 +79,7 @@ class SuperBlock(keras.layers.Layer):
         return x, distances | further
 
     def values(self, gates, distances) -> dict[str, list[tf.Tensor]]:
-        """What each gate compares with its threshold, by ladder; `gates` decides which kernel taps count."""
+        """What each gate compares with its threshold, by choice; `gates` decides which kernel taps count."""
         parts = self.depthwise.part_values(self.width_parts, gates["kernel"])
         values = {"kernel": self.depthwise.ring_values(), "expand": parts if self.block.droppable else parts[1:]}
         for kind in self._inserted_kinds():
@@ -98,7 +98,7 @@ class SuperBlock(keras.layers.Layer):
         return [
             kind
             for kind in self.block.kinds
-            if isinstance(kind, InsertedKind) and any(any(self.block.options[ladder]) for ladder in kind.ladders)
+            if isinstance(kind, InsertedKind) and any(any(self.block.options[choice]) for choice in kind.choices)
         ]
 
     def _through_inserted(self, place, x, gates, training):
@@ -111,8 +111,8 @@ class SuperBlock(keras.layers.Layer):
 
     def _widths(self, gates):
         """The gates of the channels' parts after the first, and the gate that keeps the block (None: always kept)."""
-        ladder = gates["expand"]
-        return (ladder[1:], ladder[0]) if self.block.droppable else (ladder, None)
+        own = gates["expand"]
+        return (own[1:], own[0]) if self.block.droppable else (own, None)
 
 
 class Supernet(keras.Model):
@@ -202,12 +202,11 @@ class Supernet(keras.Model):
         """`gates` [G] of this step; None: as the margins' averages decide."""
         if gates is None:
             gates = tf.cast(self.margins >= 0, tf.float32)
-        ladders = self.table.ladders(gates)
         x = self.activation(self.stem_bn(self.stem_padded(inputs), training=training))
         measured = []
-        for block, ladder in zip(self.blocks, ladders, strict=True):
+        for block, own in zip(self.blocks, self.table.by_choice(gates), strict=True):
             if isinstance(block, SuperBlock):
-                x, distances = block(x, ladder, training=training)
+                x, distances = block(x, own, training=training)
                 measured.append(distances)
             else:
                 x = block(x, training=training)
@@ -234,23 +233,23 @@ class Supernet(keras.Model):
             if isinstance(block, SuperBlock)
             else {}
             for block, reference, threshold in zip(
-                self.blocks, self.table.ladders(references), self.table.ladders(limits), strict=True
+                self.blocks, self.table.by_choice(references), self.table.by_choice(limits), strict=True
             )
         ]
         return tf.minimum(self._values(taps) / references, 1.0) - limits
 
     def _values(self, gates: list[dict[str, list[tf.Tensor]]]) -> tf.Tensor:
         """[G]: what each gate's margin is made of, by gates, one dict a block, of which the kernels' count."""
-        averages = self.table.ladders(tf.convert_to_tensor(self.distances))
+        averages = self.table.by_choice(tf.convert_to_tensor(self.distances))
         values: list[tf.Tensor] = []
-        for block, ladders, average in zip(self.blocks, gates, averages, strict=True):
+        for block, taps, average in zip(self.blocks, gates, averages, strict=True):
             if not isinstance(block, SuperBlock):
                 continue
-            by_ladder = block.values(ladders, average)
-            for ladder, own in average.items():
-                found = by_ladder.get(ladder, [])
+            by_choice = block.values(taps, average)
+            for choice, own in average.items():
+                found = by_choice.get(choice, [])
                 if len(found) != len(own):
-                    raise ValueError(f"{block.name}: {len(found)} values for the {len(own)} gates of {ladder!r}")
+                    raise ValueError(f"{block.name}: {len(found)} values for the {len(own)} gates of {choice!r}")
                 values += found
         return tf.stack(values)
 
@@ -265,7 +264,7 @@ class Supernet(keras.Model):
           gates: 0 or 1, [G]: the network's.
         """
         self.starts = self._starts(gates)
-        values = self._values(self.table.ladders(tf.constant(gates, tf.float32)))
+        values = self._values(self.table.by_choice(tf.constant(gates, tf.float32)))
         self.references.assign(tf.where(values > 0, values, 1.0))
         self.thresholds.assign(self._started(tf.minimum(values / self.references, 1.0)))
         self.margins.assign(self.starts)
@@ -300,9 +299,9 @@ class Supernet(keras.Model):
     def _keep(self, measured) -> None:
         """Writes down this batch's distances; a gate without one keeps its 1."""
         places, values = [], []
-        for by_ladder, slices in zip(measured, self.table.slices, strict=True):
-            for ladder, distances in by_ladder.items():
-                places += [[place] for place in range(slices[ladder].start, slices[ladder].stop)]
+        for by_choice, slices in zip(measured, self.table.slices, strict=True):
+            for choice, distances in by_choice.items():
+                places += [[place] for place in range(slices[choice].start, slices[choice].stop)]
                 values.append(distances)
         if places:
             self.measured.assign(tf.tensor_scatter_nd_update(tf.ones([len(self.table)]), places, tf.concat(values, 0)))

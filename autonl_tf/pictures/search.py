@@ -38,7 +38,7 @@ _PREFIX = "gate/"
 # The two sides of matplotlib's PuOr, which keep apart for every kind of colour vision.
 _MAP, _OPEN, _CLOSED = "PuOr", "#542788", "#B35806"
 # What gates decide, by the first part of their names, in the order of the picture; others come after them.
-_KINDS = {"keep": "block kept"} | {k: v for kind in KINDS for k, v in zip(kind.ladders, kind.titles, strict=True)}
+_KINDS = {"keep": "block kept"} | {k: v for kind in KINDS for k, v in zip(kind.choices, kind.titles, strict=True)}
 
 
 def draw_search(

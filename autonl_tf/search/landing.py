@@ -22,7 +22,7 @@ def landing_flips(table: GateTable, model: CostModel, margins: np.ndarray, targe
     the cost, a 4000th part, the one with the smaller sum stays). Where none is within 1%, the nearest is taken.
     """
     margins = np.asarray(margins, np.float64)
-    now = model.of(table.choices(margins >= 0))
+    now = model.of(table.selections(margins >= 0))
     if abs(now / target - 1) <= TOLERANCE:
         return np.zeros(len(table), bool)
     width = 1.1 * target / _BINS
@@ -42,22 +42,24 @@ def landing_flips(table: GateTable, model: CostModel, margins: np.ndarray, targe
 
 
 def _block_options(table: GateTable, model: CostModel, margins: np.ndarray, index: int):
-    """Costs, sums of |margin| and lists of gates to flip for every choice of a block, dominated ones left out."""
+    """Costs, sums of |margin| and lists of gates to flip for every selection of a block, dominated ones left out."""
     block, places = table.space.blocks[index], table.slices[index]
     best: dict[float, tuple[float, list[int]]] = {}
-    for choice in block.choices():
+    for selection in block.selections():
         flips = [
-            gate for ladder in block.counting(choice) for gate in _ladder_flips(margins, places[ladder], choice[ladder])
+            gate
+            for choice in block.counting(selection)
+            for gate in _choice_flips(margins, places[choice], selection[choice])
         ]
-        weight, cost = float(np.abs(margins[flips]).sum()), float(model.tables[index][tuple(choice.values())])
+        weight, cost = float(np.abs(margins[flips]).sum()), float(model.tables[index][tuple(selection.values())])
         if cost not in best or weight < best[cost][0]:
             best[cost] = (weight, flips)
     costs = np.array(list(best))
     return costs, np.array([weight for weight, _ in best.values()]), [flips for _, flips in best.values()]
 
 
-def _ladder_flips(margins: np.ndarray, place: slice, option: int) -> list[int]:
-    """The gates of one ladder to flip so that it is climbed to `option`: those below it on, the next one off."""
+def _choice_flips(margins: np.ndarray, place: slice, option: int) -> list[int]:
+    """The gates of one choice to flip so that it takes `option`: those below it on, the next one off."""
     gates = range(place.start, place.stop)
     below = [gate for gate in gates[:option] if margins[gate] < 0]
     return below + [gate for gate in gates[option : option + 1] if margins[gate] >= 0]

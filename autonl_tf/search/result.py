@@ -44,7 +44,7 @@ def summary(
       The architecture, and a dict: `arch` (its lines), the image size and classes, `macs`, `macs_exact`, `params`,
       `largest_macs` and `smallest_macs` of the space, `blocks` (MACs each), `decided_blocks` (for each block of the
       space what became of it, None: dropped), and `gates`: each one's name, margin,
-      whether it is open, whether it `counts` (the gates below it on its ladder are open, its block is kept, and
+      whether it is open, whether it `counts` (the gates before it of its choice are open, its block is kept, and
       its LightNL is there), and whether it was `flipped`.
     """
     flipped = np.zeros(len(table), bool) if flipped is None else np.asarray(flipped) > 0.5
@@ -65,8 +65,8 @@ def summary(
         "smallest_macs": extremes[1],
         "blocks": [{"name": row.name, "block": row.block, "macs": row.cost.macs} for row in costs.rows],
         "decided_blocks": [
-            None if (member := block.block(choice)) is None else blockstring.write_block(member)
-            for block, choice in zip(table.space.blocks, table.choices(gates), strict=True)
+            None if (member := block.block(selection)) is None else blockstring.write_block(member)
+            for block, selection in zip(table.space.blocks, table.selections(gates), strict=True)
         ],
         "gates": [
             {
@@ -101,16 +101,16 @@ def budget(
     """
     gates = np.array([gate["open"] for gate in account["gates"]], np.float32)
     before = np.array([gate["open"] != gate["flipped"] for gate in account["gates"]], np.float32)
-    choices = table.choices(gates)
+    selections = table.selections(gates)
     low, high = model.reachable()
     stand = {
         "cost": model.name,
-        "found": model.of(choices),
+        "found": model.of(selections),
         "cheapest": low,
         "dearest": high,
-        "per_block": model.per_block(choices),
+        "per_block": model.per_block(selections),
         "stem_and_head": model.constant,
-        "before_flips": model.of(table.choices(before)),
+        "before_flips": model.of(table.selections(before)),
     }
     if target is None:
         return stand
@@ -175,9 +175,11 @@ def warnings(account: dict[str, Any], schedule: SearchSchedule) -> list[str]:
 
 
 def _counting(table: GateTable, gates: np.ndarray) -> list[bool]:
-    choices = table.choices(gates)
-    live = [block.counting(choice) for block, choice in zip(table.space.blocks, choices, strict=True)]
-    return [gate.ladder in live[gate.block] and gate.rung <= choices[gate.block][gate.ladder] for gate in table.gates]
+    selections = table.selections(gates)
+    live = [block.counting(selection) for block, selection in zip(table.space.blocks, selections, strict=True)]
+    return [
+        gate.choice in live[gate.block] and gate.order <= selections[gate.block][gate.choice] for gate in table.gates
+    ]
 
 
 def close_calls(table: GateTable, model: CostModel, account: dict[str, Any], most: int = 12) -> list[dict[str, Any]]:
@@ -185,11 +187,11 @@ def close_calls(table: GateTable, model: CostModel, account: dict[str, Any], mos
     the gate alone would add to the cost."""
     calls = sorted((gate for gate in account["gates"] if gate["counts"]), key=lambda gate: abs(gate["margin"]))[:most]
     gates = np.array([gate["open"] for gate in account["gates"]], np.float32)
-    now, places = model.of(table.choices(gates)), {name: index for index, name in enumerate(table.names)}
+    now, places = model.of(table.selections(gates)), {name: index for index, name in enumerate(table.names)}
     described = []
     for call in calls:
         other = gates.copy()
         other[places[call["name"]]] = 1 - other[places[call["name"]]]
-        change = model.of(table.choices(other)) - now
+        change = model.of(table.selections(other)) - now
         described.append({name: call[name] for name in ("name", "margin", "open", "flipped")} | {"cost_change": change})
     return described

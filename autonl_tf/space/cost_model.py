@@ -1,4 +1,4 @@
-"""What every choice of a space costs, in MACs or in milliseconds: one table a block, and the stem and the head."""
+"""What every selection of a space costs, in MACs or in milliseconds: one table a block, and the stem and the head."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ class CostModel:
 
     Attributes:
       name: `macs` or `latency_ms`: how logs and reports call it.
-      ladders: the space's.
-      tables: for each block the cost of every choice, float64, one axis a ladder.
+      choices: the space's.
+      tables: for each block the cost of every selection, float64, one axis a choice.
       constant: of the stem and the head.
     """
 
     name: str
-    ladders: tuple[str, ...]
+    choices: tuple[str, ...]
     tables: tuple[np.ndarray, ...]
     constant: float
 
-    def per_block(self, choices: list[dict[str, int]]) -> list[float]:
-        """Cost of each block at one choice (option index by ladder) a block."""
+    def per_block(self, selections: list[dict[str, int]]) -> list[float]:
+        """Cost of each block at one selection a block: the option index by choice."""
         return [
-            float(table[tuple(choice[ladder] for ladder in self.ladders)])
-            for table, choice in zip(self.tables, choices, strict=True)
+            float(table[tuple(selection[choice] for choice in self.choices)])
+            for table, selection in zip(self.tables, selections, strict=True)
         ]
 
-    def of(self, choices: list[dict[str, int]]) -> float:
+    def of(self, selections: list[dict[str, int]]) -> float:
         """Cost of the whole network."""
-        return sum(self.per_block(choices)) + self.constant
+        return sum(self.per_block(selections)) + self.constant
 
     def reachable(self) -> tuple[float, float]:
         """The cheapest and the dearest member's cost."""
@@ -62,13 +62,13 @@ class CostModel:
 
 
 def tabulate(space: Space, image_size: int, cost_of: Callable[[BlockSpec, int], float]) -> tuple[np.ndarray, ...]:
-    """`cost_of(block, side of the map it receives)` of every choice of every block; 0 where a block is dropped."""
+    """`cost_of(block, side of the map it receives)` of every selection of every block; 0 where a block is dropped."""
     tables = []
     for block, size in zip(space.blocks, space.map_sizes(image_size), strict=False):
         table = np.zeros([len(options) for options in block.options.values()])
-        for choice in block.choices():
-            member = block.block(choice)
-            table[tuple(choice.values())] = 0.0 if member is None else cost_of(member, size)
+        for selection in block.selections():
+            member = block.block(selection)
+            table[tuple(selection.values())] = 0.0 if member is None else cost_of(member, size)
         tables.append(table)
     return tuple(tables)
 
@@ -79,4 +79,4 @@ def macs_model(space: Space, *, image_size: int, num_classes: int) -> CostModel:
     head = cost.head_cost(last, size, num_classes, family.head_filters)
     stem = cost.stem_cost(image_size, filters=family.stem_filters)
     tables = tabulate(space, image_size, lambda block, size: cost.block_cost(block, size).macs)
-    return CostModel("macs", space.ladders, tables, stem.macs + head.macs)
+    return CostModel("macs", space.choices, tables, stem.macs + head.macs)

@@ -1,4 +1,4 @@
-"""Which choices of a space make an architecture; where none do, what is in the way, block by block."""
+"""Which selections of a space make an architecture; where none do, what is in the way, block by block."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OUT_OF_PLACE = 6  # weight of a block that is too much, or lacking, beside one 
 def fitted(
     blocks: Sequence[SpaceBlock], family: NetworkSpec, spec: NetworkSpec
 ) -> tuple[list[dict[str, int]], list[str]]:
-    """(one choice a block of the space, what does not fit: empty where the choices make `spec`).
+    """(one selection a block of the space, what does not fit: empty where the selections make `spec`).
 
     The architecture's blocks are laid beside the space's in order, so that as little as can be is in the way.
     """
@@ -54,12 +54,14 @@ class _Column:
 
     def __init__(self, block: SpaceBlock):
         self.block = block
-        # The last of the choices that make the same block counts, in which what means nothing is at its largest.
-        self.choices = {
-            member.canonical(): choice for choice in block.choices() if (member := block.block(choice)) is not None
+        # The last of the selections that make the same block counts, in which what means nothing is at its largest.
+        self.selections = {
+            member.canonical(): selection
+            for selection in block.selections()
+            if (member := block.block(selection)) is not None
         }
         self._values: dict[str, set[Any]] = {
-            field.name: {getattr(member, field.name) for member in self.choices}
+            field.name: {getattr(member, field.name) for member in self.selections}
             for field in dataclasses.fields(BlockSpec)
             if field.compare
         }
@@ -68,7 +70,7 @@ class _Column:
     def misfits(self, wanted: BlockSpec) -> list[str]:
         """What of a block is none of this one's, such as `kernels 7, accepted 3 or 5`."""
         if wanted not in self._known:
-            self._known[wanted] = [] if wanted in self.choices else self._compared(wanted)
+            self._known[wanted] = [] if wanted in self.selections else self._compared(wanted)
         return self._known[wanted]
 
     def _compared(self, wanted: BlockSpec) -> list[str]:
@@ -82,16 +84,16 @@ class _Column:
     def dropped(self) -> dict[str, int]:
         """Without the block: what it would have of its own if it came back, less what adds something."""
         kept = {
-            ladder: 0 if kind.adds(ladder, 0) else self.block.largest[ladder]
+            choice: 0 if kind.adds(choice, 0) else self.block.largest[choice]
             for kind in self.block.kinds
-            for ladder in kind.ladders
+            for choice in kind.choices
         }
         return kept | {"expand": 0}
 
 
 def _walked(columns, ways, wanted: tuple[BlockSpec, ...]) -> tuple[list[dict[str, int]], list[str]]:
-    """The choices and misfits of the lightest way, from its end."""
-    choices: list[dict[str, int]] = []
+    """The selections and misfits of the lightest way, from its end."""
+    selections: list[dict[str, int]] = []
     misfits: list[str] = []
     placed = len(wanted)
     for index in reversed(range(len(columns))):
@@ -102,14 +104,14 @@ def _walked(columns, ways, wanted: tuple[BlockSpec, ...]) -> tuple[list[dict[str
         if ways[index][placed] == "drop":
             if not column.block.droppable:
                 misfits.append(f"nothing in place of the space's block {index}, which is never dropped")
-            choices.append(column.dropped())
+            selections.append(column.dropped())
             continue
         placed -= 1
         if found := column.misfits(wanted[placed]):
             misfits.append(f"block {placed}: {', '.join(found)}")
-        choices.append(column.choices.get(wanted[placed], {}))
+        selections.append(column.selections.get(wanted[placed], {}))
     misfits += [f"block {index}: one too many" for index in reversed(range(placed))]
-    return choices[::-1], misfits[::-1]
+    return selections[::-1], misfits[::-1]
 
 
 def _header(found: NetworkSpec, family: NetworkSpec) -> list[str]:

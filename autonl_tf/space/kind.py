@@ -28,22 +28,22 @@ PLACES = ("filtered", "projected")
 class Kind:
     """A kind of gate that sizes what every block has.
 
-    It owns one ladder of options or several, each in ascending cost; gate j of a ladder takes option j to j + 1.
+    It owns one choice or several, each among options in ascending cost; gate j of a choice takes option j to j + 1.
 
     Attributes:
-      ladders: their names, in gates' names and in `SpaceBlock.options`.
+      choices: their names, in gates' names and in `SpaceBlock.options`.
       titles: what pictures call them.
       candidates: the keys it reads of a space file.
       required: whether a space file must have them; of the others an absent one is an empty list.
     """
 
-    ladders: ClassVar[tuple[str, ...]]
+    choices: ClassVar[tuple[str, ...]]
     titles: ClassVar[tuple[str, ...]]
     candidates: ClassVar[tuple[str, ...]]
     required: ClassVar[bool] = True
 
     def options(self, base: BlockSpec, entry: Mapping[str, Any], where: str) -> dict[str, tuple[Any, ...]]:
-        """The options of each ladder in a searchable block: what JSON has as scalars, alone where there is no choice.
+        """The options of each choice in a searchable block, JSON scalars; one where it has no choice.
 
         Args:
           base: the block at its largest.
@@ -56,31 +56,31 @@ class Kind:
         raise NotImplementedError
 
     def fields(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """What one option of every ladder makes of the block: fields of `BlockSpec`."""
+        """What one option of every choice makes of the block: fields of `BlockSpec`."""
         raise NotImplementedError
 
     def counting(self, chosen: Mapping[str, Any]) -> tuple[str, ...]:
-        """Those of its ladders that mean anything beside the options chosen."""
+        """Those of its choices that mean anything beside the options chosen."""
         del chosen
-        return self.ladders
+        return self.choices
 
-    def gate_name(self, ladder: str, options: tuple[Any, ...], rung: int) -> str:
-        """The gate that opens `options[rung + 1]`, less the block: `kernel5`, `nl` (True), `mode_hard` (a word)."""
-        option = options[rung + 1]
+    def gate_name(self, choice: str, options: tuple[Any, ...], order: int) -> str:
+        """The gate that opens `options[order + 1]`, less the block: `kernel5`, `nl` (True), `mode_hard` (a word)."""
+        option = options[order + 1]
         if option is True:
-            return ladder
-        return f"{ladder}_{option}" if isinstance(option, str) else f"{ladder}{option:g}"
+            return choice
+        return f"{choice}_{option}" if isinstance(option, str) else f"{choice}{option:g}"
 
-    def adds(self, ladder: str, rung: int) -> bool:
+    def adds(self, choice: str, order: int) -> bool:
         """Whether the gate opens what a block can do without, and so has to earn its place: not its size."""
-        del ladder, rung
+        del choice, order
         return False
 
 
 class InsertedKind(Kind):
     """A kind whose gates work in a layer of their own, put into the supernet's blocks (`layers/gated.py` has ours).
 
-    A block has the layer where a ladder of the kind has an option there other than None and False, which stand for
+    A block has the layer where a choice of the kind has an option there other than None and False, which stand for
     nothing of it. At one place kinds act in the order of `kinds.KINDS`, which therefore is that of
     the decoded block (`networks/network.py`).
 
@@ -110,19 +110,19 @@ class InsertedKind(Kind):
 
         Args:
           inputs: in the compute type.
-          gates: float32 scalars by ladder.
+          gates: float32 scalars by choice.
 
         Returns:
-          Outputs, and by ladder the distances to average, [gates] each, of those ladders that compare such: in
+          Outputs, and by choice the distances to average, [gates] each, of those choices that compare such: in
           training; in inference none.
         """
         raise NotImplementedError
 
     def values(self, layer: keras.layers.Layer, distances: dict[str, list[tf.Tensor]]) -> dict[str, list[tf.Tensor]]:
-        """What each gate compares with its threshold, by ladder: about 1 at initialisation.
+        """What each gate compares with its threshold, by choice: about 1 at initialisation.
 
         Args:
-          distances: the averages of what `call` gave, by ladder; 1 where nothing was.
+          distances: the averages of what `call` gave, by choice; 1 where nothing was.
         """
         raise NotImplementedError
 
@@ -136,7 +136,7 @@ def check_kinds(kinds: Sequence[Kind]) -> None:
     """Raises ValueError where two kinds share a name, or one has a place that no block has: a mistake in code."""
     inserted = [kind for kind in kinds if isinstance(kind, InsertedKind)]
     for what, names in (
-        ("ladder", [ladder for kind in kinds for ladder in kind.ladders]),
+        ("choice", [choice for kind in kinds for choice in kind.choices]),
         ("candidates", [key for kind in kinds for key in kind.candidates]),
         ("name", [kind.name for kind in inserted]),
     ):

@@ -70,8 +70,8 @@ def pieces(space: Space, *, image_size: int, num_classes: int) -> dict[str, Piec
     found = {stem: Piece(stem, image_size, family=space.family)}
     sizes = space.map_sizes(image_size)
     for block, size in zip(space.blocks, sizes, strict=False):
-        for choice in block.choices():
-            member = block.block(choice)
+        for selection in block.selections():
+            member = block.block(selection)
             if member is not None:
                 key = block_key(member, size)
                 found[key] = Piece(key, size, member)
@@ -148,7 +148,7 @@ class LatencyTable:
         return self.offset + self.scale * total if calibrated else total
 
     def cost_model(self, space: Space, *, image_size: int, num_classes: int) -> CostModel:
-        """The calibrated milliseconds of every choice of `space`.
+        """The calibrated milliseconds of every selection of `space`.
 
         Raises:
           UserError: the table is of another size or number of classes, lacks pieces or the calibration, or is
@@ -177,7 +177,7 @@ class LatencyTable:
         stem, head = stem_key(space.family, image_size), head_key(space.family, filters, num_classes, sizes[-1])
         ends = self.pieces[stem] + self.pieces[head]
         tables = tabulate(space, image_size, lambda block, size: self.scale * self.pieces[block_key(block, size)])
-        model = CostModel("latency_ms", space.ladders, tables, self.offset + self.scale * ends)
+        model = CostModel("latency_ms", space.choices, tables, self.offset + self.scale * ends)
         cheapest, _ = model.reachable()
         if cheapest <= 0:
             raise UserError(

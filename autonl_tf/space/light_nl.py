@@ -8,12 +8,12 @@ from autonl_tf.space.kind import InsertedKind, Part, batch_norm_parts, candidate
 
 
 class LightNL(InsertedKind):
-    """Three ladders: whether, the channel ratio, and the stride, coarsest first. Its layer is `GatedLightNL`.
+    """Three choices: whether, the channel ratio, and the stride, coarsest first. Its layer is `GatedLightNL`.
 
     Ratio and stride are decided by distances between what the candidates compute, which the layer measures in training.
     """
 
-    ladders = ("nl", "nl_ratio", "nl_stride")
+    choices = ("nl", "nl_ratio", "nl_stride")
     titles = ("LightNL", "LightNL ratio", "LightNL stride")
     candidates = ("nonlocal_ratios", "nonlocal_strides")
     name, place = "nl", "projected"
@@ -36,10 +36,10 @@ class LightNL(InsertedKind):
         return {"nonlocal_": LightNLSpec(chosen["nl_ratio"], chosen["nl_stride"]) if chosen["nl"] else None}
 
     def counting(self, chosen):
-        return self.ladders if chosen["nl"] else ("nl",)
+        return self.choices if chosen["nl"] else ("nl",)
 
-    def adds(self, ladder, rung):
-        return ladder == "nl"
+    def adds(self, choice, order):
+        return choice == "nl"
 
     def layer(self, block, sync_batch_norm):
         from autonl_tf.layers.gated import GatedLightNL
@@ -52,7 +52,7 @@ class LightNL(InsertedKind):
         return outputs, dict(zip(("nl_ratio", "nl_stride"), distances, strict=True)) if distances else {}
 
     def values(self, layer, distances):
-        return {"nl": [layer.place_value()], **{ladder: distances[ladder] for ladder in ("nl_ratio", "nl_stride")}}
+        return {"nl": [layer.place_value()], **{choice: distances[choice] for choice in ("nl_ratio", "nl_stride")}}
 
     def parts(self, layer, member):
         if member.nonlocal_ is None:

@@ -14,7 +14,7 @@ from autonl_tf.space.kind import Kind, candidate_list
 class Kernel(Kind):
     """The side of the depthwise kernel."""
 
-    ladders = titles = ("kernel",)
+    choices = titles = ("kernel",)
     candidates = ("kernels",)
 
     def options(self, base, entry, where):
@@ -30,7 +30,7 @@ class Kernel(Kind):
 class Expansion(Kind):
     """The expansion ratio; where a block may be dropped, 0 comes first and stands for that."""
 
-    ladders, titles = ("expand",), ("expansion",)
+    choices, titles = ("expand",), ("expansion",)
     candidates = ("expansions",)
 
     def options(self, base, entry, where):
@@ -44,5 +44,5 @@ class Expansion(Kind):
     def fields(self, chosen):
         return {"expansion": chosen["expand"]}
 
-    def gate_name(self, ladder, options, rung):
-        return "keep" if options[rung] == 0 else super().gate_name(ladder, options, rung)
+    def gate_name(self, choice, options, order):
+        return "keep" if options[order] == 0 else super().gate_name(choice, options, order)

@@ -15,8 +15,8 @@ and an expansion of 1 stands alone; squeeze-excite and LightNL may always be lef
 them out of it; a block string may have squeeze-excite that stays. A block that has a shortcut may be dropped unless
 `"droppable": false`.
 
-Every choice in a block is a *ladder* of options in ascending cost, climbed by gates: gate j takes option j to j + 1.
-What ladders there are is said by the kinds of gates (`kinds.py`).
+Each choice in a block is among options in ascending cost, made by gates: gate j takes option j to j + 1. The kinds of
+gates (`kinds.py`) say what choices there are. A selection is one option for each choice of a block.
 Source: the paper, section 3.2, on the macro-architecture of Single-Path NAS.
 """
 
@@ -41,7 +41,7 @@ from autonl_tf.space.fitting import fitted, listed
 from autonl_tf.space.kind import Kind, check_kinds
 from autonl_tf.space.kinds import KINDS
 
-MOST_CHOICES = 100_000  # of the blocks of a space together; the paper's has 2,737
+MOST_SELECTIONS = 100_000  # of the blocks of a space together; the paper's has 2,737
 
 _FOLDER = pathlib.Path(__file__).parent / "spaces"
 # What a searchable block string gives, and the header.
@@ -51,9 +51,10 @@ _HEADER = ("activation", "shuffle", "padding")
 
 @dataclasses.dataclass(frozen=True)
 class SpaceBlock:
-    """One block of a space: `base` at its largest, and for each ladder its options, cheapest first.
+    """One block of a space: `base` at its largest, and for each choice its options, cheapest first.
 
-    `options["expand"]` starts with 0, "drop the block", where that is allowed. A choice is an option's index by ladder.
+    `options["expand"]` starts with 0, "drop the block", where that is allowed. A selection is
+    an option's index by choice.
     """
 
     base: BlockSpec
@@ -67,22 +68,22 @@ class SpaceBlock:
 
     @property
     def largest(self) -> dict[str, int]:
-        return {ladder: len(options) - 1 for ladder, options in self.options.items()}
+        return {choice: len(options) - 1 for choice, options in self.options.items()}
 
     @property
     def smallest(self) -> dict[str, int]:
         return dict.fromkeys(self.options, 0)
 
-    def choices(self) -> Iterator[dict[str, int]]:
-        """Every choice; the values are the indices of a table that has an axis a ladder."""
+    def selections(self) -> Iterator[dict[str, int]]:
+        """Every selection; the values are the indices of a table that has an axis a choice."""
         for indices in itertools.product(*(range(len(options)) for options in self.options.values())):
             yield dict(zip(self.options, indices, strict=True))
 
-    def block(self, choice: dict[str, int]) -> BlockSpec | None:
-        """The block that a choice stands for; None where it drops the block."""
+    def block(self, selection: dict[str, int]) -> BlockSpec | None:
+        """The block that a selection stands for; None where it drops the block."""
         if not self.searchable:
             return self.base
-        chosen = self._chosen(choice)
+        chosen = self._chosen(selection)
         if chosen["expand"] == 0:
             return None
         fields: dict[str, Any] = {}
@@ -90,17 +91,17 @@ class SpaceBlock:
             fields |= kind.fields(chosen)
         return dataclasses.replace(self.base, **fields)
 
-    def counting(self, choice: dict[str, int]) -> tuple[str, ...]:
-        """The ladders that mean anything at a choice: of a dropped block the one alone that dropped it."""
+    def counting(self, selection: dict[str, int]) -> tuple[str, ...]:
+        """The choices that mean anything at a selection: for a dropped block only the one that dropped it."""
         if not self.searchable:
             return ()
-        chosen = self._chosen(choice)
+        chosen = self._chosen(selection)
         if chosen["expand"] == 0:
             return ("expand",)
-        return tuple(ladder for kind in self.kinds for ladder in kind.counting(chosen))
+        return tuple(choice for kind in self.kinds for choice in kind.counting(chosen))
 
-    def _chosen(self, choice: dict[str, int]) -> dict[str, Any]:
-        return {ladder: options[choice[ladder]] for ladder, options in self.options.items()}
+    def _chosen(self, selection: dict[str, int]) -> dict[str, Any]:
+        return {choice: options[selection[choice]] for choice, options in self.options.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,13 +121,13 @@ class Space:
     content: dict[str, Any] = dataclasses.field(compare=False, repr=False)
 
     @property
-    def ladders(self) -> tuple[str, ...]:
+    def choices(self) -> tuple[str, ...]:
         """What may be chosen in a block, in the order of its gates."""
         return tuple(self.blocks[0].options)
 
-    def member(self, choices: list[dict[str, int]]) -> NetworkSpec:
-        """The network that one choice a block stands for."""
-        blocks = (block.block(choice) for block, choice in zip(self.blocks, choices, strict=True))
+    def member(self, selections: list[dict[str, int]]) -> NetworkSpec:
+        """The network that one selection a block stands for."""
+        blocks = (block.block(selection) for block, selection in zip(self.blocks, selections, strict=True))
         kept = tuple(block for block in blocks if block is not None)
         return dataclasses.replace(self.family, blocks=kept, source=self.name)
 
@@ -139,15 +140,15 @@ class Space:
     def random_member(self, rng: np.random.Generator) -> NetworkSpec:
         """A network with every choice drawn uniformly."""
         return self.member(
-            [{ladder: int(rng.integers(len(of))) for ladder, of in block.options.items()} for block in self.blocks]
+            [{choice: int(rng.integers(len(of))) for choice, of in block.options.items()} for block in self.blocks]
         )
 
     def contains(self, spec: NetworkSpec) -> bool:
         """Whether an architecture is a member, a redundant `noskip` aside; one of another family (header) never is."""
         return not fitted(self.blocks, self.family, spec)[1]
 
-    def choices_of(self, spec: NetworkSpec, where: str) -> list[dict[str, int]]:
-        """The choices, one a block, that make an architecture.
+    def selections_of(self, spec: NetworkSpec, where: str) -> list[dict[str, int]]:
+        """The selections, one a block, that make an architecture.
 
         Where several do, these are those that drop later blocks. What means nothing beside the others is at its
         largest; in a dropped block what adds something is left out.
@@ -155,14 +156,14 @@ class Space:
         Raises:
           UserError: it is no member: says of `where` what differs, block by block.
         """
-        choices, misfits = fitted(self.blocks, self.family, spec)
+        selections, misfits = fitted(self.blocks, self.family, spec)
         if misfits:
             raise UserError(f"{where}: does not fit the search space {self.name}: {listed(misfits)}")
-        return choices
+        return selections
 
     def count(self) -> int:
         """How many members there are."""
-        return math.prod(len({block.block(choice) for choice in block.choices()}) for block in self.blocks)
+        return math.prod(len({block.block(selection) for selection in block.selections()}) for block in self.blocks)
 
     def text(self) -> str:
         """Its file."""
@@ -174,11 +175,11 @@ class Space:
 
     def check(self, image_size: int) -> None:
         """Raises UserError where a candidate does not fit its feature map."""
-        for ladder in self.ladders:
-            if ladder == "expand":
+        for choice in self.choices:
+            if choice == "expand":
                 continue  # it fits, and a dropped block would shift the others' numbers
-            for index in range(max(len(block.options[ladder]) for block in self.blocks)):
-                varied = [b.largest | {ladder: min(index, len(b.options[ladder]) - 1)} for b in self.blocks]
+            for index in range(max(len(block.options[choice]) for block in self.blocks)):
+                varied = [b.largest | {choice: min(index, len(b.options[choice]) - 1)} for b in self.blocks]
                 check_fits(dataclasses.replace(self.member(varied), source=f"search space {self.name}"), image_size)
 
 
@@ -246,10 +247,10 @@ def parse(data: Any, name: str, kinds: tuple[Kind, ...] = KINDS) -> Space:
         raise UserError(f"{name}: no block is searchable")
     if not any(len(options) > 1 for block in blocks for options in block.options.values()):
         raise UserError(f"{name}: nothing can be chosen: no block may be dropped, and each has one candidate of a kind")
-    choices = sum(math.prod(map(len, block.options.values())) for block in blocks)
-    if choices > MOST_CHOICES:
+    selections = sum(math.prod(map(len, block.options.values())) for block in blocks)
+    if selections > MOST_SELECTIONS:
         raise UserError(
-            f"{name}: {choices} configurations of blocks; accepted: at most {MOST_CHOICES}, fewer candidates"
+            f"{name}: {selections} configurations of blocks; accepted: at most {MOST_SELECTIONS}, fewer candidates"
         )
     if all(block.droppable for block in blocks):
         raise UserError(f'{name}: every block may be dropped; one must have "droppable": false')
@@ -276,7 +277,7 @@ def _space_block(base: BlockSpec, entry: dict[str, Any], where: str, kinds: tupl
         if not isinstance(entry[flag], bool):
             raise UserError(f"{where}: {flag!r} must be true or false")
     if not entry["searchable"]:
-        nothing = {ladder: (None,) for kind in kinds for ladder in kind.ladders}
+        nothing = {choice: (None,) for kind in kinds for choice in kind.choices}
         return SpaceBlock(base, nothing, kinds, searchable=False)
     if base != BlockSpec(**{name: getattr(base, name) for name in (*_SHAPE, *_HEADER)}):
         raise UserError(f"{where}: a searchable block string has only the tokens r k s e i o, se, noskip and sw")

@@ -8,9 +8,9 @@ from autonl_tf.space.kind import InsertedKind, Part, candidate_list, check_disti
 
 
 class SqueezeExcite(InsertedKind):
-    """One ladder: None, then the ratios; or the block's own alone. Its layer is `GatedSqueezeExcite`."""
+    """One choice: None, then the ratios; or the block's own alone. Its layer is `GatedSqueezeExcite`."""
 
-    ladders, titles = ("se",), ("squeeze-excite",)
+    choices, titles = ("se",), ("squeeze-excite",)
     candidates = ("se_ratios",)
     name, place = "se", "filtered"
 
@@ -26,8 +26,8 @@ class SqueezeExcite(InsertedKind):
     def fields(self, chosen):
         return {"se_ratio": chosen["se"]}
 
-    def adds(self, ladder, rung):
-        return rung == 0
+    def adds(self, choice, order):
+        return order == 0
 
     def layer(self, block, sync_batch_norm):
         from autonl_tf.layers.gated import GatedSqueezeExcite

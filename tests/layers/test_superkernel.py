@@ -9,7 +9,7 @@ from golden_data import TESTDATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autonl_tf.layers.gates import indicator, ladder_masks, option_weights, part_mask
+from autonl_tf.layers.gates import cumulative_masks, indicator, option_weights, part_mask
 from autonl_tf.layers.superkernel import (
     SuperkernelDepthwiseConv2D,
     masked_kernel,
@@ -124,6 +124,6 @@ def test_values_are_about_1_at_initialisation_whatever_the_gates():
 @given(st.lists(st.sampled_from([0.0, 1.0]), min_size=0, max_size=4))
 def test_exactly_one_option_has_weight_1(gates):
     weights = [float(weight) for weight in option_weights([tf.constant(gate) for gate in gates])]
-    climbed = gates.index(0.0) if 0.0 in gates else len(gates)
-    assert weights == [float(option == climbed) for option in range(len(gates) + 1)]
-    assert [float(mask) for mask in ladder_masks(gates)] == [float(rung < climbed) for rung in range(len(gates))]
+    chosen = gates.index(0.0) if 0.0 in gates else len(gates)
+    assert weights == [float(option == chosen) for option in range(len(gates) + 1)]
+    assert [float(mask) for mask in cumulative_masks(gates)] == [float(order < chosen) for order in range(len(gates))]

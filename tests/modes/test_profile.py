@@ -278,7 +278,7 @@ def test_a_search_by_that_table_meets_a_target_in_milliseconds(home, table):
     path = home / "profile" / "latency.json"
     space = space_lib.load(f"{home}/space.json")
     model = latency.read_table(path).cost_model(space, image_size=32, num_classes=3)
-    members = list(itertools.product(*(block.choices() for block in space.blocks)))
+    members = list(itertools.product(*(block.selections() for block in space.blocks)))
     low, high = model.reachable()
     target = (low * high) ** 0.5
     assert low < target < high

@@ -54,7 +54,7 @@ def network_of(spec, seed):
 
 def drawn(space, seed):
     rng = np.random.default_rng(seed)
-    return [{ladder: int(rng.integers(len(of))) for ladder, of in block.options.items()} for block in space.blocks]
+    return [{choice: int(rng.integers(len(of))) for choice, of in block.options.items()} for block in space.blocks]
 
 
 @settings(max_examples=12, deadline=None)
@@ -64,7 +64,7 @@ def test_the_supernet_is_the_member_whose_weights_it_took_and_gives_the_same_bit
     space = supernet.table.space
     spec = space.member(drawn(space, seed))
     model = network_of(spec, seed)
-    gates = supernet.table.opened(space.choices_of(spec, "it"))
+    gates = supernet.table.opened(space.selections_of(spec, "it"))
     perturb(supernet, seed + 1)
     take_over(supernet, model, gates)
     x = tf.constant(images())
@@ -84,9 +84,9 @@ def test_what_the_network_has_not_comes_in_gently_and_can_learn():
     keras.utils.set_random_seed(0)
     supernet = Supernet(space_lib.parse(SPACE, "test"), **SHAPE, start_margin=0.02, name="supernet")
     table = supernet.table
-    choices = [block.smallest for block in table.space.blocks]
-    model = network_of(table.space.member(choices), 3)
-    gates = table.opened(choices)
+    selections = [block.smallest for block in table.space.blocks]
+    model = network_of(table.space.member(selections), 3)
+    gates = table.opened(selections)
     take_over(supernet, model, gates)
     x = tf.constant(images())
     names = {name: index for index, name in enumerate(table.names)}

@@ -62,9 +62,9 @@ class GatedEmbeddedNonLocal(keras.layers.Layer):
 
 
 class Embedded(InsertedKind):
-    """One ladder: none, or the one ratio there may be."""
+    """One choice: none, or the one ratio there may be."""
 
-    ladders, titles = ("embedded",), ("conventional non-local",)
+    choices, titles = ("embedded",), ("conventional non-local",)
     candidates = ("embedded_ratios",)
     name, place = "embedded", "projected"
 
@@ -77,7 +77,7 @@ class Embedded(InsertedKind):
     def fields(self, chosen):
         return {"embedded": EmbeddedNLSpec(chosen["embedded"], STRIDE) if chosen["embedded"] else None}
 
-    def adds(self, ladder, rung):
+    def adds(self, choice, order):
         return True
 
     def layer(self, block, sync_batch_norm):
@@ -122,7 +122,7 @@ def supernet():
 
 
 def test_its_gates_are_named_and_start_like_the_others(supernet):
-    added = [gate for gate in supernet.table.gates if gate.ladder == "embedded"]
+    added = [gate for gate in supernet.table.gates if gate.choice == "embedded"]
     assert [gate.name for gate in added] == [f"block{index}/embedded0.5" for index in range(3)]
     adds = np.array([gate.adds for gate in supernet.table.gates])
     np.testing.assert_allclose(supernet.live_margins().numpy()[adds], 0.1, atol=1e-6)
@@ -153,14 +153,14 @@ def test_it_is_costed_decoded_timed_and_landed_on_like_the_others(supernet):
     model = macs_model(table.space, **SHAPE)
     cost = GateCost(table, model, tf.float64)
     for _ in range(20):
-        choices = [{ladder: rng.integers(len(of)) for ladder, of in b.options.items()} for b in table.space.blocks]
-        spec = table.decode(table.opened(choices))
+        selections = [{choice: rng.integers(len(of)) for choice, of in b.options.items()} for b in table.space.blocks]
+        spec = table.decode(table.opened(selections))
         assert table.space.contains(spec)
-        assert float(cost(table.opened(choices))) == network_cost(spec, **SHAPE).total.macs == model.of(choices)
+        assert float(cost(table.opened(selections))) == network_cost(spec, **SHAPE).total.macs == model.of(selections)
     pieces = latency.pieces(table.space, **SHAPE)
     assert any("embedded0.5-2" in key for key in pieces)
     target = sum(model.reachable()) / 2
-    margins = np.where([gate.ladder == "embedded" for gate in table.gates], 0.01, 0.5)
+    margins = np.where([gate.choice == "embedded" for gate in table.gates], 0.01, 0.5)
     flips = landing_flips(table, model, margins, target)
     spec, account = result.summary(table, margins, flipped=flips, **SHAPE)
     assert account["macs"] == pytest.approx(target, rel=0.02)
@@ -176,13 +176,13 @@ def test_its_gate_gets_a_gradient(supernet):
         tape.watch(gates)
         loss = tf.reduce_sum(tf.square(supernet(images(), gates=gates, training=True)))
     gradient = tape.gradient(loss, gates).numpy()
-    assert all(gradient[[gate.ladder == "embedded" for gate in supernet.table.gates]] != 0)
+    assert all(gradient[[gate.choice == "embedded" for gate in supernet.table.gates]] != 0)
 
 
 def test_a_space_file_without_its_candidates_is_as_before():
     data = json.loads((space_lib._FOLDER / "demo.json").read_text())
     plain, more = space_lib.parse(data, "demo"), space_lib.parse(data, "demo", (*KINDS, Embedded()))
-    assert more.ladders == (*plain.ladders, "embedded")
+    assert more.choices == (*plain.choices, "embedded")
     assert more.largest() == plain.largest()
     with pytest.raises(UserError, match="unknown key 'embedded_ratios'"):
         space_lib.parse(SPACE, "test")
@@ -192,7 +192,7 @@ def test_kinds_that_could_not_be_told_apart_or_never_act_are_a_mistake():
     class Elsewhere(Embedded):
         place = "somewhere"
 
-    with pytest.raises(ValueError, match="two kinds of gates have the ladder 'embedded'"):
+    with pytest.raises(ValueError, match="two kinds of gates have the choice 'embedded'"):
         check_kinds((*KINDS, Embedded(), Embedded()))
     with pytest.raises(ValueError, match="Elsewhere: place 'somewhere'; accepted: filtered, projected"):
         check_kinds((Elsewhere(),))

@@ -61,21 +61,21 @@ def images(batch=3):
 
 @pytest.mark.parametrize("block", [1, 2, 3])
 def test_a_block_with_forced_gates_equals_the_real_block_for_every_configuration(supernet, block):
-    """Every choice of one block, the others fixed: the supernet equals the network with the sliced weights."""
+    """Every selection of one block, the others fixed: the supernet equals the network with the sliced weights."""
     table, x = supernet.table, tf.constant(images())
     run = tf.function(lambda gates: supernet(x, gates=gates))
     options = supernet.table.space.blocks[block].options
     kinds = [("kernel", "expand"), ("se",), ("nl", "nl_ratio", "nl_stride")]
     largest = [other.largest for other in table.space.blocks]
     seen = 0
-    for group in kinds:  # the groups act in turn on the activations; within a group choices interact
-        for choice in itertools.product(*(range(len(options[kind])) for kind in group)):
-            choices = [dict(other) for other in largest]
-            choices[block].update(zip(group, choice, strict=True))
-            gates = table.opened(choices)
+    for group in kinds:  # the groups act in turn on the activations; within a group selections interact
+        for selection in itertools.product(*(range(len(options[kind])) for kind in group)):
+            selections = [dict(other) for other in largest]
+            selections[block].update(zip(group, selection, strict=True))
+            gates = table.opened(selections)
             real = inherited_network(supernet, gates, image_size=SIZE, num_classes=CLASSES)
-            assert table.space.member(choices) == table.decode(gates)
-            np.testing.assert_allclose(run(gates), real(x), rtol=2e-5, atol=2e-5, err_msg=str(choices[block]))
+            assert table.space.member(selections) == table.decode(gates)
+            np.testing.assert_allclose(run(gates), real(x), rtol=2e-5, atol=2e-5, err_msg=str(selections[block]))
             seen += 1
     assert seen == sum(np.prod([len(options[kind]) for kind in group]) for group in kinds)
 
@@ -221,6 +221,6 @@ def test_training_averages_the_distances_from_1_and_only_those(supernet):
     supernet(images(8), gates=tf.ones([len(supernet.table)]), training=True)
     supernet.track(tf.constant(False), tf.constant(False))
     moved = supernet.distances.numpy() != 1
-    compactness = [gate.ladder in ("nl_ratio", "nl_stride") for gate in supernet.table.gates]
+    compactness = [gate.choice in ("nl_ratio", "nl_stride") for gate in supernet.table.gates]
     np.testing.assert_array_equal(moved, compactness)
     supernet.set_weights(kept)

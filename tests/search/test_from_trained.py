@@ -54,7 +54,7 @@ def margins(tmp_path_factory):
         supernet = Supernet(space, **shape, start_margin=DEFAULTS.gate_start_margin, name="supernet")
         set_momentum(supernet, 0.9)
         start = space.smallest()
-        take_over(supernet, build_network(start, **shape), supernet.table.opened(space.choices_of(start, "it")))
+        take_over(supernet, build_network(start, **shape), supernet.table.opened(space.selections_of(start, "it")))
         schedule = SearchSchedule(
             total_steps=STEPS,
             warmup_steps=round(SEARCH_DEFAULTS["search_warmup_share"][1] * STEPS),
@@ -77,7 +77,7 @@ def margins(tmp_path_factory):
         )
         train = make_train_function(tf.distribute.get_strategy(), learner, objective, tracker(supernet, schedule))
         train(batches(far), STEPS)
-        places = [index for index, gate in enumerate(supernet.table.gates) if gate.ladder == "nl"]
+        places = [index for index, gate in enumerate(supernet.table.gates) if gate.choice == "nl"]
         found[far] = supernet.margins.numpy()[places]
     return found
 

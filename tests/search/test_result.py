@@ -31,7 +31,7 @@ SPACE = {
     ],
 }
 # The droppable block's gates, in order.
-LADDER = ["kernel5", "kernel7", "keep", "expand6", "se0.25", "se0.5", "nl", "nl_ratio0.5", "nl_stride1"]
+GATES = ["kernel5", "kernel7", "keep", "expand6", "se0.25", "se0.5", "nl", "nl_ratio0.5", "nl_stride1"]
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +57,10 @@ def test_all_gates_open_find_the_largest_network_and_all_count(table):
     assert account["macs"] == account["largest_macs"]
     assert all(gate["open"] and gate["counts"] for gate in account["gates"])
     assert [gate["name"] for gate in account["gates"]] == table.names
-    assert counting(account, "block2") == set(LADDER)
+    assert counting(account, "block2") == set(GATES)
 
 
-def test_all_gates_closed_find_the_smallest_and_only_first_rungs_of_live_choices_count(table):
+def test_all_gates_closed_find_the_smallest_and_only_first_gates_of_live_choices_count(table):
     spec, account = found(table, dict.fromkeys(table.names, -0.1))
     assert spec == table.space.smallest()
     assert account["macs"] == account["smallest_macs"]
@@ -79,13 +79,13 @@ def test_all_gates_closed_find_the_smallest_and_only_first_rungs_of_live_choices
         ("nl_ratio0.5", set()),
         ("nl_stride1", set()),
         ("expand6", set()),
-        ("keep", set(LADDER) - {"keep"}),
+        ("keep", set(GATES) - {"keep"}),
     ],
 )
 def test_a_gate_above_a_closed_one_does_not_count_though_it_is_open(table, closed, silent):
     spec, account = found(table, {f"block2/{closed}": -0.01})
-    assert counting(account, "block2") == set(LADDER) - silent
-    assert counting(account, "block1") == set(LADDER) - {"keep"}
+    assert counting(account, "block2") == set(GATES) - silent
+    assert counting(account, "block1") == set(GATES) - {"keep"}
     flags = {gate["name"]: gate["open"] for gate in account["gates"]}
     assert [name for name, is_open in flags.items() if not is_open] == [f"block2/{closed}"]
     assert len(spec.blocks) == (2 if closed == "keep" else 3)

@@ -35,7 +35,7 @@ def brute_force(margins, target):
     best = None
     for bits in range(2 ** len(TABLE)):
         flips = np.array([bits >> gate & 1 for gate in range(len(TABLE))], bool)
-        cost = MODEL.of(TABLE.choices((margins >= 0) ^ flips))
+        cost = MODEL.of(TABLE.selections((margins >= 0) ^ flips))
         weight = np.abs(margins[flips]).sum()
         if abs(cost / target - 1) <= TOLERANCE and (best is None or weight < best):
             best = weight
@@ -49,7 +49,7 @@ def test_flips_land_on_the_target_with_the_least_sum_of_margins(seed, share):
     low, high = MODEL.reachable()
     target = low + share * (high - low)
     flips = landing_flips(TABLE, MODEL, margins, target)
-    reached = MODEL.of(TABLE.choices((margins >= 0) ^ flips))
+    reached = MODEL.of(TABLE.selections((margins >= 0) ^ flips))
     least = brute_force(margins, target)
     if least is None:
         everything = [
@@ -76,7 +76,7 @@ def test_every_shipped_space_lands_within_a_hundredth(name, share):
     target = low * (high / low) ** share
     margins = np.random.default_rng(0).uniform(-0.5, 1, len(table))
     flips = landing_flips(table, model, margins, target)
-    assert abs(model.of(table.choices((margins >= 0) ^ flips)) / target - 1) <= TOLERANCE
+    assert abs(model.of(table.selections((margins >= 0) ^ flips)) / target - 1) <= TOLERANCE
 
 
 def test_a_target_out_of_reach_is_refused_with_the_range():

@@ -16,12 +16,12 @@ GROUPED = ("fbnet_a", "mixnet_m", "mixnet_s")
 @pytest.mark.parametrize("name", [name for name in presets.names() if name not in GROUPED])
 def test_a_network_is_a_member_of_the_space_around_it(name, words, tmp_path):
     found, spec = space.load(f"around:{name}{words}"), presets.load(name)
-    choices = found.choices_of(spec, "it")
-    assert found.member(choices).canonical() == spec.canonical()
+    selections = found.selections_of(spec, "it")
+    assert found.member(selections).canonical() == spec.canonical()
     if "nonlocal0" not in words:  # of its own alone
-        for block, choice in zip(found.blocks, choices, strict=True):
-            assert {ladder: choice[ladder] for ladder in ("kernel", "expand", "se")} == {
-                ladder: block.largest[ladder] for ladder in ("kernel", "expand", "se")
+        for block, selection in zip(found.blocks, selections, strict=True):
+            assert {choice: selection[choice] for choice in ("kernel", "expand", "se")} == {
+                choice: block.largest[choice] for choice in ("kernel", "expand", "se")
             }
     path = tmp_path / "space.json"
     path.write_text(found.text())
@@ -31,7 +31,7 @@ def test_a_network_is_a_member_of_the_space_around_it(name, words, tmp_path):
 def test_every_place_may_take_light_nl_and_nothing_else_is_chosen():
     found, spec = space.load("around:efficientnet_lite0"), presets.load("efficientnet_lite0")
     assert blockstring.write_header(found.largest()) == "network activation=relu6 mean=127 stddev=128"
-    chosen = {ladder for block in found.blocks for ladder, of in block.options.items() if len(of) > 1}
+    chosen = {choice for block in found.blocks for choice, of in block.options.items() if len(of) > 1}
     assert chosen == {"nl", "nl_ratio", "nl_stride"}
     assert all(block.nonlocal_ is not None for block in found.largest().blocks)
     assert found.smallest().canonical() == spec.canonical()
@@ -40,7 +40,7 @@ def test_every_place_may_take_light_nl_and_nothing_else_is_chosen():
 
 def test_what_is_named_may_shrink_and_the_first_line_stays():
     found = space.load(f"around:efficientnet_lite0{WHOLE}")
-    of = {ladder: [block.options[ladder] for block in found.blocks] for ladder in ("kernel", "expand")}
+    of = {choice: [block.options[choice] for block in found.blocks] for choice in ("kernel", "expand")}
     assert of["kernel"][:4] == [(3,), (3,), (3,), (3, 5)]
     assert of["expand"][:3] == [(1,), (3, 6), (0, 3, 6)]
     assert [block.droppable for block in found.blocks].count(True) == 9

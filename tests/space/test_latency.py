@@ -49,14 +49,14 @@ def test_a_networks_prediction_is_its_choices_cost_whatever_the_network(tmp_path
     model = table.cost_model(DEMO, image_size=SIZE, num_classes=CLASSES)
     rng = np.random.default_rng(0)
     for _ in range(20):
-        choices = [
-            {ladder: int(rng.integers(len(of))) for ladder, of in block.options.items()} for block in DEMO.blocks
+        selections = [
+            {choice: int(rng.integers(len(of))) for choice, of in block.options.items()} for block in DEMO.blocks
         ]
-        spec = DEMO.member(choices)
+        spec = DEMO.member(selections)
         keys = network_keys(spec, image_size=SIZE, num_classes=CLASSES)
         by_hand = 0.25 + 0.9 * sum(content()["pieces"][key]["median_ms"] for key in keys)
         assert table.predicted(spec) == pytest.approx(by_hand)
-        assert model.of(choices) == pytest.approx(by_hand)
+        assert model.of(selections) == pytest.approx(by_hand)
         low, high = model.reachable()
         assert low <= by_hand <= high
 

@@ -45,7 +45,7 @@ def test_a_members_choices_are_found(paper):
     rng = np.random.default_rng(2)
     for _ in range(20):
         member = paper.random_member(rng)
-        assert paper.member(paper.choices_of(member, "it")).canonical() == member.canonical()
+        assert paper.member(paper.selections_of(member, "it")).canonical() == member.canonical()
 
 
 RELU6 = {
@@ -103,23 +103,23 @@ def test_what_does_not_fit_a_space_is_told_block_by_block(edit, told):
         "r2_k5_s22_e6_i16_o24_nonlocal0.25-1\n"
     )
     wanted = blockstring.parse(text, "it")
-    assert found.member(found.choices_of(wanted, "it")).canonical() == wanted.canonical()
+    assert found.member(found.selections_of(wanted, "it")).canonical() == wanted.canonical()
     changed = text.replace(*edit)
     if edit[0] == "stem=16":
         changed = changed.replace("_i16_o16", "_i24_o16")
     with pytest.raises(UserError, match=f"^FILE: does not fit the search space mine: {told}"):
-        found.choices_of(blockstring.parse(changed, "it"), "FILE")
+        found.selections_of(blockstring.parse(changed, "it"), "FILE")
 
 
 def test_a_network_that_lacks_a_block_which_stays_is_told_of_it(paper):
     lines = blockstring.write(presets.load("autonl_s")).splitlines()
     with pytest.raises(UserError, match=r"it: does not fit .* paper: block 16: out_filters 192, accepted 320$"):
-        paper.choices_of(blockstring.parse("\n".join(lines[:-1])), "it")
+        paper.selections_of(blockstring.parse("\n".join(lines[:-1])), "it")
     kept = space.parse(
         RELU6 | {"blocks": [*RELU6["blocks"], {"block": "r1_k5_s11_e6_i24_o24", "droppable": False}]}, "it"
     )
     with pytest.raises(UserError, match=r": nothing in place of the space's block 3, which is never dropped$"):
-        kept.choices_of(
+        kept.selections_of(
             dataclasses.replace(kept.family, blocks=kept.largest().blocks[:1] + kept.largest().blocks[1:2]), "it"
         )
 
@@ -141,10 +141,10 @@ def test_only_blocks_with_a_shortcut_can_be_dropped(paper):
 
 def test_cost_tables_hold_the_macs_of_every_choice(paper):
     table, size = macs_model(paper, image_size=224, num_classes=10).tables[5], paper.map_sizes(224)[5]
-    choice = {"kernel": 1, "expand": 0, "se": 2, "nl": 1, "nl_ratio": 0, "nl_stride": 1}
-    member = paper.blocks[5].block(choice)
+    selection = {"kernel": 1, "expand": 0, "se": 2, "nl": 1, "nl_ratio": 0, "nl_stride": 1}
+    member = paper.blocks[5].block(selection)
     assert blockstring.write_block(member) == "r1_k5_s22_e3_i24_o40_nonlocal0.125-1_se0.5"
-    assert table[tuple(choice[ladder] for ladder in paper.ladders)] == cost.block_cost(member, size).macs
+    assert table[tuple(selection[choice] for choice in paper.choices)] == cost.block_cost(member, size).macs
 
 
 def test_candidates_are_data():
