@@ -28,11 +28,11 @@ from autonl_tf.data.datasets import open_dataset
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables, batch_norms, set_momentum
 from autonl_tf.engine.evaluate import Evaluator
-from autonl_tf.engine.guard import Guard
 from autonl_tf.engine.learner import TROUBLES, Learner, make_train_function
 from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.engine.schedules import WarmupStaircase, scale_learning_rate
+from autonl_tf.engine.update_check import UpdateCheck
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.networks.network import build_network
 
@@ -108,8 +108,8 @@ def main() -> None:
     peak = scale_learning_rate(options.base_learning_rate, BATCH)
     rate = WarmupStaircase(peak, per_epoch, options.lr_warmup_epochs, 1.5, 0.8)
     averages = MovingAverages(averaged_variables(model), 0.9999)
-    guard = Guard(scale_loss=options.precision == "float16")
-    learner = Learner(model, [(TF1RMSprop(rate), model.trainable_variables)], averages, guard=guard)
+    update_check = UpdateCheck(scale_loss=options.precision == "float16")
+    learner = Learner(model, [(TF1RMSprop(rate), model.trainable_variables)], averages, update_check=update_check)
     recipe = {"global_batch_size": BATCH, "num_parts": 1, "label_smoothing": 0.1, "weight_decay_rate": 1e-5}
     strategy = tf.distribute.get_strategy()
     train = make_train_function(strategy, learner, classification_objective(model, **recipe))

@@ -1,4 +1,4 @@
-"""Does LightNL earn its place on the built-in data? The found network with and without it, several seeds each.
+"""Does LightNL help on the built-in data? The found network with and without it, several seeds each.
 
 Trains the architecture of a finished demo (runs/demo/search/arch.txt, or --arch) and the same lines without their
 `nonlocal` tokens by the demo's own recipe, and prints every best validation top-1. Ends in one line of JSON.

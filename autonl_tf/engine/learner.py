@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from autonl_tf import signals
 from autonl_tf.engine.averages import MovingAverages, restored
-from autonl_tf.engine.guard import Guard, Verdict
 from autonl_tf.engine.micro_batches import Gradient
 from autonl_tf.engine.names import by_name, name_of
+from autonl_tf.engine.update_check import CheckedUpdate, UpdateCheck
 
 Metrics = dict[str, tuple[float, float]]
 
@@ -28,8 +28,8 @@ class Learner(tf.Module):
         trainable variable of the model, each once. Optimizers count their own steps, equal to `step`, and
         read their learning-rate schedules by that.
       averages: moving averages to update at every step, or None.
-      state: further variables that belong to the run (a search's multiplier), by name; checkpointed, as is the guard's.
-      guard: clips, scales the loss, skips updates; None: none of it.
+      state: further variables that belong to the run (a search's multiplier), by name; checkpointed with the update check's.
+      update_check: clips, scales the loss, skips updates; None: none of it.
 
     Raises:
       ValueError: a trainable variable in no group or in two, or two variables of one name.
@@ -41,15 +41,15 @@ class Learner(tf.Module):
         groups: Sequence[tuple],
         averages: MovingAverages | None = None,
         state: Mapping[str, tf.Variable] | None = None,
-        guard: Guard | None = None,
+        update_check: UpdateCheck | None = None,
     ):
         super().__init__(name="learner")
         self.model = model
         self.optimizers = [optimizer for optimizer, _ in groups]
         self.grouped = [list(variables) for _, variables in groups]
         self.averages = averages
-        self.guard = guard or Guard()
-        self.state = {**(state or {}), **self.guard.state}
+        self.update_check = update_check or UpdateCheck()
+        self.state = {**(state or {}), **self.update_check.state}
         self.strategy = tf.distribute.get_strategy()
         # Every replica counts for itself, as with the averages: no communication.
         self.step = tf.Variable(
@@ -106,7 +106,7 @@ class Learner(tf.Module):
     @property
     def skipped_updates(self) -> int:
         """How many updates were left out for numbers that were not finite."""
-        return self._first(self.guard.skipped)
+        return self._first(self.update_check.skipped)
 
     def _first(self, variable: tf.Variable) -> int:
         return int(self.strategy.experimental_local_results(variable)[0].numpy())
@@ -242,49 +242,49 @@ def make_train_function(
     Raises:
       ValueError: while tracing, when the loss does not depend on a variable some optimizer moves.
     """
-    guard = learner.guard
-    gradient = Gradient(learner, objective, micro_batches=micro_batches, seed=seed, scaled=guard.scaled)
+    update_check = learner.update_check
+    gradient = Gradient(learner, objective, micro_batches=micro_batches, seed=seed, scaled=update_check.scaled)
     names: list[str] = []
 
     def replica_step(images, labels):
         step = learner.step.read_value()
-        kept = guard.keep(learner.model)
+        kept = update_check.keep(learner.model)
         loss, metrics, gradients = gradient(images, labels, step)
-        verdict = guard.update(loss, gradients, learner.apply, learner.pass_over, kept, learner.clipped)
+        update = update_check.update(loss, gradients, learner.apply, learner.pass_over, kept, learner.clipped)
         after = learner.step.assign_add(1, read_value=True)
         if after_update is not None:
             after_update(step)
         if learner.averages is not None:
             learner.averages.update(after)
-        metrics = {"loss": (loss, 1.0), **metrics, **_of_update(learner, verdict)}
-        if guard.may_skip:
-            metrics = _counted(metrics, verdict)
-        if guard.scale_loss:
-            metrics["loss_scale"] = (guard.scale.read_value(), 1.0)
+        metrics = {"loss": (loss, 1.0), **metrics, **_of_update(learner, update)}
+        if update_check.may_skip:
+            metrics = _counted(metrics, update)
+        if update_check.scale_loss:
+            metrics["loss_scale"] = (update_check.scale.read_value(), 1.0)
         names[:] = list(metrics)
         sums, weights = zip(*metrics.values(), strict=True)
-        values = [verdict.bad_loss, verdict.bad_gradient, *sums, *weights]
+        values = [update.bad_loss, update.bad_gradient, *sums, *weights]
         return tf.stack([tf.cast(value, tf.float32) for value in values])  # [troubles + 2 * metrics]
 
     step_function = tf.function(replica_step, jit_compile=True, autograph=False) if jit_compile else replica_step
     return TrainFunction(strategy, learner, step_function, names)
 
 
-def _of_update(learner: Learner, verdict: Verdict) -> Metrics:
+def _of_update(learner: Learner, update: CheckedUpdate) -> Metrics:
     rates = {
         f"learning_rate_{index}" if index else "learning_rate": (optimizer.learning_rate, 1.0)
         for index, optimizer in enumerate(learner.optimizers)
     }
-    return {**rates, "gradient_norm": (verdict.norm, 1.0)}
+    return {**rates, "gradient_norm": (update.norm, 1.0)}
 
 
-def _counted(metrics: Metrics, verdict: Verdict) -> Metrics:
+def _counted(metrics: Metrics, update: CheckedUpdate) -> Metrics:
     """`metrics` without those that are not finite on some replica: a step that was skipped would spoil the loop's
     means, and a part of its replicas is no mean of the batch."""
     bad = tf.stack([~tf.math.is_finite(tf.cast(total, tf.float32)) for total, _ in metrics.values()])
     context = tf.distribute.get_replica_context()
     bad = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(bad, tf.float32)) > 0
-    whole = {"loss": ~verdict.bad_loss} | {
+    whole = {"loss": ~update.bad_loss} | {
         name: ~flag for name, flag in zip(metrics, tf.unstack(bad), strict=True) if name != "loss"
     }
     return {

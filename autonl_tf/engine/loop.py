@@ -96,7 +96,7 @@ def run_training(
         `evaluate_every` steps and at the end. Its `top1` decides on the best copy, if all it gives is finite, no logit
         is beyond float16 and, in the first third of the run, its loss is below twice `guessed_loss`.
       save_every: steps between checkpoints; one is saved at the end too.
-      max_skipped: where the learner's guard skips updates: how many it may before the run stops.
+      max_skipped: where the learner's update check skips updates: how many it may before the run stops.
       guessed_loss: of an answer that knows nothing, the logarithm of the number of classes.
       on_loop: `(step, mean values of the loop)`, after every loop, before its line is logged and before any
         save; may assign to the learner's variables, and returns further values to log, or None.
@@ -205,7 +205,7 @@ def _train(learner, train_function, iterator, step, stop, log, checkpoints, max_
 def _check_finite(learner, metrics, checkpoints, log, max_skipped) -> None:
     """Stops at numbers that were not finite, or tells of updates that were skipped for them."""
     found = {name: metrics.pop(name) for name in TROUBLES if name in metrics}
-    if learner.guard.skip:
+    if learner.update_check.skip:
         metrics["skipped_updates"] = (float(learner.skipped_updates), 1.0)
     if not found:
         return
@@ -215,7 +215,7 @@ def _check_finite(learner, metrics, checkpoints, log, max_skipped) -> None:
         f"the last good checkpoint is {checkpoints.latest or 'none'}; a lower learning rate, a longer warm-up, "
         "--clip_gradient_norm or a larger batch may help: start again in another run directory with such settings"
     )
-    if not learner.guard.skip:
+    if not learner.update_check.skip:
         raise UserError(f"{what}; {advice}, or go on in this one with --on_nan=skip")
     total = learner.skipped_updates
     if total > max_skipped:

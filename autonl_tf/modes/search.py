@@ -33,7 +33,7 @@ from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.reading import MOST_LONG, read_text
 from autonl_tf.search import result
-from autonl_tf.search.landing import landing_flips
+from autonl_tf.search.flips import flips_to_target
 from autonl_tf.search.multiplier import TargetMultiplier
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
 from autonl_tf.search.schedule import SearchSchedule
@@ -114,7 +114,7 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
             max_skipped=config.fit.max_skipped_updates,
             others=machines.others(config, strategy),
             wait_seconds=config.run.wait_seconds,
-            on_loop=_landing(learner, models[0], schedule) if target is not None else None,
+            on_loop=_flipping(learner, models[0], schedule) if target is not None else None,
             stops=(schedule.settle_start,) if target is not None else (),
         )
         if is_chief(strategy):
@@ -148,7 +148,7 @@ def cost_models(config: Config, space: space_lib.Space, num_classes: int) -> lis
 class SearchLearner(Learner):
     """A supernet's learner, with the state of a search for a target: its multiplier, and which gates were flipped."""
 
-    def __init__(self, supernet: Supernet, groups: list[tuple], multiplier: TargetMultiplier | None, guard):
+    def __init__(self, supernet: Supernet, groups: list[tuple], multiplier: TargetMultiplier | None, update_check):
         self.multiplier = multiplier
         state = {}
         if multiplier is not None:
@@ -164,7 +164,7 @@ class SearchLearner(Learner):
                 "flipped": self.flipped,
             }
         # No moving averages of the weights: decisions have averages of their own, and weights are trained anew.
-        super().__init__(supernet, groups, state=state, guard=guard)
+        super().__init__(supernet, groups, state=state, update_check=update_check)
 
     def decided(self) -> tuple[np.ndarray, np.ndarray]:
         """The averaged margins [G] that the search itself came to, and which decisions were flipped, bool [G]."""
@@ -175,20 +175,20 @@ class SearchLearner(Learner):
         return np.where(flipped, -margins, margins), flipped
 
 
-def _landing(learner: SearchLearner, model: CostModel, schedule: SearchSchedule):
+def _flipping(learner: SearchLearner, model: CostModel, schedule: SearchSchedule):
     """Flips the closest calls when decisions are taken, so that what settles is the network that is written."""
 
-    def land(step: int, values: dict[str, float]) -> dict[str, float]:
+    def flip(step: int, values: dict[str, float]) -> dict[str, float]:
         if step != schedule.settle_start:
             return {}
         margins = learner.model.margins.numpy()
-        flips = landing_flips(learner.model.table, model, margins, learner.multiplier.target)
+        flips = flips_to_target(learner.model.table, model, margins, learner.multiplier.target)
         away = np.where(margins >= 0, -np.maximum(margins, 1e-6), -margins)
         learner.model.margins.assign(np.where(flips, away, margins))
         learner.flipped.assign(flips.astype(np.float32))
         return {"flips": float(flips.sum())}
 
-    return land
+    return flip
 
 
 class Start(NamedTuple):
@@ -275,7 +275,7 @@ def _learner(
         if target is not None:
             cost = GateCost(supernet.table, model)
             multiplier = TargetMultiplier(cost, target, model.reachable(), supernet.starts, schedule)
-        return SearchLearner(supernet, groups, multiplier, wiring.guard(config))
+        return SearchLearner(supernet, groups, multiplier, wiring.update_check(config))
 
 
 def _write(
@@ -348,7 +348,7 @@ def _target_text(budget: dict[str, Any], model: CostModel) -> str:
     )
     if budget["flips"]:
         names = ", ".join(budget["flips"])
-        text += f"flipped to land there: {names}, which decided {budget['flips_share']:.1%} of the cost\n"
+        text += f"flipped to meet it: {names}, which decided {budget['flips_share']:.1%} of the cost\n"
     return text
 
 

@@ -186,7 +186,7 @@ def _learner(
         groups = finetune.groups(
             model, config.tuning.lr_multipliers, lambda factor: rates.weights_optimizer(config, length, factor)
         )
-        return Learner(model, groups, averages, guard=wiring.guard(config)), knows
+        return Learner(model, groups, averages, update_check=wiring.update_check(config)), knows
 
 
 def _calibrate(config: Config, model: keras.Model, dataset: ImageDataset, normalization: Normalization) -> None:

@@ -22,11 +22,11 @@ from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.data.reading import Reading
 from autonl_tf.engine import rundir
 from autonl_tf.engine.checkpoints import check_present
-from autonl_tf.engine.guard import Guard
 from autonl_tf.engine.inputs import distribute
 from autonl_tf.engine.learner import Learner, TrainFunction, make_train_function
 from autonl_tf.engine.runlog import RunLog
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
+from autonl_tf.engine.update_check import UpdateCheck
 from autonl_tf.errors import UserError, first_line
 from autonl_tf.modes import left_out, machines, seen
 from autonl_tf.modes.rates import Length
@@ -203,11 +203,11 @@ def default_crops(image_size: int) -> tuple[int, float]:
     return images.CROP_PADDING, MIN_CROP_AREA
 
 
-def guard(config: Config) -> Guard:
+def update_check(config: Config) -> UpdateCheck:
     """What is done about gradients that are long or not finite; within the strategy's scope."""
     fit = config.fit
     scale_loss = config.run.precision == "float16"
-    return Guard(clip_norm=fit.clip_gradient_norm, skip=fit.on_nan == "skip", scale_loss=scale_loss)
+    return UpdateCheck(clip_norm=fit.clip_gradient_norm, skip=fit.on_nan == "skip", scale_loss=scale_loss)
 
 
 def training_input(

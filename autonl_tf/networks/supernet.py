@@ -258,7 +258,7 @@ class Supernet(keras.Model):
 
         Without it a value were that of trained weights over the initialiser's deviation: of any size, without meaning
         where a batch norm follows. Gates that the network has closed start as far below their boundary as those of
-        what a block can do without start above it: what comes in has to earn its place.
+        what a block can do without start above it: what comes in has to be worth its cost.
 
         Args:
           gates: 0 or 1, [G]: the network's.

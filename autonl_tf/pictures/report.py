@@ -26,7 +26,7 @@ def report_page(account: dict[str, Any], name: str) -> str:
     return page.page(
         f"Search: {name}",
         page.facts(headline(account)),
-        verdict(account["budget"]),
+        met_target(account["budget"]),
         doubts(account),
         page.section("The network", network(account)),
         page.section("Cost, fit and lambda over the search", charts([account])),
@@ -58,7 +58,7 @@ def headline(account: dict[str, Any]) -> list[tuple[str, str]]:
     return items
 
 
-def verdict(budget: dict[str, Any]) -> str:
+def met_target(budget: dict[str, Any]) -> str:
     """How the target was met, in words; nothing without one."""
     if "target" not in budget:
         return ""
@@ -69,7 +69,7 @@ def verdict(budget: dict[str, Any]) -> str:
         ended = off + "It is where the search itself ended" if off else "The search itself ended on its target"
         return f'<p class="{kind}">{ended}: no decision was flipped.</p>'
     flips = (
-        f"{len(budget['flips'])} flipped to land on the target: {', '.join(budget['flips'])}. They decided "
+        f"{len(budget['flips'])} flipped to meet the target: {', '.join(budget['flips'])}. They decided "
         f"{budget['flips_share']:.1%} of the cost, which was {page.short(budget['before_flips'])} before."
     )
     if budget["converged"]:
@@ -215,7 +215,7 @@ def decisions(account: dict[str, Any]) -> str:
     note = (
         '<p class="quiet">Left to right: the margin over the steps, <span class="open">purple open</span>, '
         '<span class="closed">orange closed</span>, pale near 0; then the averaged margin that decided. Faint: decides '
-        "nothing, since its block is dropped or a gate below it is closed. &#8645;: flipped to land on the target.</p>"
+        "nothing, since its block is dropped or a gate below it is closed. &#8645;: flipped to meet the target.</p>"
     )
     return note + f'<div class="gates">{"".join(rows)}</div>'
 
@@ -241,9 +241,9 @@ def comparison_page(accounts: Sequence[dict[str, Any]], names: Sequence[str]) ->
         f"Searches: {names[0]} and {names[1]}",
         page.section("What they found", page.table(("", *names), rows)),
         *(
-            f"<h3>{page.escape(name)}</h3>{verdict(a['budget'])}"
+            f"<h3>{page.escape(name)}</h3>{met_target(a['budget'])}"
             for name, a in zip(names, accounts, strict=True)
-            if verdict(a["budget"])
+            if met_target(a["budget"])
         ),
         page.section("Over the search", charts(accounts, names)),
         page.section(

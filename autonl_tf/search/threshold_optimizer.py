@@ -21,7 +21,7 @@ class ThresholdAdam(keras.optimizers.Optimizer):
 
     Source: Adam. Deviations: 1. `keras.optimizers.Adam` counts and averages at rate 0 too; behind a warm-up of the
     search its bias correction was spent and v was the warm-up's, so that a threshold moved up to 2.7 times as far.
-    2. The clip: Adam's own steps are up to 3.2 times the rate where gradients grow. 3. No epsilon: what it guards
+    2. The clip: Adam's own steps are up to 3.2 times the rate where gradients grow. 3. No epsilon: what it protects
     against, the clip does.
 
     Raises:

@@ -72,7 +72,7 @@ class Kind:
         return f"{choice}_{option}" if isinstance(option, str) else f"{choice}{option:g}"
 
     def adds(self, choice: str, order: int) -> bool:
-        """Whether the gate opens what a block can do without, and so has to earn its place: not its size."""
+        """Whether the gate opens what a block can do without, rather than a larger size of it."""
         del choice, order
         return False
 

@@ -26,7 +26,6 @@ from autonl_tf.engine import (
     averages,
     batch_norm,
     evaluate,
-    guard,
     inputs,
     learner,
     loop,
@@ -34,6 +33,7 @@ from autonl_tf.engine import (
     optimizer,
     runlog,
     schedules,
+    update_check,
 )
 from autonl_tf.engine import checkpoints as checkpoints_module
 from autonl_tf.engine import strategy as strategies
@@ -96,14 +96,16 @@ def shard_rows(dataset: tf.data.Dataset, shard: int, shards: int) -> tf.data.Dat
 class Run:
     """Model, learner, train function and evaluation under a strategy."""
 
-    def __init__(self, strategy=None, *, with_batch_norm=True, jit_compile=False, rate=0.05, **guarded):
+    def __init__(self, strategy=None, *, with_batch_norm=True, jit_compile=False, rate=0.05, **checked):
         self.strategy = strategy or strategies.make_strategy("cpu")
         with self.strategy.scope():
             self.model = make_model(with_batch_norm)
             self.averages = averages.MovingAverages(batch_norm.averaged_variables(self.model), 0.9)
             schedule = schedules.WarmupStaircase(rate, EXAMPLES / BATCH, 1.0, decay_epochs=1.0)
             group = (optimizer.TF1RMSprop(schedule), self.model.trainable_variables)
-            self.learner = learner.Learner(self.model, [group], self.averages, guard=guard.Guard(**guarded))
+            self.learner = learner.Learner(
+                self.model, [group], self.averages, update_check=update_check.UpdateCheck(**checked)
+            )
         objective = objectives.classification_objective(
             self.model,
             global_batch_size=BATCH,
@@ -179,7 +181,7 @@ class Run:
 
 
 def compare_devices(root: Path) -> None:
-    """plain1, plain2: without batch norm on one and two devices, and guarded1, guarded2 with all that guards an update
+    """plain1, plain2: without batch norm on one and two devices, and checked1, checked2 with all that checks an update
     and bad images on the first device; norm2: with batch norm on two."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -187,14 +189,14 @@ def compare_devices(root: Path) -> None:
         ("plain1", "cpu", False),
         ("plain2", "mirrored", False),
         ("norm2", "mirrored", True),
-        ("guarded1", "cpu", False),
-        ("guarded2", "mirrored", False),
+        ("checked1", "cpu", False),
+        ("checked2", "mirrored", False),
     ):
-        options, guarded = {}, {}
-        if name.startswith("guarded"):
-            guarded = {"clip_norm": 0.1, "skip": True, "scale_loss": True}
+        options, checked = {}, {}
+        if name.startswith("checked"):
+            checked = {"clip_norm": 0.1, "skip": True, "scale_loss": True}
             options = {"max_skipped": 2, "make_batches": lambda start: run.batches(start, bad_steps=[3, 9])}  # noqa: B023
-        run = Run(strategies.make_strategy(kind), with_batch_norm=with_batch_norm, **guarded)
+        run = Run(strategies.make_strategy(kind), with_batch_norm=with_batch_norm, **checked)
         run.go(root / name, **options)
         if name == "norm2":
             check_evaluation_changes_nothing(run, root)

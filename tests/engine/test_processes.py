@@ -56,18 +56,18 @@ def runs(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("name", ["plain", "guarded"])
+@pytest.mark.parametrize("name", ["plain", "checked"])
 def test_two_devices_and_one_agree_step_by_step_without_batch_norm(runs, name):
-    """Guarded: gradients are clipped as summed over replicas, and a bad image on one skips the update on both."""
+    """Checked: gradients are clipped as summed over replicas, and a bad image on one skips the update on both."""
     one, two = records(runs / f"{name}1"), records(runs / f"{name}2")
-    assert ("skipped_updates" in one[-2]["values"]) == (name == "guarded")
+    assert ("skipped_updates" in one[-2]["values"]) == (name == "checked")
     assert [(r["step"], r["phase"]) for r in one] == [(r["step"], r["phase"]) for r in two]
     for first, second in zip(one, two, strict=True):
         assert first["values"].keys() == second["values"].keys()
         for metric, value in first["values"].items():
             assert second["values"][metric] == pytest.approx(value, rel=2e-6), (first["step"], metric)
     single, pair = (np.load(runs / f"{name}{devices}" / "everything.npz") for devices in (1, 2))
-    assert single["state skipped_updates"] == (2 if name == "guarded" else 0)
+    assert single["state skipped_updates"] == (2 if name == "checked" else 0)
     for key in single.files:
         np.testing.assert_allclose(pair[key], single[key], rtol=1e-5, atol=1e-6, err_msg=key)
 

@@ -23,7 +23,7 @@ from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.inherit import inherited_network
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search import result
-from autonl_tf.search.landing import landing_flips
+from autonl_tf.search.flips import flips_to_target
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
@@ -161,7 +161,7 @@ def test_it_is_costed_decoded_timed_and_landed_on_like_the_others(supernet):
     assert any("embedded0.5-2" in key for key in pieces)
     target = sum(model.reachable()) / 2
     margins = np.where([gate.choice == "embedded" for gate in table.gates], 0.01, 0.5)
-    flips = landing_flips(table, model, margins, target)
+    flips = flips_to_target(table, model, margins, target)
     spec, account = result.summary(table, margins, flipped=flips, **SHAPE)
     assert account["macs"] == pytest.approx(target, rel=0.02)
     assert {gate["name"] for gate in account["gates"] if gate["flipped"]} >= {"block0/embedded0.5"}

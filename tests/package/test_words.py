@@ -16,6 +16,11 @@ INSTEAD = {
     "ladder": "choice",
     "rung": "gate, order",
     "climb": "choose",
+    "fence": "threshold",
+    "landing": "flips, target",
+    "skeleton": "kernel and expansion",
+    "verdict": "what was found",
+    "guard": "check",
 }
 
 

@@ -17,14 +17,14 @@ def budget(**changed):
 
 
 def test_a_search_that_ended_on_its_target_is_said_to_have():
-    said = report.verdict(budget())
+    said = report.met_target(budget())
     assert "The search itself ended on its target" in said and "good" in said
 
 
 @pytest.mark.parametrize("flips", [[], ["block1/nl"]])
 @pytest.mark.parametrize("converged", [True, False])
 def test_a_search_that_ended_off_its_target_is_not_said_to_be_on_it(flips, converged):
-    said = report.verdict(budget(error=-0.034, flips=flips, converged=converged or not flips))
+    said = report.met_target(budget(error=-0.034, flips=flips, converged=converged or not flips))
     assert "The nearest network of this space is -3.4% off the target." in said
     assert "ended on its target" not in said and '<p class="warn">' in said
     assert ("block1/nl" in said) == bool(flips)

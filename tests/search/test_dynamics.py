@@ -94,7 +94,7 @@ def searches():
 
 
 def test_without_a_cost_all_stays_but_some_of_what_a_block_can_do_without(searches):
-    """The gates of LightNL and squeeze-excite start at their fence, and wander with the seed and with roundings."""
+    """The gates of LightNL and squeeze-excite start near their thresholds, and wander with seed and roundings."""
     account, _ = searches[0.0]
     closed = {gate["name"].split("/")[1] for gate in account["gates"] if not gate["open"]}
     assert all(name.startswith(("nl", "se")) for name in closed), closed

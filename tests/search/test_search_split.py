@@ -10,8 +10,8 @@ from test_objective import RECIPE, SPACE
 
 from autonl_tf.data.splits import IndexedSplit, divided
 from autonl_tf.engine.batch_norm import forward_state
-from autonl_tf.engine.guard import Guard
 from autonl_tf.engine.learner import Learner
+from autonl_tf.engine.update_check import UpdateCheck
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search.objective import search_objective
@@ -74,17 +74,17 @@ def test_a_clipped_weight_does_not_feel_the_thresholds_gradient():
             variable.assign(value)
         model = types.SimpleNamespace(variables=variables, trainable_variables=variables, non_trainable_variables=[])
         learner = Learner(
-            model, [(o, [v]) for o, v in zip(optimizers, variables, strict=True)], guard=Guard(clip_norm=1)
+            model, [(o, [v]) for o, v in zip(optimizers, variables, strict=True)], update_check=UpdateCheck(clip_norm=1)
         )
 
         def step(learner=learner, size=size):
             gradients = [tf.constant([6.0, 8.0]), tf.constant([size])]
-            return learner.guard.update(
+            return learner.update_check.update(
                 tf.constant(0.0), gradients, learner.apply, learner.pass_over, [], clipped=learner.clipped
             )
 
-        verdict = tf.distribute.get_strategy().run(tf.function(step))
-        assert float(verdict.norm) == pytest.approx(10)
+        update = tf.distribute.get_strategy().run(tf.function(step))
+        assert float(update.norm) == pytest.approx(10)
         moved.append([variable.numpy() for variable in variables])
     np.testing.assert_allclose(moved[0][0], [0.4, 1.2], rtol=1e-6)
     np.testing.assert_array_equal(moved[1][0], moved[0][0])

@@ -1,4 +1,4 @@
-"""A search for a budget: the controller, what is flipped to land on it, and what is said about that."""
+"""A search for a budget: the controller, what is flipped to meet it, and what is said about that."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from test_dynamics import CLASSES, SIZE, SPACE, STEPS, search
 from autonl_tf.errors import UserError
 from autonl_tf.networks.gate_table import GateTable
 from autonl_tf.search import result
-from autonl_tf.search.landing import TOLERANCE, landing_flips
+from autonl_tf.search.flips import TOLERANCE, flips_to_target
 from autonl_tf.search.multiplier import INTEGRAL, PROPORTIONAL, REACHED, TargetMultiplier
 from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.space import space as space_lib
@@ -31,7 +31,7 @@ MODEL = macs_model(TABLE.space, image_size=16, num_classes=3)
 
 
 def brute_force(margins, target):
-    """The least sum of |margin| over all subsets of gates that land within the tolerance; None where none does."""
+    """The least sum of |margin| over all subsets of gates that come within the tolerance; None where none does."""
     best = None
     for bits in range(2 ** len(TABLE)):
         flips = np.array([bits >> gate & 1 for gate in range(len(TABLE))], bool)
@@ -48,7 +48,7 @@ def test_flips_land_on_the_target_with_the_least_sum_of_margins(seed, share):
     margins = np.random.default_rng(seed).uniform(-0.5, 1, len(TABLE))
     low, high = MODEL.reachable()
     target = low + share * (high - low)
-    flips = landing_flips(TABLE, MODEL, margins, target)
+    flips = flips_to_target(TABLE, MODEL, margins, target)
     reached = MODEL.of(TABLE.selections((margins >= 0) ^ flips))
     least = brute_force(margins, target)
     if least is None:
@@ -64,7 +64,7 @@ def test_flips_land_on_the_target_with_the_least_sum_of_margins(seed, share):
 
 def test_nothing_is_flipped_where_the_target_is_met_already():
     margins = np.full(len(TABLE), 0.5)
-    assert not landing_flips(TABLE, MODEL, margins, MODEL.reachable()[1] * 0.995).any()
+    assert not flips_to_target(TABLE, MODEL, margins, MODEL.reachable()[1] * 0.995).any()
 
 
 @pytest.mark.parametrize("name", ["paper", "demo"])
@@ -75,7 +75,7 @@ def test_every_shipped_space_lands_within_a_hundredth(name, share):
     low, high = model.reachable()
     target = low * (high / low) ** share
     margins = np.random.default_rng(0).uniform(-0.5, 1, len(table))
-    flips = landing_flips(table, model, margins, target)
+    flips = flips_to_target(table, model, margins, target)
     assert abs(model.of(table.selections((margins >= 0) ^ flips)) / target - 1) <= TOLERANCE
 
 

@@ -12,7 +12,7 @@ FIRST_LOSS_SCALE = 2.0**15
 STEPS_TO_GROW = 2000
 
 
-class Verdict(NamedTuple):
+class CheckedUpdate(NamedTuple):
     """What was found of one step, scalar tensors equal on every replica.
 
     Attributes:
@@ -28,7 +28,7 @@ class Verdict(NamedTuple):
     bad_gradient: tf.Tensor
 
 
-class Guard(tf.Module):
+class UpdateCheck(tf.Module):
     """Create it inside the strategy's scope; its `state` belongs into the run's checkpoint.
 
     Args:
@@ -47,7 +47,7 @@ class Guard(tf.Module):
     """
 
     def __init__(self, *, clip_norm: float | None = None, skip: bool = False, scale_loss: bool = False):
-        super().__init__(name="guard")
+        super().__init__(name="update_check")
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"the norm to clip to must be positive, got {clip_norm}")
         self.clip_norm, self.skip, self.scale_loss = clip_norm, skip, scale_loss
@@ -79,7 +79,7 @@ class Guard(tf.Module):
         pass_over: Callable,
         kept,
         clipped: Sequence[bool],
-    ) -> Verdict:
+    ) -> CheckedUpdate:
         """Sums `gradients` of the scaled loss over replicas, and makes or leaves out the update; in replica context.
 
         Args:
@@ -104,14 +104,14 @@ class Guard(tf.Module):
             gradients = [next(shorter) if counts else g for g, counts in zip(gradients, clipped, strict=True)]
         if not self.may_skip:
             apply(gradients)
-            return Verdict(norm, tf.constant(True), ~finite_loss, finite_loss & ~finite_norm)
+            return CheckedUpdate(norm, tf.constant(True), ~finite_loss, finite_loss & ~finite_norm)
         _apply_if(good, gradients, apply, pass_over)
         for variable, value in kept:
             variable.assign(tf.where(good, variable.read_value(), value))
         excused = self._rescale(good) if self.scale_loss else tf.constant(False)
         bad_gradient = finite_loss & ~finite_norm & ~excused
         self.skipped.assign_add(tf.cast(~finite_loss | bad_gradient, tf.int64))
-        return Verdict(norm, good, ~finite_loss, bad_gradient)
+        return CheckedUpdate(norm, good, ~finite_loss, bad_gradient)
 
     def _rescale(self, good: tf.Tensor) -> tf.Tensor:
         """Adapts the scale; returns whether a bad step may be blamed on it."""

@@ -1,4 +1,4 @@
-"""Landing on a target: which decisions to flip, the closest calls first, so that the cost is the one asked for.
+"""Meeting a target: which decisions to flip, the closest calls first, so that the cost is the one asked for.
 
 Decisions are discrete: where the controller ends, the cost lies between two networks. The flips chosen have the least
 sum of margins of all that bring the cost within a tolerance of the target, found by dynamic programming over blocks.
@@ -15,7 +15,7 @@ TOLERANCE = 0.01
 _BINS = 4000  # of the cost, up to the target and a tenth more
 
 
-def landing_flips(table: GateTable, model: CostModel, margins: np.ndarray, target: float) -> np.ndarray:
+def flips_to_target(table: GateTable, model: CostModel, margins: np.ndarray, target: float) -> np.ndarray:
     """Which gates to flip, bool [G]; none where the network the margins decide is within 1% of the target already.
 
     The networks considered are all members of the space (costs kept exactly; of several that come to the same bin of

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from engine_tiny_run import BATCH, Run, train_dataset
 
-from autonl_tf.engine import checkpoints, guard, learner, objectives
+from autonl_tf.engine import checkpoints, learner, objectives, update_check
 from autonl_tf.errors import UserError
 
 
@@ -53,7 +53,7 @@ def assert_same(first, second, **tolerance):
             np.testing.assert_array_equal(value, second[name], err_msg=name)
 
 
-def test_without_a_guard_steps_are_those_of_a_plain_loop():
+def test_without_a_check_steps_are_those_of_a_plain_loop():
     run, plain = Run(), Run()
     metrics = run.train(run.batches(), 6)
     norms = by_hand(plain, 6)
@@ -77,7 +77,7 @@ def test_clipping_scales_the_whole_gradient_to_the_norm():
 
 def test_a_clip_norm_that_is_not_positive_is_refused():
     with pytest.raises(ValueError, match="positive"):
-        guard.Guard(clip_norm=0.0)
+        update_check.UpdateCheck(clip_norm=0.0)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -160,7 +160,7 @@ def test_a_scaled_loss_gives_the_same_steps_bit_for_bit():
     run, plain = Run(scale_loss=True), Run()
     metrics = run.train(run.batches(), 6)
     plain.train(plain.batches(), 6)
-    assert metrics["loss_scale"] == (6 * guard.FIRST_LOSS_SCALE, 6.0)
+    assert metrics["loss_scale"] == (6 * update_check.FIRST_LOSS_SCALE, 6.0)
     reached = {name: value for name, value in run.everything().items() if "loss_scale" not in name}
     assert_same(reached, plain.everything())
 
@@ -172,10 +172,10 @@ def test_an_overflow_halves_the_scale_and_is_no_trouble():
         return 1000 * tf.reduce_mean(tf.square(run.model(images, training=True))), {}
 
     run.train = learner.make_train_function(run.strategy, run.learner, objective)
-    run.learner.guard.scale.assign(2.0**127)  # the scaled gradient overflows, the gradient does not
+    run.learner.update_check.scale.assign(2.0**127)  # the scaled gradient overflows, the gradient does not
     before = {variable.name: variable.numpy() for variable in run.model.variables}
     metrics = run.train(run.batches(), 1)
-    assert run.learner.guard.scale.numpy() == 2.0**126
+    assert run.learner.update_check.scale.numpy() == 2.0**126
     assert not set(learner.TROUBLES) & metrics.keys()
     assert run.learner.skipped_updates == 0
     for variable in run.model.variables:
@@ -186,36 +186,40 @@ def test_an_overflow_halves_the_scale_and_is_no_trouble():
 
 def test_a_scale_of_one_excuses_nothing():
     run = Run(scale_loss=True)
-    run.learner.guard.scale.assign(1.0)
+    run.learner.update_check.scale.assign(1.0)
     run.train = learner.make_train_function(run.strategy, run.learner, root_objective(run))
     metrics = run.train(run.batches(), 4)
     assert metrics["non_finite_gradient"] == (3.0, 1.0)
-    assert run.learner.guard.scale.numpy() == 1.0
+    assert run.learner.update_check.scale.numpy() == 1.0
 
 
 def test_the_scale_doubles_after_as_many_good_steps_as_in_keras():
     run = Run(scale_loss=True)
-    run.learner.guard.good_steps.assign(guard.STEPS_TO_GROW - 2)
+    run.learner.update_check.good_steps.assign(update_check.STEPS_TO_GROW - 2)
     run.train(run.batches(), 3)
-    assert run.learner.guard.scale.numpy() == 2 * guard.FIRST_LOSS_SCALE
-    assert run.learner.guard.good_steps.numpy() == 1
+    assert run.learner.update_check.scale.numpy() == 2 * update_check.FIRST_LOSS_SCALE
+    assert run.learner.update_check.good_steps.numpy() == 1
 
 
 def test_loss_scale_and_skipped_updates_are_resumed(tmp_path):
     run = Run(scale_loss=True, skip=True)
-    run.learner.guard.good_steps.assign(guard.STEPS_TO_GROW - 1)
+    run.learner.update_check.good_steps.assign(update_check.STEPS_TO_GROW - 1)
     run.train(poisoned(run, [3])(0), 4)
     checkpoints.Checkpoints(tmp_path, run.learner).save(4)
     again = Run(scale_loss=True, skip=True)
     assert checkpoints.Checkpoints(tmp_path, again.learner).restore_latest() == 4
     # doubled by the first step, halved by the third
-    assert again.learner.guard.scale.numpy() == run.learner.guard.scale.numpy() == guard.FIRST_LOSS_SCALE
-    assert (again.learner.guard.good_steps.numpy(), again.learner.skipped_updates) == (1, 1)
+    assert (
+        again.learner.update_check.scale.numpy()
+        == run.learner.update_check.scale.numpy()
+        == update_check.FIRST_LOSS_SCALE
+    )
+    assert (again.learner.update_check.good_steps.numpy(), again.learner.skipped_updates) == (1, 1)
 
 
-def test_guarded_steps_compile_with_xla_to_the_same_numbers():
-    guarded = {"skip": True, "clip_norm": 0.1, "scale_loss": True}
-    plain, compiled = Run(**guarded), Run(jit_compile=True, **guarded)
+def test_checked_steps_compile_with_xla_to_the_same_numbers():
+    checked = {"skip": True, "clip_norm": 0.1, "scale_loss": True}
+    plain, compiled = Run(**checked), Run(jit_compile=True, **checked)
     first, second = (run.train(run.batches(bad_steps=[3]), 5) for run in (plain, compiled))
     assert first["non_finite_loss"] == second["non_finite_loss"] == (3.0, 1.0)
     assert first["loss"] == pytest.approx(second["loss"], rel=1e-5)
