@@ -20,6 +20,11 @@ def plain(text: str) -> str:
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def shown(path: str) -> str:
+    """A file's name as text that can be written: bytes in it that are not UTF-8 as \\udcXX."""
+    return path.encode(errors="backslashreplace").decode()
+
+
 class PlainText(io.TextIOWrapper):
     """A stream for a terminal: what is written is `plain`."""
 

@@ -53,6 +53,11 @@ def _stream(number: int, before: io.TextIOWrapper | None) -> io.TextIOWrapper:
     )
 
 
+def say(text: str) -> None:
+    """A line for the person watching; standard output is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def lost() -> dict[str, OSError]:
     """The standard streams, by name, that could not be written, with what they failed with."""
     streams = {_NAMES[1]: sys.stdout, _NAMES[2]: sys.stderr}

@@ -1,9 +1,11 @@
-"""What JSON has not: NaN and the infinities, and the bytes of a file's name that are no text."""
+"""Values for strict JSON, which has no NaN and no infinities, and no bytes of a file's name that are not text."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+
+from autonl_tf.plain_text import shown
 
 
 def plain(value):
@@ -13,5 +15,5 @@ def plain(value):
     if isinstance(value, list | tuple):
         return [plain(entry) for entry in value]
     if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
+        return shown(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

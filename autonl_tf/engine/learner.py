@@ -28,7 +28,7 @@ class Learner(tf.Module):
         trainable variable of the model, each once. Optimizers count their own steps, equal to `step`, and
         read their learning-rate schedules by that.
       averages: moving averages to update at every step, or None.
-      state: further variables that belong to the run (a search's multiplier), by name; checkpointed with the update check's.
+      state: further variables that belong to the run (a search's multiplier), by name; checkpointed.
       update_check: clips, scales the loss, skips updates; None: none of it.
 
     Raises:

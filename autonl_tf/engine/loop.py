@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from autonl_tf.engine.learner import TROUBLES, Learner, Metrics
 from autonl_tf.engine.runlog import RunLog, told
 from autonl_tf.errors import PREEMPTED, USAGE_ERROR, WORKER_LOST, UserError, first_line
 from autonl_tf.records import BestRecord
+from autonl_tf.streams import say
 
 
 class Preempted(SystemExit):
@@ -178,11 +178,9 @@ def losing_workers(strategy: tf.distribute.Strategy, where: Callable[[], str]) -
     except _LOST as error:
         if not _is_cluster(strategy):
             raise
-        print(
+        say(
             f"a worker of the cluster is lost, {where()}: start all workers again with the same commands "
-            f"({first_line(error)[:200]})",
-            file=sys.stderr,
-            flush=True,
+            f"({first_line(error)[:200]})"
         )
         raise WorkerLost from error
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 
 import tensorflow as tf
 
 from autonl_tf import cluster, signals
 from autonl_tf.errors import UserError
+from autonl_tf.streams import say
 
 _CONNECT_SECONDS = 10.0
 KINDS = ("auto", "cpu", "mirrored", "multiworker", "tpu")
@@ -46,7 +46,7 @@ def make_strategy(
     if kind == "tpu":
         return _tpu_strategy(tpu, tpu_zone, gcp_project, wait_seconds)
     if kind == "multiworker":
-        cluster.wait_for_others(cluster.from_environment(), wait_seconds, _tell)
+        cluster.wait_for_others(cluster.from_environment(), wait_seconds, say)
         try:
             with signals.deadly(wait_seconds):
                 return tf.distribute.MultiWorkerMirroredStrategy()
@@ -73,10 +73,6 @@ def _choose(tpu: str | None) -> str:
     return "mirrored" if len(tf.config.list_logical_devices("GPU")) > 1 else "one"
 
 
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _tpu_strategy(tpu, tpu_zone, gcp_project, wait_seconds) -> tf.distribute.Strategy:
     if not tpu:
         raise UserError("--strategy=tpu needs --tpu: a TPU's name, grpc://ADDRESS, or local on a TPU VM")
@@ -87,7 +83,7 @@ def _tpu_strategy(tpu, tpu_zone, gcp_project, wait_seconds) -> tf.distribute.Str
             address = resolver.master().removeprefix("grpc://")
             if fault := cluster.fault_of(address, _CONNECT_SECONDS):
                 raise UserError(f"--tpu={tpu}: no TPU to be reached at {address}: {fault}")
-            _tell(f"connecting to the TPU at {address}; giving up after {wait_seconds:g} s (--wait_seconds)")
+            say(f"connecting to the TPU at {address}; giving up after {wait_seconds:g} s (--wait_seconds)")
         with signals.deadly(wait_seconds):
             if tpu != "local":
                 tf.config.experimental_connect_to_cluster(resolver)

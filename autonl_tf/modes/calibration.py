@@ -11,7 +11,8 @@ from autonl_tf.config import Config, check_pixels
 from autonl_tf.data.calibration import calibration_images, open_calibration
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.errors import UserError
-from autonl_tf.modes import wiring
+from autonl_tf.modes import inputs
+from autonl_tf.streams import say
 
 
 def images_for_ranges(config: Config, dataset: ImageDataset | None, size: int, padding: int) -> np.ndarray:
@@ -21,7 +22,7 @@ def images_for_ranges(config: Config, dataset: ImageDataset | None, size: int, p
       UserError: the dataset has no training images and no other is given; an image cannot be read or decoded.
     """
     check_pixels(config.export.calibration_images, size, "calibration_images", limits.MOST_CALIBRATION_PIXELS)
-    name, skip, reading = config.export.calibration_dataset, config.data.skip_corrupt, wiring.reading_of(config)
+    name, skip, reading = config.export.calibration_dataset, config.data.skip_corrupt, inputs.reading_of(config)
     trained = name in (None, config.data.dataset) and dataset.has("train")
     if name is None and not trained:
         raise UserError(f"{dataset.name}: it has no train images to set int8's ranges; give --calibration_dataset")
@@ -30,7 +31,7 @@ def images_for_ranges(config: Config, dataset: ImageDataset | None, size: int, p
         dataset.files("train") or dataset if trained else open_calibration(name, config.data.data_dir, skip, reading)
     )
     of_records = isinstance(source, ImageDataset)
-    with wiring.naming_corrupt(source, "train") if of_records else contextlib.nullcontext():
+    with inputs.naming_corrupt(source, "train") if of_records else contextlib.nullcontext():
         found = calibration_images(
             source,
             config.export.calibration_images,
@@ -39,5 +40,5 @@ def images_for_ranges(config: Config, dataset: ImageDataset | None, size: int, p
             skip_corrupt=skip,
             reading=reading,
         )
-    wiring.say(f"int8: ranges from {len(found)} images of {name or config.data.dataset}")
+    say(f"int8: ranges from {len(found)} images of {name or config.data.dataset}")
     return found

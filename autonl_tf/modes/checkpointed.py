@@ -18,9 +18,10 @@ from autonl_tf.data.corrupt import count_faults
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.labels import read_label_file
 from autonl_tf.errors import UserError
-from autonl_tf.modes import left_out, wiring
+from autonl_tf.modes import inputs, left_out, sizes
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import copy_float_weights, quantized_network
+from autonl_tf.streams import say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ def opened(config: Config, path: str, arch: NetworkSpec | None, assumed: Network
         depth_multiplier=network.depth_multiplier,
         num_classes=network.num_label_classes,
         use_averages=config.run.use_averages,
-        tell=wiring.say,
+        tell=say,
     )
 
 
@@ -86,15 +87,15 @@ def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
     size = network.input_image_size or checkpoint.image_size
     float_model = build_network(spec, image_size=size, num_classes=len(names), depth_multiplier=multiplier)
     model = quantized_network(float_model) if checkpoint.qat else float_model
-    loaded = checkpoint.load_into(model, config.run.use_averages, tell=wiring.say)
+    loaded = checkpoint.load_into(model, config.run.use_averages, tell=say)
     if checkpoint.format == "search":
-        wiring.say(
+        say(
             f"note: {path} is a search, its weights shared by all networks of its space: train first the one it found, "
             "by a command that it printed at its end"
         )
     if model is not float_model:
         copy_float_weights(model, float_model)
-    crop_padding = wiring.crop_padding_of(config, checkpoint.crop_padding)
+    crop_padding = sizes.crop_padding_of(config, checkpoint.crop_padding)
     return Checkpointed(model, float_model, spec, checkpoint, loaded, size, crop_padding, names, multiplier)
 
 
@@ -103,7 +104,7 @@ def _ported(config: Config, path: str, arch: NetworkSpec) -> Checkpoint:
     if config.network.depth_multiplier not in (None, 1.0):
         raise UserError(f"--depth_multiplier={config.network.depth_multiplier}: not with --from=pytorch")
     size = config.network.input_image_size or presets.image_size(config.network.arch)
-    return open_pytorch(path, arch, image_size=size, tell=wiring.say)
+    return open_pytorch(path, arch, image_size=size, tell=say)
 
 
 def names_for(checkpoint: Checkpoint, dataset: ImageDataset) -> tuple[str, ...]:
@@ -145,8 +146,8 @@ def usable(config: Config, network: Checkpointed, files: list[str]) -> list[str]
         image_size=network.image_size,
         crop_padding=network.crop_padding,
         skip_corrupt=config.data.skip_corrupt,
-        reading=wiring.reading_of(config),
+        reading=inputs.reading_of(config),
     )
     for line in left_out.lines(f"--images={config.run.images}", {"files": count_faults(bad)}):
-        wiring.say(line)
+        say(line)
     return found

@@ -17,8 +17,9 @@ from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables
 from autonl_tf.errors import UserError
 from autonl_tf.files import directory_in_place
-from autonl_tf.modes import checkpointed, wiring
+from autonl_tf.modes import checkpointed
 from autonl_tf.records import ModelRecord, Origin
+from autonl_tf.streams import say
 
 
 def run(config: Config) -> None:
@@ -77,6 +78,6 @@ def _load_plain(network: checkpointed.Checkpointed) -> None:
         return
     if tf1.holds_plain_variables(network.checkpoint.where, network.spec):
         network.checkpoint.load_into(network.model, use_averages=False)
-        wiring.say("its plain variables are converted too")
+        say("its plain variables are converted too")
     else:
-        wiring.say("note: it does not hold every plain variable; the averages are written as both")
+        say("note: it does not hold every plain variable; the averages are written as both")

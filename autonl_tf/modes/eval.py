@@ -15,9 +15,10 @@ from autonl_tf.engine.runlog import told
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.errors import WORKER_LOST
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import checkpointed, left_out, machines, wiring
+from autonl_tf.modes import checkpointed, inputs, left_out, machines, steps
 from autonl_tf.modes.mistakes import FILES as REPORT_FILES
 from autonl_tf.modes.mistakes import write_report
+from autonl_tf.streams import say
 
 
 def run(config: Config) -> None:
@@ -35,17 +36,17 @@ def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
     with strategy.scope(), precision_scope(config.run.precision):
         network = checkpointed.load(config)
-    dataset = wiring.dataset_of(config)
+    dataset = inputs.dataset_of(config)
     names = checkpointed.names_for(network.checkpoint, dataset)
-    wiring.check_images(config, dataset, network.image_size, network.crop_padding, "validation")
+    inputs.check_images(config, dataset, network.image_size, network.crop_padding, "validation")
     size, padding, normalization = network.image_size, network.crop_padding, network.spec.normalization
     pixels = {"image_size": size, "crop_padding": padding, "normalization": normalization}
-    batches = wiring.evaluation_input(config, strategy, dataset, **pixels)
+    batches = inputs.evaluation_input(config, strategy, dataset, **pixels)
     with (
-        wiring.naming_corrupt(dataset, "validation"),
+        inputs.naming_corrupt(dataset, "validation"),
         signals.watched(machines.others(config, strategy), config.run.wait_seconds, WORKER_LOST),
     ):
-        evaluator = Evaluator(strategy, network.model, jit_compile=wiring.jit_compile(config, strategy))
+        evaluator = Evaluator(strategy, network.model, jit_compile=steps.jit_compile(config, strategy))
         scores = evaluator(batches, dataset.size("validation"))
     if not is_chief(strategy):
         return
@@ -54,8 +55,8 @@ def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
         titles = [imagenet.titled(name) for name in names]
         report = write_report(directory, network.model, again, titles, normalization)
         if count := int(report.not_finite.sum()):
-            wiring.say(f"warning: the logits of {count} images are not finite: they are of no class")
-        wiring.say(f"written: {directory}/{{{','.join(REPORT_FILES)}}}")
+            say(f"warning: the logits of {count} images are not finite: they are of no class")
+        say(f"written: {directory}/{{{','.join(REPORT_FILES)}}}")
     if config.run.output == "json":
         skipped = dataset.faults().get("validation", left_out.NONE)
         print(json_line({**network.loaded._asdict(), "dataset": dataset.name, **scores, "skipped": skipped}))

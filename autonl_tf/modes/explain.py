@@ -12,9 +12,11 @@ from autonl_tf.data.batches import predict_batches
 from autonl_tf.data.images import displayable
 from autonl_tf.early import check_directory, matching, query_points
 from autonl_tf.errors import UserError
-from autonl_tf.modes import checkpointed, wiring
+from autonl_tf.modes import checkpointed, inputs
 from autonl_tf.networks.affinity import affinities
 from autonl_tf.pictures.affinity import draw_affinities
+from autonl_tf.plain_text import shown
+from autonl_tf.streams import say
 
 
 def run(config: Config) -> None:
@@ -38,17 +40,17 @@ def run(config: Config) -> None:
         normalization=network.spec.normalization,
         batch_size=min(config.data.eval_batch_size, len(usable)),
         crop_padding=network.crop_padding,
-        reading=wiring.reading_of(config),
+        reading=inputs.reading_of(config),
     ):
         blocks = affinities(model, images, points)
         for index in range(int(weights.numpy().sum())):
             pixels = displayable(images[index].numpy(), network.spec.normalization)
             maps = [(block.name, block.maps[index]) for block in blocks]
-            name, target = wiring.shown(pathlib.Path(usable[done]).name), target_of[usable[done]]
+            name, target = shown(pathlib.Path(usable[done]).name), target_of[usable[done]]
             draw_affinities(pixels, points, maps, target, title=f"{name}: affinity with the point +")
             print(target)
             done += 1
-    wiring.say(f"{done} pictures, {len(blocks)} blocks at {len(points)} points each")
+    say(f"{done} pictures, {len(blocks)} blocks at {len(points)} points each")
 
 
 def _targets(directory: str, files: list[str]) -> list[pathlib.Path]:

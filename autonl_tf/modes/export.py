@@ -18,8 +18,9 @@ from autonl_tf.errors import UserError
 from autonl_tf.export import card, int8
 from autonl_tf.export.bundle import Request, export_all
 from autonl_tf.export.place import check_export_dir
-from autonl_tf.modes import checkpointed, wiring
+from autonl_tf.modes import checkpointed, inputs
 from autonl_tf.modes.calibration import images_for_ranges
+from autonl_tf.streams import say
 
 SAMPLES = 32
 
@@ -38,9 +39,9 @@ def run(config: Config) -> None:
     size, padding = network.image_size, network.crop_padding
     accuracy, dataset, class_names = None, None, network.class_names
     if config.data.dataset:
-        dataset = wiring.dataset_of(config)
+        dataset = inputs.dataset_of(config)
         class_names = checkpointed.names_for(network.checkpoint, dataset)
-        wiring.check_images(config, dataset, size, padding, "validation")
+        inputs.check_images(config, dataset, size, padding, "validation")
     calibration = None
     if "tflite_int8" in config.export.formats:
         calibration = images_for_ranges(config, dataset, size, padding)
@@ -53,11 +54,11 @@ def run(config: Config) -> None:
             batch_size=config.data.eval_batch_size,
             crop_padding=padding,
         )
-        with wiring.naming_corrupt(dataset, "validation"):
+        with inputs.naming_corrupt(dataset, "validation"):
             encoded = [readable_in_graph(example["image"].numpy(), dataset.reading) for example in examples]
             accuracy = {"dataset": dataset.name, "split": "validation", **_scores(network, batches, dataset)}
     else:
-        wiring.say("no --dataset: verified on made-up images, accuracy not measured")
+        say("no --dataset: verified on made-up images, accuracy not measured")
         encoded = made_up_images(size)
     cost = network_cost(
         network.spec, image_size=size, num_classes=len(class_names), depth_multiplier=network.depth_multiplier
@@ -75,7 +76,7 @@ def run(config: Config) -> None:
         data=_data(config, network, calibration),
         depth_multiplier=network.depth_multiplier,
         crop_padding=padding,
-        reading=wiring.reading_of(config),
+        reading=inputs.reading_of(config),
         request=Request(
             formats=config.export.formats,
             tflite_input=config.export.tflite_input,

@@ -14,8 +14,9 @@ from autonl_tf.data.labels import class_name
 from autonl_tf.early import class_weight_lines, lr_multipliers
 from autonl_tf.engine.batch_norm import unique
 from autonl_tf.errors import UserError
-from autonl_tf.modes import checkpointed, wiring
+from autonl_tf.modes import checkpointed
 from autonl_tf.networks.parts import layers_of
+from autonl_tf.streams import say
 
 
 def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use_averages: bool) -> bool:
@@ -34,15 +35,15 @@ def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use
     try:
         checkpointed.names_for(start, dataset)
     except UserError:
-        start.load_into(model, use_averages, classifier=False, tell=wiring.say)
+        start.load_into(model, use_averages, classifier=False, tell=say)
         classifier = model.get_layer(CLASSIFIER)
         for variable in classifier.weights:
             variable.assign(tf.zeros_like(variable))
         copied = model.count_params() - classifier.count_params()
-        wiring.say(f"loaded: {copied:,} values of {start.where}, every layer but the classifier")
-        wiring.say(f"new classifier: {_why_new(start, dataset)}; its weights start at zero")
+        say(f"loaded: {copied:,} values of {start.where}, every layer but the classifier")
+        say(f"new classifier: {_why_new(start, dataset)}; its weights start at zero")
         return False
-    start.load_into(model, use_averages, tell=wiring.say)
+    start.load_into(model, use_averages, tell=say)
     return True
 
 

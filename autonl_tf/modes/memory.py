@@ -15,9 +15,9 @@ from autonl_tf.engine import capacity, rundir
 from autonl_tf.engine.strategy import most_of_all, per_replica_batch_size
 from autonl_tf.errors import UserError
 from autonl_tf.files import exists
-from autonl_tf.modes import wiring
 from autonl_tf.reading import read_json
 from autonl_tf.records import RunRecord
+from autonl_tf.streams import say
 
 SHARE = 0.8  # of the memory there is, that `--micro_batches=auto` plans to take at most: an estimate is one
 
@@ -39,7 +39,7 @@ def fitted(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
         parts = _began_with(config.run.model_dir) or plan.least_parts() or 1
         parts = most_of_all(strategy, parts)
     plan.check(parts)
-    wiring.say(plan.told(parts, chosen=wanted == AUTO and parts > 1))
+    say(plan.told(parts, chosen=wanted == AUTO and parts > 1))
     return dataclasses.replace(config, fit=dataclasses.replace(config.fit, micro_batches=parts))
 
 

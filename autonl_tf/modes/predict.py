@@ -12,8 +12,9 @@ from autonl_tf.data.batches import predict_batches
 from autonl_tf.early import check_output, matching
 from autonl_tf.engine.files import json_line
 from autonl_tf.files import in_place
-from autonl_tf.modes import checkpointed, wiring
-from autonl_tf.plain_text import write_table
+from autonl_tf.modes import checkpointed, inputs
+from autonl_tf.plain_text import shown, write_table
+from autonl_tf.streams import say
 
 BEST = 5
 
@@ -38,7 +39,7 @@ def run(config: Config) -> None:
         normalization=network.spec.normalization,
         batch_size=min(config.data.eval_batch_size, len(files)),
         crop_padding=network.crop_padding,
-        reading=wiring.reading_of(config),
+        reading=inputs.reading_of(config),
     ):
         logits.append(network.model(images, training=False).numpy()[weights.numpy() > 0])
     logits = np.concatenate(logits)
@@ -46,7 +47,7 @@ def run(config: Config) -> None:
         save(out, files, logits, names)
     for file, scores in zip(files, logits, strict=True):
         if not np.isfinite(scores).all():
-            wiring.say(f"warning: the logits of {file} are not finite")
+            say(f"warning: the logits of {file} are not finite")
     for file, scores in zip(files, probabilities(logits), strict=True):
         best = [(names[label], float(scores[label])) for label in np.argsort(-scores, kind="stable")[:BEST]]
         if config.run.output == "json":
@@ -54,7 +55,7 @@ def run(config: Config) -> None:
         elif not out:
             print(f"{file}: " + ", ".join(f"{name} {score:.2%}" for name, score in best))
     if out and config.run.output != "json":
-        print(f"written: {wiring.shown(out)}, {len(files)} images")
+        print(f"written: {shown(out)}, {len(files)} images")
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ import itertools
 import pathlib
 import shlex
 import shutil
-import sys
 import time
 import zlib
 from importlib import resources
@@ -28,6 +27,7 @@ from autonl_tf.records import LATENCY_FORMAT
 from autonl_tf.signals import Stopped
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
+from autonl_tf.streams import say
 
 DEFAULT_CLASSES = 1000
 TABLE, PHONE_TABLE, FILES = "latency.json", "latency_phone.json", "files"
@@ -131,7 +131,7 @@ def run(config: Config) -> None:
 
     with rundir.prepare(directory, config.settings(), comparable) as home:
         for note in home.notes:
-            print(note, file=sys.stderr)
+            say(note)
         _write_script(directory / "phone.sh")
         _measure_all(config, work, measured, home.check, save)
     _tell(work, directory / TABLE)
@@ -156,7 +156,7 @@ def _measure_all(config: Config, work: Work, measured: dict[str, dict], check, s
                 saved = now
                 minutes = (now - began) / done * (len(left) - done) / 60
                 count, median = f"{len(measured)} of {len(work.keys)}", measured[key]["median_ms"]
-                print(f"{count}: {key} {median:.3f} ms, {minutes:.1f} min left", file=sys.stderr, flush=True)
+                say(f"{count}: {key} {median:.3f} ms, {minutes:.1f} min left")
     except (KeyboardInterrupt, Stopped):
         if measured:
             save()

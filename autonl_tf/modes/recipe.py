@@ -48,7 +48,7 @@ def completed(config: Config, images: int, tuned: bool = False) -> Config:
     """The config with what is left open filled in.
 
     Args:
-      config: a resolved one (`wiring.resolved`).
+      config: a resolved one (`sizes.resolved`).
       images: how many there are to train on.
       tuned: training starts from a checkpoint.
 

@@ -26,7 +26,7 @@ from autonl_tf.engine.strategy import is_chief
 from autonl_tf.errors import UserError
 from autonl_tf.files import write_text
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import checkpointed, finetune, machines, memory, rates, recipe, wiring
+from autonl_tf.modes import checkpointed, finetune, inputs, machines, memory, rates, recipe, run_directory, sizes, steps
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.inherit import take_over
 from autonl_tf.networks.network import build_network
@@ -41,6 +41,7 @@ from autonl_tf.space import around
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import CostModel, macs_model
 from autonl_tf.space.latency import read_table
+from autonl_tf.streams import say
 
 LEAST_POINTS = 60  # of its curves that a search should have
 
@@ -52,22 +53,22 @@ def run(config: Config) -> None:
 
 
 def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.Space) -> None:
-    wiring.check_batches(config, strategy)
-    dataset = wiring.dataset_of(config)
+    steps.check_batches(config, strategy)
+    dataset = inputs.dataset_of(config)
     start = _start(config, space) if config.run.init_checkpoint else None
-    config = wiring.resolved(config, dataset, start and start.checkpoint)
+    config = sizes.resolved(config, dataset, start and start.checkpoint)
     image_size = config.network.input_image_size
     space.check(image_size)
     models = cost_models(config, space, dataset.num_classes)
     target = budget_value(config)
     if target is not None:
         models[0].check_target(target, f"target_{models[0].name}")
-    wiring.check_images(config, dataset, image_size, config.data.crop_padding, "train")
+    inputs.check_images(config, dataset, image_size, config.data.crop_padding, "train")
     share = config.search.search_split
     learnt, held_out = dataset.divided(share, config.run.seed) if share else (dataset, None)
     count = learnt.size("train")
     config, before = recipe.completed(config, count), config
-    wiring.check_batches(config, strategy)
+    steps.check_batches(config, strategy)
     config = memory.fitted(config, strategy, space.largest())
     length = rates.length_of(config, count)
     config = _with_points(config, length)
@@ -77,11 +78,11 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
     if config.search.latency_table:
         files["latency_table.json"] = read_text(config.search.latency_table, MOST_LONG)
     with (
-        wiring.open_run(config, strategy, dataset, ("train",), files) as directory,
-        wiring.naming_corrupt(dataset, "train", data_service=config.data.data_service),
+        run_directory.open_run(config, strategy, dataset, ("train",), files) as directory,
+        inputs.naming_corrupt(dataset, "train", data_service=config.data.data_service),
     ):
         if (chosen := recipe.told(before, config, count)) and is_chief(strategy):
-            wiring.say(chosen)
+            say(chosen)
         learner = _learner(config, strategy, space, dataset, length, schedule, models[0], start, network)
         supernet = learner.model
         costs = [GateCost(supernet.table, model) for model in models]
@@ -90,7 +91,7 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
             costs[0],
             schedule,
             global_batch_size=config.data.train_batch_size,
-            num_parts=wiring.parts_of_batch(config, strategy),
+            num_parts=steps.parts_of_batch(config, strategy),
             label_smoothing=config.fit.label_smoothing,
             weight_decay_rate=config.fit.weight_decay,
             seed=config.run.seed,
@@ -102,14 +103,12 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
         run_training(
             strategy,
             learner,
-            wiring.train_function(
-                config, strategy, learner, objective, tracker(supernet, schedule, learner.multiplier)
-            ),
-            wiring.training_input(config, strategy, learnt, space.largest().normalization, held_out),
+            steps.train_function(config, strategy, learner, objective, tracker(supernet, schedule, learner.multiplier)),
+            inputs.training_input(config, strategy, learnt, space.largest().normalization, held_out),
             total_steps=length.steps,
             steps_per_loop=config.fit.steps_per_loop,
-            log=wiring.run_log(config, strategy, length),
-            checkpoints=Checkpoints(directory.path, learner, wiring.say),
+            log=run_directory.run_log(config, strategy, length),
+            checkpoints=Checkpoints(directory.path, learner, say),
             save_every=config.fit.save_every_steps,
             max_skipped=config.fit.max_skipped_updates,
             others=machines.others(config, strategy),
@@ -275,7 +274,7 @@ def _learner(
         if target is not None:
             cost = GateCost(supernet.table, model)
             multiplier = TargetMultiplier(cost, target, model.reachable(), supernet.starts, schedule)
-        return SearchLearner(supernet, groups, multiplier, wiring.update_check(config))
+        return SearchLearner(supernet, groups, multiplier, steps.update_check(config))
 
 
 def _write(

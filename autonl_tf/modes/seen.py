@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from autonl_tf.data.reading import Reading
 from autonl_tf.engine.rundir import versions
 from autonl_tf.errors import UserError, first_line
 from autonl_tf.files import write_text
+from autonl_tf.streams import say
 
 
 def known_faults(
@@ -39,7 +39,7 @@ def known_faults(
             )
         times = {entry.name: entry.time for entry in before}
         if touched := [entry.name for entry in now if entry.time != times[entry.name]]:
-            _say(f"images written since the run began, their sizes as before: {len(touched)}, {touched[0]} first")
+            say(f"images written since the run began, their sizes as before: {len(touched)}, {touched[0]} first")
     return record.faults(_checked_by(least_side, dataset.reading)) if config.data.check_images == "new" else {}
 
 
@@ -65,9 +65,5 @@ def _read(directory: str | None) -> manifest.Manifest | None:
     try:
         return manifest.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        _say(f"{path}: damaged ({first_line(error)}): all images are checked anew")
+        say(f"{path}: damaged ({first_line(error)}): all images are checked anew")
         return None
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -30,11 +30,12 @@ from autonl_tf.engine.runlog import METRICS, read_records, told
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.errors import UserError
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import checkpointed, finetune, machines, memory, rates, recipe, wiring
+from autonl_tf.modes import checkpointed, finetune, inputs, machines, memory, rates, recipe, run_directory, sizes, steps
 from autonl_tf.modes.calibration import images_for_ranges
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import calibrate, check_quantizable, quantized_network
 from autonl_tf.records import ModelRecord
+from autonl_tf.streams import say
 
 TEST = "test"  # the phase of metrics.jsonl with the score of images that chose nothing
 _BATCH = 16  # of calibration images
@@ -49,33 +50,33 @@ def run(config: Config) -> None:
 
 
 def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) -> None:
-    wiring.check_batches(config, strategy)
+    steps.check_batches(config, strategy)
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
-    dataset = wiring.dataset_of(config)
+    dataset = inputs.dataset_of(config)
     start = checkpointed.opened(config, config.run.init_checkpoint, spec) if config.run.init_checkpoint else None
     if start and start.qat:
         raise UserError(f"{start.where}: was trained with --qat; training starts from float weights")
-    config = wiring.resolved(config, dataset, start)
+    config = sizes.resolved(config, dataset, start)
     image_size, padding = config.network.input_image_size, config.data.crop_padding
     splits = ("train", "validation", *(("test",) if dataset.has("test") else ()))
     if config.data.test_split and dataset.has("test"):
         raise UserError(
             f"--test_split={config.data.test_split}: {dataset.name} has test images of its own; leave it out"
         )
-    wiring.check_images(config, dataset, image_size, padding, *splits)
+    inputs.check_images(config, dataset, image_size, padding, *splits)
     dataset, tested = dataset.tested(config.data.test_split, config.run.seed)
     count = dataset.size("train")
     tuned = start is not None and start.format != "search"
     config, before = recipe.completed(config, count, tuned), config
-    wiring.check_batches(config, strategy)
+    steps.check_batches(config, strategy)
     config = memory.fitted(config, strategy, spec)
     length = rates.length_of(config, count)
     weights = finetune.class_weights(config.tuning.class_weights, dataset)
     learner, knows = _learner(config, strategy, spec, dataset, length, start)
     files = {"arch.txt": blockstring.write(spec)}
     with (
-        wiring.open_run(config, strategy, dataset, splits, files) as directory,
-        wiring.naming_corrupt(dataset, *splits, data_service=config.data.data_service),
+        run_directory.open_run(config, strategy, dataset, splits, files) as directory,
+        inputs.naming_corrupt(dataset, *splits, data_service=config.data.data_service),
     ):
         if is_chief(strategy):
             write_model_json(
@@ -94,20 +95,20 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
         objective = classification_objective(
             learner.model,
             global_batch_size=config.data.train_batch_size,
-            num_parts=wiring.parts_of_batch(config, strategy),
+            num_parts=steps.parts_of_batch(config, strategy),
             label_smoothing=config.fit.label_smoothing,
             weight_decay_rate=config.fit.weight_decay,
             light_nl_decay=config.fit.light_nl_decay,
             class_weights=weights,
             mixing=_mixing(config),
         )
-        evaluator = Evaluator(strategy, learner.model, jit_compile=wiring.jit_compile(config, strategy))
+        evaluator = Evaluator(strategy, learner.model, jit_compile=steps.jit_compile(config, strategy))
         pixels = {"image_size": image_size, "crop_padding": padding, "normalization": spec.normalization}
-        batches = wiring.evaluation_input(config, strategy, dataset, **pixels)
+        batches = inputs.evaluation_input(config, strategy, dataset, **pixels)
         measure = None
         if config.fit.recalibrate_batches:
             measure = Recalibration(
-                strategy, learner.model, wiring.measuring_input(config, strategy, dataset, **pixels)
+                strategy, learner.model, inputs.measuring_input(config, strategy, dataset, **pixels)
             )
 
         def evaluate():
@@ -117,21 +118,21 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
         def as_evaluated():
             return measure.in_averages(learner.averages) if measure else contextlib.nullcontext()
 
-        log = wiring.run_log(config, strategy, length)
+        log = run_directory.run_log(config, strategy, length)
         if (chosen := recipe.told(before, config, count)) and is_chief(strategy):
-            wiring.say(chosen)
+            say(chosen)
         if knows:
             scores = evaluator(batches, dataset.size("validation"))
             log.message(f"before training: validation {told(scores)}")
         outcome = run_training(
             strategy,
             learner,
-            wiring.train_function(config, strategy, learner, objective),
-            wiring.training_input(config, strategy, dataset, spec.normalization),
+            steps.train_function(config, strategy, learner, objective),
+            inputs.training_input(config, strategy, dataset, spec.normalization),
             total_steps=length.steps,
             steps_per_loop=config.fit.steps_per_loop,
             log=log,
-            checkpoints=Checkpoints(directory.path, learner, wiring.say, as_evaluated),
+            checkpoints=Checkpoints(directory.path, learner, say, as_evaluated),
             evaluate=evaluate,
             evaluate_every=length.steps_of(config.fit.eval_every_epochs),
             save_every=config.fit.save_every_steps,
@@ -142,7 +143,7 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
         )
         if tested and outcome.best and not read_records(directory.path / METRICS, TEST):
             open_ours(str(directory.path / "best" / f"ckpt-{outcome.best.step}")).load_into(learner.model)
-            batches = wiring.evaluation_input(config, strategy, tested, **pixels)
+            batches = inputs.evaluation_input(config, strategy, tested, **pixels)
             scores = evaluator(batches, tested.size("validation"))
             log.resume(outcome.step)
             log.write(TEST, outcome.step, {**scores, "of_step": outcome.best.step})
@@ -181,12 +182,12 @@ def _learner(
             if not begun:
                 _calibrate(config, model, dataset, spec.normalization)
         for line in finetune.freeze(model, config.tuning.freeze):
-            wiring.say(line)
+            say(line)
         averages = MovingAverages(averaged_variables(model), config.fit.moving_average_decay)
         groups = finetune.groups(
             model, config.tuning.lr_multipliers, lambda factor: rates.weights_optimizer(config, length, factor)
         )
-        return Learner(model, groups, averages, update_check=wiring.update_check(config)), knows
+        return Learner(model, groups, averages, update_check=steps.update_check(config)), knows
 
 
 def _calibrate(config: Config, model: keras.Model, dataset: ImageDataset, normalization: Normalization) -> None:

@@ -5,7 +5,7 @@ from dataset_cases import listing, two_classes, write_labels
 
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.errors import UserError
-from autonl_tf.modes.wiring import labels_text
+from autonl_tf.modes.run_directory import labels_text
 
 
 def test_a_label_file_fixes_order_and_number_of_the_classes(make_folder, tmp_path):

@@ -108,7 +108,7 @@ class Broken:
 def test_a_record_file_of_another_length_is_looked_for_and_named():
     import tensorflow as tf
 
-    from autonl_tf.modes.wiring import naming_corrupt
+    from autonl_tf.modes.inputs import naming_corrupt
 
     with pytest.raises(UserError, match="corrupt image records-00000"), naming_corrupt(Broken(), "train"):
         list(tf.data.Dataset.range(3).apply(tf.data.experimental.assert_cardinality(4)))
@@ -117,7 +117,7 @@ def test_a_record_file_of_another_length_is_looked_for_and_named():
 def test_what_xla_cannot_compile_is_no_corrupt_image():
     import tensorflow as tf
 
-    from autonl_tf.modes.wiring import naming_corrupt
+    from autonl_tf.modes.inputs import naming_corrupt
 
     @tf.function(jit_compile=True)
     def step():
@@ -130,7 +130,7 @@ def test_what_xla_cannot_compile_is_no_corrupt_image():
 def test_a_lost_data_service_is_named():
     import tensorflow as tf
 
-    from autonl_tf.modes.wiring import naming_corrupt
+    from autonl_tf.modes.inputs import naming_corrupt
 
     lost = tf.errors.UnavailableError(None, None, "failed to connect\nto all addresses")
     with (

@@ -14,7 +14,7 @@ def test_an_image_without_a_finite_answer_costs_a_miss_and_not_the_export(home, 
     for path in folder.rglob("*.jpg"):
         Image.new("RGB", (32, 32)).save(path)
     (sample,) = (
-        export.wiring.dataset_of(
+        export.inputs.dataset_of(
             configure("--mode=export", "--model_dir=x", "--export_dir=y", f"--dataset=folder:{folder}")
         )
         .examples("validation", shuffle_seed=0)

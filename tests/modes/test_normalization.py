@@ -13,7 +13,7 @@ from autonl_tf.data import images
 from autonl_tf.errors import UserError
 from autonl_tf.export import int8, tflite
 from autonl_tf.export.score import TFLiteRunner
-from autonl_tf.modes import checkpointed, explain, mistakes, wiring
+from autonl_tf.modes import checkpointed, explain, inputs, mistakes
 from autonl_tf.networks.network import build_network
 
 HEADER = "network mean=10,100,200 stddev=20,40,80\n"
@@ -48,13 +48,13 @@ def test_the_run_keeps_it(lite):
 def test_batches_for_training_and_evaluation_are_normalised_by_it(home, lite, tmp_path, monkeypatch):
     seen = []
     for name in ("train_batches", "eval_batches"):
-        make = getattr(wiring, name)
+        make = getattr(inputs, name)
 
         def record(*args, make=make, **kwargs):
             seen.append(make(*args, **kwargs))
             return seen[-1]
 
-        monkeypatch.setattr(wiring, name, record)
+        monkeypatch.setattr(inputs, name, record)
     data = f"--dataset=folder:{home}/pictures"
     run("--mode=train", f"--arch={lite}/mine.txt", data, *SHORT, *PUBLISHED, f"--model_dir={tmp_path}/run")
     assert len(seen) >= 2

@@ -22,7 +22,7 @@ ALLOWED = {
     "package": {"keras_hook"},
     "keras_hook": set(),
     "plain_text": set(),
-    "strict_json": set(),
+    "strict_json": {"plain_text"},
     "limits": set(),
     "signals": set(),
     "streams": {"plain_text"},
@@ -57,7 +57,7 @@ ALLOWED = {
     "modes": {
         *("checkpoint", "cluster", "commands", "config", "data", "early", "engine", "export", "files", "networks"),
         *("search", "signals", "space", "layers", "arch", "errors", "package", "plain_text", "reading", "records"),
-        *("limits", "pictures"),
+        *("limits", "pictures", "streams"),
     },
     "commands": {"config", "settings"},
     "early": {"config", "space", "arch", "data", "errors", "export", "reading", "records", "limits", "strict_json"},

@@ -19,6 +19,7 @@ INSTEAD = {
     "fence": "threshold",
     "landing": "flips, target",
     "skeleton": "kernel and expansion",
+    "wiring": "what the module does",
     "verdict": "what was found",
     "guard": "check",
 }

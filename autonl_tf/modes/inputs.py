@@ -1,0 +1,174 @@
+"""Data sets and batches of them, by the flags."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from autonl_tf.arch.spec import Normalization
+from autonl_tf.config import Config
+from autonl_tf.data import images
+from autonl_tf.data.augment import policies as augmentations
+from autonl_tf.data.batches import eval_batches, train_batches
+from autonl_tf.data.datasets import ImageDataset, open_dataset
+from autonl_tf.data.reading import Reading
+from autonl_tf.engine.inputs import distribute
+from autonl_tf.engine.strategy import per_replica_batch_size
+from autonl_tf.errors import UserError, first_line
+from autonl_tf.modes import left_out, machines, seen
+from autonl_tf.streams import say
+
+# What reading and decoding an image raise that was good, or not looked at, when the run began; FailedPrecondition: a
+# record file that holds another number of records than was taken for it.
+_READING_ERRORS = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.NotFoundError,
+    tf.errors.PermissionDeniedError,
+)
+
+
+def dataset_of(config: Config) -> ImageDataset:
+    """The dataset of `--dataset`, its classes checked against `--num_label_classes`."""
+    data = config.data
+    dataset = open_dataset(
+        data.dataset,
+        data_dir=data.data_dir,
+        label_file=data.label_file,
+        validation_fraction=data.validation_fraction,
+        skip_corrupt=data.skip_corrupt,
+        reading=reading_of(config),
+    )
+    wanted = config.network.num_label_classes
+    if wanted is not None and wanted != dataset.num_classes:
+        raise UserError(f"--num_label_classes={wanted}: --dataset={data.dataset} has {dataset.num_classes} classes")
+    return dataset
+
+
+def reading_of(config: Config) -> Reading:
+    """How encoded images are read; the workers of a data service run no Python."""
+    return Reading(config.data.max_pixels, config.data.exif_orientation, with_pillow=config.data.data_service is None)
+
+
+def check_images(config: Config, dataset: ImageDataset, image_size: int, crop_padding: int, *splits: str) -> None:
+    """Opens splits and checks their images, and says what has been left out of them.
+
+    By the manifest of a run directory only what is new is decoded; see `--check_images`.
+
+    Raises UserError for a split that is absent or empty, without --skip_corrupt for the first bad image, and where a
+    run of `--model_dir` began with other files.
+    """
+    least = images.least_side(image_size, crop_padding)
+    known = seen.known_faults(config, dataset, splits, least)
+    dataset.check(*splits, least_side=least, known=known, decode=config.data.check_images != "none")
+    for line in left_out.lines(dataset.name, dataset.faults()):
+        say(line)
+
+
+@contextlib.contextmanager
+def naming_corrupt(dataset: ImageDataset, *splits: str, data_service: str | None = None) -> Iterator[None]:
+    """Turns a decoding error met on the way, in a set too large to be checked before, into one that names the image,
+    and the loss of `data_service` into one that says so."""
+    try:
+        yield
+    except tf.errors.UnavailableError as error:
+        if not data_service:
+            raise
+        raise UserError(
+            f"--data_service={data_service}: lost: {first_line(error)[:200]}; start it again, and the "
+            "same command goes on from the last checkpoint"
+        ) from error
+    except _READING_ERRORS as error:
+        if "trying to compile" in str(error):  # what XLA cannot do, no fault of an image
+            raise
+        say(f"an image of {dataset.name} cannot be read; looking for it")
+        for split in splits:
+            if culprit := dataset.find_bad(split):
+                raise UserError(f"{culprit} (--skip_corrupt leaves it out)") from error
+        raise
+
+
+def training_input(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    dataset: ImageDataset,
+    normalization: Normalization,
+    held_out: ImageDataset | None = None,
+):
+    """`make_batches(start_step)` for the loop: an iterator over distributed training batches.
+
+    With `held_out` each batch is followed, in the same tensors, by one of as many images of that set.
+    """
+    data = config.data
+    augment = augmentations.by_name(data.augment, data.randaugment_layers, data.randaugment_magnitude)
+    if data.data_service:
+        machines.reach(data.data_service)
+
+    def make_batches(start_step: int):
+        def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
+            batches = part(dataset, shard, num_shards)
+            if held_out is None:
+                return batches
+            return tf.data.Dataset.zip(batches, part(held_out, shard, num_shards)).map(
+                lambda mine, other: tuple(tf.concat(pair, 0) for pair in zip(mine, other, strict=True))
+            )
+
+        def part(of: ImageDataset, shard: int, num_shards: int) -> tf.data.Dataset:
+            return train_batches(
+                of,
+                image_size=config.network.input_image_size,
+                normalization=normalization,
+                batch_size=data.train_batch_size // num_shards,
+                seed=config.run.seed,
+                start_step=start_step,
+                min_crop_area=data.min_crop_area,
+                crop_padding=data.crop_padding,
+                augment=augment,
+                shard=shard,
+                num_shards=num_shards,
+                by_file=data.shard_by_file,
+                data_service=data.data_service,
+            )
+
+        return iter(distribute(strategy, pipeline))
+
+    return make_batches
+
+
+def evaluation_input(config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset, **pixels):
+    """Distributed validation batches, iterable again and again; `pixels`: size, padding and normalisation of
+    `eval_batches`."""
+    per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
+
+    def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
+        return eval_batches(
+            dataset,
+            batch_size=config.data.eval_batch_size // num_shards,
+            shard=shard,
+            num_shards=num_shards,
+            **pixels,
+        )
+
+    return distribute(strategy, pipeline)
+
+
+def measuring_input(config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset, **pixels):
+    """Distributed batches of training images as evaluation cuts them, `--recalibrate_batches` of them and the same
+    ones each time it is iterated; `pixels` as in `evaluation_input`."""
+
+    def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
+        batches = train_batches(
+            dataset,
+            batch_size=config.data.train_batch_size // num_shards,
+            seed=config.run.seed,
+            shard=shard,
+            num_shards=num_shards,
+            as_evaluated=True,
+            **pixels,
+        )
+        return batches.take(config.fit.recalibrate_batches)
+
+    return distribute(strategy, pipeline)

@@ -1,0 +1,58 @@
+"""Sizes, classes and crops of a run: those of the flags, else those of the data set or the checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from autonl_tf import limits
+from autonl_tf.arch import presets
+from autonl_tf.checkpoint.checkpoint import Checkpoint
+from autonl_tf.config import Config, check_pixels
+from autonl_tf.data import images
+from autonl_tf.data.datasets import ImageDataset
+
+# Crops where no flag gives them: as published, for images of this side and more. Smaller ones lose too much by them.
+CROPPED_SIDE, MIN_CROP_AREA = 128, 0.08
+SMALL_CROP_PADDING, SMALL_MIN_CROP_AREA = 0, 0.5
+
+
+def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = None) -> Config:
+    """The config with sizes, classes and crops filled in, which depend on the dataset or a starting checkpoint; what
+    depends on the number of images is filled in by `recipe.completed`.
+
+    Args:
+      start: the checkpoint that training starts from, whose sizes then are the defaults.
+    """
+    network, data = config.network, config.data
+    network = dataclasses.replace(
+        network,
+        input_image_size=network.input_image_size
+        or (start.image_size if start else dataset.image_size or presets.image_size(network.arch)),
+        num_label_classes=dataset.num_classes,
+        depth_multiplier=network.depth_multiplier or (start.depth_multiplier if start else 1.0),
+    )
+    padding, area = default_crops(network.input_image_size)
+    if start and start.image_size == network.input_image_size:
+        padding = start.crop_padding
+    for name in ("train_batch_size", "eval_batch_size"):
+        if getattr(data, name) is not None:
+            check_pixels(getattr(data, name), network.input_image_size, name, limits.MOST_BATCH_PIXELS)
+    data = dataclasses.replace(
+        data,
+        crop_padding=crop_padding_of(config, padding),
+        min_crop_area=area if data.min_crop_area is None else data.min_crop_area,
+    )
+    return dataclasses.replace(config, network=network, data=data)
+
+
+def default_crops(image_size: int) -> tuple[int, float]:
+    """`--crop_padding` and `--min_crop_area` where neither flag nor checkpoint gives them."""
+    if image_size < CROPPED_SIDE:
+        return SMALL_CROP_PADDING, SMALL_MIN_CROP_AREA
+    return images.CROP_PADDING, MIN_CROP_AREA
+
+
+def crop_padding_of(config: Config, described: int) -> int:
+    """`--crop_padding`, else what is described."""
+    given = config.data.crop_padding
+    return described if given is None else given

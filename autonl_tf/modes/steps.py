@@ -1,0 +1,62 @@
+"""How a train step is made, by the flags: replicas, micro-batches, compilation, checks of the update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from autonl_tf.config import AUTO, Config
+from autonl_tf.engine.learner import Learner, TrainFunction, make_train_function
+from autonl_tf.engine.strategy import per_replica_batch_size
+from autonl_tf.engine.update_check import UpdateCheck
+from autonl_tf.errors import UserError
+
+
+def check_batches(config: Config, strategy: tf.distribute.Strategy) -> None:
+    """Raises UserError where the training batch, if it is known, cannot be split over the replicas and their
+    micro-batches."""
+    if config.data.train_batch_size is None:
+        return
+    size = per_replica_batch_size(strategy, config.data.train_batch_size, "train_batch_size")
+    if config.fit.micro_batches != AUTO and size % config.fit.micro_batches:
+        raise UserError(
+            f"--micro_batches={config.fit.micro_batches}: does not divide the {size} images of a replica "
+            f"(--train_batch_size={config.data.train_batch_size} over {strategy.num_replicas_in_sync})"
+        )
+
+
+def parts_of_batch(config: Config, strategy: tf.distribute.Strategy) -> int:
+    """Into how many parts, each with a loss of its own, the global batch is cut."""
+    return strategy.num_replicas_in_sync * config.fit.micro_batches
+
+
+def jit_compile(config: Config, strategy: tf.distribute.Strategy) -> bool:
+    """`--jit_compile`, refused where the step talks to other replicas in its midst, which XLA cannot compile."""
+    if config.run.jit_compile and strategy.num_replicas_in_sync > 1:
+        raise UserError(
+            f"--jit_compile: for one device, this run has {strategy.num_replicas_in_sync} replicas; leave it out"
+        )
+    return config.run.jit_compile
+
+
+def update_check(config: Config) -> UpdateCheck:
+    """What is done about gradients that are long or not finite; within the strategy's scope."""
+    fit = config.fit
+    scale_loss = config.run.precision == "float16"
+    return UpdateCheck(clip_norm=fit.clip_gradient_norm, skip=fit.on_nan == "skip", scale_loss=scale_loss)
+
+
+def train_function(
+    config: Config, strategy: tf.distribute.Strategy, learner: Learner, objective: Callable, after_update=None
+) -> TrainFunction:
+    """The train function with the flags that say how a step is made."""
+    return make_train_function(
+        strategy,
+        learner,
+        objective,
+        after_update,
+        seed=config.run.seed,
+        micro_batches=config.fit.micro_batches,
+        jit_compile=jit_compile(config, strategy),
+    )
