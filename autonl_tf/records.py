@@ -299,7 +299,7 @@ class _Measured(TypedDict, total=False):
 
 
 class TrajectoryPoint(_Measured):
-    """A search at a step; `gates` the margins in the order of the account's gates."""
+    """A search at a step; `gates` the margins in the order of the result's gates."""
 
     step: Step
     cost_lambda: Number | None
@@ -308,7 +308,7 @@ class TrajectoryPoint(_Measured):
 
 
 class SearchRecord(TypedDict):
-    """search.json: what a finished search says of itself (see `search.result` and `modes.search`)."""
+    """search.json: what a finished search says of itself (see `search.results` and `modes.search`)."""
 
     arch: list[str]
     input_image_size: ImageSize

@@ -57,9 +57,9 @@ def searched(directory: pathlib.Path, data: list[str], seed: int, *words: str) -
     scored = directory / "scored.json"
     if not scored.is_file():
         scored.write_text(main_py("--mode=eval", f"--model_dir={directory}", *data, "--output=json"))
-    account = json.loads((directory / "search.json").read_text(encoding="utf-8"))
+    result = json.loads((directory / "search.json").read_text(encoding="utf-8"))
     top1 = json.loads(scored.read_text())["top1"]
-    return {"top1_at_once": top1, "minutes": minutes, "macs": account["macs"], "arch": account["arch"]}
+    return {"top1_at_once": top1, "minutes": minutes, "macs": result["macs"], "arch": result["arch"]}
 
 
 def trained(directory: pathlib.Path, data: list[str], seed: int, arch: str, *words: str) -> dict[str, object]:

@@ -198,10 +198,10 @@ def differences(first: pathlib.Path, second: pathlib.Path) -> tuple[int, list[st
         if texts[0] != texts[1]:
             different.append(name)
     if (first / "search.json").exists():
-        accounts = [json.loads((where / "search.json").read_text()) for where in (first, second)]
-        for account in accounts:  # the directory's own name is in both
-            del account["settings"]["model_dir"], account["next"]
-        if accounts[0] != accounts[1]:
+        results = [json.loads((where / "search.json").read_text()) for where in (first, second)]
+        for result in results:  # the directory's own name is in both
+            del result["settings"]["model_dir"], result["next"]
+        if results[0] != results[1]:
             different.append("search.json")
     return compared, different
 

@@ -93,14 +93,14 @@ class Bench:
         return json.loads(done.read_text(encoding="utf-8"))
 
 
-def light(account: dict) -> dict:
+def light(result: dict) -> dict:
     """What a search did about LightNL."""
     return {
-        "macs": account["macs"],
-        "blocks": len(account["arch"]),
-        "with_light_nl": sum("nonlocal" in line for line in account["arch"]),
+        "macs": result["macs"],
+        "blocks": len(result["arch"]),
+        "with_light_nl": sum("nonlocal" in line for line in result["arch"]),
         "nl_margins": {
-            gate["name"]: gate["margin"] for gate in account["gates"] if gate["name"].endswith("/nl") and gate["counts"]
+            gate["name"]: gate["margin"] for gate in result["gates"] if gate["name"].endswith("/nl") and gate["counts"]
         },
     }
 

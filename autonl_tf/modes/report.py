@@ -16,54 +16,54 @@ from autonl_tf.pictures import search as search_picture
 from autonl_tf.reading import read_json
 from autonl_tf.records import AIMED, SearchRecord
 
-ACCOUNT, PAGE, COMPARISON = "search.json", "report.html", "comparison.html"
+RESULT, PAGE, COMPARISON = "search.json", "report.html", "comparison.html"
 
 
 def run(config: Config) -> None:
     """Writes report.html and the pictures; with `--compare_with` comparison.html too, into `--model_dir`."""
     directory = pathlib.Path(config.run.model_dir)
-    account = read_account(directory)
-    other = read_account(pathlib.Path(config.run.compare_with)) if config.run.compare_with else None
+    result = read_result(directory)
+    other = read_result(pathlib.Path(config.run.compare_with)) if config.run.compare_with else None
     names = (config.run.model_dir, config.run.compare_with)
-    comparison = _comparison((account, other), names) if other is not None else None
-    write_report(directory, account)
+    comparison = _comparison((result, other), names) if other is not None else None
+    write_report(directory, result)
     print(f"written: {directory}/{PAGE}, network.png, search.png")
     if comparison is not None:
         write_text(directory / COMPARISON, comparison)
         print(f"written: {directory}/{COMPARISON}")
 
 
-def _comparison(accounts: tuple[SearchRecord, SearchRecord], names: tuple[str, str]) -> str:
-    costs = [account["budget"]["cost"] for account in accounts]
+def _comparison(results: tuple[SearchRecord, SearchRecord], names: tuple[str, str]) -> str:
+    costs = [result["budget"]["cost"] for result in results]
     if costs[0] != costs[1]:
         raise UserError(f"{names[0]} was charged in {costs[0]}, {names[1]} in {costs[1]}: not to be compared")
-    return report_picture.comparison_page(accounts, names)
+    return report_picture.comparison_page(results, names)
 
 
-def read_account(directory: pathlib.Path) -> SearchRecord:
+def read_result(directory: pathlib.Path) -> SearchRecord:
     """What a finished search said of itself.
 
     Raises:
       UserError: no such file, or one that no search of this version wrote.
     """
-    path = directory / ACCOUNT
-    account = read_json(path, SearchRecord, what="what --mode=search of this version writes")
-    if fault := _fault(account, path):
+    path = directory / RESULT
+    result = read_json(path, SearchRecord, what="what --mode=search of this version writes")
+    if fault := _fault(result, path):
         raise UserError(f"{path}: not what --mode=search of this version writes: {fault}")
-    return account
+    return result
 
 
-def _fault(account: SearchRecord, path: pathlib.Path) -> str | None:
-    """What of an account does not go together."""
-    spec = blockstring.parse("\n".join(account["arch"]), str(path))
-    kept = [block for block in account["decided_blocks"] if block is not None]
-    budget, phases = account["budget"], account["phases"]
+def _fault(result: SearchRecord, path: pathlib.Path) -> str | None:
+    """What of a result does not go together."""
+    spec = blockstring.parse("\n".join(result["arch"]), str(path))
+    kept = [block for block in result["decided_blocks"] if block is not None]
+    budget, phases = result["budget"], result["phases"]
     for holds, fault in (
-        (kept == account["arch"], "arch is not the decided_blocks"),
-        (len(account["blocks"]) == len(list(spec.singles())) + 2, "blocks are not those of arch"),
-        (any(block["macs"] for block in account["blocks"]), "blocks have no MACs"),
+        (kept == result["arch"], "arch is not the decided_blocks"),
+        (len(result["blocks"]) == len(list(spec.singles())) + 2, "blocks are not those of arch"),
+        (any(block["macs"] for block in result["blocks"]), "blocks have no MACs"),
         (
-            all(len(point["gates"]) == len(account["gates"]) for point in account["trajectory"]),
+            all(len(point["gates"]) == len(result["gates"]) for point in result["trajectory"]),
             "a point of trajectory has not the gates",
         ),
         ("target" not in budget or budget.keys() >= AIMED, "budget has a target, but not how it was met"),
@@ -74,27 +74,27 @@ def _fault(account: SearchRecord, path: pathlib.Path) -> str | None:
     return None
 
 
-def write_report(directory: pathlib.Path, account: SearchRecord) -> None:
+def write_report(directory: pathlib.Path, result: SearchRecord) -> None:
     """report.html, network.png and search.png of one search. All is read before anything is written.
 
     Raises:
       UserError: metrics.jsonl is missing, damaged or without records.
     """
-    size = {"image_size": account["input_image_size"], "num_classes": account["num_label_classes"]}
-    spec = blockstring.parse("\n".join(account["arch"]), f"{directory}/{ACCOUNT}")
-    cost, phases = network_cost(spec, **size), account["phases"]
+    size = {"image_size": result["input_image_size"], "num_classes": result["num_label_classes"]}
+    spec = blockstring.parse("\n".join(result["arch"]), f"{directory}/{RESULT}")
+    cost, phases = network_cost(spec, **size), result["phases"]
     name = "/".join(directory.absolute().parts[-2:])
-    page, found = report_picture.report_page(account, name), report_picture.found_numbers(account)
+    page, found = report_picture.report_page(result, name), report_picture.found_numbers(result)
     search_picture.draw_search(
         read_records(directory / "metrics.jsonl"),
         directory / "search.png",
         warmup_end=phases["warmup_end"],
         settle_start=phases["settle_start"],
         total_steps=phases["total_steps"],
-        largest_macs=account["largest_macs"],
-        smallest_macs=account["smallest_macs"],
+        largest_macs=result["largest_macs"],
+        smallest_macs=result["smallest_macs"],
         name=name,
-        faint={gate["name"] for gate in account["gates"] if not gate["counts"]},
+        faint={gate["name"] for gate in result["gates"] if not gate["counts"]},
         found=found,
     )
     numbers = [number for number, place in enumerate(found) if place is not None]

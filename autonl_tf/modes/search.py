@@ -32,7 +32,7 @@ from autonl_tf.networks.inherit import take_over
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.reading import MOST_LONG, read_text
-from autonl_tf.search import result
+from autonl_tf.search import results
 from autonl_tf.search.flips import flips_to_target
 from autonl_tf.search.multiplier import TargetMultiplier
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
@@ -284,18 +284,18 @@ def _write(
     schedule: SearchSchedule,
     models: list[CostModel],
 ) -> None:
-    from autonl_tf.modes.report import ACCOUNT, write_report
+    from autonl_tf.modes.report import RESULT, write_report
 
     image_size, num_classes = config.network.input_image_size, config.network.num_label_classes
     table, model = learner.model.table, models[0]
     margins, flipped = learner.decided()
-    spec, account = result.summary(table, margins, image_size=image_size, num_classes=num_classes, flipped=flipped)
+    spec, result = results.summary(table, margins, image_size=image_size, num_classes=num_classes, flipped=flipped)
     records = read_records(directory / "metrics.jsonl")
     names = ("step", *(model.name for model in models), "cost_lambda", "cross_entropy")
-    account |= {
-        "budget": result.budget(table, model, account, budget_value(config), schedule.noise),
-        "decisions": result.decisions(account, schedule),
-        "close_calls": result.close_calls(table, model, account),
+    result |= {
+        "budget": results.budget(table, model, result, budget_value(config), schedule.noise),
+        "decisions": results.decisions(result, schedule),
+        "close_calls": results.close_calls(table, model, result),
         "phases": {
             "warmup_end": schedule.warmup_steps,
             "settle_start": schedule.settle_start,
@@ -310,11 +310,11 @@ def _write(
         "versions": rundir.versions(),
         "git_commit": rundir.git_commit(),
     }
-    account["warnings"] = result.warnings(account, schedule)
+    result["warnings"] = results.warnings(result, schedule)
     write_text(directory / "arch.txt", blockstring.write(spec))
-    write_json(directory / ACCOUNT, account)
-    write_report(directory, account)
-    _tell(directory, account, model)
+    write_json(directory / RESULT, result)
+    write_report(directory, result)
+    _tell(directory, result, model)
 
 
 def _next_commands(config: Config, directory: pathlib.Path) -> list[str]:
@@ -351,29 +351,29 @@ def _target_text(budget: dict[str, Any], model: CostModel) -> str:
     return text
 
 
-def _how_to_go_on(account: dict[str, Any]) -> str:
-    if account["settings"]["init_checkpoint"]:
+def _how_to_go_on(result: dict[str, Any]) -> str:
+    if result["settings"]["init_checkpoint"]:
         return "score it with the search's own weights as it is, then train it on from them\n"
     return "train it from scratch, or from the search's own weights (--init_checkpoint)\n"
 
 
-def _tell(directory: pathlib.Path, account: dict[str, Any], model: CostModel) -> None:
-    from autonl_tf.modes.report import ACCOUNT, PAGE
+def _tell(directory: pathlib.Path, result: dict[str, Any], model: CostModel) -> None:
+    from autonl_tf.modes.report import PAGE, RESULT
     from autonl_tf.pictures.report import gate_names
 
-    millions = {name: account[name] / 1e6 for name in ("macs", "largest_macs", "smallest_macs")}
-    names = gate_names(account)
-    calls = ", ".join(f"{names[call['name']]} {call['margin']:+.2f}" for call in account["close_calls"][:5])
-    decided, said = account["decisions"], "".join(f"{line}\n" for line in account["warnings"])
-    print("\n".join(account["arch"]))
+    millions = {name: result[name] / 1e6 for name in ("macs", "largest_macs", "smallest_macs")}
+    names = gate_names(result)
+    calls = ", ".join(f"{names[call['name']]} {call['margin']:+.2f}" for call in result["close_calls"][:5])
+    decided, said = result["decisions"], "".join(f"{line}\n" for line in result["warnings"])
+    print("\n".join(result["arch"]))
     print(
         f"\nfound: {millions['macs']:.2f}M MACs (space: {millions['smallest_macs']:.2f}M to "
-        f"{millions['largest_macs']:.2f}M), {account['params']:,} parameters\n"
-        f"{_target_text(account['budget'], model) if 'target' in account['budget'] else ''}"
+        f"{millions['largest_macs']:.2f}M), {result['params']:,} parameters\n"
+        f"{_target_text(result['budget'], model) if 'target' in result['budget'] else ''}"
         f"decisions: {decided['counting']} gates count, {decided['within_noise']} of them with margins within "
         f"the noise of {decided['noise']:.2f}; closest: {calls}\n"
         f"{said}"
-        f"written: {directory}/arch.txt, {ACCOUNT}, {PAGE}, network.png, search.png\n"
-        f"{_how_to_go_on(account)}"
-        "next:\n" + "\n".join(f"  {line}" for line in account["next"])
+        f"written: {directory}/arch.txt, {RESULT}, {PAGE}, network.png, search.png\n"
+        f"{_how_to_go_on(result)}"
+        "next:\n" + "\n".join(f"  {line}" for line in result["next"])
     )

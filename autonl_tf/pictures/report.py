@@ -16,43 +16,43 @@ _UNITS = {"macs": "MACs", "latency_ms": "ms"}
 _ON_TARGET = 0.01  # off by at most this share, a network is on its target
 
 
-def report_page(account: dict[str, Any], name: str) -> str:
+def report_page(result: dict[str, Any], name: str) -> str:
     """The page of one search.
 
     Args:
-      account: the content of its search.json.
+      result: the content of its search.json.
       name: what to call it, such as its run directory.
     """
     return page.page(
         f"Search: {name}",
-        page.facts(headline(account)),
-        met_target(account["budget"]),
-        doubts(account),
-        page.section("The network", network(account)),
-        page.section("Cost, fit and lambda over the search", charts([account])),
+        page.facts(headline(result)),
+        met_target(result["budget"]),
+        doubts(result),
+        page.section("The network", network(result)),
+        page.section("Cost, fit and lambda over the search", charts([result])),
         page.section(
             "Close calls",
             '<p class="quiet">A gate is open where its margin is 0 or more; margins start at about 1, those of '
             "what a block can do without near 0. Flipping a decision alone would change the cost by:</p>",
-            close_calls(account),
+            close_calls(result),
         ),
-        page.section("How each decision came about", decisions(account)),
-        page.section("Next", page.commands(account["next"])),
-        page.section("Settings", settings(account)),
+        page.section("How each decision came about", decisions(result)),
+        page.section("Next", page.commands(result["next"])),
+        page.section("Settings", settings(result)),
     )
 
 
-def headline(account: dict[str, Any]) -> list[tuple[str, str]]:
+def headline(result: dict[str, Any]) -> list[tuple[str, str]]:
     """Name and value of the figures that matter most."""
-    budget, unit = account["budget"], _UNITS[account["budget"]["cost"]]
-    items = [("MACs", page.short(account["macs"])), ("parameters", page.short(account["params"]))]
+    budget, unit = result["budget"], _UNITS[result["budget"]["cost"]]
+    items = [("MACs", page.short(result["macs"])), ("parameters", page.short(result["params"]))]
     if budget["cost"] != "macs":
         items.append((f"{unit}, predicted", f"{budget['found']:.3f}"))
     items.append((f"{unit} of the space", f"{page.short(budget['cheapest'])} to {page.short(budget['dearest'])}"))
     if "target" in budget:
         items.append(("target", page.short(budget["target"])))
         items.append(("off target", f"{budget['error']:+.2%}"))
-    blocks = account["decided_blocks"]
+    blocks = result["decided_blocks"]
     items.append(("blocks kept", f"{sum(block is not None for block in blocks)} of {len(blocks)}"))
     items.append(("with LightNL", str(sum("nonlocal" in (block or "") for block in blocks))))
     return items
@@ -77,26 +77,26 @@ def met_target(budget: dict[str, Any]) -> str:
     return f'<p class="warn"><b>Not converged.</b> {off}{page.escape(flips)}</p>'
 
 
-def doubts(account: dict[str, Any]) -> str:
+def doubts(result: dict[str, Any]) -> str:
     """How many decisions stand out of the noise, and the search's own warnings."""
-    decided = account["decisions"]
+    decided = result["decisions"]
     counted = (
         f"{decided['counting']} gates count; the margins of {decided['within_noise']} are within the noise, which "
         f"after {decided['steps']} steps of decisions is {decided['noise']:.2f}."
     )
-    said = "".join(f'<p class="warn">{page.escape(line)}</p>' for line in account["warnings"])
+    said = "".join(f'<p class="warn">{page.escape(line)}</p>' for line in result["warnings"])
     return f'{said}<p class="quiet">{counted}</p>'
 
 
-def network(account: dict[str, Any]) -> str:
+def network(result: dict[str, Any]) -> str:
     """The found network, a row a block of the space; dropped ones are named."""
-    costs = [row["macs"] for row in account["blocks"]]
+    costs = [row["macs"] for row in result["blocks"]]
     most, total = max(costs), sum(costs)
-    blocks = blockstring.parse("\n".join(account["arch"])).blocks
+    blocks = blockstring.parse("\n".join(result["arch"])).blocks
     widest = max(block.expansion for block in blocks)
     cells = [_row("stem", "", costs[0], most, total)]
-    kept, found = zip(blocks, costs[1:-1], strict=True), found_numbers(account)
-    for number, decided in enumerate(account["decided_blocks"]):
+    kept, found = zip(blocks, costs[1:-1], strict=True), found_numbers(result)
+    for number, decided in enumerate(result["decided_blocks"]):
         if decided is None:
             cells.append(f'<span class="quiet">({number})</span><span class="dropped">dropped</span><span></span>')
         else:
@@ -109,16 +109,16 @@ def network(account: dict[str, Any]) -> str:
     return f'<div class="net">{"".join(cells)}</div><p class="quiet">{note}</p>'
 
 
-def found_numbers(account: dict[str, Any]) -> list[int | None]:
+def found_numbers(result: dict[str, Any]) -> list[int | None]:
     """The number in the found network of each block of the space; None where it is dropped."""
     kept = itertools.count()
-    return [None if block is None else next(kept) for block in account["decided_blocks"]]
+    return [None if block is None else next(kept) for block in result["decided_blocks"]]
 
 
-def gate_names(account: dict[str, Any]) -> dict[str, str]:
+def gate_names(result: dict[str, Any]) -> dict[str, str]:
     """How each gate is shown: with its block's number in the found network, where that is another."""
-    found, names = found_numbers(account), {}
-    for gate in account["gates"]:
+    found, names = found_numbers(result), {}
+    for gate in result["gates"]:
         block, _, _ = gate["name"].partition("/")
         number = int(block.removeprefix("block"))
         moved = found[number] is not None and found[number] != number
@@ -152,23 +152,23 @@ def _row(name: str, box: str, macs: float, most: float, total: float) -> str:
     return f'<span class="quiet">{name}</span>{cells}'
 
 
-def charts(accounts: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> str:
+def charts(results: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> str:
     """Cost against the target, cross-entropy and lambda over the steps, of one search or of several."""
-    first = accounts[0]
+    first = results[0]
     cost = first["budget"]["cost"]
     targets: dict[float, list[str]] = {}
-    for account, name in zip(accounts, names or [""], strict=True):
-        if "target" in account["budget"]:
-            targets.setdefault(account["budget"]["target"], []).append(name)
+    for result, name in zip(results, names or [""], strict=True):
+        if "target" in result["budget"]:
+            targets.setdefault(result["budget"]["target"], []).append(name)
     levels = [
-        (target, "target" if len(of) == len(accounts) else f"target of {of[0]}")
+        (target, "target" if len(of) == len(results) else f"target of {of[0]}")
         for target, of in sorted(targets.items(), reverse=True)
     ]
-    last = max(account["phases"]["total_steps"] for account in accounts)
-    bounds = [first["phases"]["warmup_end"], first["phases"]["settle_start"]] if len(accounts) == 1 else []
+    last = max(result["phases"]["total_steps"] for result in results)
+    bounds = [first["phases"]["warmup_end"], first["phases"]["settle_start"]] if len(results) == 1 else []
 
     def series(key: str):
-        points = [account["trajectory"] for account in accounts]
+        points = [result["trajectory"] for result in results]
         return [([p["step"] for p in of], [p.get(key) for p in of]) for of in points]
 
     shared = {"last_step": last, "bounds": bounds, "names": names}
@@ -182,8 +182,8 @@ def charts(accounts: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> str
     )
 
 
-def close_calls(account: dict[str, Any]) -> str:
-    unit, names = _UNITS[account["budget"]["cost"]], gate_names(account)
+def close_calls(result: dict[str, Any]) -> str:
+    unit, names = _UNITS[result["budget"]["cost"]], gate_names(result)
     rows = [
         (
             names[call["name"]] + (" (flipped)" if call["flipped"] else ""),
@@ -191,19 +191,19 @@ def close_calls(account: dict[str, Any]) -> str:
             f"{call['margin']:+.3f}",
             f"{'+' if call['cost_change'] > 0 else '-'}{page.short(abs(call['cost_change']))}",
         )
-        for call in account["close_calls"]
+        for call in result["close_calls"]
     ]
     return f'<div class="calls">{page.table(("gate", "decided", "margin", unit), rows)}</div>'
 
 
-def decisions(account: dict[str, Any]) -> str:
+def decisions(result: dict[str, Any]) -> str:
     """Each gate's margin over time, as a strip, with its last value; gates that decide nothing are pale."""
-    trajectory = account["trajectory"]
+    trajectory = result["trajectory"]
     every = max(1, len(trajectory) // 60)
     shown = [point["gates"] for point in trajectory[::-1][::every][::-1]]
-    limit = max([0.5, *(abs(gate["margin"]) for gate in account["gates"])])
-    rows, names = [], gate_names(account)
-    for index, gate in enumerate(account["gates"]):
+    limit = max([0.5, *(abs(gate["margin"]) for gate in result["gates"])])
+    rows, names = [], gate_names(result)
+    for index, gate in enumerate(result["gates"]):
         state = "open" if gate["open"] else "closed"
         faint = "" if gate["counts"] else " faint"
         mark = " &#8645;" if gate["flipped"] else ""
@@ -220,21 +220,21 @@ def decisions(account: dict[str, Any]) -> str:
     return note + f'<div class="gates">{"".join(rows)}</div>'
 
 
-def settings(account: dict[str, Any]) -> str:
-    rows = sorted(account["settings"].items()) + sorted(account["versions"].items())
-    rows.append(("commit", account["git_commit"] or "unknown"))
+def settings(result: dict[str, Any]) -> str:
+    rows = sorted(result["settings"].items()) + sorted(result["versions"].items())
+    rows.append(("commit", result["git_commit"] or "unknown"))
     shown = page.table(("flag or version", "value"), [(name, "" if value is None else value) for name, value in rows])
     return f"<details><summary>flags, versions, commit</summary>{shown}</details>"
 
 
-def comparison_page(accounts: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+def comparison_page(results: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     """Two searches beside each other: figures, curves, what differs in their flags, and block by block."""
-    figures = [dict(headline(account)) for account in accounts]
+    figures = [dict(headline(result)) for result in results]
     keys = list(dict.fromkeys(key for of in figures for key in of))
     rows = [(key, *(of.get(key, "") for of in figures)) for key in keys]
-    flags = [account["settings"] for account in accounts]
+    flags = [result["settings"] for result in results]
     differing = sorted(k for k in {*flags[0], *flags[1]} if flags[0].get(k) != flags[1].get(k) and k != "model_dir")
-    blocks = [account["decided_blocks"] for account in accounts]
+    blocks = [result["decided_blocks"] for result in results]
     aligned = [[of[row] if row < len(of) else "" for of in blocks] for row in range(max(map(len, blocks)))]
     same = sum(a == b for a, b in aligned)
     return page.page(
@@ -242,10 +242,10 @@ def comparison_page(accounts: Sequence[dict[str, Any]], names: Sequence[str]) ->
         page.section("What they found", page.table(("", *names), rows)),
         *(
             f"<h3>{page.escape(name)}</h3>{met_target(a['budget'])}"
-            for name, a in zip(names, accounts, strict=True)
+            for name, a in zip(names, results, strict=True)
             if met_target(a["budget"])
         ),
-        page.section("Over the search", charts(accounts, names)),
+        page.section("Over the search", charts(results, names)),
         page.section(
             "Block by block",
             f'<p class="quiet">{same} of {len(aligned)} blocks are the same.</p>',

@@ -55,19 +55,19 @@ def home(tmp_path_factory):
 def test_the_page_stands_alone_and_says_what_the_files_say(home, name):
     reader = Reader((home / name / "report.html").read_text())
     assert not reader.loaded and not reader.open
-    account = json.loads((home / name / "search.json").read_text())
-    for gate in account["gates"]:
+    result = json.loads((home / name / "search.json").read_text())
+    for gate in result["gates"]:
         assert gate["name"] in reader.text  # with another number of its block behind it, or without
         assert f"{gate['margin']:+.3f}" in reader.text
-    assert all(line in reader.text for line in account["next"])
+    assert all(line in reader.text for line in result["next"])
     assert ("off target" in reader.text) == (name == "aimed")
-    for line in account["warnings"]:
+    for line in result["warnings"]:
         assert line in reader.text
-    assert any(line.startswith("TOO SHORT") for line in account["warnings"])
-    assert ("Not converged" in reader.text) == (name == "aimed" and not account["budget"]["converged"])
-    kept = sum(block is not None for block in account["decided_blocks"])
-    assert f"{kept} of {len(account['decided_blocks'])}" in reader.text
-    assert [block for block in account["decided_blocks"] if block] == account["arch"]
+    assert any(line.startswith("TOO SHORT") for line in result["warnings"])
+    assert ("Not converged" in reader.text) == (name == "aimed" and not result["budget"]["converged"])
+    kept = sum(block is not None for block in result["decided_blocks"])
+    assert f"{kept} of {len(result['decided_blocks'])}" in reader.text
+    assert [block for block in result["decided_blocks"] if block] == result["arch"]
 
 
 def test_the_next_command_can_be_given_as_it_stands(home):
@@ -133,11 +133,11 @@ def test_a_run_whose_pictures_cannot_be_made_is_told_in_one_line_and_left_as_it_
         ("gates", [], r"a point of trajectory has not the gates"),
     ],
 )
-def test_an_account_of_another_form_is_told_in_one_line_and_nothing_is_written(home, tmp_path, name, value, message):
+def test_a_result_of_another_form_is_told_in_one_line_and_nothing_is_written(home, tmp_path, name, value, message):
     run = tmp_path / "run"
     shutil.copytree(home / "free", run)
-    account = json.loads((run / "search.json").read_text())
-    (run / "search.json").write_text(json.dumps(account | {name: value}))
+    result = json.loads((run / "search.json").read_text())
+    (run / "search.json").write_text(json.dumps(result | {name: value}))
     before = tree(tmp_path)
     with pytest.raises(UserError, match=message):
         report.run(configure("--mode=report", f"--model_dir={run}"))
@@ -147,7 +147,7 @@ def test_an_account_of_another_form_is_told_in_one_line_and_nothing_is_written(h
     assert tree(tmp_path) == before
 
 
-def test_any_field_of_an_account_may_be_changed_to_anything(home, tmp_path):
+def test_any_field_of_a_result_may_be_changed_to_anything(home, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(home / "aimed", run)
     valid = json.loads((run / "search.json").read_text())
@@ -173,9 +173,9 @@ def test_what_is_no_finished_search_is_refused(home, tmp_path):
     with pytest.raises(UserError, match=r"search\.json: No such file"):
         report.run(configure("--mode=report", f"--model_dir={tmp_path}"))
     shutil.copy(home / "free" / "search.json", tmp_path / "search.json")
-    account = json.loads((tmp_path / "search.json").read_text())
-    del account["budget"]
-    (tmp_path / "search.json").write_text(json.dumps(account))
+    result = json.loads((tmp_path / "search.json").read_text())
+    del result["budget"]
+    (tmp_path / "search.json").write_text(json.dumps(result))
     with pytest.raises(UserError, match=r"missing required field `budget`"):
         report.run(configure("--mode=report", f"--model_dir={home}/free", f"--compare_with={tmp_path}"))
     done = command("--mode=report", "free", "aimed", "third", cwd=home)

@@ -22,7 +22,7 @@ from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.inherit import inherited_network
 from autonl_tf.networks.supernet import Supernet
-from autonl_tf.search import result
+from autonl_tf.search import results
 from autonl_tf.search.flips import flips_to_target
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
@@ -162,10 +162,10 @@ def test_it_is_costed_decoded_timed_and_landed_on_like_the_others(supernet):
     target = sum(model.reachable()) / 2
     margins = np.where([gate.choice == "embedded" for gate in table.gates], 0.01, 0.5)
     flips = flips_to_target(table, model, margins, target)
-    spec, account = result.summary(table, margins, flipped=flips, **SHAPE)
-    assert account["macs"] == pytest.approx(target, rel=0.02)
-    assert {gate["name"] for gate in account["gates"] if gate["flipped"]} >= {"block0/embedded0.5"}
-    assert all(gate["counts"] for gate in account["gates"] if gate["name"] == "block0/embedded0.5")
+    spec, result = results.summary(table, margins, flipped=flips, **SHAPE)
+    assert result["macs"] == pytest.approx(target, rel=0.02)
+    assert {gate["name"] for gate in result["gates"] if gate["flipped"]} >= {"block0/embedded0.5"}
+    assert all(gate["counts"] for gate in result["gates"] if gate["name"] == "block0/embedded0.5")
     assert blockstring.parse(blockstring.write(spec)).canonical() == spec.canonical()
 
 

@@ -19,7 +19,7 @@ def imported(monkeypatch):
     return importlib.import_module
 
 
-def account(directory, **changed):
+def result(directory, **changed):
     directory.mkdir()
     command = f"python main.py --mode=train --arch={directory}/arch.txt"
     content = {"macs": 7, "settings": {"model_dir": str(directory), "seed": 0}, "next": [command]} | changed
@@ -29,9 +29,9 @@ def account(directory, **changed):
 
 def test_two_searches_differ_in_their_results_not_in_where_they_lie(imported, tmp_path):
     differences = imported("kill_resume").differences
-    first, second = account(tmp_path / "a"), account(tmp_path / "b")
+    first, second = result(tmp_path / "a"), result(tmp_path / "b")
     assert differences(first, second) == (0, [])
-    assert differences(first, account(tmp_path / "c", macs=8)) == (0, ["search.json"])
+    assert differences(first, result(tmp_path / "c", macs=8)) == (0, ["search.json"])
 
 
 def test_the_epoch_that_reaches_a_score_is_the_first_one(imported):

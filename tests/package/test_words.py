@@ -20,6 +20,7 @@ INSTEAD = {
     "landing": "flips, target",
     "skeleton": "kernel and expansion",
     "wiring": "what the module does",
+    r"(?<!service )\baccounts?\b": "result",
     "verdict": "what was found",
     "guard": "check",
 }

@@ -30,7 +30,7 @@ def test_a_search_that_ended_off_its_target_is_not_said_to_be_on_it(flips, conve
     assert ("block1/nl" in said) == bool(flips)
 
 
-def account(target=None, **changed):
+def result(target=None, **changed):
     aim = budget(target=target) if target else {k: v for k, v in budget().items() if k != "target"}
     points = [{"step": step, "macs": 3e6 / step, "cross_entropy": 1.0, "cost_lambda": 0.1} for step in (1, 2, 3)]
     phases = {"warmup_end": 1, "settle_start": 2, "total_steps": 3}
@@ -47,7 +47,7 @@ def account(target=None, **changed):
     ],
 )
 def test_a_comparison_draws_every_searchs_target_apart(targets, labels):
-    page = report.charts([account(target) for target in targets], ["a", "b"])
+    page = report.charts([result(target) for target in targets], ["a", "b"])
     drawn = re.findall(r'<text x="44" y="([\d.]+)" fill="#6a6a6a">(target[^<]*)</text>', page)
     assert [label for _, label in drawn] == labels
     assert page.count("stroke-dasharray") == len(labels)

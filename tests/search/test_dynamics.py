@@ -13,7 +13,7 @@ from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search.multiplier import TargetMultiplier
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
-from autonl_tf.search.result import summary
+from autonl_tf.search.results import summary
 from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.settings_search import SEARCH_DEFAULTS, SearchConfig
 from autonl_tf.space import space as space_lib
@@ -42,7 +42,7 @@ def batches():
 
 
 def search(cost_lambda, target=None):
-    """A search as `--mode=search` makes it. Returns its account, and every step's margins and metrics."""
+    """A search as `--mode=search` makes it. Returns its result, and every step's margins and metrics."""
     keras.utils.set_random_seed(0)
     strategy = tf.distribute.get_strategy()
     schedule = SearchSchedule(
@@ -84,8 +84,8 @@ def search(cost_lambda, target=None):
     for _ in range(STEPS // 8):
         metrics = train(iterator, 8)
         records.append({name: total / weight for name, (total, weight) in metrics.items()})
-    _, account = summary(supernet.table, supernet.margins.numpy(), image_size=SIZE, num_classes=CLASSES)
-    return account, records
+    _, result = summary(supernet.table, supernet.margins.numpy(), image_size=SIZE, num_classes=CLASSES)
+    return result, records
 
 
 @pytest.fixture(scope="module")
@@ -95,19 +95,19 @@ def searches():
 
 def test_without_a_cost_all_stays_but_some_of_what_a_block_can_do_without(searches):
     """The gates of LightNL and squeeze-excite start near their thresholds, and wander with seed and roundings."""
-    account, _ = searches[0.0]
-    closed = {gate["name"].split("/")[1] for gate in account["gates"] if not gate["open"]}
+    result, _ = searches[0.0]
+    closed = {gate["name"].split("/")[1] for gate in result["gates"] if not gate["open"]}
     assert all(name.startswith(("nl", "se")) for name in closed), closed
 
 
 def test_a_very_large_lambda_finds_the_smallest_member(searches):
-    account, _ = searches[100.0]
-    assert account["macs"] == account["smallest_macs"]
+    result, _ = searches[100.0]
+    assert result["macs"] == result["smallest_macs"]
 
 
 def test_the_default_lambda_ends_strictly_between(searches):
-    account, _ = searches[DEFAULTS.cost_lambda]
-    assert account["smallest_macs"] < account["macs"] < account["largest_macs"]
+    result, _ = searches[DEFAULTS.cost_lambda]
+    assert result["smallest_macs"] < result["macs"] < result["largest_macs"]
 
 
 def test_every_gates_surrogate_gradient_stays_above_the_floor(searches):
@@ -134,9 +134,9 @@ def test_every_gate_that_counts_gets_a_gradient_from_the_cost():
 
 
 def test_in_warm_up_the_largest_member_stays_whatever_lambda_is(searches):
-    for account, records in searches.values():
+    for result, records in searches.values():
         for record in records[: STEPS // 4 // 8]:
-            assert record["macs"] == pytest.approx(account["largest_macs"], rel=1e-6)
+            assert record["macs"] == pytest.approx(result["largest_macs"], rel=1e-6)
             assert record["cost_lambda"] == 0
 
 

@@ -9,7 +9,7 @@ from test_dynamics import CLASSES, SIZE, SPACE, STEPS, search
 
 from autonl_tf.errors import UserError
 from autonl_tf.networks.gate_table import GateTable
-from autonl_tf.search import result
+from autonl_tf.search import results
 from autonl_tf.search.flips import TOLERANCE, flips_to_target
 from autonl_tf.search.multiplier import INTEGRAL, PROPORTIONAL, REACHED, TargetMultiplier
 from autonl_tf.search.schedule import SearchSchedule
@@ -158,9 +158,9 @@ def test_gates_close_one_after_the_other_by_what_they_gain_and_not_beyond_the_ta
     assert len(np.unique(closed.round(6))) == len(closed)
 
 
-def account_of(margins, flipped, target, noise=0.2):
-    _, account = result.summary(TABLE, margins, image_size=16, num_classes=3, flipped=flipped)
-    return account, result.budget(TABLE, MODEL, account, target, noise)
+def result_of(margins, flipped, target, noise=0.2):
+    _, result = results.summary(TABLE, margins, image_size=16, num_classes=3, flipped=flipped)
+    return result, results.budget(TABLE, MODEL, result, target, noise)
 
 
 def flipping(**margins):
@@ -173,36 +173,36 @@ def flipping(**margins):
 
 
 def test_flips_are_told_with_the_share_of_the_cost_that_they_decided():
-    account, budget = account_of(*flipping(**{"block1/nl": 0.01}), 1e6)
-    gate = account["gates"][TABLE.names.index("block1/nl")]
+    result, budget = result_of(*flipping(**{"block1/nl": 0.01}), 1e6)
+    gate = result["gates"][TABLE.names.index("block1/nl")]
     assert gate == {"name": "block1/nl", "margin": 0.01, "open": False, "counts": True, "flipped": True}
     assert budget["flips"] == ["block1/nl"] and budget["flips_not_close"] == []
-    assert budget["found"] == account["macs"] < budget["before_flips"]
+    assert budget["found"] == result["macs"] < budget["before_flips"]
     assert budget["flips_share"] == pytest.approx(budget["before_flips"] / budget["found"] - 1)
     assert budget["converged"]
 
 
 def test_each_flip_has_to_be_a_close_call_however_firm_all_others_are():
     close, not_close = {"block1/nl": 0.19}, {"block1/nl": 0.21}
-    assert account_of(*flipping(**close), 1e6)[1]["converged"]
-    budget = account_of(*flipping(**not_close), 1e6)[1]
+    assert result_of(*flipping(**close), 1e6)[1]["converged"]
+    budget = result_of(*flipping(**not_close), 1e6)[1]
     assert budget["flips_not_close"] == ["block1/nl"] and not budget["converged"]
-    assert account_of(*flipping(**not_close), 1e6, noise=0.3)[1]["converged"]
-    assert not account_of(*flipping(**not_close), 1e6, noise=0.6)[1]["converged"]  # too short to tell
+    assert result_of(*flipping(**not_close), 1e6, noise=0.3)[1]["converged"]
+    assert not result_of(*flipping(**not_close), 1e6, noise=0.6)[1]["converged"]  # too short to tell
 
 
 def test_close_calls_that_decide_much_of_the_cost_are_not_converged():
-    budget = account_of(*flipping(**{"block1/keep": -0.001}), 1e6)[1]
-    assert budget["flips_not_close"] == [] and budget["flips_share"] > result.MOST_FLIPPED
+    budget = result_of(*flipping(**{"block1/keep": -0.001}), 1e6)[1]
+    assert budget["flips_not_close"] == [] and budget["flips_share"] > results.MOST_FLIPPED
     assert not budget["converged"]
 
 
 def warned(margins, flipped, steps, target=None):
-    account, _ = account_of(margins, flipped, target)
+    result, _ = result_of(margins, flipped, target)
     schedule = SearchSchedule(steps, 0, 0, 0.6, 0.1, 0.3, 3.0)
-    account["budget"] = result.budget(TABLE, MODEL, account, target, schedule.noise)
-    account["decisions"] = result.decisions(account, schedule)
-    return [line.partition(":")[0] for line in result.warnings(account, schedule)], account["decisions"]
+    result["budget"] = results.budget(TABLE, MODEL, result, target, schedule.noise)
+    result["decisions"] = results.decisions(result, schedule)
+    return [line.partition(":")[0] for line in results.warnings(result, schedule)], result["decisions"]
 
 
 def test_a_search_says_what_of_it_is_not_to_be_trusted():
@@ -223,13 +223,13 @@ def test_where_all_members_cost_about_the_same_nothing_is_said_of_what_was_taken
     decided = {"noise": schedule.noise}
     for cheapest, said in ((99.0, 0), (90.0, 1)):
         budget = {"before_flips": 100.0, "dearest": 100.0, "cheapest": cheapest}
-        assert len(result.warnings({"budget": budget, "decisions": decided}, schedule)) == said
+        assert len(results.warnings({"budget": budget, "decisions": decided}, schedule)) == said
 
 
 def test_the_cost_before_flips_is_that_of_the_decisions_however_small_a_margin():
     margins = np.full(len(TABLE), 0.5, np.float32)
     margins[TABLE.names.index("block1/keep")] = -2e-7  # told as 0.0
-    _, budget = account_of(margins, np.zeros(len(TABLE), bool), 1e6)
+    _, budget = result_of(margins, np.zeros(len(TABLE), bool), 1e6)
     assert budget["before_flips"] == budget["found"]
 
 
@@ -242,8 +242,8 @@ def searches():
 
 
 def test_a_low_target_brings_the_cost_down_before_any_flip(searches):
-    target, account, _ = searches[0]
-    assert target <= account["macs"] < 0.98 * account["largest_macs"]
+    target, result, _ = searches[0]
+    assert target <= result["macs"] < 0.98 * result["largest_macs"]
 
 
 def test_lambda_rises_while_the_cost_is_above_the_target_and_is_0_outside_the_decision_phase(searches):

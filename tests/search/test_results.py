@@ -9,7 +9,7 @@ import tensorflow as tf
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.networks.gate_table import GateTable
-from autonl_tf.search import result
+from autonl_tf.search import results
 from autonl_tf.search.objective import draw_gates
 from autonl_tf.search.schedule import SearchSchedule, ThresholdRate
 from autonl_tf.space import space as space_lib
@@ -44,29 +44,29 @@ def found(table, margins):
     given = np.full(len(table), 0.5)
     for name, margin in margins.items():
         given[table.names.index(name)] = margin
-    return result.summary(table, given, image_size=SIZE, num_classes=CLASSES)
+    return results.summary(table, given, image_size=SIZE, num_classes=CLASSES)
 
 
-def counting(account, block):
-    return {g["name"].partition("/")[2] for g in account["gates"] if g["counts"] and g["name"].startswith(f"{block}/")}
+def counting(result, block):
+    return {g["name"].partition("/")[2] for g in result["gates"] if g["counts"] and g["name"].startswith(f"{block}/")}
 
 
 def test_all_gates_open_find_the_largest_network_and_all_count(table):
-    spec, account = found(table, {})
+    spec, result = found(table, {})
     assert spec == table.space.largest()
-    assert account["macs"] == account["largest_macs"]
-    assert all(gate["open"] and gate["counts"] for gate in account["gates"])
-    assert [gate["name"] for gate in account["gates"]] == table.names
-    assert counting(account, "block2") == set(GATES)
+    assert result["macs"] == result["largest_macs"]
+    assert all(gate["open"] and gate["counts"] for gate in result["gates"])
+    assert [gate["name"] for gate in result["gates"]] == table.names
+    assert counting(result, "block2") == set(GATES)
 
 
 def test_all_gates_closed_find_the_smallest_and_only_first_gates_of_live_choices_count(table):
-    spec, account = found(table, dict.fromkeys(table.names, -0.1))
+    spec, result = found(table, dict.fromkeys(table.names, -0.1))
     assert spec == table.space.smallest()
-    assert account["macs"] == account["smallest_macs"]
-    assert not any(gate["open"] for gate in account["gates"])
-    assert counting(account, "block1") == {"kernel5", "expand6", "se0.25", "nl"}
-    assert counting(account, "block2") == {"keep"}
+    assert result["macs"] == result["smallest_macs"]
+    assert not any(gate["open"] for gate in result["gates"])
+    assert counting(result, "block1") == {"kernel5", "expand6", "se0.25", "nl"}
+    assert counting(result, "block2") == {"keep"}
 
 
 @pytest.mark.parametrize(
@@ -83,10 +83,10 @@ def test_all_gates_closed_find_the_smallest_and_only_first_gates_of_live_choices
     ],
 )
 def test_a_gate_above_a_closed_one_does_not_count_though_it_is_open(table, closed, silent):
-    spec, account = found(table, {f"block2/{closed}": -0.01})
-    assert counting(account, "block2") == set(GATES) - silent
-    assert counting(account, "block1") == set(GATES) - {"keep"}
-    flags = {gate["name"]: gate["open"] for gate in account["gates"]}
+    spec, result = found(table, {f"block2/{closed}": -0.01})
+    assert counting(result, "block2") == set(GATES) - silent
+    assert counting(result, "block1") == set(GATES) - {"keep"}
+    flags = {gate["name"]: gate["open"] for gate in result["gates"]}
     assert [name for name, is_open in flags.items() if not is_open] == [f"block2/{closed}"]
     assert len(spec.blocks) == (2 if closed == "keep" else 3)
 
@@ -96,43 +96,43 @@ def test_a_gate_counts_exactly_when_flipping_it_alone_changes_the_network(table)
     seen = set()
     for _ in range(200):
         margins = np.where(rng.random(len(table)) < 0.7, 0.5, -0.5)
-        spec, account = result.summary(table, margins, image_size=SIZE, num_classes=CLASSES)
-        for index, gate in enumerate(account["gates"]):
+        spec, result = results.summary(table, margins, image_size=SIZE, num_classes=CLASSES)
+        for index, gate in enumerate(result["gates"]):
             flipped = margins.copy()
             flipped[index] *= -1
-            changes = table.decode(result.decided_gates(flipped)) != spec
+            changes = table.decode(results.decided_gates(flipped)) != spec
             assert gate["counts"] == changes, (gate["name"], blockstring.write(spec))
             seen.add((gate["open"], changes))
     assert len(seen) == 4
 
 
 def test_a_margin_of_exactly_zero_is_open(table):
-    np.testing.assert_array_equal(result.decided_gates(np.array([-1e-9, 0.0, 1e-9])), [0, 1, 1])
+    np.testing.assert_array_equal(results.decided_gates(np.array([-1e-9, 0.0, 1e-9])), [0, 1, 1])
     assert found(table, {"block1/nl": 0.0})[0] == table.space.largest()
 
 
-def test_the_account_is_that_of_the_found_network_and_plain_json(table):
-    spec, account = found(table, {"block1/se0.5": -0.2, "block2/kernel5": -0.3})
+def test_the_result_is_that_of_the_found_network_and_plain_json(table):
+    spec, result = found(table, {"block1/se0.5": -0.2, "block2/kernel5": -0.3})
     costs = network_cost(spec, image_size=SIZE, num_classes=CLASSES)
-    assert json.loads(json.dumps(account)) == account
-    assert account["arch"] == blockstring.write(spec).splitlines()
+    assert json.loads(json.dumps(result)) == result
+    assert result["arch"] == blockstring.write(spec).splitlines()
     for key in ("macs", "macs_exact", "params"):
-        assert account[key] == getattr(costs.total, key)
-    assert sum(row["macs"] for row in account["blocks"]) == account["macs"]
-    assert account["smallest_macs"] < account["macs"] < account["largest_macs"]
+        assert result[key] == getattr(costs.total, key)
+    assert sum(row["macs"] for row in result["blocks"]) == result["macs"]
+    assert result["smallest_macs"] < result["macs"] < result["largest_macs"]
 
 
 def test_close_calls_are_the_nearest_gates_that_count(table):
-    _, account = found(
+    _, result = found(
         table,
         {"block1/kernel5": -0.02, "block1/kernel7": 0.001, "block1/nl": 0.03, "block2/keep": 0.01, "block2/nl": -0.4},
     )
     model = macs_model(table.space, image_size=SIZE, num_classes=CLASSES)
-    calls = result.close_calls(table, model, account, most=4)
+    calls = results.close_calls(table, model, result, most=4)
     names = [call["name"] for call in calls]
     assert all((call["cost_change"] < 0) == call["open"] for call in calls)
     assert names == ["block2/keep", "block1/kernel5", "block1/nl", "block2/nl"]
-    assert len(result.close_calls(table, model, account)) == 12
+    assert len(results.close_calls(table, model, result)) == 12
 
 
 def schedule(**changed):

@@ -32,7 +32,7 @@ def summary(
     num_classes: int,
     flipped: np.ndarray | None = None,
 ) -> tuple[NetworkSpec, dict[str, Any]]:
-    """The found network, and a JSON-ready account of it.
+    """The found network, and a JSON-ready result of it.
 
     Args:
       table: the space's gates.
@@ -82,13 +82,13 @@ def summary(
 
 
 def budget(
-    table: GateTable, model: CostModel, account: dict[str, Any], target: float | None, noise: float
+    table: GateTable, model: CostModel, result: dict[str, Any], target: float | None, noise: float
 ) -> dict[str, Any]:
     """How the found network stands to what it may cost: JSON-ready.
 
     Args:
       model: the cost that was charged.
-      account: of `summary`.
+      result: of `summary`.
       target: what was asked for, or None.
       noise: of a margin (`SearchSchedule.noise`).
 
@@ -99,8 +99,8 @@ def budget(
       `flips_not_close` (those whose margin is beyond the noise, or 0.5) and `converged`: there are none of these, flips
       decided at most a tenth of the cost, and the search was not too short (`warnings`).
     """
-    gates = np.array([gate["open"] for gate in account["gates"]], np.float32)
-    before = np.array([gate["open"] != gate["flipped"] for gate in account["gates"]], np.float32)
+    gates = np.array([gate["open"] for gate in result["gates"]], np.float32)
+    before = np.array([gate["open"] != gate["flipped"] for gate in result["gates"]], np.float32)
     selections = table.selections(gates)
     low, high = model.reachable()
     stand = {
@@ -114,7 +114,7 @@ def budget(
     }
     if target is None:
         return stand
-    flips = [gate for gate in account["gates"] if gate["flipped"]]
+    flips = [gate for gate in result["gates"] if gate["flipped"]]
     share = abs(stand["found"] - stand["before_flips"]) / stand["found"]
     not_close = [gate["name"] for gate in flips if abs(gate["margin"]) > min(noise, MOST_NOISE)]
     return stand | {
@@ -127,13 +127,13 @@ def budget(
     }
 
 
-def decisions(account: dict[str, Any], schedule: SearchSchedule) -> dict[str, Any]:
+def decisions(result: dict[str, Any], schedule: SearchSchedule) -> dict[str, Any]:
     """How much the search decided, of the gates that count: JSON-ready.
 
     Returns:
       `steps` of the decision phase, the `noise` of a margin after so many, `counting` gates, and those `within_noise`.
     """
-    counting = [gate for gate in account["gates"] if gate["counts"]]
+    counting = [gate for gate in result["gates"] if gate["counts"]]
     return {
         "steps": schedule.decision_steps,
         "noise": schedule.noise,
@@ -142,15 +142,15 @@ def decisions(account: dict[str, Any], schedule: SearchSchedule) -> dict[str, An
     }
 
 
-def warnings(account: dict[str, Any], schedule: SearchSchedule) -> list[str]:
+def warnings(result: dict[str, Any], schedule: SearchSchedule) -> list[str]:
     """What is not to be trusted, and what to do: lines that the command prints and the report shows.
 
     Args:
-      account: with its `budget` and its `decisions`.
+      result: with its `budget` and its `decisions`.
     """
-    stand, found = account["budget"], []
+    stand, found = result["budget"], []
     enough = math.ceil(4 / 3 * (schedule.threshold_travel / MOST_NOISE) ** 2)
-    if account["decisions"]["noise"] > MOST_NOISE:
+    if result["decisions"]["noise"] > MOST_NOISE:
         found.append(
             f"TOO SHORT: in {schedule.decision_steps} steps of the decision phase noise alone moves a margin by "
             f"{schedule.noise:.2f}; give it {enough} or more (--train_steps, or a smaller --search_warmup_share)"
@@ -182,11 +182,11 @@ def _counting(table: GateTable, gates: np.ndarray) -> list[bool]:
     ]
 
 
-def close_calls(table: GateTable, model: CostModel, account: dict[str, Any], most: int = 12) -> list[dict[str, Any]]:
+def close_calls(table: GateTable, model: CostModel, result: dict[str, Any], most: int = 12) -> list[dict[str, Any]]:
     """The gates that count, nearest to flipping first: name, margin, open, flipped, and `cost_change`, what flipping
     the gate alone would add to the cost."""
-    calls = sorted((gate for gate in account["gates"] if gate["counts"]), key=lambda gate: abs(gate["margin"]))[:most]
-    gates = np.array([gate["open"] for gate in account["gates"]], np.float32)
+    calls = sorted((gate for gate in result["gates"] if gate["counts"]), key=lambda gate: abs(gate["margin"]))[:most]
+    gates = np.array([gate["open"] for gate in result["gates"]], np.float32)
     now, places = model.of(table.selections(gates)), {name: index for index, name in enumerate(table.names)}
     described = []
     for call in calls:
