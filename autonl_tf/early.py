@@ -16,7 +16,7 @@ from autonl_tf.data import imagenet
 from autonl_tf.data.labels import read_label_file
 from autonl_tf.data.tree import folders, images_below
 from autonl_tf.errors import UserError
-from autonl_tf.export.place import check_export_dir
+from autonl_tf.export.directory import check_export_dir
 from autonl_tf.reading import MOST_LONG, Unreadable, read_json, read_text
 from autonl_tf.records import RunRecord
 from autonl_tf.space import space as space_lib

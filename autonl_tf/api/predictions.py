@@ -97,5 +97,5 @@ def decode_predictions(
 
 def _labels(path: str | os.PathLike) -> tuple[str, ...]:
     """The lines of a label file, or of the one in a run directory or an export."""
-    place = pathlib.Path(path)
-    return read_label_file(str(place / LABELS if place.is_dir() else place)).lines
+    path = pathlib.Path(path)
+    return read_label_file(str(path / LABELS if path.is_dir() else path)).lines

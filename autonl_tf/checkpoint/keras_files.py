@@ -214,7 +214,7 @@ def _of_archive(path: pathlib.Path) -> _Contents:
         if sizes[_CONFIG] > _MOST_TEXT:
             raise UserError(f"{where}: its {_CONFIG} has {sizes[_CONFIG]} bytes, more than {_MOST_TEXT}")
         config = json.loads(archive.read(_CONFIG))
-    placed = {place: layer["name"] for place, _, layer in _layers(config)}
+    placed = {position: layer["name"] for position, _, layer in _layers(config)}
 
     def arrays(model: keras.Model) -> Stored:
         most = _MOST_TIMES * sum(4 * int(np.prod(v.shape)) for v in model.variables) + _MOST_TEXT
@@ -258,19 +258,19 @@ def _stored(arrays: Mapping[str, np.ndarray], where: str) -> Stored:
 
 
 def _counted(kind: str, counts: dict[str, int]) -> str:
-    """The place of the next layer of a class, which is counted in `counts`."""
+    """The position of the next layer of a class, which is counted in `counts`."""
     words = re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", kind))).lower()
     number = counts[words] = counts.get(words, -1) + 1
     return f"layers/{words}_{number}" if number else f"layers/{words}"
 
 
 def _named(arrays: Mapping[str, np.ndarray], placed: Mapping[str, str], model: keras.Model) -> dict[str, np.ndarray]:
-    """Arrays under our variables' names, given which layer is at which place; what is at no such place as it is."""
+    """Arrays under our variables' names, given which layer is at which position; the others stay as they are."""
     variables = {layer.name: [name_of(v) for v in layer.weights] for layer in model.layers}
     named = {}
     for path, array in arrays.items():
-        place, _, number = path.rpartition("/vars/")
-        layer = placed.get(place)
+        position, _, number = path.rpartition("/vars/")
+        layer = placed.get(position)
         names = variables.get(layer, [])
         if layer is not None and number.isdecimal():
             path = names[int(number)] if int(number) < len(names) else f"{layer}/vars/{number}"
@@ -279,7 +279,7 @@ def _named(arrays: Mapping[str, np.ndarray], placed: Mapping[str, str], model: k
 
 
 def _placed(arrays: Mapping[str, np.ndarray], model: keras.Model, where: str) -> dict[str, str]:
-    """Place -> layer of the model: by class and order, less those non-local blocks that the file has not.
+    """Position -> layer of the model: by class and order, less those non-local blocks that the file has not.
 
     Which those are is told by the shapes. Where no choice of them fits, none is left out, and matching tells.
 
@@ -288,17 +288,17 @@ def _placed(arrays: Mapping[str, np.ndarray], model: keras.Model, where: str) ->
     """
     shapes: dict[str, dict[str, Shape]] = {}
     for path, array in arrays.items():
-        place, _, number = path.rpartition("/vars/")
-        shapes.setdefault(place, {})[number] = np.shape(array)
+        position, _, number = path.rpartition("/vars/")
+        shapes.setdefault(position, {})[number] = np.shape(array)
 
     def after(layers, counts: dict[str, int], placed: dict[str, str], strictly: bool = True):
         counts, placed = dict(counts), dict(placed)
         for layer in layers:
-            place = _counted(type(layer).__name__, counts)
+            position = _counted(type(layer).__name__, counts)
             expected = {str(number): tuple(v.shape) for number, v in enumerate(layer.weights)}
-            if strictly and (place not in shapes or (layer.name != CLASSIFIER and shapes[place] != expected)):
+            if strictly and (position not in shapes or (layer.name != CLASSIFIER and shapes[position] != expected)):
                 return None
-            placed[place] = layer.name
+            placed[position] = layer.name
         return counts, placed
 
     layers = [layer for layer in model.layers if layer.weights]
@@ -324,15 +324,15 @@ def _placed(arrays: Mapping[str, np.ndarray], model: keras.Model, where: str) ->
 
 
 def _layers(config: dict[str, Any], within: str = "") -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(place, class, configuration) of every layer of a functional or sequential model, nested models' as well."""
+    """(position, class, configuration) of every layer of a functional or sequential model, nested models' as well."""
     counts: dict[str, int] = {}
     for entry in config["config"]["layers"]:
         kind = entry["class_name"].rpartition(">")[2]
-        place = within + _counted(kind, counts)
+        position = within + _counted(kind, counts)
         if kind in _CONTAINERS:
-            yield from _layers(entry, f"{place}/")
+            yield from _layers(entry, f"{position}/")
         else:
-            yield place, kind, entry["config"]
+            yield position, kind, entry["config"]
 
 
 def _image_size(config: dict[str, Any] | None) -> int | None:

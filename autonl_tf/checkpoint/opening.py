@@ -39,14 +39,14 @@ def open_checkpoint(
       UserError: none of these, or of another architecture; a format that does not say its architecture, without `arch`
         and `assumed`.
     """
-    place = pathlib.Path(path)
-    if place.is_file() and place.suffix in _PYTORCH:
+    location = pathlib.Path(path)
+    if location.is_file() and location.suffix in _PYTORCH:
         raise UserError(
             f"{path}: is a file of PyTorch, whose networks pad otherwise; make a run directory of it with "
             "--mode=convert --from=pytorch, and give that"
         )
     found = _opened(
-        place,
+        location,
         arch or assumed,
         depth_multiplier=depth_multiplier or 1.0,
         num_classes=num_classes,
@@ -58,14 +58,14 @@ def open_checkpoint(
     return found
 
 
-def _opened(place: pathlib.Path, arch: NetworkSpec | None, **wanted) -> Checkpoint:
-    if str(place) == imagenet.NAME:
+def _opened(location: pathlib.Path, arch: NetworkSpec | None, **wanted) -> Checkpoint:
+    if str(location) == imagenet.NAME:
         return imagenet.open_imagenet(arch)
-    if (place / export.CARD).is_file():
-        return export.open_export(place)
-    if keras_files.is_keras(place):
-        return keras_files.open_keras(place, arch, depth_multiplier=wanted["depth_multiplier"])
-    prefix = str(ours.find_checkpoint(place))
+    if (location / export.CARD).is_file():
+        return export.open_export(location)
+    if keras_files.is_keras(location):
+        return keras_files.open_keras(location, arch, depth_multiplier=wanted["depth_multiplier"])
+    prefix = str(ours.find_checkpoint(location))
     if ours.is_ours(prefix):
         return search.open_search(prefix) if search.is_search(prefix) else ours.open_ours(prefix)
     if has_graph(prefix):

@@ -68,11 +68,11 @@ def read_model_json(path: str | Path) -> ModelRecord:
       UserError: there is none, or it is damaged.
     """
     path = Path(path)
-    places = [path] if path.is_dir() else [path.parent, path.parent.parent]
-    for place in places:
-        if (place / MODEL_JSON).exists():
-            return read_json(place / MODEL_JSON, ModelRecord, what="the description of a run's network")
-    raise UserError(f"{path}: no {MODEL_JSON} beside this checkpoint (looked in {', '.join(map(str, places))})")
+    directories = [path] if path.is_dir() else [path.parent, path.parent.parent]
+    for directory in directories:
+        if (directory / MODEL_JSON).exists():
+            return read_json(directory / MODEL_JSON, ModelRecord, what="the description of a run's network")
+    raise UserError(f"{path}: no {MODEL_JSON} beside this checkpoint (looked in {', '.join(map(str, directories))})")
 
 
 def find_checkpoint(path: str | Path) -> Path:

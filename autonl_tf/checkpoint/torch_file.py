@@ -3,7 +3,7 @@
 `torch.save` writes a pickle, and a pickle can run any program. This reader makes containers, numbers and tensors of it
 and nothing else: any other name in the file is refused, and named. What it makes is not larger than the file allows:
 tensors are views of the numbers that the file holds, a shared container is made once, and what a file of a few bytes
-could blow up (compressed members, a number used in many places of a tensor, keys that are containers) is refused.
+could blow up (compressed members, a value used in many positions of a tensor, keys that are containers) is refused.
 Sources: the file layouts of PyTorch 1.4 (one stream: four pickles, then the storages) and 1.6 (a ZIP archive: data.pkl
 and one file a storage), and of safetensors 0.4.
 """
@@ -391,9 +391,9 @@ def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
     entries = {name: msgspec.json.decode(entry, type=_Entry) for name, entry in header.items()}
     body, end, found = memoryview(data)[8 + length :], 0, {}
     for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
-        begin, place = entry.data_offsets
+        begin, after = entry.data_offsets
         if begin != end:
             raise ValueError(f"the bytes of {name} do not follow those of the tensor before")
-        end = place
+        end = after
         found[name] = np.frombuffer(body[begin:end], _SAFETENSORS[entry.dtype]).reshape(entry.shape)
     return {name: found[name] for name in entries}

@@ -23,7 +23,7 @@ from autonl_tf.errors import UserError, first_line
 SPLITS = ("train", "validation", "test")
 ACCEPTED = "demo, demo:texture, folder:PATH, tfds:NAME, imagenet_tfrecord:PATH"
 
-# Record files up to this size are held in memory, which makes every order and every starting place cheap.
+# Record files up to this size are held in memory, which makes every order and every starting position cheap.
 _IN_MEMORY_BYTES = 256 << 20
 
 # Checking fewer images than this is not worth a word.

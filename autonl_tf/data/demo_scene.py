@@ -36,7 +36,7 @@ class SceneSettings:
     colour_frequency: tuple[float, ...] = (0.4, 0.3, 0.2, 0.1)  # of the cue's colour in the others
     min_distance: float = 28.0  # from the cue's centre to a patch's
     border: int = 5  # free of cue and patches, so that a crop rarely cuts them
-    cue_wander: int = 4  # how far the cue may lie from its corner's innermost place
+    cue_wander: int = 4  # how far the cue may lie from its corner's innermost position
     clutter: int = 6  # grey bars
     noise: float = 6.0  # standard deviation of each pixel's noise
 
@@ -66,7 +66,7 @@ def usual_colour(label: int) -> int:
 
 
 def compose(rng: np.random.Generator, label: int, settings: SceneSettings) -> Scene:
-    """Draws the places, colours and textures of a scene with a given label."""
+    """Draws the positions, colours and textures of a scene with a given label."""
     for _ in range(_ATTEMPTS):
         cue_centre = _cue_centre(rng, settings)
         centres = _patch_centres(rng, cue_centre, settings)
@@ -74,7 +74,7 @@ def compose(rng: np.random.Generator, label: int, settings: SceneSettings) -> Sc
             break
     else:
         raise ValueError(f"no room for the patches of {settings}")
-    # The first place is drawn with the most room: it must not always be the labelled patch's.
+    # The first position is drawn with the most room: it must not always be the labelled patch's.
     centres = [centres[i] for i in rng.permutation(len(centres))]
     cue_colour = int(rng.choice(len(COLOURS), p=settings.colour_frequency))
     if settings.kind == "far":
@@ -127,12 +127,12 @@ def _patch_centres(
     free = (rows - cue[0]) ** 2 + (columns - cue[1]) ** 2 >= settings.min_distance**2
     centres = []
     for _ in range(settings.num_patches):
-        places = np.flatnonzero(free)
-        if not places.size:
+        positions = np.flatnonzero(free)
+        if not positions.size:
             return None
-        place = places[rng.integers(places.size)]
-        centres.append((int(rows[place]), int(columns[place])))
-        apart = np.maximum(np.abs(rows - rows[place]), np.abs(columns - columns[place]))
+        position = positions[rng.integers(positions.size)]
+        centres.append((int(rows[position]), int(columns[position])))
+        apart = np.maximum(np.abs(rows - rows[position]), np.abs(columns - columns[position]))
         free &= apart >= settings.patch_size + 1
     return centres
 
@@ -152,8 +152,8 @@ def _background(rng: np.random.Generator, settings: SceneSettings) -> np.ndarray
 @functools.lru_cache(maxsize=4)
 def _interpolation(size: int) -> np.ndarray:
     """Linear interpolation from 8 points to `size`, [size, 8]."""
-    place = np.linspace(0, 7, size)
-    return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(8)[None, :]))
+    position = np.linspace(0, 7, size)
+    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(8)[None, :]))
 
 
 def _shade(rng: np.random.Generator, colour: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from autonl_tf.data.reading import CUT_SHORT, DAMAGED, EMPTY, IS_NOT_READ, NOT_AN_IMAGE
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-# Kind, place and bytes.
+# Kind, offset and bytes.
 _SIGNATURES = (
     *(("JPEG", 0, _JPEG), ("PNG", 0, _PNG)),
     *(("GIF", 0, b"GIF87a"), ("GIF", 0, b"GIF89a"), ("WebP", 8, b"WEBPVP8")),
@@ -86,8 +86,8 @@ def is_png(image_bytes: tf.Tensor) -> tf.Tensor:
 def kind_of(image_bytes: tf.Tensor) -> tf.Tensor:
     """The name of the kind, string scalar; empty where it is none that is known."""
     head = _padded(image_bytes, _HEAD)
-    names, places, signatures = zip(*_SIGNATURES, strict=True)
-    found = tf.strings.substr(tf.fill([len(names)], head), places, [len(signature) for signature in signatures])
+    names, offsets, signatures = zip(*_SIGNATURES, strict=True)
+    found = tf.strings.substr(tf.fill([len(names)], head), offsets, [len(signature) for signature in signatures])
     matches = [found == signatures]
     matches += [tf.strings.regex_full_match(head, f"(?s){pattern}")[tf.newaxis] for _, pattern in _PATTERNS]
     matches += [tf.strings.regex_full_match(image_bytes, f"(?s){_TGA}")[tf.newaxis], [True]]
@@ -144,8 +144,8 @@ def orientation(image_bytes: tf.Tensor) -> tf.Tensor:
 
     def of_block() -> tf.Tensor:
         count = tf.argmax(tf.cast(marked, tf.int32), output_type=tf.int32) + 1
-        place = tf.reduce_sum(tf.strings.length(pieces[:count])) + count * tf.strings.length(mark)
-        block = tf.strings.substr(image_bytes, place, 1 << 16)
+        offset = tf.reduce_sum(tf.strings.length(pieces[:count])) + count * tf.strings.length(mark)
+        block = tf.strings.substr(image_bytes, offset, 1 << 16)
         block = tf.where(webp, _from(block, 4), block)
         return _of_exif(tf.strings.regex_replace(block, r"^Exif\x00\x00", ""))
 
@@ -156,24 +156,24 @@ def _of_jpeg(image_bytes: tf.Tensor) -> Header:
     """The frame header, found segment by segment."""
     length = tf.strings.length(image_bytes)
 
-    def before_frame(place, marker, depth):
-        return (place + 10 <= length) & ~_is_one_of(marker, (*_FRAMES, 0xD9, 0xDA))
+    def before_frame(offset, marker, depth):
+        return (offset + 10 <= length) & ~_is_one_of(marker, (*_FRAMES, 0xD9, 0xDA))
 
-    def next_segment(place, marker, depth):
-        found = tf.unstack(_numbers(tf.strings.substr(image_bytes, place, 10), 10))
+    def next_segment(offset, marker, depth):
+        found = tf.unstack(_numbers(tf.strings.substr(image_bytes, offset, 10), 10))
         filling = (found[0] != 0xFF) | (found[1] == 0xFF)
         alone = _is_one_of(found[1], (0x01, *range(0xD0, 0xD9)))
         step = tf.where(filling, 1, tf.where(alone, 2, 2 + 256 * found[2] + found[3]))
-        return place + step, tf.where(filling, 0, found[1]), found[4]
+        return offset + step, tf.where(filling, 0, found[1]), found[4]
 
     start = (tf.constant(2), tf.constant(0), tf.constant(8))
-    place, marker, depth = tf.while_loop(before_frame, next_segment, start, maximum_iterations=_MOST_SEGMENTS)
+    offset, marker, depth = tf.while_loop(before_frame, next_segment, start, maximum_iterations=_MOST_SEGMENTS)
     is_frame = _is_one_of(marker, _FRAMES)
     refusal = tf.where(is_frame & (depth != 8), _not_read(tf.strings.format("JPEG of {} bits a sample", depth)), "")
     unusual = is_frame & ~_is_one_of(marker, _READ_FRAMES)
     refusal = tf.where(unusual, _not_read("lossless or hierarchical JPEG"), refusal)
     ends = tf.strings.substr(image_bytes, length - 2, 2) == b"\xff\xd9"
-    refusal = tf.where(~is_frame & ~ends & (place + 10 > length), CUT_SHORT, refusal)
+    refusal = tf.where(~is_frame & ~ends & (offset + 10 > length), CUT_SHORT, refusal)
     shape = tf.cond(
         refusal == "", lambda: tf.image.extract_jpeg_shape(image_bytes)[:2], lambda: tf.zeros([2], tf.int32)
     )
@@ -223,25 +223,25 @@ def _first_picture(image_bytes: tf.Tensor) -> Picture:
     end = tf.strings.length(image_bytes)
     last = end + 16
 
-    def at(place: tf.Tensor) -> tf.Tensor:
-        return tf.gather(numbers, tf.minimum(place, last))
+    def at(offset: tf.Tensor) -> tf.Tensor:
+        return tf.gather(numbers, tf.minimum(offset, last))
 
     def palette(flags: tf.Tensor) -> tf.Tensor:
         return tf.where(flags >= 128, tf.bitwise.left_shift(6, flags & 7), 0)
 
     # A step for every block, and as many as a file has that is cut into pieces of 64 bytes: more are no GIF's.
-    def behind_pieces(place: tf.Tensor, left: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        place, left = tf.while_loop(
-            lambda place, left: (at(place) > 0) & (left > 0),
-            lambda place, left: (place + 1 + at(place), left - 1),
-            (place, left),
+    def behind_pieces(offset: tf.Tensor, left: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        offset, left = tf.while_loop(
+            lambda offset, left: (at(offset) > 0) & (left > 0),
+            lambda offset, left: (offset + 1 + at(offset), left - 1),
+            (offset, left),
         )
-        return place + 1, left - 1
+        return offset + 1, left - 1
 
     start = 13 + palette(at(10))
     begin, left = tf.while_loop(
-        lambda place, left: (at(place) == 0x21) & (left > 0),
-        lambda place, left: behind_pieces(place + 2, left),
+        lambda offset, left: (at(offset) == 0x21) & (left > 0),
+        lambda offset, left: behind_pieces(offset + 2, left),
         (start, 1024 + end // 64),
     )
     fields = tf.gather(numbers, tf.minimum(begin, last - 9) + tf.range(10))
@@ -316,9 +316,9 @@ def _of_exif(block: tf.Tensor) -> tf.Tensor:
     block = tf.strings.join([block, bytes(16)])
     is_little = tf.strings.substr(block, 0, 4) == b"II*\0"
     is_big = tf.strings.substr(block, 0, 4) == b"MM\0*"
-    place = tf.where(is_little, _integer(block, 4, 4), _integer(block, 4, 4, big=True))
+    offset = tf.where(is_little, _integer(block, 4, 4), _integer(block, 4, 4, big=True))
     # The directory: a number of entries, then of each its tag, its type, a count of two shorts and a value of two.
-    directory = _padded(_from(block, place), 2 + 12 * _MOST_TAGS)
+    directory = _padded(_from(block, offset), 2 + 12 * _MOST_TAGS)
     little, big = (tf.io.decode_raw(directory, tf.uint16, little_endian=order) for order in (True, False))
     shorts = tf.cast(tf.where(is_little, little, big), tf.int32)
     tag, kind, _, _, high, low = tf.unstack(tf.reshape(shorts[1:], [_MOST_TAGS, 6]), axis=1)
@@ -341,30 +341,30 @@ def _padded(image_bytes: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _split(text: tf.Tensor, mark: tf.Tensor | bytes, most: int = -1) -> tf.Tensor:
-    """The pieces of a string between the places where a mark stands, the first `most` of them."""
+    """The pieces of a string between the marks in it, the first `most` of them."""
     return tf.raw_ops.StringSplitV2(input=text[tf.newaxis], sep=mark, maxsplit=most).values
 
 
-def _from(text: tf.Tensor, place: tf.Tensor | int) -> tf.Tensor:
-    """The bytes from a place on; none where it lies outside."""
+def _from(text: tf.Tensor, offset: tf.Tensor | int) -> tf.Tensor:
+    """The bytes from an offset on; none where it lies outside."""
     length = tf.strings.length(text)
-    place = tf.cast(tf.clip_by_value(tf.cast(place, tf.int64), 0, tf.cast(length, tf.int64)), tf.int32)
-    return tf.strings.substr(text, place, length - place)
+    offset = tf.cast(tf.clip_by_value(tf.cast(offset, tf.int64), 0, tf.cast(length, tf.int64)), tf.int32)
+    return tf.strings.substr(text, offset, length - offset)
 
 
 def _numbers(text: tf.Tensor, size: int | None = None) -> tf.Tensor:
     return tf.ensure_shape(tf.cast(tf.io.decode_raw(text, tf.uint8), tf.int32), [size])
 
 
-def _integer(text: tf.Tensor, place: int, size: int, big: bool = False) -> tf.Tensor:
+def _integer(text: tf.Tensor, offset: int, size: int, big: bool = False) -> tf.Tensor:
     """Up to 7 bytes as an unsigned number, int64 scalar, the least significant first unless `big`."""
-    digits, zeros = tf.strings.substr(text, place, size), bytes(8 - size)
+    digits, zeros = tf.strings.substr(text, offset, size), bytes(8 - size)
     whole = tf.strings.join([zeros, digits] if big else [digits, zeros])
     return tf.reshape(tf.io.decode_raw(whole, tf.int64, little_endian=not big), [])
 
 
-def _signed(text: tf.Tensor, place: int) -> tf.Tensor:
-    value = _integer(text, place, 4)
+def _signed(text: tf.Tensor, offset: int) -> tf.Tensor:
+    value = _integer(text, offset, 4)
     return tf.where(value >= 1 << 31, value - (1 << 32), value)
 
 

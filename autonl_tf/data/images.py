@@ -204,8 +204,8 @@ def _exchanged(image: tf.Tensor) -> tf.Tensor:
     """Rows for columns: uint8 [H, W, 3] to [W, H, 3]. No tf.transpose: of integers, oneDNN says on standard error that
     it has none for most processors."""
     height, width, _ = tf.unstack(tf.shape(image), 3)
-    places = tf.range(width)[:, tf.newaxis] + width * tf.range(height)
-    return tf.gather(tf.reshape(image, [-1, 3]), places)
+    indices = tf.range(width)[:, tf.newaxis] + width * tf.range(height)
+    return tf.gather(tf.reshape(image, [-1, 3]), indices)
 
 
 def _decodable_in_graph(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:

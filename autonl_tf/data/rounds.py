@@ -16,7 +16,7 @@ import tensorflow as tf
 from autonl_tf.data.splits import (
     ENDLESS,
     FILES_AT_ONCE,
-    PLACES_PER_FILE,
+    KEYS_PER_FILE,
     IndexedSplit,
     RecordSplit,
     Stream,
@@ -41,7 +41,7 @@ def endless(
     """This shard of the endless sequence, from its `start_block`-th block on.
 
     Its elements come from a range of round numbers, which is what a tf.data service hands out. Where the sizes of
-    record files are not known, the place to start at is reckoned with their mean.
+    record files are not known, the position to start at is reckoned with their mean.
     """
     done = start_block * block
     if isinstance(split, IndexedSplit):
@@ -85,10 +85,10 @@ def _files(split: RecordSplit, seed, per_round, shard, num_shards, number) -> tf
         records = tf.data.TFRecordDataset(paths[file], buffer_size=1 << 20).skip(skips[file]).take(takes[file])
         if known:
             records = records.apply(tf.data.experimental.assert_cardinality(takes[file]))
-        numbered = records.enumerate(file * PLACES_PER_FILE + skips[file])
+        numbered = records.enumerate(file * KEYS_PER_FILE + skips[file])
         # A position of its own for every example of every epoch.
-        base = epoch * (len(split.files) * PLACES_PER_FILE)
-        return numbered.map(lambda place, record: (base + place, place, record))
+        base = epoch * (len(split.files) * KEYS_PER_FILE)
+        return numbered.map(lambda key, record: (base + key, key, record))
 
     records = split.without_bad(
         tf.data.Dataset.from_tensor_slices((files, epochs)).interleave(

@@ -26,7 +26,7 @@ Example = dict[str, tf.Tensor]
 FILES_AT_ONCE = 16
 _RECORDS_IN_A_ROW = 16
 _WINDOW = 4096  # records; ImageNet's are about 110 KB each
-PLACES_PER_FILE = 1 << 32  # a record's place: file number * this + record number
+KEYS_PER_FILE = 1 << 32  # a record's key: file number * this + record number
 _EPOCH_STRIDE = 1 << 32  # keeps the seeds of the windows of different epochs apart
 ENDLESS = np.iinfo(np.int64).max
 
@@ -86,8 +86,8 @@ def divided(split: IndexedSplit, share: float, seed: int) -> tuple[IndexedSplit,
     held = round(share * split.size)
 
     def part(members: np.ndarray) -> IndexedSplit:
-        places = np.sort(members).astype(np.int64)
-        return IndexedSplit(len(places), lambda index: split.fetch(tf.gather(tf.constant(places), index)))
+        indices = np.sort(members).astype(np.int64)
+        return IndexedSplit(len(indices), lambda index: split.fetch(tf.gather(tf.constant(indices), index)))
 
     return part(order[held:]), part(order[:held])
 
@@ -136,8 +136,8 @@ class RecordSplit:
     def in_memory(self) -> IndexedSplit:
         """Reads all records (which must fit in memory) and gives access by index."""
 
-        def parse(place: tf.Tensor, record: tf.Tensor) -> Example:
-            return self.parse(record, self._place_name(place))
+        def parse(key: tf.Tensor, record: tf.Tensor) -> Example:
+            return self.parse(record, self._key_name(key))
 
         parsed = self._natural().map(parse, tf.data.AUTOTUNE, deterministic=True)
         columns = parsed.batch(self.size).get_single_element()
@@ -147,34 +147,34 @@ class RecordSplit:
 
         return IndexedSplit(self.size, fetch, lambda index: tf.gather(columns["name"], index))
 
-    def load(self, position: tf.Tensor, place: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, Example]:
-        return position, self.parse(record, self._place_name(place))
+    def load(self, position: tf.Tensor, key: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, Example]:
+        return position, self.parse(record, self._key_name(key))
 
-    def name(self, position: tf.Tensor, place: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
-        return self._place_name(place)
+    def name(self, position: tf.Tensor, key: tf.Tensor, record: tf.Tensor) -> tf.Tensor:
+        return self._key_name(key)
 
-    def _place_name(self, place: tf.Tensor) -> tf.Tensor:
-        path = tf.gather(tf.constant([file.path for file in self.files]), place // PLACES_PER_FILE)
-        return tf.strings.join([path, tf.strings.as_string(place % PLACES_PER_FILE)], separator="#")
+    def _key_name(self, key: tf.Tensor) -> tf.Tensor:
+        path = tf.gather(tf.constant([file.path for file in self.files]), key // KEYS_PER_FILE)
+        return tf.strings.join([path, tf.strings.as_string(key % KEYS_PER_FILE)], separator="#")
 
-    def _bad_places(self) -> tf.Tensor:
+    def _bad_keys(self) -> tf.Tensor:
         number_of = {file.path: i for i, file in enumerate(self.files)}
         parts = [name.rpartition("#") for name in self.bad]
-        places = [number_of[path] * PLACES_PER_FILE + int(record) for path, _, record in parts]
-        return tf.constant(places, tf.int64)
+        keys = [number_of[path] * KEYS_PER_FILE + int(record) for path, _, record in parts]
+        return tf.constant(keys, tf.int64)
 
     def _natural(self) -> tf.data.Dataset:
         return self._read(tf.range(len(self.files), dtype=tf.int64))
 
     def _read(self, file_order: tf.Tensor) -> tf.data.Dataset:
-        """(place int64, serialized string) of all good records, the files taken in the order given."""
+        """(key int64, serialized string) of all good records, the files taken in the order given."""
         paths = tf.constant([file.path for file in self.files])
         skips = tf.constant([file.skip for file in self.files], tf.int64)
         takes = tf.constant([file.take for file in self.files], tf.int64)
 
         def read_file(i: tf.Tensor) -> tf.data.Dataset:
             records = tf.data.TFRecordDataset(paths[i], buffer_size=1 << 20).skip(skips[i]).take(takes[i])
-            return records.enumerate(i * PLACES_PER_FILE + skips[i])
+            return records.enumerate(i * KEYS_PER_FILE + skips[i])
 
         records = tf.data.Dataset.from_tensor_slices(file_order).interleave(
             read_file,
@@ -188,10 +188,10 @@ class RecordSplit:
         return self.without_bad(records)
 
     def without_bad(self, records: tf.data.Dataset) -> tf.data.Dataset:
-        """(..., place, serialized) without the records that are left out."""
+        """(..., key, serialized) without the records that are left out."""
         if not self.bad:
             return records
-        bad = self._bad_places()
+        bad = self._bad_keys()
         return records.filter(lambda *element: tf.reduce_all(element[-2] != bad))
 
     def file_sizes(self) -> list[int]:
@@ -208,10 +208,10 @@ class RecordSplit:
         windows = self._read(files).skip(skipped_windows * self.window).batch(self.window).prefetch(1)
 
         def shuffled(number: tf.Tensor, block: tuple[tf.Tensor, tf.Tensor]) -> tf.data.Dataset:
-            places, records = block
-            count = tf.size(places, out_type=tf.int64)
+            keys, records = block
+            count = tf.size(keys, out_type=tf.int64)
             order = permutation(count, seed, epoch * _EPOCH_STRIDE + number)
-            return tf.data.Dataset.from_tensor_slices((tf.gather(places, order), tf.gather(records, order)))
+            return tf.data.Dataset.from_tensor_slices((tf.gather(keys, order), tf.gather(records, order)))
 
         return windows.enumerate(skipped_windows).flat_map(lambda n, block: shuffled(n, block)).skip(rest)
 
@@ -233,8 +233,8 @@ def permutation(size: tf.Tensor | int, seed: int, stream: tf.Tensor | int) -> tf
 
 
 def _numbered(records: tf.data.Dataset, start: int, block, shard, num_shards) -> tf.data.Dataset:
-    """(position, place, serialized) of one shard's records."""
+    """(position, key, serialized) of one shard's records."""
     numbered = records.enumerate(start).map(lambda position, record: (position, *record))
     if num_shards == 1:
         return numbered
-    return numbered.filter(lambda position, place, record: position // block % num_shards == shard)
+    return numbered.filter(lambda position, key, record: position // block % num_shards == shard)

@@ -64,11 +64,11 @@ def _entries(table: bytes) -> Iterator[tuple[bytes, bytes]]:
     footer = table[-_FOOTER:]
     if len(footer) < _FOOTER or footer[-len(_MAGIC) :] != _MAGIC:
         raise ValueError("it has no footer")
-    place = 0
+    offset = 0
     for _ in range(2):  # where a block of notes is, which TensorFlow leaves empty
-        _, place = _varint(footer, place)
+        _, offset = _varint(footer, offset)
     behind, most = 0, _MOST_TIMES * len(table)
-    for _, handle in _of_block(table, *_block(table, footer, place)):
+    for _, handle in _of_block(table, *_block(table, footer, offset)):
         start, end = _block(table, handle, 0)
         if start < behind:
             raise ValueError("its blocks overlap")
@@ -80,40 +80,40 @@ def _entries(table: bytes) -> Iterator[tuple[bytes, bytes]]:
             yield key, value
 
 
-def _block(table: bytes, handle: bytes, place: int) -> tuple[int, int]:
-    """Start and end of the block that the handle at `place` points to."""
-    start, place = _varint(handle, place)
-    size, _ = _varint(handle, place)
+def _block(table: bytes, handle: bytes, offset: int) -> tuple[int, int]:
+    """Start and end of the block that the handle at `offset` points to."""
+    start, offset = _varint(handle, offset)
+    size, _ = _varint(handle, offset)
     end = start + size
     if size < 4 or end + _TRAILER > len(table) or table[end] != 0:
         raise ValueError("a block is compressed or not in it")
     return start, end
 
 
-def _of_block(table: bytes, place: int, end: int) -> Iterator[tuple[bytes, bytes]]:
+def _of_block(table: bytes, offset: int, end: int) -> Iterator[tuple[bytes, bytes]]:
     """Key and value of every entry of a block."""
     end -= 4 * (1 + int.from_bytes(table[end - 4 : end], "little"))  # behind them: which keys are whole
     key = b""
-    while place < end:
-        shared, place = _varint(table, place)
-        own, place = _varint(table, place)
-        length, place = _varint(table, place)
-        if shared > len(key) or place + own + length > end:
+    while offset < end:
+        shared, offset = _varint(table, offset)
+        own, offset = _varint(table, offset)
+        length, offset = _varint(table, offset)
+        if shared > len(key) or offset + own + length > end:
             raise ValueError("an entry is longer than its block")
-        key = key[:shared] + table[place : place + own]
-        yield key, table[place + own : place + own + length]
-        place += own + length
+        key = key[:shared] + table[offset : offset + own]
+        yield key, table[offset + own : offset + own + length]
+        offset += own + length
 
 
-def _varint(data: bytes, place: int) -> tuple[int, int]:
-    """The number at `place`, seven bits a byte, and the place behind it."""
+def _varint(data: bytes, offset: int) -> tuple[int, int]:
+    """The number at `offset`, seven bits a byte, and the offset behind it."""
     number = shift = 0
     while True:
-        byte = data[place]
+        byte = data[offset]
         number |= (byte & 127) << shift
-        place += 1
+        offset += 1
         if byte < 128:
-            return number, place
+            return number, offset
         shift += 7
         if shift > 63:
             raise ValueError("a number has too many bytes")

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from autonl_tf import signals
 from autonl_tf.engine.bundle_index import fault_of_index
-from autonl_tf.engine.files import Place, write_json
+from autonl_tf.engine.files import KeptDirectory, write_json
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.names import by_name
 from autonl_tf.engine.rundir import CONFIG
@@ -162,7 +162,7 @@ class Checkpoints:
         self._tell, self._as_evaluated = tell, as_evaluated
         self._chief = is_chief(learner.strategy)
         self._worker_dir = self.directory / f".saving-{task_name(learner.strategy)}"
-        self._place = Place(self.directory)
+        self._kept = KeptDirectory(self.directory)
         self._parts = {
             "step": learner.step,
             "variables": by_name(learner.model.variables),
@@ -273,7 +273,7 @@ class Checkpoints:
         return tf.train.Checkpoint(**self._parts, **({} if run is None else {"run": tf.Variable(run)}))
 
     def _write(self, directory: Path, step: int) -> Path:
-        self._place.check(f"step {step} is not saved")
+        self._kept.check(f"step {step} is not saved")
         target = directory if self._chief else self._worker_dir
         prefix = target / f"ckpt-{step}"
         try:

@@ -11,8 +11,8 @@ from autonl_tf.files import write_text
 from autonl_tf.strict_json import plain
 
 
-class Place:
-    """A directory that is written to for long: known again by more than its name, which another may have by then."""
+class KeptDirectory:
+    """A directory that is written to for long: recognised by more than its name, which another may have by then."""
 
     def __init__(self, directory: str | Path):
         self._directory = Path(directory)

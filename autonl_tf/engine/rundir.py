@@ -16,7 +16,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 import autonl_tf
-from autonl_tf.engine.files import Place, write_json
+from autonl_tf.engine.files import KeptDirectory, write_json
 from autonl_tf.errors import UserError, system_failure
 from autonl_tf.files import exists, write_text
 from autonl_tf.reading import MOST_LONG, read_json, read_text
@@ -35,12 +35,12 @@ class RunDirectory:
     def __init__(self, path: Path, notes: list[str], lock_file):
         self.path = path
         self.notes = notes  # what changed since the run began that does not forbid going on
-        self._place = Place(path)
+        self._kept = KeptDirectory(path)
         self._lock_file = lock_file
 
     def check(self, lost: str) -> None:
-        """Raises UserError, before something is written, where the directory is not there any more: see `Place`."""
-        self._place.check(lost)
+        """Raises UserError, before something is written, where the directory is gone: see `KeptDirectory`."""
+        self._kept.check(lost)
 
     def close(self) -> None:
         if self._lock_file is not None:

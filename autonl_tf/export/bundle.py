@@ -21,7 +21,7 @@ from autonl_tf.data import images as image_ops
 from autonl_tf.data.reading import AS_SHOWN, Reading
 from autonl_tf.errors import UserError
 from autonl_tf.export import card, int8, qat, rewrite, score, serving, tflite, verify
-from autonl_tf.export.place import check_export_dir
+from autonl_tf.export.directory import check_export_dir
 from autonl_tf.export.saved_model import export_saved_model
 from autonl_tf.files import directory_in_place
 

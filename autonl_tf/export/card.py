@@ -20,7 +20,7 @@ from autonl_tf.arch.spec import NetworkSpec, Normalization
 from autonl_tf.data.reading import IN_GRAPH, Reading
 from autonl_tf.errors import UserError
 from autonl_tf.export import quantization, saved_model, tflite
-from autonl_tf.export.place import CARD_JSON, files_in
+from autonl_tf.export.directory import CARD_JSON, files_in
 from autonl_tf.export.score import Score
 from autonl_tf.export.tflite import GraphFacts
 from autonl_tf.export.verify import Agreement

@@ -134,27 +134,27 @@ def _rewrite(model: schema.ModelT, product: _Product) -> None:
     for position in reversed(product.operators):
         del graph.operators[position]
     # Behind what made x: nothing of another kind lies between a product's operators that it would have to follow.
-    start = 1 + max(place for place, operator in enumerate(graph.operators) if product.x in operator.outputs)
+    start = 1 + max(index for index, operator in enumerate(graph.operators) if product.x in operator.outputs)
     graph.operators[start:start] = made
 
 
 def _match(model: schema.ModelT, last: int, reaches: Reaches) -> _Product | None:
     """The product that ends in the QUANTIZE at position `last`, or None."""
     (graph,) = model.subgraphs
-    made_at = {tensor: place for place, operator in enumerate(graph.operators) for tensor in operator.outputs}
-    places, waiting, source, factor = {last}, [graph.operators[last].inputs[0]], None, 1.0
+    made_at = {tensor: index for index, operator in enumerate(graph.operators) for tensor in operator.outputs}
+    indices, waiting, source, factor = {last}, [graph.operators[last].inputs[0]], None, 1.0
     while waiting:  # back from y to the one int8 tensor that all of it comes from
         tensor = waiting.pop()
-        place = made_at.get(tensor)
-        if place is None or place in places:
+        index = made_at.get(tensor)
+        if index is None or index in indices:
             continue
-        operator, places = graph.operators[place], places | {place}
+        operator, indices = graph.operators[index], indices | {index}
         kind = kind_of(model, operator)
         if kind == _OP.DEQUANTIZE:
             root, moved = _root(model, made_at, operator.inputs[0])
             if source not in (None, root):
                 return None
-            source, places = root, places | moved
+            source, indices = root, indices | moved
         elif kind == _OP.MUL:
             value = model.buffers[graph.tensors[operator.inputs[1]].buffer].data
             if value is None or len(value) != 4:
@@ -165,30 +165,30 @@ def _match(model: schema.ModelT, last: int, reaches: Reaches) -> _Product | None
             waiting.extend(tensor for tensor in operator.inputs if tensor >= 0)
         else:
             return None
-        if len(places) > 16:
+        if len(indices) > 16:
             return None
     if source is None:
         return None
     y = graph.operators[last].outputs[0]
     if _shape(graph, y) != _shape(graph, source):  # the converter's files reshape it as int8
-        takers = [place for place, operator in enumerate(graph.operators) if y in operator.inputs]
+        takers = [index for index, operator in enumerate(graph.operators) if y in operator.inputs]
         if len(takers) != 1 or kind_of(model, graph.operators[takers[0]]) != _OP.RESHAPE:
             return None
-        places, y = places | {takers[0]}, graph.operators[takers[0]].outputs[0]
-    operators = tuple(sorted(places))
-    kept = {tensor for place in operators[:-1] for tensor in graph.operators[place].outputs}
-    others = [op for place, op in enumerate(graph.operators) if place not in places]
+        indices, y = indices | {takers[0]}, graph.operators[takers[0]].outputs[0]
+    operators = tuple(sorted(indices))
+    kept = {tensor for index in operators[:-1] for tensor in graph.operators[index].outputs}
+    others = [op for index, op in enumerate(graph.operators) if index not in indices]
     if kept & ({tensor for op in others for tensor in op.inputs} | set(graph.outputs)):
         return None
-    products = [place for place in operators if kind_of(model, graph.operators[place]) == _OP.BATCH_MATMUL]
+    products = [index for index in operators if kind_of(model, graph.operators[index]) == _OP.BATCH_MATMUL]
     strides = [
-        (graph.operators[place].builtinOptions.strideH, graph.operators[place].builtinOptions.strideW)
-        for place in operators
-        if kind_of(model, graph.operators[place]) == _OP.DEPTHWISE_CONV_2D
+        (graph.operators[index].builtinOptions.strideH, graph.operators[index].builtinOptions.strideW)
+        for index in operators
+        if kind_of(model, graph.operators[index]) == _OP.DEPTHWISE_CONV_2D
     ]
     if len(products) != 2 or len(strides) > 1:
         return None
-    first, second = (graph.operators[place] for place in products)
+    first, second = (graph.operators[index] for index in products)
     orders = (_adjoint(first), _adjoint(second))
     if orders not in (((True, False), (False, False)), ((False, True), (False, False))):
         return None
@@ -208,13 +208,13 @@ def _match(model: schema.ModelT, last: int, reaches: Reaches) -> _Product | None
 def _root(model: schema.ModelT, made_at: dict[int, int], tensor: int) -> tuple[int, set[int]]:
     """The int8 tensor that a product's int8 reshapes and slices take, and their positions: the converter's files."""
     (graph,) = model.subgraphs
-    places = set()
-    while (place := made_at.get(tensor)) is not None and _in_scope(graph, tensor):
-        operator = graph.operators[place]
+    indices = set()
+    while (index := made_at.get(tensor)) is not None and _in_scope(graph, tensor):
+        operator = graph.operators[index]
         if kind_of(model, operator) not in (_OP.RESHAPE, _OP.STRIDED_SLICE, _OP.SLICE):
             break
-        tensor, places = operator.inputs[0], places | {place}
-    return tensor, places
+        tensor, indices = operator.inputs[0], indices | {index}
+    return tensor, indices
 
 
 def _in_scope(graph: schema.SubGraphT, tensor: int) -> bool:

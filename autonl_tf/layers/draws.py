@@ -1,4 +1,4 @@
-"""Random numbers of training that follow from (seed, step, place in the global batch) alone.
+"""Random numbers of training that follow from (seed, step, position in the global batch) alone.
 
 A draw for example i of a step is the same on one device and on many, and no random state needs to be saved: a resumed
 run draws what an uninterrupted one would.
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 
-class _Place(NamedTuple):
+class _Position(NamedTuple):
     seed: int
     step: tf.Tensor  # int64 scalar
     part: tf.Tensor  # int32 scalar: which of the global batch's equal parts, in its order
@@ -35,18 +35,18 @@ def drawing(seed: int, step: tf.Tensor, part: tf.Tensor, parts: int) -> Iterator
       part: integer scalar, from 0; replica r's m-th of M micro-batches is `r * M + m`.
       parts: how many, all of one size.
     """
-    before = getattr(_here, "place", None)
-    _here.place = _Place(seed, tf.cast(step, tf.int64), tf.cast(part, tf.int32), parts)
+    before = getattr(_here, "position", None)
+    _here.position = _Position(seed, tf.cast(step, tf.int64), tf.cast(part, tf.int32), parts)
     try:
         yield
     finally:
-        _here.place = before
+        _here.position = before
 
 
 def part() -> tf.Tensor:
     """Which part of the global batch is at hand: int32 scalar, 0 outside `drawing`."""
-    place = getattr(_here, "place", None)
-    return tf.constant(0) if place is None else place.part
+    position = getattr(_here, "position", None)
+    return tf.constant(0) if position is None else position.part
 
 
 def uniform(name: str, shape: tf.Tensor) -> tf.Tensor:
@@ -59,13 +59,13 @@ def uniform(name: str, shape: tf.Tensor) -> tf.Tensor:
       name: of the layer; others draw otherwise.
       shape: int32 vector.
     """
-    place = getattr(_here, "place", None)
-    if place is None:
+    position = getattr(_here, "position", None)
+    if position is None:
         return tf.random.uniform(shape)
-    key = tf.stack([tf.constant(place.seed ^ zlib.crc32(name.encode()), tf.int64), place.step])
+    key = tf.stack([tf.constant(position.seed ^ zlib.crc32(name.encode()), tf.int64), position.step])
     shape = tf.convert_to_tensor(shape)
-    whole = stateless_uniform(tf.concat([shape[:1] * place.parts, shape[1:]], 0), key)
-    begin = tf.concat([[place.part * shape[0]], tf.zeros_like(shape[1:])], 0)
+    whole = stateless_uniform(tf.concat([shape[:1] * position.parts, shape[1:]], 0), key)
+    begin = tf.concat([[position.part * shape[0]], tf.zeros_like(shape[1:])], 0)
     return tf.slice(whole, begin, shape)
 
 

@@ -13,7 +13,7 @@ from autonl_tf.layers.registering import registered
 class Dropout(keras.layers.Layer):
     """Sets each element to 0 with probability `rate` in training and divides the rest by 1 - rate; [B, ...].
 
-    Within `draws.drawing` what it drops follows from the seed, the step, the example's place in the global batch and
+    Within `draws.drawing` what it drops follows from the seed, the step, the example's position in the global batch and
     the layer's name; elsewhere it is drawn anew at every call. Keras' own dropout keeps a random state that no
     checkpoint holds.
 

@@ -173,7 +173,7 @@ class GatedLightNL(keras.layers.Layer):
 
     Call arguments:
       inputs: [B, H, W, C], H and W static.
-      place: scalar gate.
+      presence: scalar gate.
       ratio_gates, stride_gates: one scalar for each step up the candidates.
 
     Returns:
@@ -208,7 +208,7 @@ class GatedLightNL(keras.layers.Layer):
             self.bn.build(input_shape)
         self.built = True
 
-    def call(self, inputs, place, ratio_gates, stride_gates, training=None):
+    def call(self, inputs, presence, ratio_gates, stride_gates, training=None):
         x = tf.cast(inputs, self.depthwise_kernel.dtype)
         widest = self.filters[-1]
         theta = flatten_positions(x[..., :widest])
@@ -221,7 +221,7 @@ class GatedLightNL(keras.layers.Layer):
         y = tf.matmul(theta * part_mask(self.parts, ratio_gates), context)
         y = tf.reshape(y, [-1, *x.shape[1:]]) * (1.0 / theta.shape[1])
         y = tf.nn.depthwise_conv2d(y, self.depthwise_kernel, [1] * 4, "SAME")
-        outputs = inputs + tf.cast(self.bn(y, place, training=training), inputs.dtype)
+        outputs = inputs + tf.cast(self.bn(y, presence, training=training), inputs.dtype)
         if not training:
             return outputs, None
         return outputs, self._distances([tf.stop_gradient(k) for k in contexts], positions)
@@ -236,7 +236,7 @@ class GatedLightNL(keras.layers.Layer):
         reference = tf.reduce_sum(tf.square(means[-1]), [1, 2])
         return _mean_root_ratio(left_out, from_channel[:, :1], 0), _mean_root_ratio(apart, reference, 1)
 
-    def place_value(self) -> tf.Tensor:
+    def presence_value(self) -> tf.Tensor:
         """Mean square of the depthwise kernel over its expectation at initialisation (Glorot uniform): 1 there."""
         channels = self.depthwise_kernel.shape[2]
         return tf.reduce_mean(tf.square(self.depthwise_kernel)) * (9 * channels + 9) / 2

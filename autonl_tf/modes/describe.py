@@ -70,15 +70,15 @@ def own_sizes(arch: str) -> dict[str, Any]:
     Raises:
       UserError: its description is damaged.
     """
-    place = pathlib.Path(arch)
-    if arch in presets.names() or not place.is_dir():
+    directory = pathlib.Path(arch)
+    if arch in presets.names() or not directory.is_dir():
         return {}
-    if (place / "model.json").is_file():
-        model = read_json(place / "model.json", ModelRecord, what="the description of a run's network")
+    if (directory / "model.json").is_file():
+        model = read_json(directory / "model.json", ModelRecord, what="the description of a run's network")
         found = {"image_size": model.input_image_size, "num_classes": len(model.class_names)}
         return {**found, "depth_multiplier": model.depth_multiplier}
-    if (place / "config.json").is_file():
-        said = read_json(place / "config.json", RunRecord, what="what a run is started with").settings
+    if (directory / "config.json").is_file():
+        said = read_json(directory / "config.json", RunRecord, what="what a run is started with").settings
         return {"image_size": said.get("input_image_size"), "num_classes": said.get("num_label_classes")}
     return {}
 

@@ -56,7 +56,7 @@ def run(config: Config) -> None:
 def _targets(directory: str, files: list[str]) -> list[pathlib.Path]:
     """Where each picture goes: images of one name in several folders get their folders' names too,
     and what is still alike a number."""
-    place = pathlib.Path(directory)
+    directory = pathlib.Path(directory)
     names = [pathlib.Path(file).stem for file in files]
     if len(set(names)) < len(names):
         common = os.path.commonpath([pathlib.Path(file).absolute().parent for file in files])
@@ -68,4 +68,4 @@ def _targets(directory: str, files: list[str]) -> list[pathlib.Path]:
             number += 1
             free = f"{name}_{number}"
         taken[free] = None
-    return [place / f"{name}.png" for name in taken]
+    return [directory / f"{name}.png" for name in taken]

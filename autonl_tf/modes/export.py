@@ -17,7 +17,7 @@ from autonl_tf.engine.strategy import make_strategy
 from autonl_tf.errors import UserError
 from autonl_tf.export import card, int8
 from autonl_tf.export.bundle import Request, export_all
-from autonl_tf.export.place import check_export_dir
+from autonl_tf.export.directory import check_export_dir
 from autonl_tf.modes import checkpointed, inputs
 from autonl_tf.modes.calibration import images_for_ranges
 from autonl_tf.streams import say

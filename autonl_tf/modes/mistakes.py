@@ -23,13 +23,13 @@ def write_report(
     """Evaluates once more, on one device, and writes classes.csv (a row a class, the worst first), confusion.csv and
     .png, and mistakes.png (where there is one)."""
     report = class_report(model, batches, len(names))
-    place = pathlib.Path(directory)
-    place.mkdir(parents=True, exist_ok=True)
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     header = ("class", "images", "accuracy", "precision", "most often taken for", "times")
     order = np.argsort(np.nan_to_num(report.accuracy, nan=2.0), kind="stable")
-    _write(place / "classes.csv", [header, *(_row(report, int(label), names) for label in order)])
-    _write(place / "confusion.csv", [("label \\ prediction", *names), *_labelled(report.confusion, names)])
-    draw_confusion(report.confusion, names, place / "confusion.png")
+    _write(directory / "classes.csv", [header, *(_row(report, int(label), names) for label in order)])
+    _write(directory / "confusion.csv", [("label \\ prediction", *names), *_labelled(report.confusion, names)])
+    draw_confusion(report.confusion, names, directory / "confusion.png")
     shown = [
         (
             displayable(mistake.image, normalization),
@@ -40,9 +40,9 @@ def write_report(
         for mistake in report.mistakes
     ]
     if shown:
-        draw_mistakes(shown, place / "mistakes.png", title="The surest mistakes")
+        draw_mistakes(shown, directory / "mistakes.png", title="The surest mistakes")
     else:
-        (place / "mistakes.png").unlink(missing_ok=True)
+        (directory / "mistakes.png").unlink(missing_ok=True)
     return report
 
 

@@ -81,8 +81,8 @@ def rows(files: Sequence[str], logits: np.ndarray, class_names: Sequence[str]) -
     """A heading, and for each image its file and the best classes, each followed by its probability."""
     best = min(BEST, len(class_names))
     heading = ["file"]
-    for place in range(1, best + 1):
-        heading += [f"class {place}", f"probability {place}"]
+    for rank in range(1, best + 1):
+        heading += [f"class {rank}", f"probability {rank}"]
     table = [heading]
     for file, scores in zip(files, probabilities(logits), strict=True):
         row = [file]

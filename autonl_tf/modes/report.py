@@ -97,7 +97,7 @@ def write_report(directory: pathlib.Path, result: SearchRecord) -> None:
         faint={gate["name"] for gate in result["gates"] if not gate["counts"]},
         found=found,
     )
-    numbers = [number for number, place in enumerate(found) if place is not None]
+    numbers = [number for number, own in enumerate(found) if own is not None]
     network_picture.draw_network(
         spec, directory / "network.png", image_size=size["image_size"], cost=cost, name=name, numbers=numbers
     )

@@ -79,10 +79,10 @@ def _quantile(values: tf.Tensor, share: float) -> tf.Tensor:
     """The quantile of values [B], as NumPy's: between the two values next to it in proportion."""
     ordered = tf.sort(values)
     last = tf.shape(values)[0] - 1
-    place = tf.cast(last, tf.float32) * share
-    lower = tf.cast(tf.floor(place), tf.int32)
+    position = tf.cast(last, tf.float32) * share
+    lower = tf.cast(tf.floor(position), tf.int32)
     upper = tf.minimum(lower + 1, last)
-    return ordered[lower] + (ordered[upper] - ordered[lower]) * (place - tf.floor(place))
+    return ordered[lower] + (ordered[upper] - ordered[lower]) * (position - tf.floor(position))
 
 
 class WeightQuantizer(Quantizer):

@@ -101,10 +101,10 @@ class SuperBlock(keras.layers.Layer):
             if isinstance(kind, InsertedKind) and any(any(self.block.options[choice]) for choice in kind.choices)
         ]
 
-    def _through_inserted(self, place, x, gates, training):
+    def _through_inserted(self, position, x, gates, training):
         distances: dict[str, tf.Tensor] = {}
         for kind in self._inserted_kinds():
-            if kind.place == place:
+            if kind.position == position:
                 x, found = kind.call(self.inserted[kind.name], x, gates, training)
                 distances |= found
         return x, distances
@@ -298,13 +298,13 @@ class Supernet(keras.Model):
 
     def _keep(self, measured) -> None:
         """Writes down this batch's distances; a gate without one keeps its 1."""
-        places, values = [], []
+        indices, values = [], []
         for by_choice, slices in zip(measured, self.table.slices, strict=True):
             for choice, distances in by_choice.items():
-                places += [[place] for place in range(slices[choice].start, slices[choice].stop)]
+                indices += [[index] for index in range(slices[choice].start, slices[choice].stop)]
                 values.append(distances)
-        if places:
-            self.measured.assign(tf.tensor_scatter_nd_update(tf.ones([len(self.table)]), places, tf.concat(values, 0)))
+        if indices:
+            self.measured.assign(tf.tensor_scatter_nd_update(tf.ones([len(self.table)]), indices, tf.concat(values, 0)))
 
     def _average_distances(self) -> None:
         current = tf.convert_to_tensor(self.measured.read_value())

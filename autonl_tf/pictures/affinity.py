@@ -104,5 +104,5 @@ def _legend(figure: Figure, width: float, height: float) -> None:
     figure.colorbar(scale, cax=bar, orientation="horizontal", ticks=[-1, 0, 1])
     bar.set_xticklabels(["against", "0", "with"])
     bar.tick_params(labelsize=7.5, colors=INK, length=2)
-    text = "affinity of each place with point +; a map's own scale beneath it"
+    text = "affinity of each position with point +; a map's own scale beneath it"
     figure.text((_LEFT + _CELL + 0.2) / width, 1 - 0.56 / height, text, size=7.5, color=QUIET, va="center")

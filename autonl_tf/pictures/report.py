@@ -104,7 +104,7 @@ def network(result: dict[str, Any]) -> str:
             cells.append(_block_row(name, *next(kept), widest, most, total))
     cells.append(_row("head", "", costs[-1], most, total))
     note = "Box: as wide as its expansion; then kernel and expansion, /2: stride, +: shortcut, channels. Bars: MACs."
-    if any(place != number for number, place in enumerate(found)):
+    if any(own != number for number, own in enumerate(found)):
         note += " In brackets: the block's number in the space, by which gates are named."
     return f'<div class="net">{"".join(cells)}</div><p class="quiet">{note}</p>'
 

@@ -192,7 +192,7 @@ def _draw_gates(
 
 def _draw_last_state(axes: Axes, margins: np.ndarray) -> None:
     """A strip at the right: which gates were open at the last record, however small their margin."""
-    place = axes.get_yaxis_transform()
+    transform = axes.get_yaxis_transform()
     for index, margin in enumerate(margins):
         if np.isfinite(margin):
             color = _OPEN if margin >= 0 else _CLOSED
@@ -201,13 +201,13 @@ def _draw_last_state(axes: Axes, margins: np.ndarray) -> None:
                     (1.006, index + 0.08),
                     0.016,
                     0.84,
-                    transform=place,
+                    transform=transform,
                     color=color,
                     linewidth=0,
                     clip_on=False,
                 )
             )
-    axes.text(1.014, -0.35, "last", transform=place, ha="center", va="bottom", size=8, color=INK)
+    axes.text(1.014, -0.35, "last", transform=transform, ha="center", va="bottom", size=8, color=INK)
 
 
 def _draw_key(figure: Figure, axes: Axes, image) -> None:
@@ -256,7 +256,7 @@ def _short_name(name: str, found: Sequence[int | None]) -> str:
 
 def _in_order(found: Sequence[int | None]) -> bool:
     """Whether the blocks of the space have the same numbers in the found network, but for those dropped."""
-    return all(number in (None, place) for place, number in enumerate(found))
+    return all(number in (None, index) for index, number in enumerate(found))
 
 
 def _mark_phases(axes: Axes, warmup_end: int, settle_start: int, total_steps: int, *, shade: bool) -> None:
@@ -276,8 +276,8 @@ def _name_phases(axes: Axes, warmup_end: int, settle_start: int, total_steps: in
     )
     for start, stop, name, color in phases:
         if stop > start:
-            place = axes.get_xaxis_transform()
-            axes.text((start + stop) / 2, 1.2, name, ha="center", size=9, color=color, transform=place)
+            transform = axes.get_xaxis_transform()
+            axes.text((start + stop) / 2, 1.2, name, ha="center", size=9, color=color, transform=transform)
 
 
 def _at_the_right(axes: Axes, y: float, text: str, color: str) -> None:

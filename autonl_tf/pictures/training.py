@@ -98,5 +98,5 @@ def _name_lines(axes: Axes, lines: list[tuple[float, str, str]]) -> None:
     if len(at) == 2 and abs(at[0] - at[1]) < 0.13:
         middle, half = sum(at) / 2, 0.065 if at[0] >= at[1] else -0.065
         at = [middle + half, middle - half]
-    for place, (_, color, label) in zip(at, lines, strict=True):
-        axes.text(1.01, place, label, transform=axes.transAxes, va="center", size=8.5, color=color)
+    for y, (_, color, label) in zip(at, lines, strict=True):
+        axes.text(1.01, y, label, transform=axes.transAxes, va="center", size=8.5, color=color)

@@ -43,13 +43,13 @@ def flips_to_target(table: GateTable, model: CostModel, margins: np.ndarray, tar
 
 def _block_options(table: GateTable, model: CostModel, margins: np.ndarray, index: int):
     """Costs, sums of |margin| and lists of gates to flip for every selection of a block, dominated ones left out."""
-    block, places = table.space.blocks[index], table.slices[index]
+    block, slices = table.space.blocks[index], table.slices[index]
     best: dict[float, tuple[float, list[int]]] = {}
     for selection in block.selections():
         flips = [
             gate
             for choice in block.counting(selection)
-            for gate in _choice_flips(margins, places[choice], selection[choice])
+            for gate in _choice_flips(margins, slices[choice], selection[choice])
         ]
         weight, cost = float(np.abs(margins[flips]).sum()), float(model.tables[index][tuple(selection.values())])
         if cost not in best or weight < best[cost][0]:
@@ -58,9 +58,9 @@ def _block_options(table: GateTable, model: CostModel, margins: np.ndarray, inde
     return costs, np.array([weight for weight, _ in best.values()]), [flips for _, flips in best.values()]
 
 
-def _choice_flips(margins: np.ndarray, place: slice, option: int) -> list[int]:
+def _choice_flips(margins: np.ndarray, own: slice, option: int) -> list[int]:
     """The gates of one choice to flip so that it takes `option`: those below it on, the next one off."""
-    gates = range(place.start, place.stop)
+    gates = range(own.start, own.stop)
     below = [gate for gate in gates[:option] if margins[gate] < 0]
     return below + [gate for gate in gates[option : option + 1] if margins[gate] >= 0]
 

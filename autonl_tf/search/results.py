@@ -187,11 +187,11 @@ def close_calls(table: GateTable, model: CostModel, result: dict[str, Any], most
     the gate alone would add to the cost."""
     calls = sorted((gate for gate in result["gates"] if gate["counts"]), key=lambda gate: abs(gate["margin"]))[:most]
     gates = np.array([gate["open"] for gate in result["gates"]], np.float32)
-    now, places = model.of(table.selections(gates)), {name: index for index, name in enumerate(table.names)}
+    now, index_of = model.of(table.selections(gates)), {name: index for index, name in enumerate(table.names)}
     described = []
     for call in calls:
         other = gates.copy()
-        other[places[call["name"]]] = 1 - other[places[call["name"]]]
+        other[index_of[call["name"]]] = 1 - other[index_of[call["name"]]]
         change = model.of(table.selections(other)) - now
         described.append({name: call[name] for name in ("name", "margin", "open", "flipped")} | {"cost_change": change})
     return described

@@ -1,6 +1,6 @@
-"""`around:ARCH`: the space around an architecture, whose places may take LightNL and whose blocks may shrink.
+"""`around:ARCH`: the space around an architecture, whose blocks may take LightNL and whose blocks may shrink.
 
-    around:efficientnet_lite0                                 LightNL in every place; all else stays
+    around:efficientnet_lite0                                 LightNL behind every block; all else stays
     around:efficientnet_lite0,kernels,expansions,depth        smaller kernels, half the widths, fewer blocks, too
     around:runs/mine/arch.txt,nonlocal0.25-1,nonlocal0.5-2    LightNL of these ratios and strides
     around:efficientnet_lite0,depth,no_nonlocal               no LightNL but what the architecture has

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from autonl_tf.space.space import SpaceBlock
 
 _LISTED = 8
-_OUT_OF_PLACE = 6  # weight of a block that is too much, or lacking, beside one for every field that does not fit
+_MISPLACED = 6  # weight of a block that is too much, or lacking, beside one for every field that does not fit
 
 
 def fitted(
@@ -27,14 +27,14 @@ def fitted(
         return [], misfits
     columns = [_Column(block) for block in blocks]
     # least[i] of the space's blocks so far: the weight of what is in the way where i blocks of `found` are placed.
-    least = [_OUT_OF_PLACE * i for i in range(len(found.blocks) + 1)]
+    least = [_MISPLACED * i for i in range(len(found.blocks) + 1)]
     ways: list[list[str]] = []
     for column in columns:
         before, least, way = least, [], []
         for placed in range(len(found.blocks) + 1):
-            steps = {"drop": before[placed] + (0 if column.block.droppable else _OUT_OF_PLACE)}
+            steps = {"drop": before[placed] + (0 if column.block.droppable else _MISPLACED)}
             if placed:
-                steps["more"] = least[placed - 1] + _OUT_OF_PLACE
+                steps["more"] = least[placed - 1] + _MISPLACED
                 steps["take"] = before[placed - 1] + len(column.misfits(found.blocks[placed - 1]))
             step = min(steps, key=steps.__getitem__)
             least.append(steps[step])

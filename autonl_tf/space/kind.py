@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from autonl_tf.space.space import SpaceBlock
 
 
-PLACES = ("filtered", "projected")
+POSITIONS = ("filtered", "projected")
 
 
 class Kind:
@@ -81,18 +81,18 @@ class InsertedKind(Kind):
     """A kind whose gates work in a layer of their own, put into the supernet's blocks (`layers/gated.py` has ours).
 
     A block has the layer where a choice of the kind has an option there other than None and False, which stand for
-    nothing of it. At one place kinds act in the order of `kinds.KINDS`, which therefore is that of
+    nothing of it. At one position kinds act in the order of `kinds.KINDS`, which therefore is that of
     the decoded block (`networks/network.py`).
 
     Attributes:
       name: of the layer in the supernet.
-      place: the activations it takes and gives, [B, H, W, C]: `filtered`, after the depthwise convolution's
+      position: the activations it takes and gives, [B, H, W, C]: `filtered`, after the depthwise convolution's
         activation, where channels that are off are 0 and have to stay it (of weights over channels the decoded block
         takes the first `BlockSpec.expanded_filters`); or `projected`, after the projection's batch norm.
     """
 
     name: ClassVar[str]
-    place: ClassVar[str]
+    position: ClassVar[str]
     required: ClassVar[bool] = False
 
     def layer(self, block: SpaceBlock, sync_batch_norm: bool) -> keras.layers.Layer:
@@ -133,7 +133,7 @@ class InsertedKind(Kind):
 
 
 def check_kinds(kinds: Sequence[Kind]) -> None:
-    """Raises ValueError where two kinds share a name, or one has a place that no block has: a mistake in code."""
+    """Raises ValueError where two kinds share a name, or one has a position that no block has: a mistake in code."""
     inserted = [kind for kind in kinds if isinstance(kind, InsertedKind)]
     for what, names in (
         ("choice", [choice for kind in kinds for choice in kind.choices]),
@@ -143,8 +143,8 @@ def check_kinds(kinds: Sequence[Kind]) -> None:
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise ValueError(f"two kinds of gates have the {what} {twice[0]!r}")
     for kind in inserted:
-        if kind.place not in PLACES:
-            raise ValueError(f"{type(kind).__name__}: place {kind.place!r}; accepted: {', '.join(PLACES)}")
+        if kind.position not in POSITIONS:
+            raise ValueError(f"{type(kind).__name__}: position {kind.position!r}; accepted: {', '.join(POSITIONS)}")
 
 
 class Part(NamedTuple):

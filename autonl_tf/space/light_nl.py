@@ -16,7 +16,7 @@ class LightNL(InsertedKind):
     choices = ("nl", "nl_ratio", "nl_stride")
     titles = ("LightNL", "LightNL ratio", "LightNL stride")
     candidates = ("nonlocal_ratios", "nonlocal_strides")
-    name, place = "nl", "projected"
+    name, position = "nl", "projected"
 
     def options(self, base, entry, where):
         ratios = candidate_list(entry, "nonlocal_ratios", where, (int, float), lambda v: 0 < v <= 1, empty=True)
@@ -52,7 +52,7 @@ class LightNL(InsertedKind):
         return outputs, dict(zip(("nl_ratio", "nl_stride"), distances, strict=True)) if distances else {}
 
     def values(self, layer, distances):
-        return {"nl": [layer.place_value()], **{choice: distances[choice] for choice in ("nl_ratio", "nl_stride")}}
+        return {"nl": [layer.presence_value()], **{choice: distances[choice] for choice in ("nl_ratio", "nl_stride")}}
 
     def parts(self, layer, member):
         if member.nonlocal_ is None:

@@ -12,7 +12,7 @@ class SqueezeExcite(InsertedKind):
 
     choices, titles = ("se",), ("squeeze-excite",)
     candidates = ("se_ratios",)
-    name, place = "se", "filtered"
+    name, position = "se", "filtered"
 
     def options(self, base, entry, where):
         ratios = candidate_list(entry, "se_ratios", where, (int, float), lambda v: 0 < v <= 1, empty=True)

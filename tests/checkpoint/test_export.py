@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from autonl_tf.arch import blockstring
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.errors import UserError
-from autonl_tf.export.place import check_export_dir
+from autonl_tf.export.directory import check_export_dir
 from autonl_tf.networks.network import build_network
 from autonl_tf.records import CARD_FORMAT
 

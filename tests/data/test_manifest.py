@@ -28,13 +28,13 @@ def test_a_manifest_is_read_back_and_with_any_other_byte_refused():
     }
     assert record.faults({"least_side": 3}) == {}
     head = text.index("\n")
-    for place in range(len(text)):
-        changed = text[:place] + chr(ord(text[place]) ^ 1) + text[place + 1 :]
+    for index in range(len(text)):
+        changed = text[:index] + chr(ord(text[index]) ^ 1) + text[index + 1 :]
         try:
             found = parse(changed)
         except ValueError:
             continue
-        assert place < head and found.entries == ENTRIES  # how it was checked: then all is checked anew
+        assert index < head and found.entries == ENTRIES  # how it was checked: then all is checked anew
         assert found.faults({"least_side": 2}) == {}
     for damaged in ("", "[]\n", "null\n", text[:-1], text + "\n", "[" * 10000):
         with pytest.raises(ValueError):

@@ -1,4 +1,4 @@
-"""Dropout: its share, and that what it drops follows from seed, step and the example's place alone."""
+"""Dropout: its share, and that what it drops follows from seed, step and the example's position alone."""
 
 import numpy as np
 import pytest

@@ -133,7 +133,7 @@ def test_light_nl_off_is_the_identity():
     np.testing.assert_array_equal(out, x)
 
 
-def test_light_nl_place_value_is_about_1_at_initialisation():
+def test_light_nl_presence_value_is_about_1_at_initialisation():
     layer = GatedLightNL((100, 200), (1,))
     layer.build([None, 4, 4, 800])
-    assert float(layer.place_value()) == pytest.approx(1.0, abs=0.05)
+    assert float(layer.presence_value()) == pytest.approx(1.0, abs=0.05)

@@ -66,7 +66,7 @@ class Embedded(InsertedKind):
 
     choices, titles = ("embedded",), ("conventional non-local",)
     candidates = ("embedded_ratios",)
-    name, place = "embedded", "projected"
+    name, position = "embedded", "projected"
 
     def options(self, base, entry, where):
         ratios = candidate_list(entry, "embedded_ratios", where, float, lambda v: v <= 1, empty=True)
@@ -190,9 +190,9 @@ def test_a_space_file_without_its_candidates_is_as_before():
 
 def test_kinds_that_could_not_be_told_apart_or_never_act_are_a_mistake():
     class Elsewhere(Embedded):
-        place = "somewhere"
+        position = "somewhere"
 
     with pytest.raises(ValueError, match="two kinds of gates have the choice 'embedded'"):
         check_kinds((*KINDS, Embedded(), Embedded()))
-    with pytest.raises(ValueError, match="Elsewhere: place 'somewhere'; accepted: filtered, projected"):
+    with pytest.raises(ValueError, match="Elsewhere: position 'somewhere'; accepted: filtered, projected"):
         check_kinds((Elsewhere(),))

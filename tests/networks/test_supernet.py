@@ -154,18 +154,18 @@ def test_a_ring_that_has_grown_counts_where_its_gate_is_open_alone():
     net = Supernet(
         space_lib.parse(SPACE, "test"), image_size=SIZE, num_classes=CLASSES, start_margin=1.0, name="supernet"
     )
-    block, places = net.blocks[1], net.table.slices[1]
+    block, slices = net.blocks[1], net.table.slices[1]
     rings = ring_indicators(block.depthwise.kernel_sizes)
     kernel = block.depthwise.depthwise_kernel
     kernel.assign(kernel * (0.5 * rings[0] + 3.0 * rings[1]))
-    before = net.live_margins().numpy()[places["expand"]]
+    before = net.live_margins().numpy()[slices["expand"]]
     thresholds = net.thresholds.numpy()
-    thresholds[places["kernel"]] = 1.2
+    thresholds[slices["kernel"]] = 1.2
     net.thresholds.assign(thresholds)
     margins = net.live_margins().numpy()
-    assert margins[places["kernel"]] == pytest.approx([-0.2])
+    assert margins[slices["kernel"]] == pytest.approx([-0.2])
     np.testing.assert_allclose(before, 1.0)
-    np.testing.assert_allclose(margins[places["expand"]], 0.5, atol=0.1)  # of the core alone
+    np.testing.assert_allclose(margins[slices["expand"]], 0.5, atol=0.1)  # of the core alone
 
 
 def test_tracking_keeps_the_surrogate_gradient_above_the_floor(supernet):

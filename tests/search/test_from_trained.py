@@ -26,7 +26,7 @@ DEFAULTS = SearchConfig()
 def batches(far: bool):
     """Stripes in two opposite corners under noise. Labels: whether they are alike, or how those of one corner run.
 
-    Features of places alone, averaged over the image, tell which stripes there are, but not whether both are one kind.
+    Features of single positions, averaged over the image, tell which stripes there are, not whether both are one kind.
     """
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:8, :8]
@@ -77,8 +77,8 @@ def margins(tmp_path_factory):
         )
         train = make_train_function(tf.distribute.get_strategy(), learner, objective, tracker(supernet, schedule))
         train(batches(far), STEPS)
-        places = [index for index, gate in enumerate(supernet.table.gates) if gate.choice == "nl"]
-        found[far] = supernet.margins.numpy()[places]
+        indices = [index for index, gate in enumerate(supernet.table.gates) if gate.choice == "nl"]
+        found[far] = supernet.margins.numpy()[indices]
     return found
 
 

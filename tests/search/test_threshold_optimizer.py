@@ -20,11 +20,11 @@ def moved(gradients, start=WARMUP, travel=TRAVEL):
 
     @tf.function
     def run(gradients):
-        places = tf.TensorArray(tf.float32, gradients.shape[0])
+        taken = tf.TensorArray(tf.float32, gradients.shape[0])
         for step in tf.range(gradients.shape[0]):
             optimizer.apply_gradients([(gradients[step], thresholds)])
-            places = places.write(step, thresholds)
-        return places.stack()
+            taken = taken.write(step, thresholds)
+        return taken.stack()
 
     return run(tf.constant(gradients, tf.float32)).numpy()
 
@@ -39,11 +39,11 @@ def test_a_constant_gradient_moves_a_threshold_by_the_travel_whatever_the_warm_u
     noise = np.random.default_rng(0).normal(size=WARMUP)
     ones = np.ones(WARMUP)
     warmups = size * np.stack([0 * ones, ones, -ones, noise, 100 * noise, 0.01 * ones, -100 * ones], 1)
-    places = moved(behind(warmups, size * np.ones(warmups.shape[1])))
-    assert not places[:WARMUP].any()
-    np.testing.assert_array_equal(places, np.tile(places[:, :1], places.shape[1]))
-    assert places[-1] == pytest.approx(-TRAVEL, rel=1e-5)
-    np.testing.assert_array_equal(places[-4], places[-1])
+    thresholds = moved(behind(warmups, size * np.ones(warmups.shape[1])))
+    assert not thresholds[:WARMUP].any()
+    np.testing.assert_array_equal(thresholds, np.tile(thresholds[:, :1], thresholds.shape[1]))
+    assert thresholds[-1] == pytest.approx(-TRAVEL, rel=1e-5)
+    np.testing.assert_array_equal(thresholds[-4], thresholds[-1])
 
 
 @settings(max_examples=15, deadline=None)
@@ -62,12 +62,12 @@ def test_no_gradients_move_a_threshold_further_than_its_travel(seed, spread, sam
 def test_noise_slows_a_threshold_down_and_makes_it_wander_as_the_schedule_says(size):
     rng = np.random.default_rng(0)
     gradients = behind(100 * rng.normal(size=[WARMUP, 400]), np.ones(400)) + size * rng.normal(size=[103, 400])
-    places = moved(gradients)[-1]
-    assert -places.mean() == pytest.approx(TRAVEL / np.sqrt(1 + size**2), rel=0.15, abs=0.1)
+    thresholds = moved(gradients)[-1]
+    assert -thresholds.mean() == pytest.approx(TRAVEL / np.sqrt(1 + size**2), rel=0.15, abs=0.1)
     wander = SearchSchedule(WARMUP + DECISION, WARMUP, 0, 0.6, 0.1, 0.3, TRAVEL).noise
     assert wander == pytest.approx(0.5477, abs=1e-3)
     if size >= 3:
-        assert places.std() == pytest.approx(wander, rel=0.3)
+        assert thresholds.std() == pytest.approx(wander, rel=0.3)
 
 
 def test_a_step_that_is_passed_over_is_not_counted():

@@ -65,7 +65,7 @@ def test_a_space_states_what_its_networks_have_in_common():
     assert lines[1:] == ["r1_k3_s11_e1_i16_o16_se0.25", "r1_k3_s22_e3_i16_o24"]
     assert blockstring.write(found.largest()).splitlines()[1] == "r1_k3_s11_e1_i16_o16_nonlocal0.25-1_se0.25"
     assert space.parse(json.loads(found.text()), "again").blocks == found.blocks
-    # 2 kernels, 2 widths and 3 places a block, of which the second may be dropped; the first has its places alone
+    # 2 kernels, 2 widths and 3 options of LightNL a block, the second may be dropped; the first has LightNL alone
     assert found.count() == 3 * (2 * 2 * 3) * (2 * 2 * 3 + 1)
     model = macs_model(found, image_size=32, num_classes=10)
     for member, bound in zip((found.smallest(), found.largest()), model.reachable(), strict=True):

@@ -112,8 +112,8 @@ def autoaugment(policy: Sequence = AUTOAUGMENT_V0) -> Augmentation:
         draws = tf.random.stateless_uniform([depth], seeds[1])
         # u + p >= 1: always at p = 1, never at p = 0, for u in [0, 1).
         chosen = tf.where(draws + probabilities[row] >= 1.0, numbers[row], _UNCHANGED)
-        for place in range(depth):
-            image = apply(image, chosen[place], arguments[row, place], seeds[place + 2])
+        for index in range(depth):
+            image = apply(image, chosen[index], arguments[row, index], seeds[index + 2])
         return image
 
     return augment
@@ -126,8 +126,8 @@ def randaugment(layers: int, magnitude: int) -> Augmentation:
     def augment(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         seeds = tf.random.experimental.stateless_split(seed, layers + 1)
         chosen = tf.random.stateless_uniform([layers], seeds[0], 0, len(OPERATIONS), tf.int32)
-        for place in range(layers):
-            image = apply(image, chosen[place], arguments[chosen[place]], seeds[place + 1])
+        for index in range(layers):
+            image = apply(image, chosen[index], arguments[chosen[index]], seeds[index + 1])
         return image
 
     return augment
