@@ -1,4 +1,4 @@
-"""State dictionaries of the authors' PyTorch port: its names, and how its numbers become ours.
+"""State dictionaries of the authors' PyTorch port: its names, and how its parameters become ours.
 
 Source: the port's modules (github.com/meijieru/yet_another_mobilenet_series, models/mobilenet_base.py and
 mobilenet_supernet.py). It computes another function than the TensorFlow release in two places:

@@ -2,7 +2,7 @@
 
 `torch.save` writes a pickle, and a pickle can run any program. This reader makes containers, numbers and tensors of it
 and nothing else: any other name in the file is refused, and named. What it makes is not larger than the file allows:
-tensors are views of the numbers that the file holds, a shared container is made once, and what a file of a few bytes
+tensors are views of the values that the file holds, a shared container is made once, and what a file of a few bytes
 could blow up (compressed members, a value used in many positions of a tensor, keys that are containers) is refused.
 Sources: the file layouts of PyTorch 1.4 (one stream: four pickles, then the storages) and 1.6 (a ZIP archive: data.pkl
 and one file a storage), and of safetensors 0.4.
@@ -29,7 +29,7 @@ from autonl_tf.errors import UserError
 MOST_BYTES = 2 << 30
 MOST_OPERATIONS = 1_000_000
 MOST_HEADER = 10_000_000
-MOST_SHARING = 8  # numbers in tensors for each number stored: two names may share a storage, not thousands
+MOST_SHARING = 8  # values in tensors for each value stored: two names may share a storage, not thousands
 
 _STATES = ("model", "state_dict")
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -309,7 +309,7 @@ def _read_zip(data: bytes) -> Any:
             raise ValueError("an archive without a data.pkl")
         folder = pickles[0].removesuffix("data.pkl")
         if f"{folder}byteorder" in names and read(f"{folder}byteorder") != b"little":
-            raise ValueError("its numbers are big-endian")
+            raise ValueError("its values are big-endian")
 
         def storage_of(key: str, dtype: str, count: int) -> _Storage:
             if key not in storages:
@@ -340,13 +340,13 @@ def _read_legacy(file: io.BytesIO) -> Any:
     load()  # the protocol's number
     system = load()
     if not system.get("little_endian", True):
-        raise ValueError("its numbers are big-endian")
+        raise ValueError("its values are big-endian")
     found, keys = load(), load()
     for key in keys:
         storage = storages[key]
         (count,) = struct.unpack("<q", file.read(8))
         if count != storage.count:
-            raise ValueError(f"storage {key} has {count} numbers instead of {storage.count}")
+            raise ValueError(f"storage {key} has {count} values instead of {storage.count}")
         storage.data = _numbers(file.read(count * storage.dtype.itemsize), storage)
     return _arrays(found, storages)
 
@@ -355,7 +355,7 @@ def _arrays(found: Any, storages: dict[str, _Storage]) -> Any:
     """`found` with arrays for its tensors; what is in it several times is converted once.
 
     Raises:
-      ValueError: the tensors hold many times the numbers that are stored.
+      ValueError: the tensors hold many times the values that are stored.
     """
     left = MOST_SHARING * sum(storage.count for storage in storages.values())
     made: dict[int, Any] = {}
@@ -369,7 +369,7 @@ def _arrays(found: Any, storages: dict[str, _Storage]) -> Any:
         if isinstance(value, _Tensor):
             left -= value.size
             if value.size > value.storage.count or left < 0:
-                raise ValueError("its tensors hold many times the numbers that are stored")
+                raise ValueError("its tensors hold many times the values that are stored")
             return made.setdefault(id(value), value.view())
         if isinstance(value, dict):
             into = made[id(value)] = {}

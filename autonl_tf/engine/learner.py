@@ -105,7 +105,7 @@ class Learner(tf.Module):
 
     @property
     def skipped_updates(self) -> int:
-        """How many updates were left out for numbers that were not finite."""
+        """How many updates were left out for values that were not finite."""
         return self._first(self.update_check.skipped)
 
     def _first(self, variable: tf.Variable) -> int:

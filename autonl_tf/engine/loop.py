@@ -1,4 +1,4 @@
-"""The outer loop: resumes, logs, evaluates, saves, and stops when told or when the numbers go bad."""
+"""The outer loop: resumes, logs, evaluates, saves, and stops when told or when values are not finite."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def _train(learner, train_function, iterator, step, stop, log, checkpoints, max_
 
 
 def _check_finite(learner, metrics, checkpoints, log, max_skipped) -> None:
-    """Stops at numbers that were not finite, or tells of updates that were skipped for them."""
+    """Stops at values that were not finite, or tells of updates that were skipped for them."""
     found = {name: metrics.pop(name) for name in TROUBLES if name in metrics}
     if learner.update_check.skip:
         metrics["skipped_updates"] = (float(learner.skipped_updates), 1.0)

@@ -1,4 +1,4 @@
-"""Updates that are judged before they are made: clipping, loss scaling, and what a bad number does."""
+"""Updates that are judged before they are made: clipping, loss scaling, and what a value that is not finite does."""
 
 from __future__ import annotations
 

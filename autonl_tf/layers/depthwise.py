@@ -1,4 +1,4 @@
-"""Depthwise convolutions whose kernel's gradient is quick on processors: TensorFlow's numbers, computed in another way.
+"""Depthwise convolutions with a gradient of the kernel that is quick on processors; the values are TensorFlow's.
 
 oneDNN's gradient of a depthwise kernel is quick up to three columns. A wider kernel goes the way of dense convolutions,
 16 channels by 16 where one would do, and takes 1.4 to 2.1 times as long as what is done here: columns

@@ -1,7 +1,7 @@
 """Gated layers: every choice of the search on one set of shared weights, off exactly where the gate is off.
 
 A channel that is off must be zero after its batch norm, not before: batch norm turns a zero into its shift. So gates
-multiply the batch norm's gamma and beta, a few numbers, and a closed channel keeps live statistics and a gradient by
+multiply the batch norm's gamma and beta, a few parameters, and a closed channel keeps live statistics and a gradient by
 which it can open again. Deviation from Single-Path NAS, which masks the kernel and so searches a network other than
 the one it decodes to.
 """
@@ -14,7 +14,7 @@ import tf_keras as keras
 
 from autonl_tf.layers.activations import FUNCTIONS
 from autonl_tf.layers.channels import check_channels_last
-from autonl_tf.layers.gates import option_weights, part_mask
+from autonl_tf.layers.gates import channel_mask, option_weights
 from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev, light_nl_depthwise
 from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, flatten_positions, subsample
 from autonl_tf.layers.precision import wide_dtype
@@ -113,7 +113,7 @@ class GatedSqueezeExcite(keras.layers.Layer):
         super().__init__(**kwargs)
         check_channels_last("GatedSqueezeExcite", data_format)
         self.filters, self.activation = tuple(filters), activation
-        self.parts = [after - before for before, after in zip((0, *filters), filters, strict=False)]
+        self.groups = [after - before for before, after in zip((0, *filters), filters, strict=False)]
 
     def build(self, input_shape):
         convolution = {
@@ -131,17 +131,17 @@ class GatedSqueezeExcite(keras.layers.Layer):
     def call(self, inputs, gates):
         mean = tf.reduce_mean(inputs, [1, 2], keepdims=True)
         reduced = FUNCTIONS[self.activation](self.reduce(mean)) * tf.cast(
-            part_mask(self.parts, gates[1:]), inputs.dtype
+            channel_mask(self.groups, gates[1:]), inputs.dtype
         )
         scale = tf.sigmoid(tf.cast(self.expand(reduced), wide_dtype(self.dtype_policy)))
         gate = tf.cast(gates[0], scale.dtype)
         return inputs * tf.cast(gate * scale + (1 - gate), inputs.dtype)
 
-    def part_values(self) -> list[tf.Tensor]:
-        """RMS of the reduce weights [1, 1, C, r] of each part of the filters over the initialiser's stddev."""
+    def group_values(self) -> list[tf.Tensor]:
+        """RMS of the reduce weights [1, 1, C, r] of each group of the filters over the initialiser's stddev."""
         kernel = self.reduce.kernel
         stddev = fan_out_stddev(kernel.shape)
-        return [tf.sqrt(tf.reduce_mean(tf.square(part))) / stddev for part in tf.split(kernel, self.parts, axis=3)]
+        return [tf.sqrt(tf.reduce_mean(tf.square(group))) / stddev for group in tf.split(kernel, self.groups, axis=3)]
 
     def get_config(self):
         return {**super().get_config(), "filters": self.filters, "activation": self.activation}
@@ -192,7 +192,7 @@ class GatedLightNL(keras.layers.Layer):
         check_channels_last("GatedLightNL", data_format)
         self.filters, self.strides = tuple(filters), tuple(strides)
         self.sync_batch_norm = sync_batch_norm
-        self.parts = [after - before for before, after in zip((0, *filters), filters, strict=False)]
+        self.groups = [after - before for before, after in zip((0, *filters), filters, strict=False)]
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -218,7 +218,7 @@ class GatedLightNL(keras.layers.Layer):
             contexts.append(tf.matmul(g[..., :widest], g, transpose_a=True))
             positions.append(g.shape[1])
         context = tf.add_n([w * k for w, k in zip(option_weights(stride_gates), contexts, strict=True)])
-        y = tf.matmul(theta * part_mask(self.parts, ratio_gates), context)
+        y = tf.matmul(theta * channel_mask(self.groups, ratio_gates), context)
         y = tf.reshape(y, [-1, *x.shape[1:]]) * (1.0 / theta.shape[1])
         y = tf.nn.depthwise_conv2d(y, self.depthwise_kernel, [1] * 4, "SAME")
         outputs = inputs + tf.cast(self.bn(y, presence, training=training), inputs.dtype)

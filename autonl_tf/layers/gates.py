@@ -56,8 +56,8 @@ def option_weights(gates: list[tf.Tensor]) -> list[tf.Tensor]:
     return [here - after for here, after in itertools.pairwise(masks)]
 
 
-def part_mask(parts: list[int], gates: list[tf.Tensor]) -> tf.Tensor:
-    """A mask over sum(parts) channels: the first part is always on, part j where gates 1 to j are open."""
+def channel_mask(groups: list[int], gates: list[tf.Tensor]) -> tf.Tensor:
+    """A mask over sum(groups) channels: the first group is always on, group j where gates 1 to j are open."""
     masks = tf.stack([1.0, *cumulative_masks(gates)])
-    belongs = np.repeat(np.eye(len(parts), dtype=np.float32), parts, axis=1)  # [parts, channels]
+    belongs = np.repeat(np.eye(len(groups), dtype=np.float32), groups, axis=1)  # [groups, channels]
     return tf.reduce_sum(masks[:, None] * belongs, 0)

@@ -27,7 +27,7 @@ def precision_scope(precision: str) -> Iterator[None]:
 
 
 def wide_dtype(policy: keras.mixed_precision.Policy | None = None) -> str:
-    """The type for numbers that a short one would lose: that of the policy's variables, but at least float32.
+    """The type for values that a short one would lose: that of the policy's variables, but at least float32.
 
     Args:
       policy: of a layer; None: the global one.

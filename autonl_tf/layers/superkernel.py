@@ -1,6 +1,6 @@
 """The superkernel: one depthwise kernel that holds every kernel size and every expansion ratio.
 
-Kernel sizes k_0 < k_1 < ... nest as a core and rings around it; expansion ratios as consecutive parts of the channels.
+Kernel sizes k_0 < k_1 < ... nest as a core and rings around it; expansion ratios as consecutive groups of channels.
 Source: Single-Path NAS. Deviations, each explained where the gates are used (`layers/gated.py`):
 
 1. Its gates compare Frobenius norms with thresholds; the supernet compares root mean squares relative to the
@@ -95,17 +95,17 @@ class SuperkernelDepthwiseConv2D(keras.layers.Layer):
         taps = self._taps() * self.depthwise_kernel.shape[2]
         return [self._relative(sums[ring], taps[ring]) for ring in range(1, len(taps))]
 
-    def part_values(self, parts: list[int], gates: list[tf.Tensor]) -> list[tf.Tensor]:
-        """The same of each part of the channels, over the taps that `gates` leave on: 1 at initialisation.
+    def group_values(self, groups: list[int], gates: list[tf.Tensor]) -> list[tf.Tensor]:
+        """The same of each group of the channels, over the taps that `gates` leave on: 1 at initialisation.
 
-        Over active taps only, lest a closing ring drag every part's value down and close them with it.
+        Over active taps only, lest a closing ring drag every group's value down and close them with it.
         """
         active = tf.stack([tf.ones([]), *cumulative_masks([tf.stop_gradient(gate) for gate in gates])])
         sums = tf.linalg.matvec(squared_sums(self.depthwise_kernel, self.kernel_sizes), active, transpose_a=True)
         taps = tf.reduce_sum(active * self._taps())
         return [
-            self._relative(tf.reduce_sum(part), taps * size)
-            for part, size in zip(tf.split(sums, parts), parts, strict=True)
+            self._relative(tf.reduce_sum(group), taps * size)
+            for group, size in zip(tf.split(sums, groups), groups, strict=True)
         ]
 
     def _taps(self) -> np.ndarray:

@@ -14,7 +14,7 @@ from autonl_tf.arch.spec import BlockSpec
 from autonl_tf.layers.superkernel import ring_indicators
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import SuperBlock, Supernet
-from autonl_tf.space.kind import Part, batch_norm_parts
+from autonl_tf.space.kind import WeightSlice, batch_norm_slices
 
 RING_SCALE = 0.1  # of the root mean square of a kernel's trained core: what a new ring around it begins with
 
@@ -31,8 +31,8 @@ def inherited_network(supernet: Supernet, gates: np.ndarray, *, image_size: int,
       The network of `supernet.table.decode(gates)`; in inference it computes what `supernet(x, gates=gates)` does.
     """
     model = build_network(supernet.table.decode(gates), image_size=image_size, num_classes=num_classes)
-    for layer, parts in _shared(supernet, gates, model):
-        layer.set_weights([part.read() for part in parts])
+    for layer, slices in _shared(supernet, gates, model):
+        layer.set_weights([slice_.read() for slice_ in slices])
     return model
 
 
@@ -53,9 +53,9 @@ def take_over(supernet: Supernet, model: keras.Model, gates: np.ndarray) -> None
     for index, (block, selection) in enumerate(zip(supernet.blocks, supernet.table.selections(gates), strict=True)):
         if isinstance(block, SuperBlock):
             _make_way(block, supernet.table.space.blocks[index].block(selection))
-    for layer, parts in pairs:
-        for part, values in zip(parts, layer.get_weights(), strict=True):
-            part.write(values)
+    for layer, slices in pairs:
+        for slice_, values in zip(slices, layer.get_weights(), strict=True):
+            slice_.write(values)
     for block, member in _members(supernet, gates):
         if isinstance(block, SuperBlock):
             _scale_rings(block, member.kernels[0])
@@ -71,9 +71,11 @@ def _members(supernet: Supernet, gates: np.ndarray):
             yield block, member
 
 
-def _shared(supernet: Supernet, gates: np.ndarray, model: keras.Model) -> list[tuple[keras.layers.Layer, list[Part]]]:
+def _shared(
+    supernet: Supernet, gates: np.ndarray, model: keras.Model
+) -> list[tuple[keras.layers.Layer, list[WeightSlice]]]:
     """Every layer of the decoded network that has weights, and where in the supernet they are, in Keras' order."""
-    parts = {
+    slices = {
         name: _whole(getattr(supernet, name)) for name in ("stem_conv", "stem_bn", "head_conv", "head_bn", "logits")
     }
     for index, (block, member) in enumerate(_members(supernet, gates)):
@@ -81,33 +83,33 @@ def _shared(supernet: Supernet, gates: np.ndarray, model: keras.Model) -> list[t
             layers = _sliced(block, member)
         else:
             layers = {layer.name.partition("_")[2]: _whole(layer) for layer in block.layers}
-        parts |= {f"block{index}_{name}": of for name, of in layers.items() if of}
+        slices |= {f"block{index}_{name}": of for name, of in layers.items() if of}
     with_weights = {layer.name for layer in model.layers if layer.weights}
-    if with_weights != parts.keys():
-        raise RuntimeError(f"layers without a source or a use: {sorted(with_weights ^ parts.keys())}")
-    return [(model.get_layer(name), of) for name, of in parts.items()]
+    if with_weights != slices.keys():
+        raise RuntimeError(f"layers without a source or a use: {sorted(with_weights ^ slices.keys())}")
+    return [(model.get_layer(name), of) for name, of in slices.items()]
 
 
-def _whole(layer: keras.layers.Layer) -> list[Part]:
-    return [Part(variable) for variable in layer.weights]
+def _whole(layer: keras.layers.Layer) -> list[WeightSlice]:
+    return [WeightSlice(variable) for variable in layer.weights]
 
 
-def _sliced(block: SuperBlock, member: BlockSpec) -> dict[str, list[Part]]:
+def _sliced(block: SuperBlock, member: BlockSpec) -> dict[str, list[WeightSlice]]:
     """Where the weights of one block's layers are, by layer name in the decoded network without the block's prefix."""
     kept, every = slice(member.expanded_filters), slice(None)
     border = (block.depthwise.kernel_sizes[-1] - member.kernels[0]) // 2
     taps = slice(border, border + member.kernels[0])
-    parts = {
-        "depthwise": [Part(block.depthwise.depthwise_kernel, (taps, taps, kept))],
-        "depthwise_bn": batch_norm_parts(block.depthwise_bn, kept),
-        "project_conv": [Part(block.project_conv.kernel, (every, every, kept))],
-        "project_bn": batch_norm_parts(block.project_bn),
-        **block.inserted_parts(member),
+    slices = {
+        "depthwise": [WeightSlice(block.depthwise.depthwise_kernel, (taps, taps, kept))],
+        "depthwise_bn": batch_norm_slices(block.depthwise_bn, kept),
+        "project_conv": [WeightSlice(block.project_conv.kernel, (every, every, kept))],
+        "project_bn": batch_norm_slices(block.project_bn),
+        **block.inserted_slices(member),
     }
     if block.expands:
-        parts["expand_conv"] = [Part(block.expand_conv.kernel, (every, every, every, kept))]
-        parts["expand_bn"] = batch_norm_parts(block.expand_bn, kept)
-    return parts
+        slices["expand_conv"] = [WeightSlice(block.expand_conv.kernel, (every, every, every, kept))]
+        slices["expand_bn"] = batch_norm_slices(block.expand_bn, kept)
+    return slices
 
 
 def _make_way(block: SuperBlock, member: BlockSpec | None) -> None:
@@ -125,7 +127,7 @@ def _scale_rings(block: SuperBlock, kernel_size: int) -> None:
     if known == len(sizes):
         return
     rings = ring_indicators(sizes)
-    core, new = (part.sum(0) > 0 for part in (rings[:known], rings[known:]))
+    core, new = (slice_.sum(0) > 0 for slice_ in (rings[:known], rings[known:]))
     deviation = [np.sqrt(np.mean(np.square(kernel[mask[..., 0, 0]]))) for mask in (core, new)]
     factor = RING_SCALE * deviation[0] / deviation[1]
     block.depthwise.depthwise_kernel.assign(np.where(new, factor * kernel, kernel))

@@ -23,11 +23,11 @@ from autonl_tf.arch.spec import BlockSpec
 from autonl_tf.layers.activations import FUNCTIONS
 from autonl_tf.layers.dropout import Dropout
 from autonl_tf.layers.gated import GatedBatchNormalization
-from autonl_tf.layers.gates import part_mask
+from autonl_tf.layers.gates import channel_mask
 from autonl_tf.layers.superkernel import SuperkernelDepthwiseConv2D
 from autonl_tf.networks.gate_table import GateTable
 from autonl_tf.networks.network import batch_norm, classifier, convolution, fixed_block, padded
-from autonl_tf.space.kind import InsertedKind, Part
+from autonl_tf.space.kind import InsertedKind, WeightSlice
 from autonl_tf.space.space import Space, SpaceBlock
 
 MARGIN_MOMENTUM = 0.9
@@ -47,7 +47,7 @@ class SuperBlock(keras.layers.Layer):
         base, options = block.base, block.options
         self.block = block
         widths = [base.in_filters * ratio for ratio in options["expand"] if ratio]
-        self.width_parts = [after - before for before, after in zip([0, *widths], widths, strict=False)]
+        self.width_groups = [after - before for before, after in zip([0, *widths], widths, strict=False)]
         self.activation = FUNCTIONS[base.activation]
         self.expands = base.expansion != 1
         if self.expands:
@@ -68,7 +68,7 @@ class SuperBlock(keras.layers.Layer):
         if self.expands:
             x = self.activation(self.expand_bn(self.expand_conv(x), training=training))
         x = self.depthwise(x, gates["kernel"])
-        x = self.activation(self.depthwise_bn(x, part_mask(self.width_parts, widths), training=training))
+        x = self.activation(self.depthwise_bn(x, channel_mask(self.width_groups, widths), training=training))
         x, distances = self._through_inserted("filtered", x, gates, training)
         x = self.project_bn(self.project_conv(x), training=training)
         x, further = self._through_inserted("projected", x, gates, training)
@@ -80,18 +80,18 @@ class SuperBlock(keras.layers.Layer):
 
     def values(self, gates, distances) -> dict[str, list[tf.Tensor]]:
         """What each gate compares with its threshold, by choice; `gates` decides which kernel taps count."""
-        parts = self.depthwise.part_values(self.width_parts, gates["kernel"])
-        values = {"kernel": self.depthwise.ring_values(), "expand": parts if self.block.droppable else parts[1:]}
+        widths = self.depthwise.group_values(self.width_groups, gates["kernel"])
+        values = {"kernel": self.depthwise.ring_values(), "expand": widths if self.block.droppable else widths[1:]}
         for kind in self._inserted_kinds():
             values |= kind.values(self.inserted[kind.name], distances)
         return values
 
-    def inserted_parts(self, member: BlockSpec) -> dict[str, list[Part]]:
+    def inserted_slices(self, member: BlockSpec) -> dict[str, list[WeightSlice]]:
         """What inserted layers have in a member's block, by layer name without the block's prefix."""
-        parts: dict[str, list[Part]] = {}
+        slices: dict[str, list[WeightSlice]] = {}
         for kind in self._inserted_kinds():
-            parts |= kind.parts(self.inserted[kind.name], member)
-        return parts
+            slices |= kind.slices(self.inserted[kind.name], member)
+        return slices
 
     def _inserted_kinds(self) -> list[InsertedKind]:
         """Those that this block may have something of."""
@@ -110,7 +110,7 @@ class SuperBlock(keras.layers.Layer):
         return x, distances
 
     def _widths(self, gates):
-        """The gates of the channels' parts after the first, and the gate that keeps the block (None: always kept)."""
+        """The gates of the channel groups after the first, and the gate that keeps the block (None: always kept)."""
         own = gates["expand"]
         return (own[1:], own[0]) if self.block.droppable else (own, None)
 

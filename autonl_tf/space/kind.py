@@ -126,7 +126,7 @@ class InsertedKind(Kind):
         """
         raise NotImplementedError
 
-    def parts(self, layer: keras.layers.Layer, member: BlockSpec) -> dict[str, list[Part]]:
+    def slices(self, layer: keras.layers.Layer, member: BlockSpec) -> dict[str, list[WeightSlice]]:
         """Where the decoded block's weights are, in Keras' order, by layer name without the block's prefix; nothing
         where it has no such layer."""
         raise NotImplementedError
@@ -147,8 +147,8 @@ def check_kinds(kinds: Sequence[Kind]) -> None:
             raise ValueError(f"{type(kind).__name__}: position {kind.position!r}; accepted: {', '.join(POSITIONS)}")
 
 
-class Part(NamedTuple):
-    """What a decoded layer has of a shared variable: all of it, or what basic indexing takes."""
+class WeightSlice(NamedTuple):
+    """What a decoded layer has of a shared variable: all of it, or a slice by basic indexing."""
 
     variable: tf.Variable
     index: tuple[slice, ...] = ()
@@ -163,9 +163,9 @@ class Part(NamedTuple):
         self.variable.assign(whole)
 
 
-def batch_norm_parts(layer: keras.layers.Layer, kept: slice = slice(None)) -> list[Part]:
-    """The parts of a batch norm of those channels, in Keras' order."""
-    return [Part(v, (kept,)) for v in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)]
+def batch_norm_slices(layer: keras.layers.Layer, kept: slice = slice(None)) -> list[WeightSlice]:
+    """The weights of a batch norm for those channels, in Keras' order."""
+    return [WeightSlice(v, (kept,)) for v in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)]
 
 
 def candidate_list(

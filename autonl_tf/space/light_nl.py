@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autonl_tf.arch.spec import LightNLSpec
 from autonl_tf.errors import UserError
-from autonl_tf.space.kind import InsertedKind, Part, batch_norm_parts, candidate_list, check_distinct
+from autonl_tf.space.kind import InsertedKind, WeightSlice, batch_norm_slices, candidate_list, check_distinct
 
 
 class LightNL(InsertedKind):
@@ -54,7 +54,7 @@ class LightNL(InsertedKind):
     def values(self, layer, distances):
         return {"nl": [layer.presence_value()], **{choice: distances[choice] for choice in ("nl_ratio", "nl_stride")}}
 
-    def parts(self, layer, member):
+    def slices(self, layer, member):
         if member.nonlocal_ is None:
             return {}
-        return {"nl_depthwise": [Part(layer.depthwise_kernel)], "nl_bn": batch_norm_parts(layer.bn)}
+        return {"nl_depthwise": [WeightSlice(layer.depthwise_kernel)], "nl_bn": batch_norm_slices(layer.bn)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autonl_tf.arch.spec import squeeze_filters
 from autonl_tf.errors import UserError
-from autonl_tf.space.kind import InsertedKind, Part, candidate_list, check_distinct
+from autonl_tf.space.kind import InsertedKind, WeightSlice, candidate_list, check_distinct
 
 
 class SqueezeExcite(InsertedKind):
@@ -42,12 +42,15 @@ class SqueezeExcite(InsertedKind):
     def values(self, layer, distances):
         return {"se": layer.part_values()[: len(distances["se"])]}
 
-    def parts(self, layer, member):
+    def slices(self, layer, member):
         if member.se_ratio is None:
             return {}
         reduce, expand = layer.reduce, layer.expand
         kept, filters, every = slice(member.expanded_filters), slice(member.se_filters), slice(None)
         return {
-            "se_reduce": [Part(reduce.kernel, (every, every, kept, filters)), Part(reduce.bias, (filters,))],
-            "se_expand": [Part(expand.kernel, (every, every, filters, kept)), Part(expand.bias, (kept,))],
+            "se_reduce": [
+                WeightSlice(reduce.kernel, (every, every, kept, filters)),
+                WeightSlice(reduce.bias, (filters,)),
+            ],
+            "se_expand": [WeightSlice(expand.kernel, (every, every, filters, kept)), WeightSlice(expand.bias, (kept,))],
         }

@@ -108,7 +108,7 @@ HUGE = 1 << 40
 BOMBS = {
     "a key that is a container": lambda: torch_files.keyed_zip_file(shared((), 60)),
     "a number used everywhere": lambda: torch_files.zip_file({"w": torch_files.View(ONE, (HUGE, HUGE), (0, 0))}),
-    "many times the numbers that are stored": lambda: torch_files.zip_file(
+    "many times the values that are stored": lambda: torch_files.zip_file(
         {str(n): torch_files.View(ONE, (1,), (1,)) for n in range(9)}
     ),
     "a shape of text": lambda: torch_files.zip_file({"w": torch_files.View(ONE, ("a", HUGE), (0, 0))}),

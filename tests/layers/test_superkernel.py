@@ -9,7 +9,7 @@ from golden_data import TESTDATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autonl_tf.layers.gates import cumulative_masks, indicator, option_weights, part_mask
+from autonl_tf.layers.gates import channel_mask, cumulative_masks, indicator, option_weights
 from autonl_tf.layers.superkernel import (
     SuperkernelDepthwiseConv2D,
     masked_kernel,
@@ -33,7 +33,7 @@ def ancestor(kernel, thresholds, case, x):
     n50, n100 = (tf.norm(part) for part in tf.split(nested, parts, axis=2))
     d100 = indicator(n100 - t100)
     d50 = indicator(n50 - t50) if case["can_skip"] else tf.ones([])
-    used = d50 * nested * part_mask(parts, [d100])[:, None]
+    used = d50 * nested * channel_mask(parts, [d100])[:, None]
     y = tf.nn.depthwise_conv2d(x, used, [1, case["stride"], case["stride"], 1], "SAME")
     runtimes = case["runtimes"]
     rc = d50 * (runtimes[2] + d100 * (runtimes[3] - runtimes[2]))
@@ -116,7 +116,7 @@ def test_values_are_about_1_at_initialisation_whatever_the_gates():
     layer.build([None, 8, 8, 600])
     assert [float(value) for value in layer.ring_values()] == pytest.approx([1.0], abs=0.05)
     for ring in (0.0, 1.0):
-        values = layer.part_values([300, 300], [tf.constant(ring)])
+        values = layer.group_values([300, 300], [tf.constant(ring)])
         assert [float(value) for value in values] == pytest.approx([1.0, 1.0], abs=0.05)
 
 

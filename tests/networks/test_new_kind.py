@@ -27,7 +27,7 @@ from autonl_tf.search.flips import flips_to_target
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
-from autonl_tf.space.kind import InsertedKind, Part, batch_norm_parts, candidate_list, check_kinds
+from autonl_tf.space.kind import InsertedKind, WeightSlice, batch_norm_slices, candidate_list, check_kinds
 from autonl_tf.space.kinds import KINDS
 
 STRIDE = 2
@@ -90,11 +90,11 @@ class Embedded(InsertedKind):
         kernel = layer.parts["theta"].kernel
         return {"embedded": [tf.sqrt(tf.reduce_mean(tf.square(kernel))) / fan_out_stddev(kernel.shape)]}
 
-    def parts(self, layer, member):
+    def slices(self, layer, member):
         if member.embedded is None:
             return {}
-        convolutions = {f"embedded_{name}": list(map(Part, part.weights)) for name, part in layer.parts.items()}
-        return convolutions | {"embedded_bn": batch_norm_parts(layer.bn)}
+        convolutions = {f"embedded_{name}": list(map(WeightSlice, part.weights)) for name, part in layer.parts.items()}
+        return convolutions | {"embedded_bn": batch_norm_slices(layer.bn)}
 
 
 SHAPE = {"image_size": 16, "num_classes": 5}
