@@ -24,7 +24,7 @@ from support import interleaved
 
 from autonl_tf.engine.rundir import git_commit, versions
 from autonl_tf.export import timing
-from autonl_tf.export.rewrite import kind_of
+from autonl_tf.export.tflite_graph import kind_of
 
 CUTS = ("nothing", "addition", "depthwise")
 

@@ -25,13 +25,13 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 
 from autonl_tf.errors import UserError
-from autonl_tf.export import int8_products, quantization, rewrite, tflite
+from autonl_tf.export import int8_products, product_pattern, quantization, rewrite, tflite
 from autonl_tf.networks.ranges import COVERED, addable, covering
 
 # By the ops' names: LightNL's products; a network's `block3_embedded_product` and the products within an
 # `EmbeddedNonLocal` layer (of such a name); and `tflite`'s own scope.
 FLOAT_SCOPES = (
-    *int8_products.SCOPES,
+    *product_pattern.SCOPES,
     *(".*embedded_product.*", ".*non_local[^/]*/.*/product/.*"),
     f".*{tflite.NORMALIZATION}.*",
 )

@@ -18,6 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from autonl_tf.export import tflite
+from autonl_tf.export.tflite_graph import kind_of, operator_code
 
 
 def take_uint8(path: str | Path) -> None:
@@ -102,18 +103,3 @@ def norms_as_convolutions(path: str | Path) -> None:
         total.builtinOptionsType, total.builtinOptions = schema.BuiltinOptions.DepthwiseConv2DOptions, options
         graph.operators.remove(product)
     flatbuffer_utils.write_model(model, str(path))
-
-
-def kind_of(model: schema.ModelT, operator: schema.OperatorT) -> int:
-    return flatbuffer_utils.get_builtin_code_from_operator_code(model.operatorCodes[operator.opcodeIndex])
-
-
-def operator_code(model: schema.ModelT, wanted: int, version: int = 1) -> int:
-    """The index of a kind of operator among the model's codes, added if it is not there in this version or a later."""
-    for index, code in enumerate(model.operatorCodes):
-        if flatbuffer_utils.get_builtin_code_from_operator_code(code) == wanted and code.version >= version:
-            return index
-    code = schema.OperatorCodeT()
-    code.builtinCode, code.deprecatedBuiltinCode, code.version = wanted, min(wanted, 127), version
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1

@@ -13,7 +13,8 @@ from ai_edge_litert.tools import flatbuffer_utils
 from export_cases import EVERYTHING, SIZE, make_model, smooth_picture
 
 from autonl_tf.arch.spec import Normalization
-from autonl_tf.export import int8, int8_products, rewrite, tflite
+from autonl_tf.export import int8, int8_products, tflite
+from autonl_tf.export.tflite_graph import kind_of
 from autonl_tf.layers.light_nl import LightNL, LightNLProduct
 
 
@@ -40,7 +41,7 @@ def products(path) -> list[list[int]]:
     """The types of the operands of every BATCH_MATMUL."""
     model = flatbuffer_utils.read_model(str(path))
     (graph,) = model.subgraphs
-    found = [op for op in graph.operators if rewrite.kind_of(model, op) == schema.BuiltinOperator.BATCH_MATMUL]
+    found = [op for op in graph.operators if kind_of(model, op) == schema.BuiltinOperator.BATCH_MATMUL]
     return [[graph.tensors[tensor].type for tensor in op.inputs] for op in found]
 
 
@@ -105,7 +106,7 @@ def values(path, image, part: str) -> dict[str, np.ndarray]:
     found = {}
     for operator in graph.operators:
         name = graph.tensors[operator.outputs[0]].name.decode()
-        if part in name and rewrite.kind_of(model, operator) == schema.BuiltinOperator.DEPTHWISE_CONV_2D:
+        if part in name and kind_of(model, operator) == schema.BuiltinOperator.DEPTHWISE_CONV_2D:
             tensor = graph.tensors[operator.outputs[0]].quantization
             raw = interpreter.get_tensor(operator.outputs[0]).astype(np.float32)
             if tensor is not None and tensor.scale is not None:
@@ -149,7 +150,7 @@ def test_a_product_with_anything_else_in_it_stays_float(files, tmp_path):
 
     model = flatbuffer_utils.read_model(str(files["float_products"]))
     (graph,) = model.subgraphs
-    inner = next(op for op in graph.operators if rewrite.kind_of(model, op) == schema.BuiltinOperator.BATCH_MATMUL)
+    inner = next(op for op in graph.operators if kind_of(model, op) == schema.BuiltinOperator.BATCH_MATMUL)
     graph.outputs = [*graph.outputs, inner.outputs[0]]  # M is asked for: it has to stay float32
     path = tmp_path / "asked.tflite"
     flatbuffer_utils.write_model(model, str(path))

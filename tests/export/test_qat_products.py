@@ -14,7 +14,8 @@ from export_cases import EVERYTHING, SIZE, make_model, smooth_picture
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
-from autonl_tf.export import int8_products, qat, rewrite, tflite
+from autonl_tf.export import int8_products, qat, tflite
+from autonl_tf.export.tflite_graph import kind_of
 from autonl_tf.networks.quantized import calibrate, products_left_float, quantized_network
 from autonl_tf.networks.quantizers import QuantizedProduct, RangeQuantizer
 
@@ -51,7 +52,7 @@ def products(model) -> dict[str, QuantizedProduct]:
 def operators(path):
     model = flatbuffer_utils.read_model(str(path))
     (graph,) = model.subgraphs
-    return graph, [(rewrite.kind_of(model, operator), operator) for operator in graph.operators]
+    return graph, [(kind_of(model, operator), operator) for operator in graph.operators]
 
 
 @pytest.mark.parametrize("float_products", [False, True])

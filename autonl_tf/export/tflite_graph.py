@@ -1,0 +1,135 @@
+"""The graph of a TFLite file: kinds of operators, names and shapes of tensors, and int8 operators to add."""
+
+from __future__ import annotations
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+_OP = schema.BuiltinOperator
+
+
+def kind_of(model: schema.ModelT, operator: schema.OperatorT) -> int:
+    return flatbuffer_utils.get_builtin_code_from_operator_code(model.operatorCodes[operator.opcodeIndex])
+
+
+def operator_code(model: schema.ModelT, wanted: int, version: int = 1) -> int:
+    """The index of a kind of operator among the model's codes, added if it is not there in this version or a later."""
+    for index, code in enumerate(model.operatorCodes):
+        if flatbuffer_utils.get_builtin_code_from_operator_code(code) == wanted and code.version >= version:
+            return index
+    code = schema.OperatorCodeT()
+    code.builtinCode, code.deprecatedBuiltinCode, code.version = wanted, min(wanted, 127), version
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def name_of(tensor: schema.TensorT) -> str:
+    return tensor.name.decode() if isinstance(tensor.name, bytes) else tensor.name
+
+
+def shape_of(graph: schema.SubGraphT, tensor: int) -> list[int]:
+    return [int(size) for size in graph.tensors[tensor].shape]
+
+
+class Int8Writer:
+    """Adds int8 tensors and operator codes to a model; `made` are the operators, which are not put into its graph.
+
+    Args:
+      model: of one graph.
+      prefix: how the names of the tensors begin.
+    """
+
+    def __init__(self, model: schema.ModelT, prefix: str):
+        self._model, self._prefix = model, prefix
+        (self.graph,) = model.subgraphs
+        self.made: list[schema.OperatorT] = []
+
+    def shape(self, tensor: int) -> list[int]:
+        return shape_of(self.graph, tensor)
+
+    def subsampled(self, x: int, stride: int) -> int:
+        """x[:, ::stride, ::stride] by a 1x1 depthwise convolution with ones, which is exact: as `layers.light_nl`."""
+        if stride == 1:
+            return x
+        _, height, width, channels = self.shape(x)
+        scale = self.graph.tensors[x].quantization.scale[0]
+        ones = self._constant(np.ones([1, 1, 1, channels], np.int8), schema.TensorType.INT8, [1.0] * channels, 3)
+        none = self._constant(np.zeros([channels], np.int32), schema.TensorType.INT32, [scale] * channels, 0)
+        options = schema.DepthwiseConv2DOptionsT()
+        options.padding, options.depthMultiplier = schema.Padding.VALID, 1
+        options.strideH = options.strideW = stride
+        shape = [1, -(-height // stride), -(-width // stride), channels]
+        kind = schema.BuiltinOptions.DepthwiseConv2DOptions
+        return self._operator(_OP.DEPTHWISE_CONV_2D, 3, [x, ones, none], shape, (kind, options), like=x)
+
+    def reshape(self, x: int, shape: list[int], into: int | None = None) -> int:
+        if into is None and self.shape(x) == list(shape):
+            return x
+        options = schema.ReshapeOptionsT()
+        options.newShape = list(shape)
+        inputs = [x, self._constant(np.array(shape, np.int32), schema.TensorType.INT32)]
+        return self._operator(
+            _OP.RESHAPE, 1, inputs, shape, (schema.BuiltinOptions.ReshapeOptions, options), like=x, into=into
+        )
+
+    def transpose(self, x: int) -> int:
+        batch, rows, columns = self.shape(x)
+        inputs = [x, self._constant(np.array([0, 2, 1], np.int32), schema.TensorType.INT32)]
+        options = (schema.BuiltinOptions.TransposeOptions, schema.TransposeOptionsT())
+        return self._operator(_OP.TRANSPOSE, 2, inputs, [batch, columns, rows], options, like=x)
+
+    def slice(self, x: int, shape: list[int]) -> int:
+        kinds = (np.zeros(len(shape), np.int32), np.array(shape, np.int32))
+        inputs = [x, *(self._constant(kind, schema.TensorType.INT32) for kind in kinds)]
+        options = (schema.BuiltinOptions.SliceOptions, schema.SliceOptionsT())
+        return self._operator(_OP.SLICE, 2, inputs, shape, options, like=x)
+
+    def quantize(self, x: int, scale: float) -> int:
+        """x in int8 with another scale and zero point 0."""
+        options = (schema.BuiltinOptions.QuantizeOptions, schema.QuantizeOptionsT())
+        return self._operator(_OP.QUANTIZE, 2, [x], self.shape(x), options, scale=scale)
+
+    def product(self, first: int, second: int, adjoint_first: bool = False, **quantization) -> int:
+        """first second^T."""
+        options = schema.BatchMatMulOptionsT()
+        options.adjX, options.adjY = adjoint_first, True
+        *batch, rows, depth = self.shape(first)
+        shape = [*batch, depth if adjoint_first else rows, self.shape(second)[-2]]
+        kind = schema.BuiltinOptions.BatchMatMulOptions
+        return self._operator(_OP.BATCH_MATMUL, 2, [first, second], shape, (kind, options), **quantization)
+
+    def _operator(self, code, version, inputs, shape, options, *, like=None, scale=None, into=None) -> int:
+        """An operator with one int8 output, quantized as tensor `like` or with `scale` and zero point 0."""
+        if into is None:
+            given = self.graph.tensors[like].quantization if like is not None else None
+            scales = given.scale if given is not None else [scale]
+            zero = int(given.zeroPoint[0]) if given is not None else 0
+            into = self._tensor(shape, schema.TensorType.INT8, scales, zero)
+        operator = schema.OperatorT()
+        operator.opcodeIndex = operator_code(self._model, code, version)
+        operator.inputs, operator.outputs = [int(tensor) for tensor in inputs], [into]
+        operator.builtinOptionsType, operator.builtinOptions = options
+        self.made.append(operator)
+        return into
+
+    def _constant(self, values: np.ndarray, kind: int, scales=None, dimension: int | None = None) -> int:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        self._model.buffers.append(buffer)
+        tensor = self._tensor(list(values.shape), kind, scales, 0, dimension)
+        self.graph.tensors[tensor].buffer = len(self._model.buffers) - 1
+        return tensor
+
+    def _tensor(self, shape, kind, scales, zero: int, dimension: int | None = None) -> int:
+        tensor = schema.TensorT()
+        tensor.name = f"{self._prefix}{len(self.graph.tensors)}"
+        tensor.shape, tensor.type, tensor.buffer, tensor.hasRank = [int(size) for size in shape], kind, 0, True
+        if scales is not None:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale = [float(scale) for scale in scales]
+            tensor.quantization.zeroPoint = [zero] * len(scales)
+            if dimension is not None:
+                tensor.quantization.quantizedDimension = dimension
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
