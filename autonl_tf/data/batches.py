@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from autonl_tf.arch.spec import Normalization
-from autonl_tf.data import corrupt, images, rounds
+from autonl_tf.data import corrupt, images, own_files
 from autonl_tf.data.augment.policies import Augmentation
 from autonl_tf.data.corrupt import BadExample
 from autonl_tf.data.datasets import ImageDataset
@@ -43,7 +43,7 @@ def train_batches(
     `num_shards`. Crop, flip and `augment` of an image follow from (seed, position). `start_step` is the number of
     batches (of this dataset) already seen: from there on the batches are those of an uninterrupted run.
 
-    With `by_file` each shard reads record files of its own (see `rounds`), where that can be; elsewhere every shard
+    With `by_file` each shard reads record files of its own (see `own_files`), where that can be; elsewhere every shard
     goes through all records and takes its own.
 
     `data_service` is a tf.data service's dispatcher (grpc://HOST:PORT): its workers make whole rounds, each once, and
@@ -53,8 +53,8 @@ def train_batches(
     With `as_evaluated` images are cut as `eval_batches` cuts them, and not changed.
     """
     split = dataset.split("train")
-    if data_service or (by_file and rounds.has_own_files(split, num_shards)):
-        stream = rounds.endless(split, seed, start_step, batch_size, shard, num_shards)
+    if data_service or (by_file and own_files.has_own_files(split, num_shards)):
+        stream = own_files.endless(split, seed, start_step, batch_size, shard, num_shards)
     else:
         stream = split.endless(seed, start_step, batch_size, shard, num_shards)
     normalize = images.normalizer(image_size, normalization)

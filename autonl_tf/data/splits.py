@@ -1,4 +1,4 @@
-"""A split of a data set as a sequence of encoded examples that can be read in any order, from any position.
+"""A split of a data set: its encoded examples, and the order in which all processes together read them.
 
 An *example* is a dict `{image: string scalar (encoded), label: int32 scalar, name: string scalar}`. A
 training run sees one endless sequence of positions g = 0, 1, 2, ...; g belongs to epoch `g // size`, and the
@@ -8,7 +8,8 @@ are.
 
 `IndexedSplit` (files, or records in memory) permutes all examples and goes to any position at once.
 `RecordSplit` streams record files: it permutes the files, reads 16 of them in turn and permutes windows of
-4096 records; going to a position reads past the encoded records before it in that epoch.
+4096 records; going to a position reads past the encoded records before it in that epoch. `own_files` has the order in
+which each process reads files of its own instead.
 """
 
 from __future__ import annotations
@@ -168,24 +169,19 @@ class RecordSplit:
 
     def _read(self, file_order: tf.Tensor) -> tf.data.Dataset:
         """(key int64, serialized string) of all good records, the files taken in the order given."""
-        paths = tf.constant([file.path for file in self.files])
-        skips = tf.constant([file.skip for file in self.files], tf.int64)
-        takes = tf.constant([file.take for file in self.files], tf.int64)
-
-        def read_file(i: tf.Tensor) -> tf.data.Dataset:
-            records = tf.data.TFRecordDataset(paths[i], buffer_size=1 << 20).skip(skips[i]).take(takes[i])
-            return records.enumerate(i * KEYS_PER_FILE + skips[i])
-
-        records = tf.data.Dataset.from_tensor_slices(file_order).interleave(
-            read_file,
-            cycle_length=min(FILES_AT_ONCE, len(self.files)),
-            block_length=_RECORDS_IN_A_ROW,
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
+        files = tf.data.Dataset.from_tensor_slices(file_order)
+        records = in_turn(files, self.read_file, min(FILES_AT_ONCE, len(self.files)))
         # Fails, instead of going on with a shifted sequence, when the files do not hold what was counted.
         records = records.apply(tf.data.experimental.assert_cardinality(self.total))
         return self.without_bad(records)
+
+    def read_file(self, number: tf.Tensor) -> tf.data.Dataset:
+        """(key int64, serialized string) of one file's records, by its number; those left out are among them."""
+        path = tf.constant([file.path for file in self.files])[number]
+        skip = tf.constant([file.skip for file in self.files], tf.int64)[number]
+        take = tf.constant([file.take for file in self.files], tf.int64)[number]
+        records = tf.data.TFRecordDataset(path, buffer_size=1 << 20).skip(skip).take(take)
+        return records.enumerate(number * KEYS_PER_FILE + skip)
 
     def without_bad(self, records: tf.data.Dataset) -> tf.data.Dataset:
         """(..., key, serialized) without the records that are left out."""
@@ -207,13 +203,10 @@ class RecordSplit:
         skipped_windows, rest = divmod(done, self.window)
         windows = self._read(files).skip(skipped_windows * self.window).batch(self.window).prefetch(1)
 
-        def shuffled(number: tf.Tensor, block: tuple[tf.Tensor, tf.Tensor]) -> tf.data.Dataset:
-            keys, records = block
-            count = tf.size(keys, out_type=tf.int64)
-            order = permutation(count, seed, epoch * _EPOCH_STRIDE + number)
-            return tf.data.Dataset.from_tensor_slices((tf.gather(keys, order), tf.gather(records, order)))
+        def of_window(number: tf.Tensor, window: tuple[tf.Tensor, ...]) -> tf.data.Dataset:
+            return shuffled(window, seed, epoch * _EPOCH_STRIDE + number)
 
-        return windows.enumerate(skipped_windows).flat_map(lambda n, block: shuffled(n, block)).skip(rest)
+        return windows.enumerate(skipped_windows).flat_map(of_window).skip(rest)
 
 
 def _own(positions: tf.Tensor, block: int, shard: int, num_shards: int) -> tf.Tensor:
@@ -230,6 +223,23 @@ def permutation(size: tf.Tensor | int, seed: int, stream: tf.Tensor | int) -> tf
     key = tf.stack([tf.constant(seed, tf.int64), tf.cast(stream, tf.int64)])
     draws = tf.random.stateless_uniform([size], key, None, None, tf.int64, alg="philox")
     return tf.cast(tf.argsort(draws, stable=True), tf.int64)
+
+
+def in_turn(files: tf.data.Dataset, read: Callable[..., tf.data.Dataset], at_once: int) -> tf.data.Dataset:
+    """The records of files, of which `at_once` are read in turn, some records of each in a row."""
+    return files.interleave(
+        read,
+        cycle_length=at_once,
+        block_length=_RECORDS_IN_A_ROW,
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+
+
+def shuffled(columns: tuple[tf.Tensor, ...], seed: int, stream: tf.Tensor) -> tf.data.Dataset:
+    """The rows of columns of one length in the order of `permutation`."""
+    order = permutation(tf.size(columns[0], out_type=tf.int64), seed, stream)
+    return tf.data.Dataset.from_tensor_slices(tuple(tf.gather(column, order) for column in columns))
 
 
 def _numbered(records: tf.data.Dataset, start: int, block, shard, num_shards) -> tf.data.Dataset:

@@ -1,4 +1,4 @@
-"""LightNL's products in a TFLite file: each is found from the QUANTIZE that it ends in, back to the int8 tensor it takes.
+"""LightNL's products in a TFLite file: each is found from the QUANTIZE it ends in, back to the int8 tensor it takes.
 
 A product that is not made of exactly the expected ops, in an op scope of `SCOPES`, is not found.
 """

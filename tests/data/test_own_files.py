@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autonl_tf.data import rounds
+from autonl_tf.data import own_files
 from autonl_tf.data.splits import IndexedSplit, RecordFile, RecordSplit
 from autonl_tf.data.tfrecord import count_records
 
@@ -40,7 +40,7 @@ def records(folder, sizes, bad=(), known=True):
 
 def labels(split, count, start_block=0, block=4, shard=0, num_shards=1):
     """(positions, labels) of the first `count` elements."""
-    stream = rounds.endless(split, SEED, start_block, block, shard, num_shards)
+    stream = own_files.endless(split, SEED, start_block, block, shard, num_shards)
     pairs = list(stream.elements.map(stream.load).take(count).as_numpy_iterator())
     return [int(position) for position, _ in pairs], [int(example["label"]) for _, example in pairs]
 
@@ -62,14 +62,14 @@ def test_shards_of_an_indexed_split_share_out_every_epoch(size, block, num_shard
 def test_shards_of_record_files_share_out_every_epoch(tmp_path, num_shards, known):
     sizes, epochs = (7, 3, 5, 4, 6, 5), 4
     split = records(tmp_path, sizes, known=known)
-    assert rounds.has_own_files(split, num_shards) == (known and num_shards <= 6)
+    assert own_files.has_own_files(split, num_shards) == (known and num_shards <= 6)
     seen = collections.Counter()
     positions = set()
     for shard in range(num_shards):
         # Rounds that lie wholly within the first epochs, of this shard.
         per_round = max(1, min(16, len(sizes) // num_shards))
         for number in range(epochs * len(sizes) // (per_round * num_shards)):
-            dataset = rounds._files(split, SEED, per_round, shard, num_shards, tf.constant(number, tf.int64))
+            dataset = own_files._files(split, SEED, per_round, shard, num_shards, tf.constant(number, tf.int64))
             for position, _, record in dataset.as_numpy_iterator():
                 assert position not in positions
                 positions.add(position)
@@ -102,7 +102,7 @@ def test_the_workers_of_a_service_make_every_batch_once():
     address = dispatcher.target.split("://")[1]
     workers = [service.WorkerServer(service.WorkerConfig(dispatcher_address=address)) for _ in range(2)]
     split = indexed(2048)
-    stream = rounds.endless(split, SEED, 0, 256, 0, 1)
+    stream = own_files.endless(split, SEED, 0, 256, 0, 1)
     batches = stream.elements.map(lambda *element: stream.load(*element)[1]["label"]).batch(256, drop_remainder=True)
     served = batches.apply(service.distribute(service.ShardingPolicy.DYNAMIC, dispatcher.target))
     # 16 batches of 4 rounds: two workers are never far apart, and an epoch has 8 batches.

@@ -1,9 +1,9 @@
-"""The endless training sequence cut into rounds, which need nothing of each other.
+"""The order in which each process reads record files of its own: `--shard_by_file`, and a tf.data service.
 
-A round is a few record files, or a stretch of positions; shard s of S takes every S-th. So a process reads its own
-files alone, and the workers of a tf.data service can each make whole rounds. Within each epoch every file, or
-example, falls to exactly one round; the order follows from (seed, epoch). Which images make up a step depends on S,
-unlike with `splits.endless`.
+The endless training sequence is cut into rounds, which need nothing of each other. A round is a few record files, or a
+stretch of positions; shard s of S takes every S-th. So a process reads its own files alone, and the workers of a
+tf.data service can each make whole rounds. Within each epoch every file, or example, falls to exactly one round; the
+order follows from (seed, epoch). Which images make up a step depends on S, unlike in the order of `splits`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from autonl_tf.data.splits import (
     IndexedSplit,
     RecordSplit,
     Stream,
+    in_turn,
     permutation,
+    shuffled,
 )
 
 _POSITIONS = 1024  # of a round of an indexed split, about
@@ -76,34 +78,23 @@ def _files(split: RecordSplit, seed, per_round, shard, num_shards, number) -> tf
     """The records of a round's files, read in turn and shuffled in windows."""
     items = _items(number, per_round, shard, num_shards)
     files, epochs = _in_epoch_order(items, len(split.files), seed, lambda epoch: -1 - epoch)
-    paths = tf.constant([file.path for file in split.files])
-    skips = tf.constant([file.skip for file in split.files], tf.int64)
     takes = tf.constant([file.take for file in split.files], tf.int64)
     known = all(file.take >= 0 for file in split.files)
 
     def read_file(file: tf.Tensor, epoch: tf.Tensor) -> tf.data.Dataset:
-        records = tf.data.TFRecordDataset(paths[file], buffer_size=1 << 20).skip(skips[file]).take(takes[file])
+        records = split.read_file(file)
         if known:
             records = records.apply(tf.data.experimental.assert_cardinality(takes[file]))
-        numbered = records.enumerate(file * KEYS_PER_FILE + skips[file])
         # A position of its own for every example of every epoch.
         base = epoch * (len(split.files) * KEYS_PER_FILE)
-        return numbered.map(lambda key, record: (base + key, key, record))
+        return records.map(lambda key, record: (base + key, key, record))
 
-    records = split.without_bad(
-        tf.data.Dataset.from_tensor_slices((files, epochs)).interleave(
-            read_file, cycle_length=per_round, block_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
-    )
+    records = split.without_bad(in_turn(tf.data.Dataset.from_tensor_slices((files, epochs)), read_file, per_round))
 
-    def shuffled(window: tf.Tensor, parts: tuple[tf.Tensor, ...]) -> tf.data.Dataset:
-        count = tf.size(parts[0], out_type=tf.int64)
-        stream = (number * num_shards + shard) * (1 << 20) + window
-        order = permutation(count, seed, stream)
-        return tf.data.Dataset.from_tensor_slices(tuple(tf.gather(part, order) for part in parts))
+    def of_window(window: tf.Tensor, columns: tuple[tf.Tensor, ...]) -> tf.data.Dataset:
+        return shuffled(columns, seed, (number * num_shards + shard) * (1 << 20) + window)
 
-    windows = records.batch(split.window).enumerate()
-    return windows.flat_map(lambda window, parts: shuffled(window, parts))
+    return records.batch(split.window).enumerate().flat_map(of_window)
 
 
 def _first_round(split: RecordSplit, seed, done, per_round, shard, num_shards) -> tuple[int, int]:
