@@ -27,8 +27,9 @@ from autonl_tf.layers.gates import channel_mask
 from autonl_tf.layers.superkernel import SuperkernelDepthwiseConv2D
 from autonl_tf.networks.gate_table import GateTable
 from autonl_tf.networks.network import batch_norm, classifier, convolution, fixed_block, padded
+from autonl_tf.space.block import SpaceBlock
 from autonl_tf.space.kind import InsertedKind, WeightSlice
-from autonl_tf.space.space import Space, SpaceBlock
+from autonl_tf.space.space import Space
 
 MARGIN_MOMENTUM = 0.9
 DISTANCE_MOMENTUM = 0.95
@@ -59,7 +60,7 @@ class SuperBlock(keras.layers.Layer):
         self.depthwise_bn = GatedBatchNormalization(synchronized=sync_batch_norm, name="depthwise_bn")
         self.project_conv = convolution(base.out_filters, 1, name="project_conv")
         self.project_bn = batch_norm("project_bn", sync_batch_norm)
-        self.inserted = {kind.name: kind.layer(block, sync_batch_norm) for kind in self._inserted_kinds()}
+        self.inserted = {kind.name: kind.layer(base, options, sync_batch_norm) for kind in self._inserted_kinds()}
 
     def call(self, inputs, gates, training=None):
         """gates: lists of scalars by choice. Returns the outputs and distances by choice (empty in inference)."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec, plain
-
-if TYPE_CHECKING:
-    from autonl_tf.space.space import SpaceBlock
+from autonl_tf.space.block import SpaceBlock
 
 _LISTED = 8
 _MISPLACED = 6  # weight of a block that is too much, or lacking, beside one for every field that does not fit

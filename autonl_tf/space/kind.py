@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
     import tf_keras as keras
 
-    from autonl_tf.space.space import SpaceBlock
-
 
 POSITIONS = ("filtered", "projected")
 
@@ -95,8 +93,10 @@ class InsertedKind(Kind):
     position: ClassVar[str]
     required: ClassVar[bool] = False
 
-    def layer(self, block: SpaceBlock, sync_batch_norm: bool) -> keras.layers.Layer:
-        """A new layer for a block in which there is something to choose.
+    def layer(
+        self, base: BlockSpec, options: Mapping[str, tuple[Any, ...]], sync_batch_norm: bool
+    ) -> keras.layers.Layer:
+        """A new layer for a block, `base` at its largest, with these options by choice.
 
         Its variables' names have to differ from block to block, as those do that a layer makes in its `build`: a
         functional model within would begin its names anew.

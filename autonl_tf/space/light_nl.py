@@ -41,11 +41,11 @@ class LightNL(InsertedKind):
     def adds(self, choice, order):
         return choice == "nl"
 
-    def layer(self, block, sync_batch_norm):
+    def layer(self, base, options, sync_batch_norm):
         from autonl_tf.layers.gated import GatedLightNL
 
-        filters = tuple(int(block.base.out_filters * ratio) for ratio in block.options["nl_ratio"])
-        return GatedLightNL(filters, block.options["nl_stride"], sync_batch_norm, name=self.name)
+        filters = tuple(int(base.out_filters * ratio) for ratio in options["nl_ratio"])
+        return GatedLightNL(filters, options["nl_stride"], sync_batch_norm, name=self.name)
 
     def call(self, layer, inputs, gates, training):
         outputs, distances = layer(inputs, gates["nl"][0], gates["nl_ratio"], gates["nl_stride"], training=training)

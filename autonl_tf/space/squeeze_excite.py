@@ -29,12 +29,12 @@ class SqueezeExcite(InsertedKind):
     def adds(self, choice, order):
         return order == 0
 
-    def layer(self, block, sync_batch_norm):
+    def layer(self, base, options, sync_batch_norm):
         from autonl_tf.layers.gated import GatedSqueezeExcite
 
-        ratios = (ratio for ratio in block.options["se"] if ratio is not None)
-        filters = tuple(squeeze_filters(block.base.in_filters, ratio) for ratio in ratios)
-        return GatedSqueezeExcite(filters, activation=block.base.activation, name=self.name)
+        ratios = (ratio for ratio in options["se"] if ratio is not None)
+        filters = tuple(squeeze_filters(base.in_filters, ratio) for ratio in ratios)
+        return GatedSqueezeExcite(filters, activation=base.activation, name=self.name)
 
     def call(self, layer, inputs, gates, training):
         return layer(inputs, gates["se"] or [1.0]), {}

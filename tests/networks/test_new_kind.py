@@ -80,8 +80,8 @@ class Embedded(InsertedKind):
     def adds(self, choice, order):
         return True
 
-    def layer(self, block, sync_batch_norm):
-        return GatedEmbeddedNonLocal(block.options["embedded"][1], sync_batch_norm, name=self.name)
+    def layer(self, base, options, sync_batch_norm):
+        return GatedEmbeddedNonLocal(options["embedded"][1], sync_batch_norm, name=self.name)
 
     def call(self, layer, inputs, gates, training):
         return layer(inputs, gates["embedded"][0], training=training), {}

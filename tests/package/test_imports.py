@@ -121,6 +121,13 @@ def folders_imported(tree: ast.AST) -> list[tuple[int, str]]:
     return found
 
 
+def in_cycles(imports: dict[str, set[str]]) -> set[str]:
+    """The names that import each other, or something that does."""
+    while lowest := {name for name, others in imports.items() if not others}:
+        imports = {name: others - lowest for name, others in imports.items() if name not in lowest}
+    return set(imports)
+
+
 def forbidden(tree: ast.AST) -> list[tuple[int, str]]:
     """Uses of Keras 3, of the deprecated interpreter, and of the Keras environment switch."""
     found = []
@@ -157,11 +164,22 @@ def test_imports_go_one_way(path):
 
 
 def test_the_folders_have_no_cycle():
-    left = {folder: set(others) for folder, others in ALLOWED.items()}
-    while left:
-        lowest = {folder for folder, others in left.items() if not others}
-        assert lowest, f"a cycle among {sorted(left)}"
-        left = {folder: others - lowest for folder, others in left.items() if folder not in lowest}
+    assert in_cycles(ALLOWED) == set()
+
+
+def test_no_modules_import_each_other():
+    """Not for their types either, nor within functions."""
+    paths = {
+        str(path.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__"): path
+        for path in MODULES
+    }
+    imports = {}
+    for module, path in paths.items():
+        names = {name for _, name in imported(ast.parse(path.read_text(encoding="utf-8")))}
+        imports[module] = {name if name in paths else name.rpartition(".")[0] for name in names} & paths.keys() - {
+            module
+        }
+    assert in_cycles(imports) == set()
 
 
 @pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
