@@ -14,9 +14,10 @@ from absl import flags
 
 from autonl_tf import cluster, limits
 from autonl_tf.errors import UserError
+from autonl_tf.flag_values import FORMATS
 from autonl_tf.setting import AUTO
 from autonl_tf.settings import GROUPS, MODES, DataConfig, NetworkConfig, RunConfig, fields, flag_name
-from autonl_tf.settings_export import FORMATS, ExportConfig
+from autonl_tf.settings_export import ExportConfig
 from autonl_tf.settings_fit import FitConfig
 from autonl_tf.settings_search import SEARCH_DEFAULTS, ProfileConfig, SearchConfig
 from autonl_tf.settings_tuning import TuningConfig

@@ -11,7 +11,7 @@ import dataclasses
 
 from absl import flags
 
-from autonl_tf import limits
+from autonl_tf import flag_values, limits
 from autonl_tf.setting import define_path
 from autonl_tf.setting import flag as _flag
 from autonl_tf.settings_export import ExportConfig
@@ -23,10 +23,6 @@ MODES = (
     *("search", "train", "eval", "predict", "export", "convert"),
     *("describe", "compare", "explain", "profile", "report"),
 )
-PRECISIONS = ("float32", "bfloat16", "float16")
-STRATEGIES = ("auto", "cpu", "mirrored", "multiworker", "tpu")
-AUGMENTATIONS = ("none", "autoaugment", "randaugment")
-
 
 _ALL = MODES
 _FIT = ("search", "train")
@@ -94,7 +90,7 @@ class RunConfig:
         "auto",
         "Devices: auto is tpu with --tpu, multiworker with TF_CONFIG, mirrored with several GPUs, else one device.",
         modes=_DATA,
-        enum_values=STRATEGIES,
+        enum_values=flag_values.STRATEGIES,
     )
     jit_compile: bool = _flag(
         flags.DEFINE_bool, False, "Compile the step with XLA; for one device (a TPU always does).", modes=_DATA
@@ -116,7 +112,7 @@ class RunConfig:
         "What layers compute in: bfloat16 for TPU, float16 (the loss is scaled) for GPU. Variables, checkpoints, batch-"
         "norm statistics, LightNL's product, logits and loss are float32 always.",
         modes=_DATA,
-        enum_values=PRECISIONS,
+        enum_values=tuple(flag_values.POLICIES),
     )
     images: str = _flag(
         define_path,
@@ -347,7 +343,7 @@ class DataConfig:
         "none",
         "After crop and flip of a training image: AutoAugment's ImageNet policy, or RandAugment.",
         modes=_FIT,
-        enum_values=AUGMENTATIONS,
+        enum_values=flag_values.AUGMENTATIONS,
     )
     randaugment_layers: int = _flag(
         flags.DEFINE_integer,

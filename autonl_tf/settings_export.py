@@ -6,9 +6,8 @@ import dataclasses
 
 from absl import flags
 
+from autonl_tf.flag_values import DEFAULT_FORMATS, FORMATS
 from autonl_tf.setting import define_path, flag
-
-FORMATS = ("savedmodel", "tflite_fp32", "tflite_fp16", "tflite_int8", "tflite_qat")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +16,7 @@ class ExportConfig:
 
     formats: tuple[str, ...] = flag(
         flags.DEFINE_list,
-        "savedmodel,tflite_fp32",
+        ",".join(DEFAULT_FORMATS),
         f"What to export, of: {', '.join(FORMATS)}. tflite_qat needs a checkpoint trained with --qat.",
         modes=("export",),
     )

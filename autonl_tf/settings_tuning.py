@@ -6,10 +6,9 @@ import dataclasses
 
 from absl import flags
 
+from autonl_tf.arch.parts import ACCEPTED as PARTS
 from autonl_tf.setting import define_path
 from autonl_tf.setting import flag as _flag
-
-_PARTS = "stem, blockN, blockN-M, blocks, head, logits, backbone (all but logits)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,14 +18,14 @@ class TuningConfig:
     freeze: str = _flag(
         flags.DEFINE_string,
         None,
-        f"Parts that stay as they are, batch-norm statistics included: {_PARTS}; with commas between.",
+        f"Parts that stay as they are, batch-norm statistics included: {PARTS}; with commas between.",
         modes=("train",),
     )
     lr_multipliers: str = _flag(
         flags.DEFINE_string,
         None,
         f"Learning rates by part, as PART:FACTOR with commas between, e.g. backbone:0.1; the last that names a layer "
-        f"counts. Parts: {_PARTS}.",
+        f"counts. Parts: {PARTS}.",
         modes=("train",),
     )
     class_weights: str = _flag(

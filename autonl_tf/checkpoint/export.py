@@ -13,11 +13,11 @@ from autonl_tf.checkpoint.object_graph import read_graph
 from autonl_tf.data import imagenet
 from autonl_tf.data.labels import numbered, read_label_file
 from autonl_tf.errors import UserError
+from autonl_tf.flag_values import SAVED_MODEL
 from autonl_tf.reading import read_json
 from autonl_tf.records import CardRecord, CardWeights
 
 CARD = "card.json"
-SAVED_MODEL = "saved_model/1"
 
 
 def open_export(directory: pathlib.Path) -> Checkpoint:

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from autonl_tf import cluster, signals
 from autonl_tf.errors import UserError
+from autonl_tf.flag_values import STRATEGIES
 from autonl_tf.streams import say
 
 _CONNECT_SECONDS = 10.0
-KINDS = ("auto", "cpu", "mirrored", "multiworker", "tpu")
 
 
 def make_strategy(
@@ -35,8 +35,8 @@ def make_strategy(
       UserError: unknown kind; `tpu` without an address or unreachable; `multiworker` without a usable TF_CONFIG, or
         processes of the cluster that do not come; a TPU option given with a strategy that does not use it.
     """
-    if kind not in KINDS:
-        raise UserError(f"--strategy={kind}: unknown, accepted are {', '.join(KINDS)}")
+    if kind not in STRATEGIES:
+        raise UserError(f"--strategy={kind}: unknown, accepted are {', '.join(STRATEGIES)}")
     if kind == "auto":
         kind = _choose(tpu)
     if kind != "tpu":

@@ -24,17 +24,9 @@ from autonl_tf.export import card, int8, qat, rewrite, score, serving, tflite, v
 from autonl_tf.export.directory import check_export_dir
 from autonl_tf.export.saved_model import export_saved_model
 from autonl_tf.files import directory_in_place
+from autonl_tf.flag_values import DEFAULT_FORMATS, SAVED_MODEL, TFLITE
 
-SAVED_MODEL = "saved_model/1"
-TFLITE_FP32 = "model_fp32.tflite"
-TFLITE = {
-    "tflite_fp32": TFLITE_FP32,
-    "tflite_fp16": "model_fp16.tflite",
-    "tflite_int8": "model_int8.tflite",
-    "tflite_qat": "model_qat.tflite",
-}
 _UINT8 = ("tflite_int8", "tflite_qat")  # by default
-DEFAULT_FORMATS = ("savedmodel", "tflite_fp32")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +34,7 @@ class Request:
     """Which files are wanted, and what they are made and judged with.
 
     Attributes:
-      formats: of `savedmodel`, `tflite_fp32`, `tflite_fp16`, `tflite_int8`, `tflite_qat`.
+      formats: names of `flag_values.FORMATS`.
       tflite_input: `uint8`, `float32`, or `auto`: uint8 for the int8 formats.
       calibration_images: float32 [N, S, S, 3], scale of 0 to 255; needed by tflite_int8.
       quantized: the network of `networks.quantized` that tflite_qat is made of.

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import tf_keras as keras
 
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+from autonl_tf.flag_values import POLICIES
 
 
 @contextlib.contextmanager

@@ -7,8 +7,9 @@ import tf_keras as keras
 from golden_data import TESTDATA, VALUES, averaged_network, relative_l2
 from one_block import SPACE
 
+from autonl_tf.flag_values import POLICIES
 from autonl_tf.layers.light_nl import LightNL
-from autonl_tf.layers.precision import POLICIES, precision_scope, wide_dtype
+from autonl_tf.layers.precision import precision_scope, wide_dtype
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.space import space as space_lib
 

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from autonl_tf.data.augment import color, geometry
+from autonl_tf.flag_values import AUGMENTATIONS
 
-NAMES = ("none", "autoaugment", "randaugment")
 MAX_LEVEL = 10
 
 # (image uint8 [height, width, 3], seed: integers [2]) -> the image changed.
@@ -89,9 +89,9 @@ _UNCHANGED = len(OPERATIONS)
 
 
 def by_name(name: str, layers: int = 2, magnitude: int = 9) -> Augmentation | None:
-    """The augmentation called `name`, one of `NAMES`; None for 'none'. The rest is `randaugment`'s."""
-    if name not in NAMES:
-        raise ValueError(f"augmentation {name!r}; expected one of {NAMES}")
+    """The augmentation called `name`, one of `AUGMENTATIONS`; None for 'none'. The rest is `randaugment`'s."""
+    if name not in AUGMENTATIONS:
+        raise ValueError(f"augmentation {name!r}; expected one of {AUGMENTATIONS}")
     if name == "none":
         return None
     return autoaugment() if name == "autoaugment" else randaugment(layers, magnitude)
