@@ -34,6 +34,11 @@ def first_line(error: BaseException) -> str:
     return _OF_TENSORFLOW.sub("", lines[0])
 
 
+def one_line(error: BaseException) -> str:
+    """All that an exception says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def system_failure(error: BaseException) -> tuple[str, str] | None:
     """Which file (empty: none is known) the system failed on, and how; None for any other exception.
 

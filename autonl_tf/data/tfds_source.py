@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from autonl_tf.data.splits import Example, RecordFile, RecordSplit
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, one_line
 
 _VALIDATION_NAMES = ("validation", "val", "test")  # the first that exists is taken
 
@@ -31,7 +31,7 @@ def load_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     except tfds.core.DatasetNotFoundError as error:
         raise UserError(f"tfds:{name}: TensorFlow Datasets knows no such set, nor does {data_dir}") from error
     except (ValueError, TypeError, AssertionError) as error:
-        raise UserError(f"tfds:{name}: {_one_line(error)}") from error
+        raise UserError(f"tfds:{name}: {textwrap.shorten(one_line(error), 300)}") from error
     prepare(builder, f"tfds:{name}")
     return builder
 
@@ -55,7 +55,7 @@ def _prepare_now(builder: tfds.core.DatasetBuilder, source: str) -> None:
     except Exception as error:  # whatever a third party's download and generation code raises
         if not builder.is_prepared():
             raise UserError(
-                f"{source}: not prepared in {builder.data_path} and it cannot be now: {_one_line(error)}"
+                f"{source}: not prepared in {builder.data_path} and it cannot be now: {textwrap.shorten(one_line(error), 300)}"
             ) from error
         builder.info.read_from_directory(builder.data_path)  # not of this builder's own, discarded files
 
@@ -157,7 +157,3 @@ def _parser(
         return {"image": example[image_key], "label": label, "name": name}
 
     return parse
-
-
-def _one_line(error: Exception) -> str:
-    return textwrap.shorten(str(error), 300) or type(error).__name__

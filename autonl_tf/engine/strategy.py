@@ -8,7 +8,7 @@ import os
 import tensorflow as tf
 
 from autonl_tf import cluster, signals
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, first_line
 from autonl_tf.flag_values import STRATEGIES
 from autonl_tf.streams import say
 
@@ -51,7 +51,7 @@ def make_strategy(
             with signals.deadly(wait_seconds):
                 return tf.distribute.MultiWorkerMirroredStrategy()
         except (tf.errors.OpError, RuntimeError, ValueError) as error:
-            raise UserError(f"--strategy=multiworker: cannot join the cluster: {_one_line(error)}") from error
+            raise UserError(f"--strategy=multiworker: cannot join the cluster: {first_line(error)[:200]}") from error
     gpus = tf.config.list_logical_devices("GPU")
     if kind == "mirrored":
         devices = gpus or tf.config.list_logical_devices("CPU")
@@ -92,7 +92,7 @@ def _tpu_strategy(tpu, tpu_zone, gcp_project, wait_seconds) -> tf.distribute.Str
     except UserError:
         raise
     except Exception as error:  # the resolver raises whatever its HTTP client, gRPC or the runtime raise
-        raise UserError(f"--tpu={tpu}: no TPU to be reached there: {_one_line(error)}") from error
+        raise UserError(f"--tpu={tpu}: no TPU to be reached there: {first_line(error)[:200]}") from error
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
@@ -134,8 +134,3 @@ def most_of_all(strategy: tf.distribute.Strategy, number: int) -> int:
         return number
     own = strategy.experimental_distribute_values_from_function(lambda _: tf.constant([number], tf.int64))
     return int(tf.reduce_max(strategy.gather(own, axis=0)))
-
-
-def _one_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
