@@ -54,9 +54,8 @@ def _prepare_now(builder: tfds.core.DatasetBuilder, source: str) -> None:
             builder.download_and_prepare()
     except Exception as error:  # whatever a third party's download and generation code raises
         if not builder.is_prepared():
-            raise UserError(
-                f"{source}: not prepared in {builder.data_path} and it cannot be now: {textwrap.shorten(one_line(error), 300)}"
-            ) from error
+            told = textwrap.shorten(one_line(error), 300)
+            raise UserError(f"{source}: not prepared in {builder.data_path} and it cannot be now: {told}") from error
         builder.info.read_from_directory(builder.data_path)  # not of this builder's own, discarded files
 
 

@@ -12,7 +12,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from autonl_tf.pictures.canvas import INK, QUIET, VERMILION, new_figure, save
+from autonl_tf.pictures.canvas import new_figure, save
+from autonl_tf.pictures.palette import INK, QUIET, VERMILION
 
 _CELL, _LEFT, _TOP, _GAP, _BELOW = 1.9, 1.5, 1.05, 0.12, 0.28  # inches
 _MAP = "RdBu_r"

@@ -1,4 +1,4 @@
-"""What every picture shares: colours for every kind of colour vision, plain axes, and how it is written."""
+"""What every picture shares: a figure with a title, plain axes, and how it is written."""
 
 from __future__ import annotations
 
@@ -13,19 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from autonl_tf.files import in_place
-
-# Okabe and Ito's palette, by use.
-INK = "#333333"
-QUIET = "#8A8A8A"
-GRID = "#E4E4E4"
-BLUE = "#0072B2"
-SKY = "#56B4E9"
-ORANGE = "#E69F00"
-VERMILION = "#D55E00"
-GREEN = "#009E73"
-PURPLE = "#CC79A7"
-YELLOW = "#F0E442"
-SHADE = "#F3F3F3"
+from autonl_tf.pictures.palette import GRID, INK, QUIET
 
 DPI = 120
 

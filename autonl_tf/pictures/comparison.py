@@ -11,24 +11,21 @@ from matplotlib.patches import Rectangle
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import LayerCost, NetworkCost
-from autonl_tf.pictures.canvas import (
-    BLUE,
-    GREEN,
+from autonl_tf.pictures.canvas import new_figure, save
+from autonl_tf.pictures.palette import (
     INK,
-    ORANGE,
-    PURPLE,
+    KERNELS,
+    LIGHT_NL,
+    OTHER_KERNEL,
     QUIET,
+    SEVERAL_KERNELS,
     SHADE,
-    SKY,
-    VERMILION,
-    YELLOW,
-    new_figure,
-    save,
+    SQUEEZE_EXCITE,
+    kernel_color,
 )
 
 _ROW, _LEFT, _COLUMN, _TOP, _BOTTOM = 0.24, 0.85, 2.9, 1.3, 0.15  # inches
 _BAR = 1.45
-_COLORS = {3: SKY, 5: BLUE, 7: GREEN}
 
 
 def draw_comparison(names: Sequence[str], costs: Sequence[NetworkCost], path: str | pathlib.Path) -> None:
@@ -80,9 +77,10 @@ def draw_comparison(names: Sequence[str], costs: Sequence[NetworkCost], path: st
 
 def _legend(axes: Axes) -> None:
     """Under the title: what colours mean, and what is written behind a box."""
-    kernels = [*((f"kernel {size}", color) for size, color in _COLORS.items()), ("other", ORANGE), ("several", PURPLE)]
+    kernels = {f"kernel {size}": color for size, color in KERNELS.items()}
+    kernels |= {"other": OTHER_KERNEL, "several": SEVERAL_KERNELS}
     left = 0.15
-    for text, color in [*kernels, ("squeeze-excite", YELLOW), ("non-local", VERMILION)]:
+    for text, color in (kernels | {"squeeze-excite": SQUEEZE_EXCITE, "non-local": LIGHT_NL}).items():
         axes.add_patch(Rectangle((left, 0.46), 0.12, 0.12, color=color, linewidth=0))
         axes.text(left + 0.16, 0.52, text, size=7, color=INK, va="center")
         left += 0.3 + 0.062 * len(text)
@@ -102,12 +100,12 @@ def _draw(axes: Axes, left: float, middle: float, row: LayerCost, scale: float) 
         color, text, placed, squeeze = QUIET, row.name, False, False
     else:
         block = blockstring.parse_block(row.block)
-        color = _COLORS.get(block.kernels[0], ORANGE) if len(block.kernels) == 1 else PURPLE
+        color = kernel_color(block)
         text = f"k{'.'.join(map(str, block.kernels))} e{block.expansion} {block.out_filters}"
         placed, squeeze = block.nonlocal_ or block.embedded, block.se_ratio is not None
     axes.add_patch(Rectangle((left, middle - 0.08), length, 0.16, color=color, linewidth=0))
     end = left + length
-    for shown, fill in ((squeeze, YELLOW), (placed, VERMILION)):
+    for shown, fill in ((squeeze, SQUEEZE_EXCITE), (placed, LIGHT_NL)):
         if shown:
             axes.add_patch(Rectangle((end, middle - 0.08), 0.06, 0.16, color=fill, linewidth=0))
             end += 0.06

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autonl_tf.pictures.canvas import INK, QUIET, new_figure, save
+from autonl_tf.pictures.canvas import new_figure, save
+from autonl_tf.pictures.palette import INK, QUIET
 
 _MOST_NAMES, _MOST_NUMBERS = 60, 20
 _COLUMNS, _CELL = 4, 2.1

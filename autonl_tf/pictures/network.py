@@ -11,27 +11,14 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from autonl_tf.arch.cost import LayerCost, NetworkCost, block_cost
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec
-from autonl_tf.pictures.canvas import (
-    BLUE,
-    GREEN,
-    INK,
-    ORANGE,
-    PURPLE,
-    QUIET,
-    SHADE,
-    SKY,
-    VERMILION,
-    new_figure,
-    save,
-)
+from autonl_tf.pictures.canvas import new_figure, save
+from autonl_tf.pictures.palette import BLUE, EMBEDDED, GREEN, INK, LIGHT_NL, QUIET, SHADE, SQUEEZE_EXCITE, kernel_color
 
 _ROW, _WIDTH, _TOP, _BOTTOM = 0.34, 11.0, 0.85, 0.12  # inches
 # Left edges of the columns, and the width of the two that hold bars, in inches.
 _MAP, _NAME, _BLOCK, _SE, _NL, _FILTERS, _MACS = 0.15, 1.05, 1.95, 4.75, 5.45, 6.85, 7.5
 _BLOCK_WIDTH, _MACS_WIDTH = 2.35, 2.35
 _LABEL = 0.08  # of a box's label, a letter
-_KERNEL_COLORS = {3: SKY, 5: BLUE, 7: GREEN}
-_OTHER_KERNEL = ORANGE
 
 
 def draw_network(
@@ -96,7 +83,7 @@ def draw_network(
 
 def _draw_block(axes: Axes, middle: float, block: BlockSpec, widest: int) -> None:
     kernels = "+".join(f"{kernel}x{kernel}" for kernel in block.kernels)
-    color = _KERNEL_COLORS.get(block.kernels[0], _OTHER_KERNEL) if len(block.kernels) == 1 else PURPLE
+    color = kernel_color(block)
     width = _BLOCK_WIDTH * block.expansion / widest
     _box(axes, _BLOCK, middle, width, color)
     label, end = f"{kernels}  e{block.expansion}", _BLOCK + width + 0.08
@@ -110,8 +97,9 @@ def _draw_block(axes: Axes, middle: float, block: BlockSpec, widest: int) -> Non
     if block.has_shortcut:
         _text(axes, end, middle, "+", color=QUIET, weight="bold")
     if block.se_ratio is not None:
-        _chip(axes, _SE, middle, 0.55, ORANGE, f"{block.se_ratio:g}")
-    placed = [(part, fill) for part, fill in ((block.nonlocal_, VERMILION), (block.embedded, INK)) if part is not None]
+        _chip(axes, _SE, middle, 0.55, SQUEEZE_EXCITE, f"{block.se_ratio:g}")
+    kinds = ((block.nonlocal_, LIGHT_NL), (block.embedded, EMBEDDED))
+    placed = [(part, fill) for part, fill in kinds if part is not None]
     for number, (part, fill) in enumerate(placed):
         text = f"{part.ratio:g}, stride {part.stride}" if len(placed) == 1 else f"{part.ratio:g}/{part.stride}"
         width = 1.25 / len(placed)
@@ -121,7 +109,7 @@ def _draw_block(axes: Axes, middle: float, block: BlockSpec, widest: int) -> Non
 def _draw_macs(axes: Axes, middle: float, row: LayerCost, block: BlockSpec | None, most: float, total: float) -> None:
     scale = _MACS_WIDTH / most
     parts = []
-    for field, fill in (("nonlocal_", VERMILION), ("embedded", INK)):
+    for field, fill in (("nonlocal_", LIGHT_NL), ("embedded", EMBEDDED)):
         if block is not None and getattr(block, field) is not None:
             without = block_cost(dataclasses.replace(block, **{field: None}), row.in_size)
             parts.append((row.cost.macs - without.macs, fill))

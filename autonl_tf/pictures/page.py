@@ -7,35 +7,42 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from autonl_tf.pictures.canvas import BLUE, GREEN, ORANGE, QUIET, SKY, VERMILION, round_values
+from autonl_tf.pictures import palette
+from autonl_tf.pictures.canvas import round_values
+from autonl_tf.pictures.palette import GRID, INK, LINES, NOTE, PHASES, QUIET, margin_color
 
+# What the style calls them: --ink and so on.
+_COLORS = ("INK", "NOTE", "QUIET", "SHADE", "RULE", "VERMILION", "GREEN", "BLUE", "OPEN", "CLOSED", "WARNING", "GOOD")
+_VARIABLES = "".join(f"--{name.lower()}:{getattr(palette, name)};" for name in _COLORS)
 _STYLE = """
-:root{color-scheme:light}*{box-sizing:border-box}
-body{margin:0 auto;max-width:1180px;padding:16px;font:15px/1.45 system-ui,sans-serif;color:#333;background:#fff}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:1180px;padding:16px;font:15px/1.45 system-ui,sans-serif;color:var(--ink);background:#fff}
 h1{font-size:1.35rem;margin:.2rem 0 .6rem;overflow-wrap:anywhere}h2{font-size:1.05rem;margin:1.8rem 0 .5rem}
-.facts{display:flex;flex-wrap:wrap;gap:8px}.fact{background:#f3f3f3;border-radius:6px;padding:6px 12px;min-width:104px}
-.fact b{display:block;font-size:1.12rem}.fact span,.quiet{color:#6a6a6a;font-size:.84rem}
-.warn{background:#fdeee4;border-left:4px solid #D55E00;padding:8px 12px;margin:10px 0}
-.good{background:#e6f4ef;border-left:4px solid #009E73;padding:8px 12px;margin:10px 0}
+.facts{display:flex;flex-wrap:wrap;gap:8px}
+.fact{background:var(--shade);border-radius:6px;padding:6px 12px;min-width:104px}
+.fact b{display:block;font-size:1.12rem}.fact span,.quiet{color:var(--note);font-size:.84rem}
+.warn{background:var(--warning);border-left:4px solid var(--vermilion);padding:8px 12px;margin:10px 0}
+.good{background:var(--good);border-left:4px solid var(--green);padding:8px 12px;margin:10px 0}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(340px,100%),1fr));gap:12px 20px}
 figure{margin:0}figcaption{font-size:.88rem;font-weight:600;margin-bottom:2px}svg{display:block;width:100%;height:auto}
 .net{display:grid;grid-template-columns:auto 1.4fr auto;gap:3px 10px;align-items:center}
 .net .box{display:flex;gap:3px 6px;align-items:center;font-size:.82rem;flex-wrap:wrap}
-.track{flex:none;width:160px;height:11px}.track i{display:block;height:100%;border-radius:2px;background:#8A8A8A}
+.track{flex:none;width:160px;height:11px}.track i{display:block;height:100%;border-radius:2px;background:var(--quiet)}
 .box .track{height:15px}.box .track i{border-radius:4px}.calls td:not(:first-child){white-space:nowrap}
 .chip{border-radius:4px;padding:0 5px;white-space:nowrap;font-size:.8rem}
 .macs{display:flex;align-items:center;gap:6px;font-size:.8rem;white-space:nowrap}
 @media(max-width:700px){.track{width:56px}.box .track{width:64px}}
-.dropped{color:#8A8A8A;font-style:italic;font-size:.84rem}.num{text-align:right;font-variant-numeric:tabular-nums}
+.dropped{color:var(--quiet);font-style:italic;font-size:.84rem}.num{text-align:right;font-variant-numeric:tabular-nums}
 table{border-collapse:collapse;font-size:.88rem;width:100%}
 td,th{padding:3px 8px 3px 0;text-align:left;vertical-align:top}
-th{color:#6a6a6a;font-weight:600;border-bottom:1px solid #ddd}td{border-bottom:1px solid #f0f0f0;overflow-wrap:anywhere}
+th{color:var(--note);font-weight:600;border-bottom:1px solid var(--rule)}
+td{border-bottom:1px solid var(--shade);overflow-wrap:anywhere}
 .gates{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(330px,100%),1fr));gap:2px 26px}
 .gate{display:grid;grid-template-columns:minmax(0,170px) minmax(60px,1fr) 52px;gap:6px;align-items:center}
 .gate{font-size:.8rem}.gate span{overflow-wrap:anywhere}
-.gate svg{height:15px}.closed{color:#B35806}.open{color:#542788}.faint{opacity:.45}
-pre{background:#f3f3f3;border-radius:6px;padding:10px;font-size:.8rem;white-space:pre-wrap;overflow-wrap:anywhere}
-summary{cursor:pointer;color:#0072B2}
+.gate svg{height:15px}.closed{color:var(--closed)}.open{color:var(--open)}.faint{opacity:.45}
+pre{background:var(--shade);border-radius:6px;padding:10px;font-size:.8rem;white-space:pre-wrap;overflow-wrap:anywhere}
+summary{cursor:pointer;color:var(--blue)}
 """
 
 
@@ -48,7 +55,9 @@ def page(title: str, *sections: str) -> str:
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>\n" + "\n".join(sections) + "\n</body></html>\n"
+        f"<style>:root{{color-scheme:light;{_VARIABLES}}}{_STYLE}</style></head><body><h1>{escape(title)}</h1>\n"
+        + "\n".join(sections)
+        + "\n</body></html>\n"
     )
 
 
@@ -76,8 +85,6 @@ def commands(lines: Sequence[str]) -> str:
 
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 360, 170, 40, 10, 8, 22
-PHASE_COLORS = ((ORANGE, 0.1), ("#FFFFFF", 0.0), (SKY, 0.16))
-LINE_COLORS = (GREEN, VERMILION, BLUE)
 
 
 def chart(
@@ -117,7 +124,7 @@ def chart(
 
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}" font-size="10.5">']
     edges = [0, *bounds, last_step] if bounds else []
-    for (start, stop), (color, opacity) in zip(itertools.pairwise(edges), PHASE_COLORS, strict=False):
+    for (start, stop), (_, _, color, opacity) in zip(itertools.pairwise(edges), PHASES, strict=False):
         parts.append(
             f'<rect x="{x(start):.1f}" y="{_TOP}" width="{max(x(stop) - x(start), 0):.1f}" '
             f'height="{_HEIGHT - _TOP - _BOTTOM}" fill="{color}" fill-opacity="{opacity}"/>'
@@ -125,17 +132,17 @@ def chart(
     ends = [math.exp(end) if logarithmic else end for end in (low, high)]
     for value in round_values(*ends, logarithmic=logarithmic):
         parts.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#E4E4E4"/>'
-            f'<text x="{_LEFT - 4}" y="{y(value) + 3.5:.1f}" text-anchor="end" fill="#333">{short(value)}</text>'
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="{GRID}"/>'
+            f'<text x="{_LEFT - 4}" y="{y(value) + 3.5:.1f}" text-anchor="end" fill="{INK}">{short(value)}</text>'
         )
     for number, (value, text) in enumerate(levels):
         at = y(value) + (11 if number else -3)
         parts.append(
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="{QUIET}" '
-            f'stroke-dasharray="4 3"/><text x="{_LEFT + 4}" y="{at:.1f}" fill="#6a6a6a">{escape(text)}</text>'
+            f'stroke-dasharray="4 3"/><text x="{_LEFT + 4}" y="{at:.1f}" fill="{NOTE}">{escape(text)}</text>'
         )
     for number, (steps, values) in enumerate(series):
-        color = LINE_COLORS[number % len(LINE_COLORS)]
+        color = LINES[number % len(LINES)]
         for run in _runs(steps, values):
             points = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in run)
             parts.append(f'<polyline points="{points}" fill="none" stroke="{color}" stroke-width="1.8"/>')
@@ -144,8 +151,8 @@ def chart(
             parts.append(f"{escape(names[number])}</text>")
     for step in (0, last_step):
         anchor = "start" if step == 0 else "end"
-        parts.append(f'<text x="{x(step):.1f}" y="{_HEIGHT - 7}" text-anchor="{anchor}" fill="#6a6a6a">{step:g}</text>')
-    parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 7}" text-anchor="middle" fill="#6a6a6a">step</text></svg>')
+        parts.append(f'<text x="{x(step):.1f}" y="{_HEIGHT - 7}" text-anchor="{anchor}" fill="{NOTE}">{step:g}</text>')
+    parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 7}" text-anchor="middle" fill="{NOTE}">step</text></svg>')
     return f"<figure><figcaption>{escape(title)}</figcaption>{''.join(parts)}</figure>"
 
 
@@ -164,18 +171,11 @@ def strip(values: Sequence[float], limit: float) -> str:
     """How a margin went over time, left to right: purple open, orange closed, pale near 0."""
     width = 100 / max(len(values), 1)
     cells = "".join(
-        f'<rect x="{number * width:.2f}" width="{width + 0.15:.2f}" height="10" fill="{margin_color(value, limit)}"/>'
+        f'<rect x="{number * width:.2f}" width="{width + 0.15:.2f}" height="10" fill="{margin_color(value / limit)}"/>'
         for number, value in enumerate(values)
+        if value is not None and math.isfinite(value)
     )
     return f'<svg viewBox="0 0 100 10" preserveAspectRatio="none" shape-rendering="crispEdges" role="img">{cells}</svg>'
-
-
-def margin_color(value: float, limit: float) -> str:
-    if value is None or not math.isfinite(value):
-        return "#fff"
-    share = min(abs(value) / limit, 1.0) * 0.85 + 0.15
-    end = (84, 39, 136) if value >= 0 else (179, 88, 6)
-    return "#" + "".join(f"{round(255 - share * (255 - part)):02x}" for part in end)
 
 
 def short(value: float) -> str:

@@ -9,9 +9,8 @@ from typing import Any
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import BlockSpec
 from autonl_tf.pictures import page
-from autonl_tf.pictures.canvas import BLUE, GREEN, ORANGE, SKY
+from autonl_tf.pictures.palette import EMBEDDED, LIGHT_NL, SQUEEZE_EXCITE, kernel_color
 
-_KERNEL = {3: SKY, 5: BLUE, 7: GREEN}
 _UNITS = {"macs": "MACs", "latency_ms": "ms"}
 _ON_TARGET = 0.01  # off by at most this share, a network is on its target
 
@@ -127,7 +126,7 @@ def gate_names(result: dict[str, Any]) -> dict[str, str]:
 
 
 def _block_row(name: str, block: BlockSpec, macs: float, widest: int, most: float, total: float) -> str:
-    fill = _KERNEL.get(block.kernels[0], ORANGE)
+    fill = kernel_color(block)
     kernels = "+".join(f"{kernel}x{kernel}" for kernel in block.kernels)
     mark = f"/{block.stride} " * (block.stride > 1) + "+ " * block.has_shortcut
     box = (
@@ -136,13 +135,15 @@ def _block_row(name: str, block: BlockSpec, macs: float, widest: int, most: floa
     )
     chips = ""
     if block.se_ratio is not None:
-        chips += f'<span class="chip" style="background:#E69F00">SE {block.se_ratio:g}</span>'
+        chips += f'<span class="chip" style="background:{SQUEEZE_EXCITE}">SE {block.se_ratio:g}</span>'
     if block.nonlocal_ is not None:
         light = block.nonlocal_
-        chips += f'<span class="chip" style="background:#D55E00;color:#fff">NL {light.ratio:g}/{light.stride}</span>'
+        chips += f'<span class="chip" style="background:{LIGHT_NL};color:#fff">NL {light.ratio:g}/{light.stride}</span>'
     if block.embedded is not None:
         full = block.embedded
-        chips += f'<span class="chip" style="background:#333;color:#fff">full NL {full.ratio:g}/{full.stride}</span>'
+        chips += (
+            f'<span class="chip" style="background:{EMBEDDED};color:#fff">full NL {full.ratio:g}/{full.stride}</span>'
+        )
     return _row(name, box + chips, macs, most, total)
 
 

@@ -8,26 +8,14 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from autonl_tf.errors import UserError
-from autonl_tf.pictures.canvas import (
-    BLUE,
-    GREEN,
-    INK,
-    ORANGE,
-    PURPLE,
-    QUIET,
-    SKY,
-    VERMILION,
-    column,
-    new_figure,
-    plain_axes,
-    round_values,
-    save,
-)
+from autonl_tf.pictures.canvas import column, new_figure, plain_axes, round_values, save
+from autonl_tf.pictures.palette import BLUE, CLOSED, GREEN, INK, OPEN, PHASES, QUIET, VERMILION, margin_color
 from autonl_tf.space.kinds import KINDS
 
 _WIDTH, _LEFT, _RIGHT = 11.0, 1.75, 1.2  # inches
@@ -35,8 +23,7 @@ _TOP, _PANEL, _GAP, _BOTTOM = 0.85, 1.7, 0.58, 0.5
 _VEIL = 0.65  # of what is faint, so much is hidden
 _READABLE = 0.12  # rows lower than this, in inches, get no label of their own
 _PREFIX = "gate/"
-# The two sides of matplotlib's PuOr, which keep apart for every kind of colour vision.
-_MAP, _OPEN, _CLOSED = "PuOr", "#542788", "#B35806"
+_MAP = ListedColormap([margin_color(share) for share in np.linspace(-1, 1, 256)])
 # What gates decide, by the first part of their names, in the order of the picture; others come after them.
 _KINDS = {"keep": "block kept"} | {k: v for kind in KINDS for k, v in zip(kind.choices, kind.titles, strict=True)}
 
@@ -195,7 +182,7 @@ def _draw_last_state(axes: Axes, margins: np.ndarray) -> None:
     transform = axes.get_yaxis_transform()
     for index, margin in enumerate(margins):
         if np.isfinite(margin):
-            color = _OPEN if margin >= 0 else _CLOSED
+            color = OPEN if margin >= 0 else CLOSED
             axes.add_patch(
                 Rectangle(
                     (1.006, index + 0.08),
@@ -217,8 +204,8 @@ def _draw_key(figure: Figure, axes: Axes, image) -> None:
     bar = figure.add_axes((1 - 0.8 / _WIDTH, box.y1 - height, 0.13 / _WIDTH, height))
     figure.colorbar(image, cax=bar)
     bar.tick_params(labelsize=7.5, colors=INK, length=2)
-    bar.set_title("open", size=8.5, color=_OPEN, pad=5)
-    bar.set_xlabel("closed", size=8.5, color=_CLOSED, labelpad=5)
+    bar.set_title("open", size=8.5, color=OPEN, pad=5)
+    bar.set_xlabel("closed", size=8.5, color=CLOSED, labelpad=5)
 
 
 def _edges(steps: np.ndarray) -> np.ndarray:
@@ -261,23 +248,23 @@ def _in_order(found: Sequence[int | None]) -> bool:
 
 def _mark_phases(axes: Axes, warmup_end: int, settle_start: int, total_steps: int, *, shade: bool) -> None:
     if shade:
-        axes.axvspan(0, warmup_end, color=ORANGE, alpha=0.09, linewidth=0, zorder=0)
-        axes.axvspan(settle_start, total_steps, color=SKY, alpha=0.14, linewidth=0, zorder=0)
+        for start, stop, (_, _, color, opacity) in _phases(warmup_end, settle_start, total_steps):
+            axes.axvspan(start, stop, color=color, alpha=opacity, linewidth=0, zorder=0)
     for step in (warmup_end, settle_start):
         if 0 < step < total_steps:
             axes.axvline(step, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
 
 
 def _name_phases(axes: Axes, warmup_end: int, settle_start: int, total_steps: int) -> None:
-    phases = (
-        (0, warmup_end, "warm-up", ORANGE),
-        (warmup_end, settle_start, "decision", PURPLE),
-        (settle_start, total_steps, "settling", BLUE),
-    )
-    for start, stop, name, color in phases:
+    for start, stop, (name, color, _, _) in _phases(warmup_end, settle_start, total_steps):
         if stop > start:
             transform = axes.get_xaxis_transform()
             axes.text((start + stop) / 2, 1.2, name, ha="center", size=9, color=color, transform=transform)
+
+
+def _phases(warmup_end: int, settle_start: int, total_steps: int):
+    """(first step, last step, the phase of `PHASES`) of each."""
+    return zip((0, warmup_end, settle_start), (warmup_end, settle_start, total_steps), PHASES, strict=True)
 
 
 def _at_the_right(axes: Axes, y: float, text: str, color: str) -> None:

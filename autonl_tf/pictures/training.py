@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from autonl_tf.errors import UserError
-from autonl_tf.pictures.canvas import BLUE, GREEN, INK, VERMILION, column, new_figure, plain_axes, save
+from autonl_tf.pictures.canvas import column, new_figure, plain_axes, save
+from autonl_tf.pictures.palette import BLUE, GREEN, INK, VERMILION
 
 _WIDTH, _HEIGHT = 11.0, 6.6  # inches
 

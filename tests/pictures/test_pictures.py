@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
+import re
+
 import matplotlib.colors
 import matplotlib.image
 import numpy as np
@@ -11,6 +14,7 @@ from autonl_tf.arch import presets
 from autonl_tf.arch.blockstring import parse
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.errors import UserError
+from autonl_tf.pictures import palette
 from autonl_tf.pictures.affinity import draw_affinities
 from autonl_tf.pictures.comparison import draw_comparison
 from autonl_tf.pictures.network import draw_network
@@ -128,7 +132,7 @@ def test_gates_that_decide_nothing_are_faint(tmp_path):
         (tmp_path / name).mkdir()
         path = tmp_path / name / "search.png"
         draw_search(gate_records(5, 4), path, **PHASES, name="runs/search", faint=faint, found=[0, 1, None, 2])
-        dark[name] = (pixels(path)[650:, 300:1150].max(axis=-1) < 0.5).sum()
+        dark[name] = (pixels(path)[650:, 300:1150].max(axis=-1) < 0.6).sum()
     assert 0 < dark["faint"] < 0.75 * dark["strong"]
 
 
@@ -193,3 +197,12 @@ def test_no_records_is_an_error_that_names_the_picture(tmp_path, draw):
     with pytest.raises(UserError, match=r"some\.png: no training records"):
         draw([], tmp_path / "some.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_colours_are_those_of_the_palette():
+    folder = pathlib.Path(palette.__file__).parent
+    texts = [path.read_text(encoding="utf-8") for path in folder.glob("*.py") if path.name != "palette.py"]
+    found = {color for text in texts for color in re.findall(r"(?<!&)#[\da-fA-F]{3,6}\b", text)}
+    assert found == {"#fff"}
+    assert (palette.margin_color(1), palette.margin_color(-2)) == (palette.OPEN.lower(), palette.CLOSED.lower())
+    assert palette.margin_color(0) != palette.margin_color(-1e-9)  # the sign is seen however near 0

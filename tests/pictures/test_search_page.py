@@ -48,7 +48,7 @@ def result(target=None, **changed):
 )
 def test_a_comparison_draws_every_searchs_target_apart(targets, labels):
     page = report.charts([result(target) for target in targets], ["a", "b"])
-    drawn = re.findall(r'<text x="44" y="([\d.]+)" fill="#6a6a6a">(target[^<]*)</text>', page)
+    drawn = re.findall(r'<text x="44" y="([\d.]+)" fill="#6A6A6A">(target[^<]*)</text>', page)
     assert [label for _, label in drawn] == labels
     assert page.count("stroke-dasharray") == len(labels)
     if len(drawn) == 2:  # two percent apart, and still to be read
