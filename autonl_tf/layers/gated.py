@@ -57,7 +57,7 @@ class GatedBatchNormalization(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs, mask=1.0, training=None):
-        scale, offset = self.gamma * mask, self.beta * mask
+        scale, offset = self.gamma * mask, self.beta * mask  # [C]
         if not training:
             return tf.compat.v1.nn.fused_batch_norm(
                 inputs, scale, offset, self.moving_mean, self.moving_variance, BN_EPSILON, is_training=False
@@ -83,7 +83,7 @@ class GatedBatchNormalization(keras.layers.Layer):
 
 def _moments_of_all_replicas(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Mean and variance [C] of [B, H, W, C] over the batches of all replicas, which are of one size."""
-    moments = tf.stack([tf.reduce_mean(x, [0, 1, 2]), tf.reduce_mean(tf.square(x), [0, 1, 2])])
+    moments = tf.stack([tf.reduce_mean(x, [0, 1, 2]), tf.reduce_mean(tf.square(x), [0, 1, 2])])  # [2, C]
     context = tf.distribute.get_replica_context()
     if context is not None and context.num_replicas_in_sync > 1:
         moments = context.all_reduce(tf.distribute.ReduceOp.MEAN, moments)
@@ -129,11 +129,10 @@ class GatedSqueezeExcite(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs, gates):
-        mean = tf.reduce_mean(inputs, [1, 2], keepdims=True)
-        reduced = FUNCTIONS[self.activation](self.reduce(mean)) * tf.cast(
-            channel_mask(self.groups, gates[1:]), inputs.dtype
-        )
-        scale = tf.sigmoid(tf.cast(self.expand(reduced), wide_dtype(self.dtype_policy)))
+        mean = tf.reduce_mean(inputs, [1, 2], keepdims=True)  # [B, 1, 1, C]
+        mask = tf.cast(channel_mask(self.groups, gates[1:]), inputs.dtype)  # [r], r the most filters
+        reduced = FUNCTIONS[self.activation](self.reduce(mean)) * mask  # [B, 1, 1, r]
+        scale = tf.sigmoid(tf.cast(self.expand(reduced), wide_dtype(self.dtype_policy)))  # [B, 1, 1, C]
         gate = tf.cast(gates[0], scale.dtype)
         return inputs * tf.cast(gate * scale + (1 - gate), inputs.dtype)
 
@@ -211,15 +210,15 @@ class GatedLightNL(keras.layers.Layer):
     def call(self, inputs, presence, ratio_gates, stride_gates, training=None):
         x = tf.cast(inputs, self.depthwise_kernel.dtype)
         widest = self.filters[-1]
-        theta = flatten_positions(x[..., :widest])
+        theta = flatten_positions(x[..., :widest])  # [B, N, c], N = H*W, c the most channels
         contexts, positions = [], []
         for map_ in subsampled(x, self.strides):
-            g = flatten_positions(map_)
-            contexts.append(tf.matmul(g[..., :widest], g, transpose_a=True))
+            g = flatten_positions(map_)  # [B, N_s, C]
+            contexts.append(tf.matmul(g[..., :widest], g, transpose_a=True))  # K_s, [B, c, C]
             positions.append(g.shape[1])
-        context = tf.add_n([w * k for w, k in zip(option_weights(stride_gates), contexts, strict=True)])
-        y = tf.matmul(theta * channel_mask(self.groups, ratio_gates), context)
-        y = tf.reshape(y, [-1, *x.shape[1:]]) * (1.0 / theta.shape[1])
+        context = tf.add_n([w * k for w, k in zip(option_weights(stride_gates), contexts, strict=True)])  # [B, c, C]
+        y = tf.matmul(theta * channel_mask(self.groups, ratio_gates), context)  # [B, N, C]
+        y = tf.reshape(y, [-1, *x.shape[1:]]) * (1.0 / theta.shape[1])  # [B, H, W, C]
         y = tf.nn.depthwise_conv2d(y, self.depthwise_kernel, [1] * 4, "SAME")
         outputs = inputs + tf.cast(self.bn(y, presence, training=training), inputs.dtype)
         if not training:
@@ -228,12 +227,12 @@ class GatedLightNL(keras.layers.Layer):
 
     def _distances(self, contexts: list[tf.Tensor], positions: list[int]) -> tuple[tf.Tensor, tf.Tensor]:
         """As many operations however many candidates there are."""
-        squares = tf.square(contexts[-1][..., : self.filters[-1]])
+        squares = tf.square(contexts[-1][..., : self.filters[-1]])  # of the Gram matrix G, [B, c, c]
         from_channel = tf.linalg.diag_part(tf.cumsum(tf.cumsum(squares, 1, reverse=True), 2, reverse=True))  # [B, c]
-        left_out = tf.gather(from_channel, np.array(self.filters[:-1], np.int32), axis=1)  # of one ratio: none
-        means = tf.stack(contexts) / np.reshape(positions, [-1, 1, 1, 1])
-        apart = tf.reduce_sum(tf.square(means[:-1] - means[-1]), [2, 3])
-        reference = tf.reduce_sum(tf.square(means[-1]), [1, 2])
+        left_out = tf.gather(from_channel, np.array(self.filters[:-1], np.int32), axis=1)  # [B, ratios - 1]
+        means = tf.stack(contexts) / np.reshape(positions, [-1, 1, 1, 1])  # [strides, B, c, C]
+        apart = tf.reduce_sum(tf.square(means[:-1] - means[-1]), [2, 3])  # [strides - 1, B]
+        reference = tf.reduce_sum(tf.square(means[-1]), [1, 2])  # [B]
         return _mean_root_ratio(left_out, from_channel[:, :1], 0), _mean_root_ratio(apart, reference, 1)
 
     def presence_value(self) -> tf.Tensor:

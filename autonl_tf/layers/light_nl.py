@@ -99,18 +99,18 @@ class LightNLProduct(keras.layers.Layer):
         """
         x = tf.cast(inputs, wide_dtype(self.dtype_policy))
         _, height, width, _ = x.shape
-        theta = flatten_positions(x[..., : self.reduced])
-        g = flatten_positions(subsample(x, self.stride))
-        phi = theta if self.stride == 1 else g[..., : self.reduced]
+        theta = flatten_positions(x[..., : self.reduced])  # [B, N, c], N = H*W
+        g = flatten_positions(subsample(x, self.stride))  # [B, N', C], N' = H'*W'
+        phi = theta if self.stride == 1 else g[..., : self.reduced]  # [B, N', c]
         scale = 1.0 / (height * width)
         # Where the scale is cheapest in a TFLite file: the converter puts a factor of the whole of y into the depthwise
         # convolution behind, but not past the reshape that this order ends in.
         if self.affinity_first:
-            affinity = held("middle", tf.matmul(theta, held("phi", phi), transpose_b=True))
-            y = tf.reshape(tf.matmul(affinity * scale, held("g", g)), [-1, *x.shape[1:]])
+            affinity = held("middle", tf.matmul(theta, held("phi", phi), transpose_b=True))  # [B, N, N']
+            y = tf.reshape(tf.matmul(affinity * scale, held("g", g)), [-1, *x.shape[1:]])  # [B, H, W, C]
         else:
-            context = held("middle", tf.matmul(held("phi", phi), g, transpose_a=True))
-            y = tf.reshape(tf.matmul(theta, context), [-1, *x.shape[1:]]) * scale
+            context = held("middle", tf.matmul(held("phi", phi), g, transpose_a=True))  # [B, c, C]
+            y = tf.reshape(tf.matmul(theta, context), [-1, *x.shape[1:]]) * scale  # [B, H, W, C]
         return tf.cast(y, inputs.dtype)
 
     def get_config(self):

@@ -65,13 +65,13 @@ class SuperBlock(keras.layers.Layer):
     def call(self, inputs, gates, training=None):
         """gates: lists of scalars by choice. Returns the outputs and distances by choice (empty in inference)."""
         widths, keep = self._widths(gates)
-        x = inputs
+        x = inputs  # [B, H, W, C]
         if self.expands:
-            x = self.activation(self.expand_bn(self.expand_conv(x), training=training))
-        x = self.depthwise(x, gates["kernel"])
+            x = self.activation(self.expand_bn(self.expand_conv(x), training=training))  # [B, H, W, E], E the widest
+        x = self.depthwise(x, gates["kernel"])  # [B, H', W', E]
         x = self.activation(self.depthwise_bn(x, channel_mask(self.width_groups, widths), training=training))
         x, distances = self._through_inserted("filtered", x, gates, training)
-        x = self.project_bn(self.project_conv(x), training=training)
+        x = self.project_bn(self.project_conv(x), training=training)  # [B, H', W', C']
         x, further = self._through_inserted("projected", x, gates, training)
         if keep is not None:
             x = x * tf.cast(keep, x.dtype)
@@ -203,19 +203,19 @@ class Supernet(keras.Model):
         """`gates` [G] of this step; None: as the margins' averages decide."""
         if gates is None:
             gates = tf.cast(self.margins >= 0, tf.float32)
-        x = self.activation(self.stem_bn(self.stem_padded(inputs), training=training))
+        x = self.activation(self.stem_bn(self.stem_padded(inputs), training=training))  # [B, S/2, S/2, stem filters]
         measured = []
         for block, own in zip(self.blocks, self.table.by_choice(gates), strict=True):
             if isinstance(block, SuperBlock):
-                x, distances = block(x, own, training=training)
+                x, distances = block(x, own, training=training)  # [B, H', W', C'], {choice: [gates]}
                 measured.append(distances)
             else:
                 x = block(x, training=training)
                 measured.append({})
         if training:
             self._keep(measured)
-        x = self.activation(self.head_bn(self.head_conv(x), training=training))
-        x = tf.reduce_mean(x, [1, 2])
+        x = self.activation(self.head_bn(self.head_conv(x), training=training))  # [B, S', S', head filters]
+        x = tf.reduce_mean(x, [1, 2])  # [B, head filters]
         return self.logits(self.head_dropout(x, training=training))
 
     def live_margins(self) -> tf.Tensor:
