@@ -40,8 +40,8 @@ class RunConfig:
     model_dir: str = _flag(
         define_path,
         None,
-        "Run directory: of search, train and profile, which the same command resumes; written by convert; read by the "
-        "others.",
+        "Run directory. search, train and profile write it, and the same command resumes there; convert writes it; "
+        "the other modes read it.",
         modes=("search", "profile", "report", *_MODEL),
         for_tensorflow=True,
         written=True,
@@ -49,25 +49,26 @@ class RunConfig:
     compare_with: str = _flag(
         define_path,
         None,
-        "A second search's run directory, to be set beside --model_dir.",
+        "The run directory of a second search, to compare with --model_dir.",
         modes=("report",),
     )
     init_checkpoint: str = _flag(
         define_path,
         None,
         "Weights to start from or to use: a run directory (a search's too), a checkpoint's prefix, the official "
-        "release's (DIR/bestmodel.ckpt or its directory), an exported directory, what tf_keras saves of a network "
-        "(.keras, .h5, .weights.h5, a SavedModel, its checkpoints; with --arch), or imagenet: published weights of "
-        "--arch out of an installed package. Non-local blocks that they lack start as the identity. A search takes "
-        "those of any member of its space. Default: those in --model_dir; a search starts from random ones.",
+        "release's (DIR/bestmodel.ckpt or its directory), an exported directory, a file that tf_keras saved of a "
+        "network (.keras, .h5, .weights.h5, a SavedModel or a checkpoint, with --arch), or imagenet: published "
+        "weights of --arch from an installed package. Non-local blocks that are missing there start as the identity. "
+        "A search takes the weights of any member of its space. Default: those in --model_dir; a search starts from "
+        "random weights.",
         modes=("search", *_MODEL),
         for_tensorflow=True,
     )
     from_: str = _flag(
         flags.DEFINE_enum,
         "official",
-        "What convert takes: the official release's checkpoint, or a state dictionary of its PyTorch port (.pt, .pth, "
-        ".safetensors; needs --arch, and --input_image_size if it is not 224).",
+        "What convert reads: a checkpoint of the official release, or a state dictionary of its PyTorch port (.pt, "
+        ".pth, .safetensors), which needs --arch, and --input_image_size where that is not 224.",
         modes=("convert",),
         enum_values=("official", "pytorch"),
     )
@@ -80,7 +81,7 @@ class RunConfig:
     seed: int = _flag(
         flags.DEFINE_integer,
         0,
-        "Seed of initial weights, data order and augmentation, and gates; of profile's networks.",
+        "Seed of initial weights, data order, augmentation and gates, and of the networks that profile draws.",
         modes=(*_FIT, "profile"),
         lower_bound=0,
         upper_bound=2**31 - 1,
@@ -109,8 +110,8 @@ class RunConfig:
     precision: str = _flag(
         flags.DEFINE_enum,
         "float32",
-        "What layers compute in: bfloat16 for TPU, float16 (the loss is scaled) for GPU. Variables, checkpoints, batch-"
-        "norm statistics, LightNL's product, logits and loss are float32 always.",
+        "Type that layers compute in: bfloat16 for TPU, float16 (with a scaled loss) for GPU. Variables, checkpoints, "
+        "batch-norm statistics, LightNL's product, logits and loss are always float32.",
         modes=_DATA,
         enum_values=tuple(flag_values.POLICIES),
     )
@@ -123,39 +124,39 @@ class RunConfig:
     predictions_out: str = _flag(
         define_path,
         None,
-        "A .npz to write, `files` and `logits` [N, classes], or a .csv of the best.",
+        "File to write: a .npz with `files` and `logits` [N, classes], or a .csv with the best classes.",
         modes=("predict",),
         written=True,
     )
     explain_dir: str = _flag(
         define_path,
         None,
-        "Where explain writes its pictures, one an image.",
+        "Directory where explain writes one picture per image.",
         modes=("explain",),
     )
     query_points: str = _flag(
         flags.DEFINE_string,
         "0.25:0.25,0.5:0.5,0.75:0.75",
-        "Points whose affinities explain shows: X:Y as shares of width and height, with commas between.",
+        "Points whose affinities explain shows: X:Y as shares of width and height, separated by commas.",
         modes=("explain",),
     )
     report_dir: str = _flag(
         define_path,
         None,
-        "Where eval writes per-class accuracy, the confusion matrix and the surest mistakes.",
+        "Directory where eval writes per-class accuracy, the confusion matrix and the most confident mistakes.",
         modes=("eval",),
     )
     picture: str = _flag(
         define_path,
         None,
-        "PNG file in which to draw the network or networks.",
+        "PNG file to draw the network or networks into.",
         modes=("describe", "compare"),
         written=True,
     )
     export_dir: str = _flag(
         define_path,
         None,
-        "Where export writes the SavedModel and the TFLite files.",
+        "Directory where export writes the SavedModel and the TFLite files.",
         modes=("export",),
         for_tensorflow=True,
         written=True,
@@ -163,7 +164,7 @@ class RunConfig:
     output: str = _flag(
         flags.DEFINE_enum,
         "text",
-        "Text for people, or JSON on standard output: one object (predict: one a line).",
+        "Text for people, or JSON on standard output: one object, or one per line (predict).",
         modes=("describe", "compare", "eval", "predict"),
         enum_values=("text", "json"),
     )
@@ -176,25 +177,27 @@ class NetworkConfig:
     arch: str = _flag(
         define_path,
         None,
-        "autonl_s or another name of docs/zoo.md, an architecture file or a search's directory. Default, but to train: "
-        "the checkpoint's (an official one's: the arch.txt beside it). describe takes all; compare takes several, with "
-        "commas or as words of their own. To describe also a .tflite file: what it computes in, and its scales. To "
-        "search: what network --init_checkpoint is of, where it does not say so itself.",
+        "autonl_s or another name of docs/zoo.md, an architecture file, or a search's directory. Except in train, the "
+        "default is the checkpoint's (for an official one, the arch.txt beside it). describe also takes all, for "
+        "every network of docs/zoo.md, and a .tflite file, whose types and scales it shows. compare takes several, "
+        "separated by commas or as separate words. search takes the network of --init_checkpoint, where that does not "
+        "name it itself.",
         modes=("search", *_MODEL, "describe", "compare"),
         several=True,
     )
     nonlocal_: str = _flag(
         flags.DEFINE_string,
         None,
-        "Non-local blocks placed by hand in --arch, instead of its own: none, all:0.25-1 (LightNL, channel ratio 0.25, "
-        "stride 1, in every block), 3,7:0.25-2, all:embedded0.5-2 (the conventional block).",
+        "Non-local blocks to place in --arch instead of its own: none, all:0.25-1 (LightNL with channel ratio 0.25 "
+        "and stride 1 in every block), 3,7:0.25-2, or all:embedded0.5-2 (the conventional block).",
         modes=(*_MODEL, "describe", "compare"),
     )
     input_image_size: int = _flag(
         flags.DEFINE_integer,
         None,
-        "Side of the input in pixels. Default: the checkpoint's (an official one's: 224), else that of a dataset whose "
-        "images have one size, else the size that the network of --arch was published at (docs/zoo.md), else 224.",
+        "Side of the input in pixels. Default: the checkpoint's (224 for an official one), else the size of the "
+        "dataset's images if they all have one, else the size at which the network of --arch was published "
+        "(docs/zoo.md), else 224.",
         modes=_SIZE,
         lower_bound=limits.IMAGE_SIZE[0],
         upper_bound=limits.IMAGE_SIZE[1],
@@ -239,21 +242,22 @@ class DataConfig:
     data_dir: str = _flag(
         define_path,
         None,
-        "Where TFDS (and the built-in set) keeps prepared data.",
+        "Directory where TFDS and the built-in dataset keep prepared data.",
         modes=(*_DATA, "export"),
         for_tensorflow=True,
     )
     label_file: str = _flag(
         define_path,
         None,
-        "Class names in label order: the first word of each line, or all of it where the data's names hold blanks. "
-        "'imagenet' stands for the synsets of ImageNet's 1000 classes.",
+        "Class names in label order: the first word of each line, or the whole line where the data's names contain "
+        "spaces. 'imagenet' stands for the synsets of ImageNet's 1000 classes.",
         modes=(*_DATA, "predict", "export", "convert", "explain"),
     )
     validation_fraction: float = _flag(
         flags.DEFINE_float,
         0.1,
-        "Share held out, by a hash of the file name, where a folder has no validation split.",
+        "Share of the images held out for validation, by a hash of the file name, where a folder has no validation "
+        "split.",
         modes=(*_DATA, "export"),
         lower_bound=0.001,
         upper_bound=0.9,
@@ -261,8 +265,8 @@ class DataConfig:
     test_split: float = _flag(
         flags.DEFINE_float,
         None,
-        "Share of the validation images set aside and scored once, at the end of training; the best copy is chosen on "
-        "the others. Not for data with a test split of its own, which is scored so without this flag.",
+        "Share of the validation images to set aside and score once, at the end of training; the best copy is chosen "
+        "on the others. A test split that the data already has is scored without this flag.",
         modes=("train",),
         lower_bound=0.001,
         upper_bound=0.9,
@@ -276,8 +280,7 @@ class DataConfig:
     max_pixels: int = _flag(
         flags.DEFINE_integer,
         120_000_000,
-        "Images of more pixels (height times width) are refused before they are decoded, also by an export's "
-        "SavedModel.",
+        "Refuse images of more pixels (height times width) before they are decoded, in an export's SavedModel too.",
         modes=_IMAGES,
         lower_bound=1,
         upper_bound=250_000_000,
@@ -285,15 +288,16 @@ class DataConfig:
     exif_orientation: bool = _flag(
         flags.DEFINE_bool,
         True,
-        "Turn photographs as their EXIF data say and viewers show them. --noexif_orientation reads them as the release "
-        "does, whose published accuracy it reproduces to the bit.",
+        "Rotate photographs as their EXIF data say, as viewers do. --noexif_orientation reads them as the release "
+        "does, and reproduces its published accuracy to the bit.",
         modes=_IMAGES,
     )
     check_images: str = _flag(
         flags.DEFINE_enum,
         "new",
-        "Which images of class folders, and of small record sets, are decoded once before use: new, of a run directory "
-        "that has seen them those that changed since; full, all; none: a bad one is then met on the way.",
+        "Which images of class folders and of small record sets to decode once before use: new (those that have "
+        "changed since the run directory last saw them), full (all), or none (a bad image is found only when it is "
+        "read).",
         modes=(*_DATA, "export"),
         enum_values=("new", "full", "none"),
     )
@@ -306,8 +310,8 @@ class DataConfig:
     train_batch_size: int = _flag(
         flags.DEFINE_integer,
         None,
-        "Images a step over all replicas. The published recipe: 4096 (search: 1024). Default: a power of two near the "
-        "square root of the number of images, 16 to 256.",
+        "Images per step over all replicas. The published recipe uses 4096 (search: 1024). Default: a power of two "
+        "near the square root of the number of images, from 16 to 256.",
         modes=_FIT,
         lower_bound=1,
         upper_bound=limits.BATCH[1],
@@ -315,7 +319,7 @@ class DataConfig:
     eval_batch_size: int = _flag(
         flags.DEFINE_integer,
         128,
-        "Images at a time in evaluation, over all replicas.",
+        "Images per evaluation batch over all replicas.",
         modes=("train", "eval", "predict", "export", "explain"),
         lower_bound=1,
         upper_bound=limits.BATCH[1],
@@ -323,8 +327,8 @@ class DataConfig:
     crop_padding: int = _flag(
         flags.DEFINE_integer,
         None,
-        "Evaluation takes the centre size/(size+this) of the shorter side; 0: all of it, for small images. "
-        "Default: the checkpoint's at its own size; else 0 below 128 px, and the release's 32 from there on.",
+        "Evaluation crops the centre size/(size+this) of the shorter side; 0 takes all of it, for small images. "
+        "Default: the checkpoint's at its own size, else 0 below 128 px and the release's 32 otherwise.",
         modes=(*_FIT, "eval", "predict", "export", "convert", "explain"),
         lower_bound=limits.CROP_PADDING[0],
         upper_bound=limits.CROP_PADDING[1],
@@ -333,7 +337,7 @@ class DataConfig:
         flags.DEFINE_float,
         None,
         "Smallest share of the image's area that a training crop keeps. Default: 0.5 below 128 px, and the published "
-        "0.08 from there on.",
+        "0.08 otherwise.",
         modes=_FIT,
         lower_bound=0.01,
         upper_bound=1.0,
@@ -341,7 +345,7 @@ class DataConfig:
     augment: str = _flag(
         flags.DEFINE_enum,
         "none",
-        "After crop and flip of a training image: AutoAugment's ImageNet policy, or RandAugment.",
+        "Augmentation after crop and flip: AutoAugment's ImageNet policy, or RandAugment.",
         modes=_FIT,
         enum_values=flag_values.AUGMENTATIONS,
     )

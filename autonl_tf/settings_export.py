@@ -17,21 +17,22 @@ class ExportConfig:
     formats: tuple[str, ...] = flag(
         flags.DEFINE_list,
         ",".join(DEFAULT_FORMATS),
-        f"What to export, of: {', '.join(FORMATS)}. tflite_qat needs a checkpoint trained with --qat.",
+        f"Formats to export: {', '.join(FORMATS)}. tflite_qat needs a checkpoint trained with --qat.",
         modes=("export",),
     )
     tflite_input: str = flag(
         flags.DEFINE_enum,
         "auto",
-        "Pixels that TFLite files take; auto: uint8 for tflite_int8 and tflite_qat, float32 for the others.",
+        "Type of the pixels that TFLite files take; auto: uint8 for tflite_int8 and tflite_qat, float32 for the "
+        "others.",
         modes=("export",),
         enum_values=("auto", "uint8", "float32"),
     )
     max_accuracy_drop: float = flag(
         flags.DEFINE_float,
         1.0,
-        "Points of top-1 that a TFLite file may lose against the checkpoint on --dataset's validation images; "
-        "tflite_qat against its float weights and against its simulated int8.",
+        "Points of top-1 that a TFLite file may lose on --dataset's validation images against the checkpoint; "
+        "tflite_qat is compared with its float weights and with its simulated int8.",
         modes=("export",),
         lower_bound=0.0,
         upper_bound=100.0,
@@ -39,15 +40,15 @@ class ExportConfig:
     calibration_dataset: str = flag(
         define_path,
         None,
-        "Images that set the ranges of tflite_int8, and those that --qat starts from, labels unused: folder:PATH (any "
-        "directory of images) or as --dataset. Default: --dataset's training images.",
+        "Images that set the ranges of tflite_int8, and those that --qat starts from; labels are not used. "
+        "folder:PATH (any directory of images), or as --dataset. Default: --dataset's training images.",
         modes=("export", "train"),
         behind_kind=True,
     )
     calibration_images: int = flag(
         flags.DEFINE_integer,
         256,
-        "How many of them, at most.",
+        "Largest number of images of --calibration_dataset to use.",
         modes=("export", "train"),
         lower_bound=1,
         upper_bound=100_000,

@@ -28,8 +28,8 @@ class FitConfig:
     train_epochs: float = _flag(
         flags.DEFINE_float,
         None,
-        "Length in epochs. Default: by the number of images, 30 to 350 to train, 8 to 350 to search, a tenth of that "
-        "from --init_checkpoint (docs/training.md).",
+        "Length in epochs. Default: 30 to 350 for train and 8 to 350 for search, by the number of images; a tenth of "
+        "that from --init_checkpoint (docs/training.md).",
         modes=_FIT,
         lower_bound=0.001,
         upper_bound=limits.EPOCHS[1],
@@ -37,8 +37,8 @@ class FitConfig:
     base_learning_rate: float = _flag(
         flags.DEFINE_float,
         None,
-        "Learning rate for 256 images a step; scaled with the batch. Default: 0.016, from --init_checkpoint 0.005, "
-        "with --freeze=backbone or --qat 0.0016.",
+        "Learning rate for 256 images per step, scaled with the batch. Default: 0.016; 0.005 from --init_checkpoint; "
+        "0.0016 with --freeze=backbone or --qat.",
         modes=_FIT,
         lower_bound=1e-12,
         upper_bound=1000.0,
@@ -46,13 +46,14 @@ class FitConfig:
     scale_learning_rate: bool = _flag(
         flags.DEFINE_bool,
         True,
-        "Peak rate is base_learning_rate * train_batch_size / 256; otherwise base_learning_rate whatever the batch.",
+        "Scale the peak rate with the batch: base_learning_rate * train_batch_size / 256. Otherwise it is "
+        "base_learning_rate for any batch.",
         modes=_FIT,
     )
     lr_warmup_epochs: float = _flag(
         flags.DEFINE_float,
         None,
-        "Linear warm-up of the learning rate, in epochs. Give this or --lr_warmup_steps; default: see there.",
+        "Linear warm-up of the learning rate, in epochs. Give this or --lr_warmup_steps, which has the default.",
         modes=_FIT,
         lower_bound=0.0,
         upper_bound=limits.EPOCHS[1],
@@ -60,7 +61,8 @@ class FitConfig:
     lr_warmup_steps: int = _flag(
         flags.DEFINE_integer,
         None,
-        "The same in steps. Default: a tenth of the run; to search 200, at most a quarter of it.",
+        "Linear warm-up of the learning rate, in steps. Default: a tenth of the run; for search 200, but at most a "
+        "quarter of it.",
         modes=_FIT,
         lower_bound=0,
         upper_bound=limits.STEPS[1],
@@ -68,8 +70,8 @@ class FitConfig:
     lr_decay_epochs: float = _flag(
         flags.DEFINE_float,
         None,
-        "Epochs between two decays of the learning rate, as published: 2.4. Default: with --lr_decay_rate 2.4; to "
-        "search 0.3 of it; else none, the rate falls to 0 over the run as a cosine does.",
+        "Epochs between two decays of the learning rate; published: 2.4. Default: 2.4 with --lr_decay_rate; 0.3 of "
+        "that for search; otherwise there are no steps, and the rate falls to 0 along a cosine.",
         modes=_FIT,
         lower_bound=0.001,
         upper_bound=limits.EPOCHS[1],
@@ -77,7 +79,7 @@ class FitConfig:
     lr_decay_rate: float = _flag(
         flags.DEFINE_float,
         None,
-        "Factor of each decay, as published: 0.97, the default where there are decays.",
+        "Factor of each decay. Default: the published 0.97, where the rate decays in steps.",
         modes=_FIT,
         lower_bound=1e-6,
         upper_bound=1.0,
@@ -104,8 +106,8 @@ class FitConfig:
     batch_norm_momentum: float = _flag(
         flags.DEFINE_float,
         None,
-        "Of batch norm's moving statistics. Default: such that they look back over a fiftieth of the run, 0.8 to the "
-        "published 0.99.",
+        "Momentum of batch norm's moving statistics. Default: they average over a fiftieth of the run, with a "
+        "momentum from 0.8 to the published 0.99.",
         modes=_FIT,
         lower_bound=0.0,
         upper_bound=0.9999,
@@ -113,9 +115,9 @@ class FitConfig:
     recalibrate_batches: int = _flag(
         flags.DEFINE_integer,
         None,
-        "Batches of training images, cut as in evaluation, on which batch norm's statistics are measured anew for the "
-        "averaged weights before every evaluation, and saved with the best copy; 0, as published: none. Default: about "
-        "a thousand images; with --qat 0.",
+        "Batches of training images, cropped as in evaluation, from which batch norm's statistics are measured again "
+        "for the averaged weights before every evaluation and saved with the best copy; 0, as published: none. "
+        "Default: about a thousand images; 0 with --qat.",
         modes=("train",),
         lower_bound=0,
         upper_bound=100_000,
@@ -123,7 +125,7 @@ class FitConfig:
     clip_gradient_norm: float = _flag(
         flags.DEFINE_float,
         None,
-        "Scales the gradient of all variables, summed over replicas, down to this norm where it is longer.",
+        "Clip the gradient of all variables, summed over replicas, to this norm.",
         modes=_FIT,
         lower_bound=1e-6,
         upper_bound=1e9,
@@ -131,14 +133,14 @@ class FitConfig:
     on_nan: str = _flag(
         flags.DEFINE_enum,
         "stop",
-        "At a loss or gradient that is not finite: stop, or skip that update and count it.",
+        "What to do at a loss or gradient that is not finite: stop, or skip that update and count it.",
         modes=_FIT,
         enum_values=("stop", "skip"),
     )
     max_skipped_updates: int = _flag(
         flags.DEFINE_integer,
         10,
-        "With --on_nan=skip: stop when a run has skipped more.",
+        "Stop when a run with --on_nan=skip has skipped more updates than this.",
         modes=_FIT,
         lower_bound=0,
         upper_bound=limits.STEPS[1],
@@ -146,8 +148,8 @@ class FitConfig:
     moving_average_decay: float = _flag(
         flags.DEFINE_float,
         None,
-        "Of the averages that are evaluated; min(this, (1+n)/(10+n)) at step n. Default: such that they look back over "
-        "a twentieth of the run, at most the published 0.9999.",
+        "Decay of the moving averages that are evaluated: min(this, (1+n)/(10+n)) at step n. Default: they average "
+        "over a twentieth of the run, with a decay of at most the published 0.9999.",
         modes=("train",),
         lower_bound=0.0,
         upper_bound=0.999999,
@@ -155,7 +157,7 @@ class FitConfig:
     weight_decay: float = _flag(
         flags.DEFINE_float,
         1e-5,
-        "Times sum(v^2)/2 over every trainable variable but batch norm's.",
+        "Factor of sum(v^2)/2 in the loss, over every trainable variable except batch norm's.",
         modes=_FIT,
         lower_bound=0.0,
         upper_bound=1000.0,
@@ -163,8 +165,8 @@ class FitConfig:
     light_nl_decay: float = _flag(
         flags.DEFINE_float,
         None,
-        "Times sum(gamma^2)/2 over the scales of LightNL's batch norms; 0: none, as published. Default: "
-        "80 divided by the number of training images.",
+        "Factor of sum(gamma^2)/2 in the loss, over the scales of LightNL's batch norms; 0, as published: none. "
+        "Default: 80 divided by the number of training images.",
         modes=("train",),
         lower_bound=0.0,
         upper_bound=1000.0,
@@ -186,7 +188,8 @@ class FitConfig:
     micro_batches: int | str = _flag(
         define_count,
         AUTO,
-        "Parts of a replica's batch, one by one, to save memory; auto: the fewest with which it should fit.",
+        "Number of equal parts of a replica's batch that are processed one after another, to save memory; auto: the "
+        "fewest that should fit.",
         modes=_FIT,
         lower_bound=1,
         upper_bound=limits.BATCH[1],
@@ -197,7 +200,7 @@ class FitConfig:
     steps_per_loop: int = _flag(
         flags.DEFINE_integer,
         100,
-        "Steps on the device between two returns to the host.",
+        "Steps that run on the device before it returns to the host.",
         modes=_FIT,
         lower_bound=1,
         upper_bound=1_000_000,
@@ -205,7 +208,7 @@ class FitConfig:
     eval_every_epochs: float = _flag(
         flags.DEFINE_float,
         None,
-        "How often training evaluates and keeps the best checkpoint. Default: every epoch, in a long run 10 times.",
+        "Epochs between evaluations; the best checkpoint is kept. Default: 1, or a tenth of a long run.",
         modes=("train",),
         lower_bound=0.001,
         upper_bound=limits.EPOCHS[1],
@@ -213,7 +216,7 @@ class FitConfig:
     save_every_steps: int = _flag(
         flags.DEFINE_integer,
         500,
-        "How often a checkpoint is saved.",
+        "Steps between saved checkpoints.",
         modes=_FIT,
         lower_bound=1,
         upper_bound=limits.STEPS[1],

@@ -22,29 +22,29 @@ class SearchConfig:
     search_space: str = flag(
         define_path,
         "paper",
-        "paper, demo, cifar10, the path of a space file, or around:ARCH[,kernels][,expansions][,depth], ARCH as for "
-        "--arch: every block of that network may take LightNL, and what is named may shrink. describe says how large a "
-        "space is.",
+        "Search space: paper, demo, cifar10, the path of a space file, or around:ARCH[,kernels][,expansions][,depth] "
+        "with ARCH as for --arch, in which every block of that network may get LightNL, and what is named may shrink. "
+        "describe shows how large a space is.",
         modes=(*_SEARCH, "profile", "describe"),
         behind_kind=True,
     )
     cost: str = flag(
         flags.DEFINE_enum,
         "macs",
-        "What a network's cost is counted in: its MACs, or milliseconds by --latency_table.",
+        "Cost that the search counts: MACs, or milliseconds by --latency_table.",
         modes=_SEARCH,
         enum_values=("macs", "latency"),
     )
     latency_table: str = flag(
         define_path,
         None,
-        "Table of --mode=profile, made on the target, for --cost=latency.",
+        "Latency table for --cost=latency, which --mode=profile made on the target device.",
         modes=_SEARCH,
     )
     cost_lambda: float = flag(
         flags.DEFINE_float,
         0.3,
-        "Weight of log(cost) in the search's loss, where no target sets it.",
+        "Weight of log(cost) in the search's loss, unless a target sets it.",
         modes=_SEARCH,
         lower_bound=0.0,
         upper_bound=1e6,
@@ -55,7 +55,7 @@ class SearchConfig:
     target_latency_ms: float = flag(
         flags.DEFINE_float,
         None,
-        "Milliseconds it is to take, by --latency_table: lambda adapts.",
+        "Milliseconds that the found network is to take by --latency_table; lambda adapts.",
         modes=_SEARCH,
         lower_bound=1e-6,
         upper_bound=1e9,
@@ -63,8 +63,8 @@ class SearchConfig:
     search_split: float = flag(
         flags.DEFINE_float,
         0.0,
-        "Share of the training images held out for the gates' thresholds, as DARTS does (an epoch is then one of the "
-        "others); 0: all train both, as in the paper.",
+        "Share of the training images that only train the gates' thresholds, as in DARTS; the others train the "
+        "weights, and make up an epoch. 0, as in the paper: all images train both.",
         modes=_SEARCH,
         lower_bound=0.0,
         upper_bound=0.9,
@@ -72,8 +72,8 @@ class SearchConfig:
     search_warmup_share: float = flag(
         flags.DEFINE_float,
         None,
-        "Share of the search in which gates are dropped out and the cost does not count. Default: 0.625; from "
-        "--init_checkpoint, whose weights are trained, 0.25.",
+        "Share of the search in which gates are dropped at random and the cost does not count. Default: 0.625; 0.25 "
+        "from --init_checkpoint, whose weights are trained.",
         modes=_SEARCH,
         lower_bound=0.0,
         upper_bound=0.99,
@@ -81,7 +81,7 @@ class SearchConfig:
     search_settle_share: float = flag(
         flags.DEFINE_float,
         0.1,
-        "Share of the search, at its end, in which decisions are held.",
+        "Share of the search, at its end, in which decisions are fixed.",
         modes=_SEARCH,
         lower_bound=0.0,
         upper_bound=0.99,
@@ -89,8 +89,9 @@ class SearchConfig:
     gate_keep_probability: float = flag(
         flags.DEFINE_float,
         None,
-        "Of each open gate in the warm-up; one that the network of --init_checkpoint has closed is opened half of the "
-        "time. Default: 0.6; from --init_checkpoint 0.9, lest the trained network be lost.",
+        "Probability of keeping each open gate in the warm-up. A gate that the network of --init_checkpoint has "
+        "closed is opened half of the time. Default: 0.6; 0.9 from --init_checkpoint, so that the trained network is "
+        "not lost.",
         modes=_SEARCH,
         lower_bound=0.01,
         upper_bound=1.0,
@@ -98,7 +99,7 @@ class SearchConfig:
     gate_explore_probability: float = flag(
         flags.DEFINE_float,
         0.1,
-        "Of flipping each gate in the decision phase, to learn what the flip costs; 0: never.",
+        "Probability of flipping each gate in the decision phase, to learn what the flip costs; 0: never.",
         modes=_SEARCH,
         lower_bound=0.0,
         upper_bound=0.5,
@@ -106,8 +107,8 @@ class SearchConfig:
     gate_start_margin: float = flag(
         flags.DEFINE_float,
         0.02,
-        "How far open the gates of what a block can do without (LightNL, squeeze-excite) stand when decisions begin; "
-        "the others stand at about 1.",
+        "Margin with which the gates of what a block can do without (LightNL, squeeze-excite) enter the decision "
+        "phase; the others have about 1.",
         modes=_SEARCH,
         lower_bound=0.001,
         upper_bound=1.0,
@@ -115,7 +116,7 @@ class SearchConfig:
     threshold_travel: float = flag(
         flags.DEFINE_float,
         3.0,
-        "How far a threshold moves at most: if every step agrees. A gate's value is about 1.",
+        "Farthest that a threshold moves, if every step agrees. A gate's value is about 1.",
         modes=_SEARCH,
         lower_bound=0.0,
         upper_bound=100.0,
@@ -140,7 +141,7 @@ class ProfileConfig:
     profile_runs: int = flag(
         flags.DEFINE_integer,
         50,
-        "Measured runs of each file, of which the median counts.",
+        "Measured runs of each file; the median counts.",
         modes=_PROFILE,
         lower_bound=3,
         upper_bound=100_000,
@@ -148,7 +149,8 @@ class ProfileConfig:
     profile_networks: int = flag(
         flags.DEFINE_integer,
         12,
-        "Whole networks measured to calibrate the sum of their pieces: the largest, the smallest, random ones.",
+        "Whole networks to measure, which calibrate the sum of their pieces: the largest, the smallest and random "
+        "ones.",
         modes=_PROFILE,
         lower_bound=0,
         upper_bound=1000,
@@ -156,6 +158,6 @@ class ProfileConfig:
     benchmark_output: str = flag(
         define_path,
         None,
-        "Directory of what phone.sh brought back: makes the table from it instead of measuring here.",
+        "Directory that phone.sh brought back: the table is made from it, and nothing is measured here.",
         modes=_PROFILE,
     )

@@ -18,27 +18,27 @@ class TuningConfig:
     freeze: str = _flag(
         flags.DEFINE_string,
         None,
-        f"Parts that stay as they are, batch-norm statistics included: {PARTS}; with commas between.",
+        f"Parts to freeze, batch-norm statistics included: {PARTS}; separated by commas.",
         modes=("train",),
     )
     lr_multipliers: str = _flag(
         flags.DEFINE_string,
         None,
-        f"Learning rates by part, as PART:FACTOR with commas between, e.g. backbone:0.1; the last that names a layer "
-        f"counts. Parts: {PARTS}.",
+        "Learning rates by part, as PART:FACTOR separated by commas, e.g. backbone:0.1; the last one that names a "
+        f"layer counts. Parts: {PARTS}.",
         modes=("train",),
     )
     class_weights: str = _flag(
         define_path,
         None,
-        "balanced (every class counts alike), or a file with a line CLASS WEIGHT for each class. Default: images count "
-        "alike.",
+        "Class weights: balanced (every class counts the same), or a file with a line CLASS WEIGHT for each class. "
+        "Default: every image counts the same.",
         modes=("train",),
     )
     mixup_alpha: float = _flag(
         flags.DEFINE_float,
         0.0,
-        "Mixup: blends each image with another, the share drawn from Beta(this, this); 0: off.",
+        "Mixup: blends each image with another; the share is drawn from Beta(this, this). 0: off.",
         modes=("train",),
         lower_bound=0.0,
         upper_bound=100.0,
@@ -46,8 +46,8 @@ class TuningConfig:
     cutmix_alpha: float = _flag(
         flags.DEFINE_float,
         0.0,
-        "CutMix: pastes a rectangle of another image, its area drawn from Beta(this, this); 0: off. With mixup too, "
-        "each step takes one of them by a coin.",
+        "CutMix: pastes a rectangle of another image; its area is drawn from Beta(this, this). 0: off. With mixup "
+        "too, each step takes one of the two at random.",
         modes=("train",),
         lower_bound=0.0,
         upper_bound=100.0,
