@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -178,6 +179,13 @@ def test_imports_go_one_way(path):
 
 def test_the_folders_have_no_cycle():
     assert in_cycles(ALLOWED) == set()
+
+
+def test_the_tree_of_contributing_has_every_folder_above_what_it_imports():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tree = re.findall(r"^  (\w+)/ ", text, re.MULTILINE)
+    assert sorted(tree) == sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
+    assert {folder: above for n, folder in enumerate(tree) if (above := ALLOWED[folder] & set(tree[:n]))} == {}
 
 
 def test_no_modules_import_each_other():
