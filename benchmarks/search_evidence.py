@@ -204,7 +204,8 @@ def study(bench: Bench, result: dict) -> None:
 
 def draw(bench: Bench, result: dict) -> None:
     """The front beside the random members that `rank` trained."""
-    from autonl_tf.pictures.canvas import BLUE, QUIET, new_figure, plain_axes, save
+    from autonl_tf.pictures.canvas import new_figure, plain_axes, save
+    from autonl_tf.pictures.palette import BLUE, QUIET
 
     figure = new_figure(7, 4.6, f"Searched and random networks of the space {bench.setting}")
     axes = plain_axes(figure.add_axes((0.1, 0.12, 0.86, 0.72)), "validation top-1, %")

@@ -12,7 +12,8 @@ from ai_edge_litert.interpreter import Interpreter
 from export_cases import EVERYTHING, ONE_BLOCK, SIZE, make_model, snapshot
 
 from autonl_tf.errors import UserError
-from autonl_tf.export import bundle, card, directory, saved_model, tflite
+from autonl_tf.export import bundle, card, saved_model, tflite
+from autonl_tf.export import directory as export_directory
 from autonl_tf.records import CARD_FORMAT
 
 BEST = "saved_model/1"
@@ -195,7 +196,7 @@ def test_a_directory_with_a_card_of_something_else_is_refused(tmp_path, text):
     (tmp_path / "card.json").write_text(text.replace("OURS", CARD_FORMAT))
     (tmp_path / "model.bin").write_text("mine")
     with pytest.raises(UserError, match="which no export wrote"):
-        directory.check_export_dir(tmp_path)
+        export_directory.check_export_dir(tmp_path)
 
 
 def test_a_file_or_a_remote_address_is_no_export_directory(small, tmp_path):
@@ -213,11 +214,11 @@ def test_a_mounted_directory_is_refused_before_any_work(small, tmp_path, monkeyp
     (tmp_path / "export").mkdir()
     (tmp_path / "link").symlink_to("export")
     mounted = (tmp_path / "export").resolve()
-    monkeypatch.setattr(directory.Path, "is_mount", lambda path: path == mounted)
+    monkeypatch.setattr(export_directory.Path, "is_mount", lambda path: path == mounted)
     for name in ("export", "link"):
         with pytest.raises(UserError, match=r"is where a file system is mounted.*a directory below it"):
-            directory.check_export_dir(tmp_path / name)
-    directory.check_export_dir(tmp_path / "export" / "below")
+            export_directory.check_export_dir(tmp_path / name)
+    export_directory.check_export_dir(tmp_path / "export" / "below")
 
 
 def test_class_names_must_fit_the_model(small, tmp_path):

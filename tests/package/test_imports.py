@@ -14,6 +14,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "autonl_tf"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted([ROOT / "main.py", ROOT / "setup.py", *ROOT.glob("benchmarks/**/*.py"), *ROOT.glob("examples/*.py")])
+MODULES_BY_NAME = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in MODULES
+}
 MAX_LINES = 400
 
 # A folder, or a module beside the folders, may import itself and these. `package` is autonl_tf/__init__.py, which holds
@@ -181,6 +184,27 @@ def test_the_folders_have_no_cycle():
     assert in_cycles(ALLOWED) == set()
 
 
+def named_in(path: pathlib.Path) -> set[str]:
+    """What a module defines or imports at its top."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        found |= {getattr(node, "name", "")} | {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+        found |= {alias.asname or alias.name for alias in getattr(node, "names", ()) if isinstance(alias, ast.alias)}
+    return found
+
+
+def test_what_is_imported_of_the_package_is_there():
+    """In functions too, and in scripts that no test runs."""
+    here = {module: named_in(path) for module, path in MODULES_BY_NAME.items()}
+    absent = []
+    for path in (*MODULES, *SCRIPTS, *ROOT.glob("tests/**/*.py")):
+        for line, name in imported(ast.parse(path.read_text(encoding="utf-8"))):
+            module, _, last = name.rpartition(".")
+            if module.startswith("autonl_tf.") and name not in here and last not in here.get(module, ()):
+                absent.append(f"{named(path)}:{line}: {name}")
+    assert absent == []
+
+
 def test_the_tree_of_contributing_has_every_folder_above_what_it_imports():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     tree = re.findall(r"^  (\w+)/ ", text, re.MULTILINE)
@@ -190,11 +214,7 @@ def test_the_tree_of_contributing_has_every_folder_above_what_it_imports():
 
 def test_no_modules_import_each_other():
     """Not for their types either, nor within functions."""
-    paths = {
-        str(path.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__"): path
-        for path in MODULES
-    }
-    imports = {}
+    imports, paths = {}, MODULES_BY_NAME
     for module, path in paths.items():
         names = {name for _, name in imported(ast.parse(path.read_text(encoding="utf-8")))}
         imports[module] = {name if name in paths else name.rpartition(".")[0] for name in names} & paths.keys() - {
@@ -241,11 +261,7 @@ def test_modules_are_short(path):
 
 
 def test_what_needs_no_tensorflow_imports_none():
-    names = [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for path in MODULES
-        if folder_of(path) in WITHOUT_TENSORFLOW
-    ]
+    names = [name for name, path in MODULES_BY_NAME.items() if folder_of(path) in WITHOUT_TENSORFLOW]
     code = f"import {', '.join(names)}, sys; assert not {{'tensorflow', 'tf_keras'}} & set(sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
