@@ -40,7 +40,7 @@ class SqueezeExcite(InsertedKind):
         return layer(inputs, gates["se"] or [1.0]), {}
 
     def values(self, layer, distances):
-        return {"se": layer.part_values()[: len(distances["se"])]}
+        return {"se": layer.group_values()[: len(distances["se"])]}
 
     def slices(self, layer, member):
         if member.se_ratio is None:
