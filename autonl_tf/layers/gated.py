@@ -1,9 +1,9 @@
 """Gated layers: every choice of the search on one set of shared weights, off exactly where the gate is off.
 
 A channel that is off must be zero after its batch norm, not before: batch norm turns a zero into its shift. So gates
-multiply the batch norm's gamma and beta, a few parameters, and a closed channel keeps live statistics and a gradient by
-which it can open again. Deviation from Single-Path NAS, which masks the kernel and so searches a network other than
-the one it decodes to.
+multiply the batch norm's gamma and beta, and a closed channel keeps its statistics up to date and a gradient by which
+it can open again. Deviation from Single-Path NAS, which masks the kernel, and so searches a network other than the one
+it decodes to.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from autonl_tf.layers.registering import registered
 class GatedBatchNormalization(keras.layers.Layer):
     """Batch norm of [B, H, W, C] whose gamma and beta are multiplied by a mask, [C] or a scalar.
 
-    Epsilon 1e-3. Parameters and statistics are float32 whatever the compute type. `is_batch_norm` tells weight decay
-    to leave it alone.
+    Epsilon 1e-3. Parameters and statistics are float32 whatever the compute type. `is_batch_norm` excludes it from
+    weight decay.
 
     Args:
       gamma_initializer: of gamma.
@@ -96,8 +96,8 @@ class GatedSqueezeExcite(keras.layers.Layer):
     """Squeeze-excite whose presence and number of filters are chosen by gates, [B, H, W, C] to the same.
 
     scale = g_1 s + (1 - g_1), s = sigmoid(W2 (mask * f(W1 mean(x) + b1)) + b2): exactly 1 when it is off, exactly s
-    when it is on; a smaller ratio is the first part of the largest one's filters. The scale is made in float32 whatever
-    the compute type: so near 1, a short type would round it, and g_1's gradient is a difference of sums.
+    when it is on. A smaller ratio uses the first of the largest one's filters. The scale is computed in float32
+    whatever the compute type: a short type would round it near 1, and g_1's gradient is a difference of sums.
 
     Args:
       filters: candidates for the number of reduced filters, ascending.
@@ -154,7 +154,7 @@ class GatedLightNL(keras.layers.Layer):
 
         y = (theta * m) (sum_s w_s K_s) / (H * W);    out = x + g BN(DepthwiseConv3x3(y))
 
-    More candidate ratios add no product; a further stride s adds 1 / s^2 of one. In training it also gives distances:
+    More candidate ratios add no product; a further stride s adds 1 / s^2 of one. In training it also returns distances:
 
         ratio r:  ||A_r - A_max||_F / ||A_max||_F, A = theta theta^T, from the c x c Gram matrix theta^T theta alone,
                   which is the first c columns of K_1: ||A_max||^2 = sum(G^2), the difference's the block left out
@@ -226,7 +226,7 @@ class GatedLightNL(keras.layers.Layer):
         return outputs, self._distances([tf.stop_gradient(k) for k in contexts], positions)
 
     def _distances(self, contexts: list[tf.Tensor], positions: list[int]) -> tuple[tf.Tensor, tf.Tensor]:
-        """As many operations however many candidates there are."""
+        """The distances of the call, by a number of operations that does not grow with the candidates."""
         squares = tf.square(contexts[-1][..., : self.filters[-1]])  # of the Gram matrix G, [B, c, c]
         from_channel = tf.linalg.diag_part(tf.cumsum(tf.cumsum(squares, 1, reverse=True), 2, reverse=True))  # [B, c]
         left_out = tf.gather(from_channel, np.array(self.filters[:-1], np.int32), axis=1)  # [B, ratios - 1]

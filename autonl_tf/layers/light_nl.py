@@ -55,7 +55,7 @@ def _check(ratio: float, stride: int) -> None:
 class LightNLProduct(keras.layers.Layer):
     """The weightless product of LightNL: y = theta phi^T g / (H * W), [B, H, W, C] to [B, H, W, C].
 
-    It is associated at build time, on static H and W, whichever way the release counts as cheaper: with
+    The order of the two products is fixed at build time, on static H and W: the cheaper by the release's count. With
     n' = (H // s) * (W // s), (theta phi^T) g when H*W*n'*C*(1 + ratio) < H*W*C^2*ratio + n'*C^2*ratio.
     Products and sums run in float32 at least, whatever the compute type, since y is cubic in x. A layer of type
     float32 also gives y in float32, which is how `light_nl_layers` makes it under mixed precision.
@@ -92,10 +92,10 @@ class LightNLProduct(keras.layers.Layer):
         return self.product(inputs)
 
     def product(self, inputs, held: Callable[[str, tf.Tensor], tf.Tensor] = lambda name, value: value):
-        """y, with `held(name, value)` as what the next step takes of a value in between, which simulated int8 rounds.
+        """y; the next step takes `held(name, value)` for a value in between, which simulated int8 rounds.
 
-        Names: `phi`, where it is the second factor; `middle`, the first product, unscaled; and, where the second
-        product takes it (affinity first), `g`.
+        Names: `phi` as the second factor; `middle`, the first product, unscaled; and `g`, if the second product takes
+        it (affinity first).
         """
         x = tf.cast(inputs, wide_dtype(self.dtype_policy))
         _, height, width, _ = x.shape
@@ -103,8 +103,8 @@ class LightNLProduct(keras.layers.Layer):
         g = flatten_positions(subsample(x, self.stride))  # [B, N', C], N' = H'*W'
         phi = theta if self.stride == 1 else g[..., : self.reduced]  # [B, N', c]
         scale = 1.0 / (height * width)
-        # Where the scale is cheapest in a TFLite file: the converter puts a factor of the whole of y into the depthwise
-        # convolution behind, but not past the reshape that this order ends in.
+        # The scale is applied where it costs least in a TFLite file: the converter moves a factor of all of y into the
+        # depthwise convolution behind, but not past the reshape that the affinity-first order ends in.
         if self.affinity_first:
             affinity = held("middle", tf.matmul(theta, held("phi", phi), transpose_b=True))  # [B, N, N']
             y = tf.reshape(tf.matmul(affinity * scale, held("g", g)), [-1, *x.shape[1:]])  # [B, H, W, C]

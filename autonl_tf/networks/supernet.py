@@ -1,15 +1,15 @@
-"""The supernet: a search space as one network on shared weights, about as dear as its largest member.
+"""The supernet: a search space as one network on shared weights, about as expensive as its largest member.
 
-Every block computes its largest member once; gates decide what of it counts (`layers/gated.py`). Source: the paper,
-section 3.2, and Single-Path NAS. Deviations:
+Every block computes its largest member once, and gates decide which parts of it count (`layers/gated.py`). Source: the
+paper, section 3.2, and Single-Path NAS. Deviations:
 
-1. Gates compare norms relative to their value at initialisation with thresholds (here: root mean squares over the
-   initialiser's standard deviation, and, of trained weights, over what that is where a search starts from them). Raw
-   norms are 10 to 40, where the sigmoid's gradient is 1e-5 to 1e-17. A value above 1 counts as 1: weights before a
-   batch norm grow without changing anything (LightNL's depthwise kernel to eight times its mean square in 700 steps),
-   and a gate should not open or shut by that.
+1. A gate compares a relative value with its threshold: the root mean square of weights over the initialiser's standard
+   deviation, or over its value at the start where a search starts from trained weights. Raw norms are 10 to 40, where
+   the sigmoid's gradient is 1e-5 to 1e-17. A value above 1 counts as 1: weights before a batch norm grow without
+   changing anything (LightNL's depthwise kernel to eight times its mean square in 700 steps), and should not open or
+   shut a gate by that.
 2. Gates act after batch norm and on the residual branch, so that "off" is exactly off.
-3. A decision is read from the moving average of its margin, which inference and decoding use.
+3. The moving average of a gate's margin decides; inference and decoding use it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ MARGIN_RANGE = (-2.0, 1.0)
 class SuperBlock(keras.layers.Layer):
     """One searchable block at its largest, [B, H, W, C] to [B, H', W', C'].
 
-    Its layers carry the names that they have in the decoded network, without the block's prefix. `inserted` are those
-    of kinds that bring their own, by name.
+    Its layers have the names that they have in the decoded network, without the block's prefix. `inserted` are the
+    layers of inserted kinds, by name.
     """
 
     def __init__(self, block: SpaceBlock, sync_batch_norm: bool, **kwargs):
@@ -88,14 +88,14 @@ class SuperBlock(keras.layers.Layer):
         return values
 
     def inserted_slices(self, member: BlockSpec) -> dict[str, list[WeightSlice]]:
-        """What inserted layers have in a member's block, by layer name without the block's prefix."""
+        """The weights of inserted layers in a member's block, by layer name without the block's prefix."""
         slices: dict[str, list[WeightSlice]] = {}
         for kind in self._inserted_kinds():
             slices |= kind.slices(self.inserted[kind.name], member)
         return slices
 
     def _inserted_kinds(self) -> list[InsertedKind]:
-        """Those that this block may have something of."""
+        """The inserted kinds that have a layer in this block."""
         return [
             kind
             for kind in self.block.kinds
@@ -121,15 +121,15 @@ class Supernet(keras.Model):
 
     Attributes:
       table: the gates' order.
-      thresholds: [G], trained; from 0, those of gates that add something (`Gate.adds`) from start_margin below their
-        values. A gate is open where its value is at least its threshold.
-      starts: [G], the most that a margin starts at: start_margin for those, 1 for the others; -start_margin for gates
-        that `start_at` closes.
-      references: [G], what values are divided by: 1, and after `start_at` what they then were.
+      thresholds: [G], trained. They start at 0, or for gates that add something (`Gate.adds`) at start_margin below
+        their values. A gate is open where its value is at least its threshold.
+      starts: [G], the largest margins at the start: start_margin for gates that add something, 1 for the others, and
+        -start_margin for gates that `start_at` closes.
+      references: [G], the divisors of the values: 1, or the values at `start_at`.
       margins: [G], moving average (0.9) of value - threshold, written by `track`; they decide in inference.
       distances: [G], moving average (0.95) of LightNL's distances over training batches, taken over all replicas by
-        `track`; it starts at 1, so that nothing counts as close enough before it was measured. Only their own gates
-        read it.
+        `track`; it starts at 1, so that no candidate counts as close enough before it was measured. Only the gates of
+        LightNL's ratio and stride read it.
       measured: [G], the distances in a replica's last training batch.
 
     Args:
@@ -138,7 +138,7 @@ class Supernet(keras.Model):
       num_classes: number of logits.
       dropout_rate: share of the pooled features dropped in training.
       sync_batch_norm: every batch norm takes its statistics over the batches of all replicas.
-      start_margin: how far below their values the thresholds start of gates that add something, as LightNL's do.
+      start_margin: how far below their values the thresholds of gates that add something start, such as LightNL's.
 
     Raises:
       UserError: a LightNL candidate that does not fit its feature map.
@@ -200,7 +200,7 @@ class Supernet(keras.Model):
         self.thresholds.assign(self._started(self.live_margins()))
 
     def call(self, inputs, training=None, gates=None):
-        """`gates` [G] of this step; None: as the margins' averages decide."""
+        """`gates`: [G] of this step; None: those that the averaged margins decide."""
         if gates is None:
             gates = tf.cast(self.margins >= 0, tf.float32)
         x = self.activation(self.stem_bn(self.stem_padded(inputs), training=training))  # [B, S/2, S/2, stem filters]
@@ -240,7 +240,7 @@ class Supernet(keras.Model):
         return tf.minimum(self._values(taps) / references, 1.0) - limits
 
     def _values(self, gates: list[dict[str, list[tf.Tensor]]]) -> tf.Tensor:
-        """[G]: what each gate's margin is made of, by gates, one dict a block, of which the kernels' count."""
+        """The gates' values, [G]; `gates` has one dict a block, of which only the kernel's gates are used."""
         averages = self.table.by_choice(tf.convert_to_tensor(self.distances))
         values: list[tf.Tensor] = []
         for block, taps, average in zip(self.blocks, gates, averages, strict=True):
@@ -255,11 +255,11 @@ class Supernet(keras.Model):
         return tf.stack(values)
 
     def start_at(self, gates: np.ndarray) -> None:
-        """Starts the search at a network, whose weights the shared ones have: every value counts as 1 there.
+        """Starts the search at a network whose weights are in the shared ones: every value counts as 1 there.
 
-        Without it a value were that of trained weights over the initialiser's deviation: of any size, without meaning
-        where a batch norm follows. Gates that the network has closed start as far below their boundary as those of
-        what a block can do without start above it: what comes in has to be worth its cost.
+        Otherwise a value would be that of trained weights over the initialiser's deviation, which has any size and no
+        meaning before a batch norm. Gates that the network has closed start at a margin of -start_margin: they open
+        only if that is worth its cost.
 
         Args:
           gates: 0 or 1, [G]: the network's.
@@ -271,15 +271,15 @@ class Supernet(keras.Model):
         self.margins.assign(self.starts)
 
     def track(self, hold: tf.Tensor, follow: tf.Tensor) -> None:
-        """After an update: averages distances and margins, and keeps thresholds in reach of their values.
+        """After an update: averages distances and margins, and keeps thresholds within reach of their values.
 
-        Margins are held within [-2, 1], where the surrogate gradient is at least sigmoid'(2) = 0.105. By the default
-        travel none comes to -2, so that the closed gates stay in the order in which they closed: a floor of -0.5 made
-        them all alike, and nothing said which to open again.
+        Margins stay within [-2, 1], where the surrogate gradient is at least sigmoid'(2) = 0.105. By the default travel
+        none reaches -2, so that closed gates keep the order in which they closed; with a floor of -0.5 they were all
+        equal, and nothing said which one to open again.
 
         Args:
-          hold: scalar bool; where true the margins, and so the decisions, stay as they are.
-          follow: scalar bool; where true thresholds are set where they start: below what the values are by now.
+          hold: scalar bool; if true the margins, and so the decisions, do not change.
+          follow: scalar bool; if true thresholds are set to their start, below the current values.
         """
         self._average_distances()
         values = self.live_margins() + self.thresholds
@@ -294,11 +294,11 @@ class Supernet(keras.Model):
         return np.where(gates > 0.5, opened, -self.start_margin).astype(np.float32)
 
     def _started(self, values: tf.Tensor) -> tf.Tensor:
-        """Where thresholds [G] start: so far below the gates' values as `starts` says, but not below 0."""
+        """The thresholds [G] at the start: the values less `starts`, but at least 0."""
         return tf.maximum(values - self.starts, 0.0)
 
     def _keep(self, measured) -> None:
-        """Writes down this batch's distances; a gate without one keeps its 1."""
+        """Stores this batch's distances; a gate without one has 1."""
         indices, values = [], []
         for by_choice, slices in zip(measured, self.table.slices, strict=True):
             for choice, distances in by_choice.items():

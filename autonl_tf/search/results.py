@@ -16,7 +16,7 @@ from autonl_tf.space.cost_model import CostModel
 
 MOST_FLIPPED = 0.1  # of the cost, up to which flips may decide it
 MOST_NOISE = 0.5  # of a margin, beyond which a search was too short: a kernel, a width or a block starts at about 1
-NEXT_TO_NOTHING = 0.02  # of the dearest member's cost: a search that took no more away decided nothing
+NEXT_TO_NOTHING = 0.02  # of the most expensive member's cost: a search that removed no more decided nothing
 
 
 def decided_gates(margins: np.ndarray) -> np.ndarray:
@@ -158,7 +158,7 @@ def warnings(result: dict[str, Any], schedule: SearchSchedule) -> list[str]:
     least = (1 - NEXT_TO_NOTHING) * stand["dearest"]
     if stand["cheapest"] < least < stand["before_flips"] and stand.get("target", 0) < least:
         found.append(
-            f"DECIDED NOTHING: the search itself kept {stand['before_flips'] / stand['dearest']:.1%} of the dearest "
+            f"DECIDED NOTHING: the search itself kept {stand['before_flips'] / stand['dearest']:.1%} of the largest "
             "network's cost; a longer search, a larger --threshold_travel, or without a target a larger --cost_lambda "
             "may help"
         )

@@ -1,8 +1,8 @@
-"""What a kind of gate is: the candidates it reads, the options it makes of them, and what an option does to a block.
+"""A kind of gate: the candidates it reads, the options it makes of them, and what an option does to a block.
 
-A kind is everything that the search knows of one thing that may be chosen: a class of this folder, named once in
-`kinds.KINDS`. Gates, costs, latency pieces, logs, flips, reports and decoding ask it and nothing else. What it needs of
-TensorFlow it imports in its methods, so that a space can be read without.
+A kind is a class of this folder, listed in `kinds.KINDS`, and all that the search knows of what the kind chooses:
+gates, costs, latency pieces, logs, flips, reports and decoding ask it. Its methods import TensorFlow themselves, so
+that a space can be read without it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Kind:
       choices: their names, in gates' names and in `SpaceBlock.options`.
       titles: what pictures call them.
       candidates: the keys it reads of a space file.
-      required: whether a space file must have them; of the others an absent one is an empty list.
+      required: whether a space file must have these keys; otherwise an absent one is an empty list.
     """
 
     choices: ClassVar[tuple[str, ...]]
@@ -46,19 +46,19 @@ class Kind:
         Args:
           base: the block at its largest.
           entry: its entry in the space file, with every kind's `candidates`.
-          where: of the entry, for messages.
+          where: the entry, for messages.
 
         Raises:
-          UserError: candidates that cannot be.
+          UserError: impossible candidates.
         """
         raise NotImplementedError
 
     def fields(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """What one option of every choice makes of the block: fields of `BlockSpec`."""
+        """The fields of `BlockSpec` that one option of every choice sets."""
         raise NotImplementedError
 
     def counting(self, chosen: Mapping[str, Any]) -> tuple[str, ...]:
-        """Those of its choices that mean anything beside the options chosen."""
+        """The choices that mean something beside the options chosen."""
         del chosen
         return self.choices
 
@@ -78,15 +78,15 @@ class Kind:
 class InsertedKind(Kind):
     """A kind whose gates work in a layer of their own, put into the supernet's blocks (`layers/gated.py` has ours).
 
-    A block has the layer where a choice of the kind has an option there other than None and False, which stand for
-    nothing of it. At one position kinds act in the order of `kinds.KINDS`, which therefore is that of
-    the decoded block (`networks/network.py`).
+    A block has the layer if a choice of the kind has an option there other than None and False, which stand for
+    nothing of it. Kinds at one position act in the order of `kinds.KINDS`, which therefore is that of the decoded block
+    (`networks/network.py`).
 
     Attributes:
       name: of the layer in the supernet.
       position: the activations it takes and gives, [B, H, W, C]: `filtered`, after the depthwise convolution's
-        activation, where channels that are off are 0 and have to stay it (of weights over channels the decoded block
-        takes the first `BlockSpec.expanded_filters`); or `projected`, after the projection's batch norm.
+        activation, where channels that are off are 0 and have to stay 0 (the decoded block takes the first
+        `BlockSpec.expanded_filters` of weights over channels); or `projected`, after the projection's batch norm.
     """
 
     name: ClassVar[str]
@@ -98,8 +98,8 @@ class InsertedKind(Kind):
     ) -> keras.layers.Layer:
         """A new layer for a block, `base` at its largest, with these options by choice.
 
-        Its variables' names have to differ from block to block, as those do that a layer makes in its `build`: a
-        functional model within would begin its names anew.
+        Its variables' names must differ from block to block, as those that a layer makes in its `build` do; a
+        functional model within the layer would restart its names.
         """
         raise NotImplementedError
 
@@ -113,8 +113,7 @@ class InsertedKind(Kind):
           gates: float32 scalars by choice.
 
         Returns:
-          Outputs, and by choice the distances to average, [gates] each, of those choices that compare such: in
-          training; in inference none.
+          Outputs, and in training the distances to average, [gates] each, for those choices that compare distances.
         """
         raise NotImplementedError
 
@@ -127,8 +126,8 @@ class InsertedKind(Kind):
         raise NotImplementedError
 
     def slices(self, layer: keras.layers.Layer, member: BlockSpec) -> dict[str, list[WeightSlice]]:
-        """Where the decoded block's weights are, in Keras' order, by layer name without the block's prefix; nothing
-        where it has no such layer."""
+        """Where the decoded block's weights are, in Keras' order, by layer name without the block's prefix; empty if it
+        has no such layer."""
         raise NotImplementedError
 
 
@@ -178,7 +177,7 @@ def candidate_list(
     empty: bool = False,
     descending: bool = False,
 ) -> tuple:
-    """The candidates under a key: numbers above 0 of these types, ordered and distinct, which `accept` takes.
+    """The candidates under a key: numbers above 0 of these types, ordered and distinct, that `accept` allows.
 
     Raises:
       UserError: they are not.
