@@ -61,7 +61,7 @@ def assign(variables: Mapping[str, tf.Variable], stored: Stored) -> None:
     values = {name: np.asarray(stored.read(name)) for name in variables}
     others = [stored.label(name) for name, v in variables.items() if _kind(values[name].dtype) != _kind(v.dtype)]
     if others:
-        raise UserError(f"{stored.where}: does not hold numbers of the right type in {listing(others)}")
+        raise UserError(f"{stored.where}: holds values of another type in {listing(others)}")
     bad = [stored.label(name) for name, value in values.items() if not np.isfinite(value).all()]
     if bad:
         raise UserError(f"{stored.where}: holds values that are not finite in {listing(bad)}")

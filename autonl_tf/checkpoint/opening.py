@@ -42,7 +42,7 @@ def open_checkpoint(
     location = pathlib.Path(path)
     if location.is_file() and location.suffix in _PYTORCH:
         raise UserError(
-            f"{path}: is a file of PyTorch, whose networks pad otherwise; make a run directory of it with "
+            f"{path}: is a file of PyTorch, whose networks pad differently; convert it to a run directory by "
             "--mode=convert --from=pytorch, and give that"
         )
     found = _opened(

@@ -82,7 +82,7 @@ def _tpu_strategy(tpu, tpu_zone, gcp_project, wait_seconds) -> tf.distribute.Str
             # TensorFlow waits for it without an end, and no signal reaches the process then.
             address = resolver.master().removeprefix("grpc://")
             if fault := cluster.fault_of(address, _CONNECT_SECONDS):
-                raise UserError(f"--tpu={tpu}: no TPU to be reached at {address}: {fault}")
+                raise UserError(f"--tpu={tpu}: no TPU can be reached at {address}: {fault}")
             say(f"connecting to the TPU at {address}; giving up after {wait_seconds:g} s (--wait_seconds)")
         with signals.deadly(wait_seconds):
             if tpu != "local":
@@ -92,7 +92,7 @@ def _tpu_strategy(tpu, tpu_zone, gcp_project, wait_seconds) -> tf.distribute.Str
     except UserError:
         raise
     except Exception as error:  # the resolver raises whatever its HTTP client, gRPC or the runtime raise
-        raise UserError(f"--tpu={tpu}: no TPU to be reached there: {first_line(error)[:200]}") from error
+        raise UserError(f"--tpu={tpu}: no TPU can be reached there: {first_line(error)[:200]}") from error
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

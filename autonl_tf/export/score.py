@@ -117,7 +117,7 @@ def score_files(
         for name, runner in runners.items():
             tallies[name].add(runner(np.asarray(images)), expected, known)
     if not reference.compared:
-        raise UserError(f"of {reference.count} held-out images the network gives a finite answer to none")
+        raise UserError(f"the network gives a finite answer to none of {reference.count} held-out images")
     return [_score(name, tally, reference, labelled) for name, tally in tallies.items()]
 
 

@@ -90,7 +90,7 @@ def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
     loaded = checkpoint.load_into(model, config.run.use_averages, tell=say)
     if checkpoint.format == "search":
         say(
-            f"note: {path} is a search, its weights shared by all networks of its space: train first the one it found, "
+            f"note: {path} is a search, whose weights all networks of its space share: first train the one it found, "
             "by a command that it printed at its end"
         )
     if model is not float_model:

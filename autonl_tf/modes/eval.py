@@ -55,7 +55,7 @@ def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
         titles = [imagenet.titled(name) for name in names]
         report = write_report(directory, network.model, again, titles, normalization)
         if count := int(report.not_finite.sum()):
-            say(f"warning: the logits of {count} images are not finite: they are of no class")
+            say(f"warning: the logits of {count} images are not finite: they count as misses")
         say(f"written: {directory}/{{{','.join(REPORT_FILES)}}}")
     if config.run.output == "json":
         skipped = dataset.faults().get("validation", left_out.NONE)

@@ -45,4 +45,4 @@ def others(config: Config, strategy: tf.distribute.Strategy) -> str | None:
 def reach(data_service: str) -> None:
     """Raises UserError where nothing listens at grpc://HOST:PORT: TensorFlow itself would wait for an hour."""
     if fault := cluster.fault_of(data_service.removeprefix("grpc://"), timeout=10):
-        raise UserError(f"--data_service={data_service}: no dispatcher to be reached there: {fault}")
+        raise UserError(f"--data_service={data_service}: no dispatcher can be reached there: {fault}")

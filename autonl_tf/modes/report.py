@@ -36,7 +36,7 @@ def run(config: Config) -> None:
 def _comparison(results: tuple[SearchRecord, SearchRecord], names: tuple[str, str]) -> str:
     costs = [result["budget"]["cost"] for result in results]
     if costs[0] != costs[1]:
-        raise UserError(f"{names[0]} was charged in {costs[0]}, {names[1]} in {costs[1]}: not to be compared")
+        raise UserError(f"{names[0]} counted {costs[0]}, {names[1]} {costs[1]}: they cannot be compared")
     return report_picture.comparison_page(results, names)
 
 

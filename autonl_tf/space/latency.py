@@ -170,8 +170,8 @@ class LatencyTable:
             )
         if not self.calibrated:
             raise UserError(
-                f"{self.source}: not calibrated by whole networks yet; the same --mode=profile again goes on and ends "
-                "with that"
+                f"{self.source}: not calibrated by whole networks yet; run the same --mode=profile command again to "
+                "finish that"
             )
         sizes, filters = space.map_sizes(image_size), space.blocks[-1].base.out_filters
         stem, head = stem_key(space.family, image_size), head_key(space.family, filters, num_classes, sizes[-1])

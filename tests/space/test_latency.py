@@ -66,7 +66,7 @@ def test_without_a_calibration_the_sum_itself_is_predicted_and_no_search_takes_i
     del data["calibration"]
     table = read_table(written(tmp_path, data))
     assert table.predicted(DEMO.largest()) == table.predicted(DEMO.largest(), calibrated=False)
-    with pytest.raises(UserError, match="not calibrated by whole networks yet; the same --mode=profile again goes on"):
+    with pytest.raises(UserError, match="not calibrated by whole networks yet; run the same --mode=profile"):
         table.cost_model(DEMO, image_size=SIZE, num_classes=CLASSES)
 
 
