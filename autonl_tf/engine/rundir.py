@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import fcntl
 import os
@@ -44,7 +45,7 @@ class RunDirectory:
 
     def close(self) -> None:
         if self._lock_file is not None:
-            self._lock_file.close()
+            _unlock(self.path, self._lock_file)
             self._lock_file = None
 
     def __enter__(self) -> RunDirectory:
@@ -82,11 +83,14 @@ def prepare(
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory}: is a file, a run directory is needed")
     _check(directory, comparable, files)
+    new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock_file = _lock(directory)
     except OSError as error:
+        _remove_empty(new)
         raise UserError(f"{directory}: cannot be written: {system_failure(error)[1]}") from error
+    written = []
     try:
         # Once more under the lock: another process may have been quicker.
         before = _check(directory, comparable, files)
@@ -100,10 +104,15 @@ def prepare(
             "run": before.run if before else uuid.uuid4().hex,
         }
         for name, text in files.items():
+            if not exists(directory / name):
+                written.append(directory / name)
             write_text(directory / name, text)
         write_json(directory / CONFIG, config)
     except BaseException:
-        lock_file.close()
+        for path in written:
+            path.unlink(missing_ok=True)
+        _unlock(directory, lock_file)
+        _remove_empty(new)
         raise
     return RunDirectory(directory, _notes(before, config), lock_file)
 
@@ -132,19 +141,45 @@ def git_commit() -> str | None:
     return answer.stdout.strip() or None
 
 
+def _remove_empty(folders: list[Path]) -> None:
+    """Removes directories that a failed start has made, the innermost first, as far as nothing is in them."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
 def _lock(directory: Path):
-    file = open(directory / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - the open file is the lock
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        owner = file.read().strip() or "another process"
-        file.close()
-        raise UserError(f"{directory}: in use by {owner}; choose another --model_dir or wait for it") from None
+    while True:
+        file = open(directory / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - the open file is the lock
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "another process"
+            file.close()
+            raise UserError(f"{directory}: in use by {owner}; choose another --model_dir or wait for it") from None
+        if _is_in(directory, file):
+            break
+        file.close()  # that of a process which has ended in the meantime
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}")
     file.flush()
     return file
+
+
+def _unlock(directory: Path, file) -> None:
+    if _is_in(directory, file):  # not moved away, with another in its place
+        with contextlib.suppress(OSError):
+            os.unlink(directory / LOCK)
+    file.close()
+
+
+def _is_in(directory: Path, file) -> bool:
+    """Whether an open lock is the one that other processes find."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(directory / LOCK))
+    except OSError:
+        return False
 
 
 def _check(directory: Path, comparable: dict, files: dict[str, str]) -> RunRecord | None:

@@ -98,3 +98,35 @@ def test_a_second_owner_is_refused_until_the_first_lets_go(tmp_path):
 def test_only_the_chief_writes(tmp_path):
     rundir.prepare(tmp_path / "run", SETTINGS, COMPARABLE, FILES, is_chief=False).close()
     assert not (tmp_path / "run").exists()
+
+
+def test_nothing_is_left_of_a_lock_nor_of_a_start_that_failed(tmp_path, monkeypatch):
+    prepare(tmp_path / "good")
+    assert sorted(path.name for path in (tmp_path / "good").iterdir()) == ["arch.txt", "config.json"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/arch.txt").write_text("mine")
+
+    def full(path, content):
+        raise UserError(f"{path}: cannot be written: No space left on device")
+
+    monkeypatch.setattr(rundir, "write_json", full)
+    for name in ("deep/er/run", "mine", "good"):
+        with pytest.raises(UserError, match="No space left"):
+            prepare(tmp_path / name)
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
+        *("good", "good/arch.txt", "good/config.json", "mine", "mine/arch.txt")
+    ]
+
+
+def test_a_lock_that_was_let_go_between_opening_and_locking_is_taken_anew(tmp_path, monkeypatch):
+    first = rundir.prepare(tmp_path, SETTINGS, COMPARABLE, FILES)
+    flock = rundir.fcntl.flock
+
+    def late(file, how):
+        monkeypatch.setattr(rundir.fcntl, "flock", flock)
+        first.close()
+        flock(file, how)
+
+    monkeypatch.setattr(rundir.fcntl, "flock", late)
+    with rundir.prepare(tmp_path, SETTINGS, COMPARABLE, FILES), pytest.raises(UserError, match="in use by process"):
+        prepare(tmp_path)
