@@ -115,6 +115,12 @@ def fault_of(address: str, timeout: float = 2.0) -> str | None:
     return None
 
 
+def reach(data_service: str) -> None:
+    """Raises UserError where nothing listens at grpc://HOST:PORT: TensorFlow itself would wait for an hour."""
+    if fault := fault_of(data_service.removeprefix("grpc://"), timeout=10):
+        raise UserError(f"--data_service={data_service}: no dispatcher to be reached there: {fault}")
+
+
 @contextlib.contextmanager
 def _listening(cluster: Cluster) -> Iterator[None]:
     """Answers at the own address, until TensorFlow does."""

@@ -25,7 +25,11 @@ from autonl_tf.settings_tuning import TuningConfig
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All settings of one run; `given`: the flags that the user gave, by name, as words of a command line."""
+    """All settings of one run.
+
+    `given`: the flags that the user gave, by name, as words of a command line; `listing`: the files of a class folder
+    that is the `--dataset`, as `data.folder` has listed them.
+    """
 
     run: RunConfig
     network: NetworkConfig
@@ -36,6 +40,7 @@ class Config:
     export: ExportConfig
     profile: ProfileConfig
     given: dict[str, str] = dataclasses.field(default_factory=dict)
+    listing: Any = None
 
     def settings(self) -> dict[str, Any]:
         """Every flag's value by name."""
@@ -223,6 +228,13 @@ def check_pixels(images: int, image_size: int, flag: str, most: int) -> None:
         )
 
 
+def check_batches_fit(data: DataConfig, image_size: int) -> None:
+    """Raises UserError for batches of more pixels than are held at once."""
+    for name in ("train_batch_size", "eval_batch_size"):
+        if getattr(data, name) is not None:
+            check_pixels(getattr(data, name), image_size, name, limits.MOST_BATCH_PIXELS)
+
+
 def _check_sizes(config: Config) -> None:
     """Flags that are within their ranges, but not together."""
     data, size = config.data, config.network.input_image_size
@@ -230,9 +242,7 @@ def _check_sizes(config: Config) -> None:
         if 0 < getattr(config.tuning, name) < 0.001:
             raise UserError(f"--{name}={getattr(config.tuning, name)}: accepted: 0, or 0.001 to 100")
     if size is not None:
-        if data.train_batch_size is not None:
-            check_pixels(data.train_batch_size, size, "train_batch_size", limits.MOST_BATCH_PIXELS)
-        check_pixels(data.eval_batch_size, size, "eval_batch_size", limits.MOST_BATCH_PIXELS)
+        check_batches_fit(data, size)
         if config.run.mode == "export" and "tflite_int8" in config.export.formats:
             most = limits.MOST_CALIBRATION_PIXELS
             check_pixels(config.export.calibration_images, size, "calibration_images", most)
@@ -345,6 +355,9 @@ def _check(config: Config, given: frozenset[str]) -> None:
     _check_sizes(config)
     if run.mode == "convert" and run.from_ == "pytorch" and not config.network.arch:
         raise UserError("--from=pytorch needs --arch: a state dictionary does not say its architecture")
+    multiplier = config.network.depth_multiplier
+    if run.mode == "convert" and run.from_ == "pytorch" and multiplier not in (None, 1.0):
+        raise UserError(f"--depth_multiplier={multiplier}: not with --from=pytorch")
     if run.mode == "convert" and run.from_ == "pytorch" and "use_averages" in given:
         raise UserError("--use_averages does not go with --from=pytorch: such a file holds one set of weights")
     if run.predictions_out and pathlib.Path(run.predictions_out).suffix not in (".npz", ".csv"):

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import glob
 import os
 import pathlib
-import re
+from typing import Any
 
-from autonl_tf import limits
+from autonl_tf import agreement, cluster, limits
 from autonl_tf.arch import presets
 from autonl_tf.arch.cost import check_parameters
-from autonl_tf.arch.parts import blocks_of
-from autonl_tf.config import AUTO, Config
-from autonl_tf.data import imagenet
+from autonl_tf.arch.parts import check_trained
+from autonl_tf.arch.quantizable import check_quantizable
+from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.checkpoint.description import Description, check_one_set, described
+from autonl_tf.checkpoint.location import check_pytorch, location_of
+from autonl_tf.config import AUTO, Config, check_batches_fit
+from autonl_tf.data import facts, imagenet, manifest, signatures
+from autonl_tf.data.facts import Facts
 from autonl_tf.data.labels import read_label_file
-from autonl_tf.data.tree import folders, images_below
+from autonl_tf.data.reading import BadExample, check_bad
+from autonl_tf.data.tree import EXTENSIONS, images_below
+from autonl_tf.engine.saved import check_present
 from autonl_tf.errors import UserError
-from autonl_tf.export.directory import check_export_dir
-from autonl_tf.reading import MOST_LONG, Unreadable, read_json, read_text
+from autonl_tf.export.directory import check_export_dir, check_quantizer
+from autonl_tf.reading import read_json
 from autonl_tf.records import RunRecord
+from autonl_tf.space import around
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.latency import read_table
+from autonl_tf.space.space import Space
 from autonl_tf.strict_json import plain
 
-_DATASETS = "demo, demo:texture, folder:PATH, tfds:NAME, imagenet_tfrecord:PATH"
 
-
-def check(config: Config) -> None:
-    """Looks at what this run's mode reads.
+def check(config: Config) -> Config:
+    """Looks at what this run's mode reads; returns the config with what has been found of the data.
 
     Raises:
       UserError: naming the flag or the file, what is wrong, and what is accepted.
@@ -35,12 +44,12 @@ def check(config: Config) -> None:
     read = config.read_settings()
     mode = config.run.mode
     space = space_lib.load(read["search_space"]) if mode in ("search", "profile") else None
+    spec = None
     if mode not in ("describe", "compare") and read.get("arch"):
         spec = presets.load(read["arch"], read.get("nonlocal"))
         _check_parts(read, len(list(spec.singles())))
-        # Where no size is given, one at which every network fits: the data or the checkpoint will say which.
-        sizes = {"num_classes": read["num_label_classes"] or 2, "depth_multiplier": read.get("depth_multiplier") or 1.0}
-        check_parameters(spec, image_size=read["input_image_size"] or limits.IMAGE_SIZE[1], **sizes)
+        if read.get("qat"):
+            check_quantizable(spec)
         if space:
             space.selections_of(spec, f"--arch={read['arch']}")
     if mode == "compare" and not all(read["arch"].split(",")):
@@ -50,16 +59,31 @@ def check(config: Config) -> None:
     if read.get("label_file") not in (None, imagenet.NAME):
         read_label_file(read["label_file"])
     if read.get("class_weights") not in (None, "balanced"):
-        class_weight_lines(read["class_weights"])
-    for name in ("dataset", "calibration_dataset"):
-        if read.get(name):
-            _check_dataset(name, read[name])
+        agreement.class_weight_lines(read["class_weights"])
+    if read.get("calibration_dataset"):
+        facts.calibration_files(read["calibration_dataset"])
+    if mode == "export" and "tflite_int8" in read["formats"]:
+        check_quantizer()
+    data = None
+    if read.get("dataset"):
+        data, listing = facts.known(read["dataset"], read["label_file"], read["validation_fraction"])
+        config = dataclasses.replace(config, listing=listing)
+    if data:
+        agreement.check_data(config, data)
     if read.get("images"):
-        matching(read["images"])
-    if read.get("init_checkpoint"):
-        _check_checkpoint("init_checkpoint", read["init_checkpoint"])
-    elif mode in ("eval", "predict", "export", "explain"):
-        _check_checkpoint("model_dir", read["model_dir"])
+        _check_images(matching(read["images"]), read["skip_corrupt"])
+    weights, found = read.get("init_checkpoint"), None
+    if mode in ("eval", "predict", "export", "explain"):
+        weights = weights or read["model_dir"]
+    if weights:
+        found = _check_weights(config, weights, spec, space, data)
+    _check_sizes(config, spec, space, data, found, bool(weights))
+    if mode in ("search", "train"):
+        agreement.check_parts_of_batch(config)
+        if mode == "search" and config.fit.train_steps is not None:
+            agreement.phases(config, config.fit.train_steps)
+        if read["data_service"]:
+            cluster.reach(read["data_service"])
     if read.get("query_points"):
         query_points(read["query_points"])
     if read.get("predictions_out"):
@@ -78,45 +102,84 @@ def check(config: Config) -> None:
         check_export_dir(read["export_dir"])
     if mode in ("search", "train", "profile", "convert"):
         check_directory("model_dir", read["model_dir"], parents=True)
+    if mode in ("search", "train"):
+        check_present(pathlib.Path(read["model_dir"]))
+        if config.listing:
+            _check_files(config)
     if mode == "convert":
         check_free(read["model_dir"])
     elif mode in ("search", "train", "profile") and not read.get("benchmark_output"):
         _check_run(read)
+    return config
 
 
-def _check_dataset(flag: str, name: str) -> None:
-    kind, _, place = name.partition(":")
-    if name in ("demo", "demo:texture") or (kind == "tfds" and place):
-        return
-    if kind not in ("folder", "imagenet_tfrecord") or not place:
-        meant = f"; did you mean folder:{name}?" if os.path.isdir(name) else ""
-        raise UserError(f"--{flag}: unknown data set {name!r}{meant}; accepted: {_DATASETS}")
-    if "://" in place:
-        return
-    if not os.path.isdir(place):
-        raise UserError(f"--{flag}={name}: no such directory")
-    if kind == "folder" and flag == "dataset" and not folders(place):
-        raise UserError(
-            f"--{flag}={name}: holds no class folders; accepted: a folder a class, or train/ and val/ of such"
+def _check_images(files: list[str], skip: bool) -> None:
+    faults = {path: signatures.fault_of(path) for path in files}
+    bad = [BadExample(0, path, fault) for path, fault in faults.items() if fault]
+    check_bad(bad, len(files), skip)
+
+
+def _check_weights(
+    config: Config, path: str, spec: NetworkSpec | None, space: Space | None, data: Facts | None
+) -> Description | None:
+    """Whether there are weights at a path, which fit flags and data; returns how they are described, if they are."""
+    if config.run.from_ == "pytorch" and config.run.mode == "convert":
+        check_pytorch(path)
+        return None
+    assumed = around.architecture(config.search.search_space) if space else None
+    found = described(location_of(path), spec or assumed)
+    if found is None:
+        return None
+    if spec:
+        found.check(spec)
+    agreement.check_weights(config, found, spec)
+    if found.format in ("imagenet", "export"):
+        check_one_set(found.where, config.run.use_averages)
+    if config.run.mode not in ("train", "search"):
+        agreement.classes_of(config, found)
+        if data:
+            agreement.classes_with(found, data)
+    elif space:
+        space.selections_of(found.spec.scaled(found.depth_multiplier), found.where)
+    return found
+
+
+def _check_sizes(
+    config: Config,
+    spec: NetworkSpec | None,
+    space: Space | None,
+    data: Facts | None,
+    start: Description | None,
+    has_start: bool,
+) -> None:
+    """Whether the network fits the size of its images, which data and weights may say, and a search its target."""
+    mode, classes, size = config.run.mode, config.network.num_label_classes, config.network.input_image_size
+    if mode in ("train", "search") and data and (start or not has_start):
+        classes, size = data.num_classes, agreement.image_size(config, data, start)
+        check_batches_fit(config.data, size)
+        if mode == "search":
+            agreement.cost_models(config, space, image_size=size, num_classes=classes)
+    elif start:
+        size = size or start.image_size
+    network = spec or (start and start.spec)
+    if network:
+        # Where no size is known, one at which every network fits: the data or the weights will say which.
+        check_parameters(
+            network,
+            image_size=size or limits.IMAGE_SIZE[1],
+            num_classes=classes or 2,
+            depth_multiplier=config.network.depth_multiplier or (start.depth_multiplier if start else 1.0),
         )
-    if kind == "imagenet_tfrecord" and not any(
-        re.match(r"(train|validation)-\d+-of-\d+", f) for f in os.listdir(place)
-    ):
-        raise UserError(f"--{flag}={name}: no files named like train-00000-of-01024 or validation-00000-of-00128")
 
 
-def _check_checkpoint(flag: str, path: str) -> None:
-    """Whether anything is there that may be a checkpoint: what it is, `checkpoint.opening` says."""
-    place = pathlib.Path(path)
-    if path == imagenet.NAME or place.is_file():
-        return
-    patterns = ("*.index", "*/*.index", "card.json", "saved_model.pb") if place.is_dir() else ()
-    if any(any(place.glob(pattern)) for pattern in patterns) or glob.glob(f"{glob.escape(path)}.*"):
-        return
-    raise UserError(
-        f"--{flag}={path}: no checkpoint there; accepted: a run directory, a prefix such as DIR/best/ckpt-100 or "
-        "DIR/bestmodel.ckpt, or a file of weights"
-    )
+def _check_files(config: Config) -> None:
+    """Whether a run in `--model_dir` began with other files of the class folder."""
+    with contextlib.suppress(ValueError):  # a damaged one is told where the images would be checked by it
+        if record := manifest.read(config.run.model_dir):
+            splits = [split for split in config.listing.held() if split == "train" or config.run.mode == "train"]
+            entries = config.listing.entries(config.data.dataset.partition(":")[2])
+            now = [entry for split in splits for entry in entries[split]]
+            manifest.check_same(config.run.model_dir, [e for e in record.entries if e.split in splits], now)
 
 
 def _check_run(read: dict[str, object]) -> None:
@@ -131,15 +194,13 @@ def _check_run(read: dict[str, object]) -> None:
         raise UserError(f"{path.parent}: {other}")
 
 
-def _check_parts(read: dict[str, object], blocks: int) -> None:
-    """Whether the network of so many blocks has the parts that `--freeze` and `--lr_multipliers` name."""
+def _check_parts(read: dict[str, Any], blocks: int) -> None:
+    """Whether the network of so many blocks has the parts that `--freeze` and `--lr_multipliers` name, not frozen."""
     frozen, rates = read.get("freeze"), read.get("lr_multipliers")
-    named = {"freeze": str(frozen).split(",") if frozen else [], "lr_multipliers": []}
-    if rates:
-        named["lr_multipliers"] = [part for part, _ in lr_multipliers(rates)]
-    for flag, parts in named.items():
-        for part in parts:
-            blocks_of(part, blocks, f"--{flag}={read[flag]}")
+    parts = [part for part, _ in lr_multipliers(rates)] if rates else []
+    check_trained(
+        frozen.split(",") if frozen else [], parts, blocks, (f"--freeze={frozen}", f"--lr_multipliers={rates}")
+    )
 
 
 def matching(pattern: str) -> list[str]:
@@ -150,9 +211,14 @@ def matching(pattern: str) -> list[str]:
     """
     if os.path.isdir(pattern):
         files = [file.path for file in images_below(pattern)[0]]
+        if not files:
+            raise UserError(f"--images={pattern}: holds no images ({', '.join(EXTENSIONS)})")
     else:
-        found = [pattern] if os.path.isfile(pattern) else glob.glob(pattern, recursive=True)
-        files = sorted(path for path in found if os.path.isfile(path))
+        found = [pattern] if os.path.lexists(pattern) else glob.glob(pattern, recursive=True)
+        files = sorted(path for path in found if not os.path.isdir(path))
+        for path in files:
+            if os.path.exists(path) and not os.path.isfile(path):  # it could be waited on for ever
+                raise UserError(f"--images={pattern}: {path} is not a regular file")
     if not files:
         raise UserError(f"--images={pattern}: no such file; accepted: the path of an image, a directory or a glob")
     return files
@@ -225,32 +291,3 @@ def query_points(text: str) -> list[tuple[float, float]]:
     if len(points) > 64:
         raise UserError(f"--query_points: {len(points)} points; accepted: at most 64")
     return points
-
-
-def class_weight_lines(path: str) -> dict[int, tuple[str, float]]:
-    """The lines CLASS WEIGHT of a file of `--class_weights`, by their number.
-
-    Raises:
-      UserError: the file cannot be read, or a line is another.
-    """
-    try:
-        lines = read_text(path, MOST_LONG).splitlines()
-    except Unreadable as error:
-        raise UserError(
-            f"--class_weights={path}: {error.reason}; accepted: balanced, or a file of lines CLASS WEIGHT"
-        ) from None
-    found = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        name, _, text = line.strip().rpartition(" ")
-        try:
-            weight = float(text)
-        except ValueError:
-            weight = 0.0
-        if not 1e-6 <= weight <= 1e6 or not name.strip():
-            raise UserError(
-                f"--class_weights={path}, line {number}: {line!r} is not CLASS WEIGHT, a number from 1e-6 to 1e6"
-            )
-        found[number] = (name, weight)
-    return found

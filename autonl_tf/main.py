@@ -99,13 +99,19 @@ def _main(argv: list[str]) -> None:
         raise UserError(
             "python -OO (PYTHONOPTIMIZE=2) takes away docstrings, without which tf_keras is not imported; accepted: -O"
         )
+    try:
+        os.getcwd()
+    except OSError as error:  # which names no file
+        raise UserError(
+            f"the working directory cannot be used ({error.strerror}); change to one that is there"
+        ) from None
     config = config_lib.from_flags()
     for name in config_lib.unread_flags(config):
         print(f"note: --{name} has no effect in --mode={config.run.mode}", file=sys.stderr)
     target = config_lib.target_of(config.search) if config.run.mode == "search" else None
     if target and flags.FLAGS["cost_lambda"].present:
         print(f"note: --cost_lambda has no effect beside --{target[0]}", file=sys.stderr)
-    early.check(config)
+    config = early.check(config)
     _quiet_logging()
     run_mode = _runner(config.run.mode)
     signals.Watch(_end).start()

@@ -47,6 +47,26 @@ def read_text(path: str | Path, most: int = MOST_SHORT) -> str:
         raise Unreadable(repr(str(path)), "not the name of a file") from None
 
 
+def read_ends(path: str | Path, first: int, last: int = 0) -> tuple[bytes, bytes]:
+    """The first and the last so many bytes of a regular file, as many as there are.
+
+    Raises:
+      FileNotFoundError: it is not there.
+      Unreadable: it is no regular file, or cannot be read.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise Unreadable(path, "not a regular file")
+        with open(path, "rb") as file:
+            start = file.read(first)
+            file.seek(max(0, file.seek(0, os.SEEK_END) - last))
+            return start, file.read(last)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Unreadable(path, error.strerror or str(error)) from None
+
+
 def read_json(path: str | Path, kind: type[T], most: int = MOST_LONG, *, what: str = "what it should be") -> T:
     """A JSON file as `kind`, every value checked by its declared type; entries that are not declared are left out.
 

@@ -34,7 +34,7 @@ from autonl_tf.data.batches import train_batches
 from autonl_tf.data.datasets import ImageDataset, OpenedSplit
 from autonl_tf.data.demo import IMAGE_SIZE, demo_image
 from autonl_tf.data.demo_scene import SceneSettings
-from autonl_tf.data.folder import LabelledFiles
+from autonl_tf.data.splits import of_files
 
 SEED = 1
 MIN_CROP_AREA = 0.08
@@ -54,7 +54,7 @@ def dataset_of(directory: str) -> ImageDataset:
     paths = sorted(str(path) for path in pathlib.Path(directory).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     if not paths:
         sys.exit(f"error: {directory}: no JPEG images (.jpg, .jpeg) below it")
-    split = LabelledFiles(tuple(paths), (0,) * len(paths)).split()
+    split = of_files(paths, [0] * len(paths))
     opened = OpenedSplit(split, check=False, without=lambda found: split)
     return ImageDataset(directory, ["any"], 224, {"train": lambda: opened})
 

@@ -23,7 +23,7 @@ import tf_keras as keras
 
 from autonl_tf.arch import presets
 from autonl_tf.arch.spec import STEM_STRIDE, NetworkSpec
-from autonl_tf.checkpoint.checkpoint import CLASSIFIER
+from autonl_tf.checkpoint.description import CLASSIFIER
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.errors import UserError
 from autonl_tf.layers.channels import NO_CHANNELS_FIRST

@@ -36,3 +36,30 @@ def blocks_of(part: str, count: int, where: str) -> range | None:
     if not first <= last < count:
         raise UserError(f"{where}: {part!r}: accepted: block numbers from 0 to {count - 1}, ascending")
     return range(first, last + 1)
+
+
+def check_trained(freeze: list[str], multiplied: list[str], count: int, flags: tuple[str, str]) -> None:
+    """Whether something is left to train, of each part whose rate is multiplied too.
+
+    Args:
+      freeze, multiplied: parts.
+      count: of the network's blocks.
+      flags: those that name the two, for messages.
+
+    Raises:
+      UserError: nothing is left, or no such part.
+    """
+    frozen = {piece for part in freeze for piece in _pieces(part, count, flags[0])}
+    if frozen >= {"stem_", "head_", "logits", *range(count)}:
+        raise UserError(f"{flags[0]}: leaves nothing to train")
+    for part in multiplied:
+        if frozen >= _pieces(part, count, flags[1]):
+            raise UserError(f"{flags[1]}: {part!r} is frozen by --freeze")
+
+
+def _pieces(part: str, count: int, where: str) -> set[str | int]:
+    """What a part is made of: numbers of blocks, and the other beginnings of layers' names."""
+    numbers = blocks_of(part, count, where)
+    if numbers is not None:
+        return set(numbers)
+    return {piece for start in PREFIXES[part] for piece in (range(count) if start == "block" else [start])}

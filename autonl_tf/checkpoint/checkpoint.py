@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint import matching
-from autonl_tf.checkpoint.blocks import block_of, blocks_in, check_part, told
-from autonl_tf.data import imagenet
+from autonl_tf.checkpoint.blocks import block_of, blocks_in, told
+from autonl_tf.checkpoint.description import CLASSIFIER, Description
 from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
 from autonl_tf.networks.quantized import is_range
-
-CLASSIFIER = "logits"
 
 Tell = Callable[[str], object]
 
@@ -35,12 +32,6 @@ class Loaded(NamedTuple):
     averages: bool
 
 
-def check_one_set(where: str, use_averages: bool) -> None:
-    """Raises UserError where plain variables are asked for of a file that holds one set of weights."""
-    if not use_averages:
-        raise UserError(f"{where}: holds one set of weights; --use_averages=false does not go with it")
-
-
 class Chosen(NamedTuple):
     """The set of weights asked for: its arrays, what to say of it, and what of the file is left aside."""
 
@@ -49,42 +40,16 @@ class Chosen(NamedTuple):
     aside: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint(Description):
     """Weights of one network.
 
     Attributes:
-      format: `ours`, `tf1`, `pytorch`, `keras`, `export`, `imagenet` or `search`.
-      where: the file, for messages.
-      spec: the architecture whose weights these are.
-      class_names: K names in label order.
-      classes_are_numbered: whether those are only numbers, so that data may name the classes.
-      image_size, crop_padding: what the network was trained at.
-      depth_multiplier: of the architecture's filters.
       choose: (model, its variables to load by name, use_averages) -> the set of weights; raises UserError where there
         is none.
-      qat: whether it was trained with simulated int8 and holds ranges besides.
-      trained_on: the data's name; None: not known.
-      spec_is_assumed: the file does not say its architecture: `spec` is what was asked for, and non-local blocks of
-        which the file has nothing are taken not to be its own.
     """
 
-    format: str
-    where: str
-    spec: NetworkSpec
-    class_names: tuple[str, ...]
-    classes_are_numbered: bool
-    image_size: int
-    crop_padding: int
-    depth_multiplier: float
     choose: Callable[[keras.Model, Mapping[str, tf.Variable], bool], Chosen]
-    qat: bool = False
-    trained_on: str | None = None
-    spec_is_assumed: bool = False
-
-    def check(self, spec: NetworkSpec) -> None:
-        """Raises UserError unless `spec` is this checkpoint's architecture, or that with non-local blocks added."""
-        check_part(self.spec, spec, self.where)
 
     def load_into(
         self, model: keras.Model, use_averages: bool = True, *, classifier: bool = True, tell: Tell = silent
@@ -131,21 +96,6 @@ class Checkpoint:
         which = "moving averages" if chosen.loaded.averages else "plain variables"
         step = "no step" if chosen.loaded.step is None else f"step {chosen.loaded.step}"
         return f"{which} of {chosen.loaded.prefix} ({step}){f'; left aside: {chosen.aside}' if chosen.aside else ''}"
-
-    def agreed(self, names: Sequence[str], where: str) -> tuple[str, ...]:
-        """The class names of checkpoint and `where`, as many, together: numbers give way to names.
-
-        ImageNet's classes may be given by their synsets or by their names.
-
-        Raises:
-          UserError: other names, or another order of them.
-        """
-        if self.classes_are_numbered:
-            return tuple(names)
-        for label, (trained, other) in enumerate(zip(self.class_names, names, strict=True)):
-            if other not in (trained, imagenet.classes().get(trained)):
-                raise UserError(f"{self.where}: class {label} is {trained!r} there and {other!r} in {where}")
-        return self.class_names
 
 
 def _of_classifier(name: str) -> bool:

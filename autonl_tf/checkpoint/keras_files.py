@@ -35,7 +35,9 @@ from tf_keras.protobuf.saved_metadata_pb2 import SavedMetadata
 from autonl_tf.arch import presets
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint.blocks import block_of
-from autonl_tf.checkpoint.checkpoint import CLASSIFIER, Checkpoint, Chosen, Loaded, check_one_set
+from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded
+from autonl_tf.checkpoint.description import CLASSIFIER, check_one_set
+from autonl_tf.checkpoint.location import HDF5, start_of
 from autonl_tf.checkpoint.matching import Stored, listing
 from autonl_tf.checkpoint.object_graph import read_graph
 from autonl_tf.data import images
@@ -45,7 +47,6 @@ from autonl_tf.errors import UserError, first_line
 
 Shape = tuple[int, ...]
 
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"  # of an archive
 _MOST_TEXT = 50_000_000  # bytes of a configuration
 _MOST_TIMES = 20  # bytes of arrays for each of their file, of an archive's file for each of the network
@@ -75,13 +76,6 @@ class _Contents(NamedTuple):
     arrays: Callable[[keras.Model], Stored]
     classes: int | None
     config: dict[str, Any] | None = None
-
-
-def is_keras(path: pathlib.Path) -> bool:
-    """Whether a file or a directory is one that tf_keras writes, TensorFlow's checkpoints apart."""
-    if path.is_dir():
-        return (path / "saved_model.pb").is_file()
-    return path.is_file() and (path.suffix in (".h5", ".hdf5", ".keras") or _start_of(path) == _HDF5)
 
 
 def open_keras(path: pathlib.Path, arch: NetworkSpec | None, *, depth_multiplier: float = 1.0) -> Checkpoint:
@@ -127,11 +121,7 @@ def _contents(path: pathlib.Path) -> _Contents:
             return _of_graph(str(path / "variables" / "variables"), where, _metadata(path / "keras_metadata.pb"))
         if not path.is_file():
             return _of_graph(where, where)
-        if _start_of(path) == _HDF5:
-            return _of_hdf5(path)
-        if zipfile.is_zipfile(path):
-            return _of_archive(path)
-    raise UserError(f"{where}: is no file of Keras: neither HDF5 nor a .keras archive")
+        return _of_hdf5(path) if start_of(path) == HDF5 else _of_archive(path)
 
 
 @contextlib.contextmanager
@@ -143,11 +133,6 @@ def _reading(where: str) -> Iterator[None]:
         raise
     except Exception as error:  # h5py, zipfile and a configuration of other types raise nearly anything
         raise UserError(f"{where}: cannot be read as a file of Keras: {first_line(error)}") from None
-
-
-def _start_of(path: pathlib.Path) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(8)
 
 
 # TensorFlow's checkpoints.

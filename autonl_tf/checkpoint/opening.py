@@ -7,10 +7,8 @@ import pathlib
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint import export, imagenet, keras_files, ours, search, tf1
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Tell, silent
+from autonl_tf.checkpoint.location import Location, location_of
 from autonl_tf.checkpoint.object_graph import has_graph
-from autonl_tf.errors import UserError
-
-_PYTORCH = (".pth", ".pt", ".tar", ".safetensors")
 
 
 def open_checkpoint(
@@ -39,14 +37,8 @@ def open_checkpoint(
       UserError: none of these, or of another architecture; a format that does not say its architecture, without `arch`
         and `assumed`.
     """
-    location = pathlib.Path(path)
-    if location.is_file() and location.suffix in _PYTORCH:
-        raise UserError(
-            f"{path}: is a file of PyTorch, whose networks pad differently; convert it to a run directory by "
-            "--mode=convert --from=pytorch, and give that"
-        )
     found = _opened(
-        location,
+        location_of(path),
         arch or assumed,
         depth_multiplier=depth_multiplier or 1.0,
         num_classes=num_classes,
@@ -58,14 +50,14 @@ def open_checkpoint(
     return found
 
 
-def _opened(location: pathlib.Path, arch: NetworkSpec | None, **wanted) -> Checkpoint:
-    if str(location) == imagenet.NAME:
+def _opened(location: Location, arch: NetworkSpec | None, **wanted) -> Checkpoint:
+    if location.kind == "imagenet":
         return imagenet.open_imagenet(arch)
-    if (location / export.CARD).is_file():
-        return export.open_export(location)
-    if keras_files.is_keras(location):
-        return keras_files.open_keras(location, arch, depth_multiplier=wanted["depth_multiplier"])
-    prefix = str(ours.find_checkpoint(location))
+    if location.kind == "export":
+        return export.open_export(location.path)
+    if location.kind == "keras":
+        return keras_files.open_keras(location.path, arch, depth_multiplier=wanted["depth_multiplier"])
+    prefix = str(ours.first_readable(location.prefixes))
     if ours.is_ours(prefix):
         return search.open_search(prefix) if search.is_search(prefix) else ours.open_ours(prefix)
     if has_graph(prefix):

@@ -8,27 +8,24 @@ Layout of a run directory DIR: `DIR/checkpoints/ckpt-STEP.*`, `DIR/best/ckpt-STE
 from __future__ import annotations
 
 import dataclasses
-import glob
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
-from autonl_tf.arch import blockstring
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded
+from autonl_tf.checkpoint.description import of_run
+from autonl_tf.checkpoint.location import MODEL_JSON, prefixes_of
 from autonl_tf.checkpoint.matching import Stored
 from autonl_tf.engine.averages import MovingAverages
-from autonl_tf.engine.checkpoints import check_own, fault_of, step_of, steps_saved
+from autonl_tf.engine.checkpoints import check_own, fault_of, step_of
 from autonl_tf.engine.files import write_json
 from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
-from autonl_tf.reading import read_json, read_text
-from autonl_tf.records import BestRecord, ModelRecord
+from autonl_tf.records import ModelRecord
 
-MODEL_JSON = "model.json"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-_FILE_SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
-_ACCEPTED = "a run directory, or a prefix such as DIR/best/ckpt-100 or DIR/bestmodel.ckpt"
 
 
 def open_ours(prefix: str) -> Checkpoint:
@@ -40,20 +37,8 @@ def open_ours(prefix: str) -> Checkpoint:
     """
     if re.fullmatch(r"ckpt-\d+", Path(prefix).name):
         check_own(Path(prefix))
-    described = read_model_json(prefix)
-    return Checkpoint(
-        format="ours",
-        where=prefix,
-        spec=blockstring.parse(described.arch, f"{prefix}: {MODEL_JSON}"),
-        class_names=described.class_names,
-        classes_are_numbered=described.classes_are_numbered,
-        image_size=described.input_image_size,
-        crop_padding=described.crop_padding,
-        depth_multiplier=described.depth_multiplier,
-        choose=lambda model, variables, use_averages: choose(prefix, use_averages),
-        qat=described.qat,
-        trained_on=described.dataset,
-    )
+    found = of_run(prefix)
+    return Checkpoint(**vars(found), choose=lambda model, variables, use_averages: choose(prefix, use_averages))
 
 
 def write_model_json(directory: str | Path, description: ModelRecord) -> None:
@@ -61,80 +46,24 @@ def write_model_json(directory: str | Path, description: ModelRecord) -> None:
     write_json(Path(directory) / MODEL_JSON, dataclasses.asdict(description))
 
 
-def read_model_json(path: str | Path) -> ModelRecord:
-    """The description beside a checkpoint: `path` is a run directory, or a checkpoint prefix within one.
-
-    Raises:
-      UserError: there is none, or it is damaged.
-    """
-    path = Path(path)
-    directories = [path] if path.is_dir() else [path.parent, path.parent.parent]
-    for directory in directories:
-        if (directory / MODEL_JSON).exists():
-            return read_json(directory / MODEL_JSON, ModelRecord, what="the description of a run's network")
-    raise UserError(f"{path}: no {MODEL_JSON} beside this checkpoint (looked in {', '.join(map(str, directories))})")
-
-
 def find_checkpoint(path: str | Path) -> Path:
-    """The prefix that `path` means: a prefix, one of its files, a run directory (its best copy if any, else its
-    latest), or a directory that itself holds a checkpoint, as a published archive does (see `_within`).
+    """The prefix that `path` means, see `location.prefixes_of`. Raises UserError as that and as `first_readable`."""
+    return first_readable(prefixes_of(Path(path)))
 
-    A broken checkpoint of a run directory is passed over for an older one.
+
+def first_readable(prefixes: Sequence[Path]) -> Path:
+    """The first that is whole: a broken checkpoint of a run directory is passed over for an older one.
 
     Raises:
-      UserError: nothing there, nothing readable, or several to choose from.
+      UserError: there is none.
     """
-    path = Path(path)
-    if not path.is_dir():
-        prefix = path.with_name(_FILE_SUFFIX.sub("", path.name))
-        if not _index_of(prefix).is_file():
-            data = sorted(prefix.parent.glob(glob.escape(prefix.name) + ".data-*"))
-            reason = f"its {_index_of(prefix).name} is missing, {data[0].name} is there" if data else _ACCEPTED
-            raise UserError(f"{path}: no checkpoint there ({reason})")
-        candidates = [prefix]
-    else:
-        candidates = _candidates(path) or _within(path)
-        if not candidates:
-            raise UserError(f"{path}: no checkpoint in this directory (nor in its best/ and checkpoints/)")
     faults = []
-    for prefix in candidates:
+    for prefix in prefixes:
         fault = fault_of(prefix)
         if fault is None:
             return prefix
         faults.append(f"{prefix}: {fault}")
     raise UserError("cannot read the checkpoint: " + "; ".join(faults))
-
-
-def _candidates(directory: Path) -> list[Path]:
-    best, record = [], directory / "best" / "best.json"
-    if record.is_file():
-        best = [directory / "best" / f"ckpt-{read_json(record, BestRecord).step}"]
-    latest = directory / "checkpoints"
-    return best + [latest / f"ckpt-{step}" for step in reversed(steps_saved(latest))]
-
-
-def _index_of(prefix: Path) -> Path:
-    return prefix.with_name(prefix.name + ".index")
-
-
-def _within(directory: Path) -> list[Path]:
-    """The checkpoint whose files lie in `directory`: bestmodel.ckpt, else the one that TensorFlow's own note
-    (`checkpoint`) names, else the only one.
-
-    Raises:
-      UserError: several, and nothing that says which.
-    """
-    found = sorted(index.with_suffix("") for index in directory.glob("*.index"))
-    if (best := directory / "bestmodel.ckpt") in found:
-        return [best]
-    if len(found) > 1 and (note := directory / "checkpoint").exists():
-        named = re.search(r'^model_checkpoint_path: "(?:.*/)?(.+)"$', read_text(note), re.MULTILINE)
-        found = [prefix for prefix in found if named and prefix.name == named[1]] or found
-    if len(found) > 1:
-        raise UserError(
-            f"{directory}: holds several checkpoints ({', '.join(p.name for p in found)}); name one of them"
-        )
-    return found
 
 
 def choose(prefix: str, use_averages: bool) -> Chosen:

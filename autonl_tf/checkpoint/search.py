@@ -6,12 +6,12 @@ averaged margins are the decisions, flips for a target included.
 
 from __future__ import annotations
 
-import pathlib
-
 import numpy as np
 
 from autonl_tf.checkpoint import matching, ours
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen
+from autonl_tf.checkpoint.description import run_of
+from autonl_tf.checkpoint.location import SPACE
 from autonl_tf.data.labels import numbered, read_label_file
 from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
@@ -22,13 +22,12 @@ from autonl_tf.reading import read_json
 from autonl_tf.records import SearchRun
 from autonl_tf.space import space as space_lib
 
-SPACE = "searched_space.json"
 _MARGINS = "margins"
 
 
 def is_search(prefix: str) -> bool:
     """Whether a checkpoint of this program is a search's."""
-    return (_run_of(prefix) / SPACE).is_file()
+    return (run_of(prefix) / SPACE).is_file()
 
 
 def open_search(prefix: str) -> Checkpoint:
@@ -37,7 +36,7 @@ def open_search(prefix: str) -> Checkpoint:
     Raises:
       UserError: a file of the run directory is missing or damaged, or is not of this checkpoint.
     """
-    directory = _run_of(prefix)
+    directory = run_of(prefix)
     space = space_lib.read(directory / SPACE)
     settings = read_json(directory / "config.json", SearchRun, what="the settings of a search").comparable
     names = read_label_file(str(directory / "labels.txt")).lines
@@ -73,7 +72,3 @@ def open_search(prefix: str) -> Checkpoint:
         choose=choose,
         trained_on=settings["dataset"],
     )
-
-
-def _run_of(prefix: str) -> pathlib.Path:
-    return pathlib.Path(prefix).parent.parent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -10,11 +9,9 @@ import tensorflow as tf
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import corrupt, images, own_files
 from autonl_tf.data.augment.policies import Augmentation
-from autonl_tf.data.corrupt import BadExample
 from autonl_tf.data.datasets import ImageDataset
-from autonl_tf.data.folder import LabelledFiles
-from autonl_tf.data.reading import AS_SHOWN, Reading
-from autonl_tf.data.splits import IndexedSplit, shard_count
+from autonl_tf.data.reading import AS_SHOWN, BadExample, Reading, check_bad
+from autonl_tf.data.splits import IndexedSplit, of_files, shard_count
 from autonl_tf.errors import UserError
 
 
@@ -123,21 +120,14 @@ def usable_files(
 ) -> tuple[list[str], list[BadExample]]:
     """The image files that can be used, in order, and those that cannot, each decoded once to find out.
 
-    Raises `UserError` for an empty list, a missing file, and the first that cannot be used; with `skip_corrupt` where
-    none can.
+    Raises `UserError` for an empty list, and the first that cannot be used; with `skip_corrupt` where none can.
     """
     if not files:
         raise UserError("no image files to classify")
-    for path in files:
-        if not os.path.isfile(path):
-            raise UserError(f"{path}: no such image file")
     least = images.least_side(image_size, crop_padding)
     bad = corrupt.find_bad(_files(files).once(), len(files), not skip_corrupt, least, reading)
-    if bad and not skip_corrupt:
-        raise UserError(f"{bad[0].told(reading)} (--skip_corrupt leaves it out)")
+    check_bad(bad, len(files), skip_corrupt, reading)
     corrupt.tell(bad, reading)
-    if len(bad) == len(files):
-        raise UserError(f"none of {len(files)} images can be used; the first: {bad[0].told(reading)}")
     left_out = {example.position for example in bad}
     return [path for position, path in enumerate(files) if position not in left_out], bad
 
@@ -171,7 +161,7 @@ def predict_batches(
 
 
 def _files(files: Sequence[str]) -> IndexedSplit:
-    return LabelledFiles(tuple(files), (0,) * len(files)).split()
+    return of_files(files, [0] * len(files))
 
 
 def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:

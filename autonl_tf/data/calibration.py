@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,9 +10,8 @@ import tensorflow as tf
 
 from autonl_tf.data import corrupt, images
 from autonl_tf.data.datasets import ImageDataset, open_dataset
-from autonl_tf.data.folder import split_kind
-from autonl_tf.data.reading import AS_SHOWN, DAMAGED, Reading
-from autonl_tf.data.tree import EXTENSIONS, folders, images_below
+from autonl_tf.data.facts import calibration_files
+from autonl_tf.data.reading import AS_SHOWN, DAMAGED, MISSING, UNREADABLE, Reading
 from autonl_tf.errors import UserError
 
 _HINT = "(--skip_corrupt leaves it out)"
@@ -29,27 +27,10 @@ def open_calibration(
     Raises:
       UserError: it is not there, or holds no images.
     """
-    kind, _, root = name.partition(":")
-    if kind != "folder" or not root:
-        return open_dataset(name, data_dir=data_dir, skip_corrupt=skip_corrupt, images_only=True, reading=reading)
-    if not os.path.isdir(root):
-        raise UserError(f"--calibration_dataset={name}: no such directory")
-    paths = _image_files(root)
-    if not paths:
-        raise UserError(f"--calibration_dataset={name}: no images there ({', '.join(EXTENSIONS)})")
-    return paths
-
-
-def _image_files(root: str) -> list[str]:
-    """Every image below `root`, sorted; of a training split alone, where there is one."""
-    names = folders(root)
-    trains = [name for name in names if split_kind(name) == "train"]
-    if len(trains) == 1:
-        # A class may well be called 'train': a split holds folders, or has but splits beside it.
-        top = os.path.join(root, trains[0])
-        if folders(top) or all(split_kind(name) for name in names):
-            root = top
-    return [file.path for file in images_below(root)[0]]
+    paths = calibration_files(name)
+    if paths is not None:
+        return paths
+    return open_dataset(name, data_dir=data_dir, skip_corrupt=skip_corrupt, images_only=True, reading=reading)
 
 
 def calibration_images(
@@ -111,5 +92,7 @@ def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read()
+    except FileNotFoundError:
+        raise UserError(f"calibration: image {path}: {MISSING}") from None
     except OSError as error:
-        raise UserError(f"calibration: corrupt image {path}: cannot be read: {error.strerror}") from None
+        raise UserError(f"calibration: image {path}: {UNREADABLE}: {error.strerror}") from None

@@ -11,13 +11,22 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from autonl_tf.data import headers, images, other_kinds
-from autonl_tf.data.reading import AS_SHOWN, CORRUPT, CUT_SHORT, DAMAGED, IS_NOT_READ, TOO_SMALL, UNREADABLE, Reading
+from autonl_tf.data.reading import (
+    AS_SHOWN,
+    CUT_SHORT,
+    DAMAGED,
+    IS_NOT_READ,
+    MISSING,
+    TOO_SMALL,
+    UNREADABLE,
+    BadExample,
+    Reading,
+)
 from autonl_tf.data.splits import Stream
 
 _CHUNK = 64  # examples one thread checks in a row
@@ -29,23 +38,6 @@ _NAMED = 20  # of the images left out, so many are told one by one
 _ENDINGS = ((b"\xff\xd8\xff", b"\xff\xd9", b"\xff\xda"), (b"\x89PNG", b"IEND", b"IDAT"))
 
 _log = logging.getLogger(__name__)
-
-
-class BadExample(NamedTuple):
-    """One image that cannot be used: its position in the stream, its name, and why."""
-
-    position: int
-    name: str
-    reason: str
-
-    @property
-    def is_corrupt(self) -> bool:
-        return self.reason in CORRUPT
-
-    def told(self, reading: Reading) -> str:
-        """What is wrong with it, in a line; of a kind that is not read, which kinds are."""
-        accepted = f"; accepted: {reading.accepted}" if self.reason.endswith(IS_NOT_READ) else ""
-        return f"{'corrupt ' * self.is_corrupt}image {self.name}: {self.reason}{accepted}"
 
 
 def find_bad(
@@ -172,8 +164,9 @@ def _explain(stream: Stream, count: int, positions: list[int], least_side: int, 
             _, example = stream.load(*element)
         except tf.errors.InvalidArgumentError:
             raise
-        except tf.errors.OpError:
-            found.append(BadExample(int(number), name, UNREADABLE))
+        except tf.errors.OpError as error:
+            gone = isinstance(error, tf.errors.NotFoundError)
+            found.append(BadExample(int(number), name, MISSING if gone else UNREADABLE))
             continue
         why = why_bad(example["image"].numpy(), least_side, reading) or UNREADABLE
         found.append(BadExample(int(number), name, why))

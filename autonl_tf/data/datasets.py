@@ -13,15 +13,14 @@ from dataclasses import dataclass, replace
 import tensorflow as tf
 
 from autonl_tf.data import corrupt, demo, folder, tfds_source, tfrecord
-from autonl_tf.data.corrupt import BadExample
-from autonl_tf.data.labels import LabelFile, class_name, new_labels, numbered, read_label_file
+from autonl_tf.data.facts import Facts, kind_and_path, of_records
+from autonl_tf.data.labels import LabelFile, labelled, numbered, read_label_file
 from autonl_tf.data.manifest import Entry
-from autonl_tf.data.reading import AS_SHOWN, UNREADABLE, Reading
-from autonl_tf.data.splits import IndexedSplit, RecordSplit, divided
-from autonl_tf.errors import UserError, first_line
+from autonl_tf.data.reading import AS_SHOWN, MISSING, UNREADABLE, BadExample, Reading
+from autonl_tf.data.splits import IndexedSplit, RecordSplit, divided, of_files
+from autonl_tf.errors import UserError
 
 SPLITS = ("train", "validation", "test")
-ACCEPTED = "demo, demo:texture, folder:PATH, tfds:NAME, imagenet_tfrecord:PATH"
 
 # Record files up to this size are held in memory, which makes every order and every starting position cheap.
 _IN_MEMORY_BYTES = 256 << 20
@@ -50,7 +49,7 @@ class OpenedSplit:
     files: folder.LabelledFiles | None = None  # of a class folder
 
 
-class ImageDataset:
+class ImageDataset(Facts):
     """An image classification set: class names, and the examples of 'train' and 'validation'.
 
     A split is opened and its images are checked when it is first used (`check` does it at once): those of a
@@ -72,10 +71,7 @@ class ImageDataset:
         entries: dict[str, list[Entry]] | None = None,
         reading: Reading = AS_SHOWN,
     ):
-        self.name = name
-        self.class_names = tuple(class_name(text, name) for text in class_names)
-        self.classes_are_numbered = classes_are_numbered  # nothing named them: their names are their labels
-        self.image_size = image_size  # the side in pixels of square images that are all alike; None of others
+        super().__init__(name, class_names, image_size, openers.keys(), classes_are_numbered)
         self.reading = reading
         self.left_out: dict[str, list[BadExample]] = {}
         self._openers = openers
@@ -87,10 +83,6 @@ class ImageDataset:
         self._least_side = 1
         self._splits: dict[str, IndexedSplit | RecordSplit] = {}
 
-    @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
     def faults(self) -> dict[str, dict[str, dict[str, int]]]:
         """How many images of each fault have been left out of each split used so far, see `corrupt.count_faults`."""
         return {split: corrupt.count_faults(examples) for split, examples in self.left_out.items()}
@@ -100,10 +92,6 @@ class ImageDataset:
         if split not in SPLITS:
             raise ValueError(f"split {split!r}; expected one of {SPLITS}")
         return self.split(split).size if self.has(split) else 0
-
-    def has(self, split: str) -> bool:
-        """Whether the data has such a split; it is not opened, and may turn out to hold nothing."""
-        return split in self._openers
 
     def files(self, split: str) -> list[str] | None:
         """The image files of a split, unchecked; None where the data is no class folder."""
@@ -117,8 +105,8 @@ class ImageDataset:
         """The files of splits that have been used, with what was found wrong with them."""
         found = []
         for split in splits:
-            # What could not be read may be readable the next time.
-            faults = {e.position: None if e.reason == UNREADABLE else e.reason for e in self.left_out.get(split, ())}
+            passing = (UNREADABLE, MISSING)  # which may be otherwise the next time
+            faults = {e.position: None if e.reason in passing else e.reason for e in self.left_out.get(split, ())}
             for position, entry in enumerate(self._entries.get(split, ())):
                 known = self._known.get(_key(entry)) if not self._decode else ""
                 found.append(entry._replace(fault=faults.get(position, known)))
@@ -153,8 +141,7 @@ class ImageDataset:
     def split(self, split: str) -> IndexedSplit | RecordSplit:
         """The checked examples of a split, for `batches`."""
         if split not in self._splits:
-            if split not in self._openers:
-                raise UserError(f"{self.name}: it has no {split} images")
+            self.require(split)
             self._splits[split] = self._checked(split, self._openers[split]())
         return self._splits[split]
 
@@ -221,7 +208,7 @@ class ImageDataset:
             numbers = [i for i, fault in enumerate(faults) if fault is None]
             if not numbers:
                 return found
-            examples = files.at(numbers).split()
+            examples = _indexed(files.at(numbers))
         if examples.size >= _MANY_IMAGES:
             _log.info("%s: decoding %d %s images once, to find bad ones", self.name, examples.size, split)
         for example in self._decode_all(examples, first_only=not self._skip_corrupt):
@@ -246,6 +233,7 @@ def open_dataset(
     skip_corrupt: bool = False,
     images_only: bool = False,
     reading: Reading = AS_SHOWN,
+    listing: folder.Listing | None = None,
 ) -> ImageDataset:
     """Opens a data set by name.
 
@@ -253,7 +241,7 @@ def open_dataset(
     (prepared in `data_dir`), `imagenet_tfrecord:PATH`. Class names are the data's own, or those of
     `label_file` in its order (then each of the data's must be among them). `validation_fraction` applies
     where the data has a single split. With `images_only` labels are not read, and need not be there, where the data is
-    records: all are 0.
+    records: all are 0. `listing` is what `folder.list_folder` has found, where that was done before.
 
     Raises `UserError` for a name, directory, label file or set that cannot be used.
     """
@@ -261,24 +249,23 @@ def open_dataset(
         raise UserError(f"validation_fraction {validation_fraction}: expected a number from 0 to 1")
     labels = read_label_file(label_file) if label_file else None
     make = functools.partial(ImageDataset, skip_corrupt=skip_corrupt, reading=reading)
-    kind, colon, rest = name.partition(":")
-    if name in ("demo", "demo:texture"):
+    kind, rest = kind_and_path(name)
+    if kind == "demo":
         builder = demo.demo_builder(rest or "far", data_dir)
         return _open_builder(make, name, builder, labels, validation_fraction, images_only)
-    if not (colon and rest) or kind not in ("folder", "tfds", "imagenet_tfrecord"):
-        raise UserError(f"unknown data set {name!r}; expected one of {ACCEPTED}")
     if kind == "folder":
-        return _open_folder(make, name, rest, labels, validation_fraction)
+        listing = listing or folder.list_folder(rest, labels, validation_fraction)
+        return _open_folder(make, name, rest, listing)
     if kind == "tfds":
         builder = tfds_source.load_builder(rest, data_dir)
         return _open_builder(make, name, builder, labels, validation_fraction, images_only)
     return _open_imagenet(make, name, rest, labels, images_only)
 
 
-def _open_folder(
-    make: Callable[..., ImageDataset], name: str, root: str, label_file: LabelFile | None, validation_fraction: float
-) -> ImageDataset:
-    class_names, splits = folder.list_folder(root, label_file, validation_fraction)
+def _open_folder(make: Callable[..., ImageDataset], name: str, root: str, listing: folder.Listing) -> ImageDataset:
+    class_names, splits, notes = listing
+    for level, text in notes:
+        _log.log(level, "%s", text)
 
     def opener(files: folder.LabelledFiles) -> OpenedSplit:
         def without(found: list[BadExample]) -> IndexedSplit:
@@ -286,22 +273,17 @@ def _open_folder(
             if files is splits["train"] and (lost := set(files.labels) - set(left.labels)):
                 named, count = class_names[min(lost)], files.labels.count(min(lost))
                 raise UserError(f"{name}: class {named!r} has no image left to train on: none of {count} can be used")
-            return left.split()
+            return _indexed(left)
 
-        return OpenedSplit(files.split(), True, without, files)
+        return OpenedSplit(_indexed(files), True, without, files)
 
-    openers = {split: functools.partial(opener, files) for split, files in splits.items() if files.paths}
+    openers = {split: functools.partial(opener, splits[split]) for split in listing.held()}
     paths = {split: list(files.paths) for split, files in splits.items()}
-    start = len(os.path.join(root, ""))
-    entries = {
-        split: [
-            # Whatever the locale makes of names: in UTF-8.
-            Entry(split, os.fsencode(path[start:]).decode(errors="surrogateescape"), *stamp, class_names[label])
-            for path, label, stamp in zip(files.paths, files.labels, files.stamps, strict=True)
-        ]
-        for split, files in splits.items()
-    }
-    return make(name, class_names, None, openers, files=paths, entries=entries)
+    return make(name, class_names, None, openers, files=paths, entries=listing.entries(root))
+
+
+def _indexed(files: folder.LabelledFiles) -> IndexedSplit:
+    return of_files(files.paths, files.labels)
 
 
 def _key(entry: Entry) -> tuple[str, int, int]:
@@ -321,10 +303,9 @@ def _open_builder(
     else:
         keys = tfds_source.image_and_label(builder, name)
         own_names = builder.info.features[keys[1]].names
-        class_names = label_file.names(own_names) if label_file else tuple(own_names)
         if len(own_names) < 2:
             raise UserError(f"{name}: only one class, {own_names[0]!r}; at least two are needed")
-        labels = new_labels(own_names, class_names, name, label_file)
+        class_names, labels = labelled(own_names, name, label_file)
 
     def opener(instruction: str) -> OpenedSplit:
         return _open_records(name, tfds_source.tfds_split(builder, name, instruction, keys, labels))
@@ -348,8 +329,7 @@ def _open_imagenet(
     make: Callable[..., ImageDataset], name: str, directory: str, label_file: LabelFile | None, images_only: bool
 ) -> ImageDataset:
     shards = tfrecord.list_imagenet_shards(directory)
-    # The records hold numbers only; without a label file a class is called by its label.
-    class_names = label_file.names() if label_file else numbered(tfrecord.IMAGENET_CLASSES)
+    class_names = of_records(label_file)
 
     def opener(split: str) -> OpenedSplit:
         return _open_records(
@@ -391,5 +371,4 @@ def _bad_record(name: str, error: tf.errors.OpError) -> UserError:
 
 def _record_error(name: str, examples: IndexedSplit | RecordSplit, error: Exception) -> UserError:
     files = examples.files if isinstance(examples, RecordSplit) else ()
-    culprit = tfrecord.first_unreadable(files) or f"{name}: {first_line(error)}"
-    return UserError(f"corrupt TFRecord file {culprit}")
+    return UserError(tfrecord.first_unreadable(files) or tfrecord.told(name, error))

@@ -15,10 +15,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from autonl_tf.data.demo_scene import TEXTURES, SceneSettings, compose, paint
+from autonl_tf.data.demo_scene import IMAGE_SIZE, TEXTURES, SceneSettings, compose, paint
 from autonl_tf.data.tfds_source import prepare
 
-IMAGE_SIZE = 64
 _JPEG_QUALITY = 95
 _SIZES = {"train": 6000, "validation": 1600}
 

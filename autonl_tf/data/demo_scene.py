@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+IMAGE_SIZE = 64  # the side of the built-in set's images
 TEXTURES = ("checkerboard", "cross", "dots", "grid", "horizontal", "rings", "solid", "vertical")
 COLOURS = ((225, 50, 45), (45, 195, 75), (65, 95, 235), (235, 205, 40))  # red, green, blue, yellow
 
@@ -28,7 +29,7 @@ class SceneSettings:
     """What a scene looks like; lengths in pixels, brightness on the scale of 0 to 255."""
 
     kind: str = "far"  # or 'texture'
-    image_size: int = 64
+    image_size: int = IMAGE_SIZE
     cue_diameter: int = 12
     patch_size: int = 16
     num_patches: int = 2  # at most as many as there are colours

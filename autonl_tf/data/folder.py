@@ -9,13 +9,11 @@ import logging
 import os
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-import tensorflow as tf
-
-from autonl_tf.data.labels import LabelFile, class_name, new_labels
-from autonl_tf.data.splits import Example, IndexedSplit
+from autonl_tf.data.labels import LabelFile, class_name, labelled
+from autonl_tf.data.manifest import Entry
 from autonl_tf.data.tree import EXTENSIONS, ImageFile, folders, images_below, images_in
 from autonl_tf.errors import UserError
 
@@ -54,8 +52,6 @@ _ANNOTATIONS = frozenset(
 )
 _NAMED = 5  # of a list of names, so many are told
 
-_log = logging.getLogger(__name__)
-
 
 @dataclasses.dataclass(frozen=True)
 class LabelledFiles:
@@ -74,16 +70,35 @@ class LabelledFiles:
         columns = (self.paths, self.labels, self.stamps)
         return LabelledFiles(*(tuple(column[i] for i in positions if column) for column in columns))
 
-    def split(self) -> IndexedSplit:
-        """Random access to the encoded files."""
-        paths = tf.constant([os.fsencode(path) for path in self.paths], tf.string)
-        labels = tf.constant(np.array(self.labels, np.int32))
 
-        def fetch(index: tf.Tensor) -> Example:
-            path = tf.gather(paths, index)
-            return {"image": tf.io.read_file(path), "label": tf.gather(labels, index), "name": path}
+class Listing(NamedTuple):
+    """What an image folder holds: its class names in label order and the files of each split; and what there is to tell
+    of it, each text with its logging level."""
 
-        return IndexedSplit(len(self.paths), fetch, lambda index: tf.gather(paths, index))
+    class_names: tuple[str, ...]
+    splits: dict[str, LabelledFiles]
+    notes: list[tuple[int, str]]
+
+    def entries(self, root: str) -> dict[str, list[Entry]]:
+        """The files of each split for a manifest, named relative to `root`."""
+        start = len(os.path.join(root, ""))
+        return {
+            split: [
+                # Whatever the locale makes of names: in UTF-8.
+                Entry(
+                    split,
+                    os.fsencode(path[start:]).decode(errors="surrogateescape"),
+                    *stamp,
+                    self.class_names[label],
+                )
+                for path, label, stamp in zip(files.paths, files.labels, files.stamps, strict=True)
+            ]
+            for split, files in self.splits.items()
+        }
+
+    def held(self) -> list[str]:
+        """The splits that hold files."""
+        return [split for split, files in self.splits.items() if files.paths]
 
 
 def split_kind(name: str) -> str | None:
@@ -99,7 +114,7 @@ def list_folder(
     root: str,
     label_file: LabelFile | None = None,
     validation_fraction: float = 0.1,
-) -> tuple[tuple[str, ...], dict[str, LabelledFiles]]:
+) -> Listing:
     """Lists an image folder: class names and the files of 'train', 'validation' and, where there is one, 'test'.
 
     Where there are folders of splits (see `split_kind`) that hold folders, these are the splits: a lone test folder is
@@ -115,12 +130,13 @@ def list_folder(
         raise UserError(f"folder:{root}: expected a local directory")
     if not os.path.isdir(root):
         raise UserError(f"folder:{root}: no such directory")
-    bases = _split_folders(root)
-    found = _class_files(root, bases)
+    notes: list[tuple[int, str]] = []
+    bases = _split_folders(root, notes)
+    found = _class_files(root, bases, notes)
     own_names = sorted({name for classes in found.values() for name in classes})
     _check_classes(root, own_names, found, named=label_file is not None)
-    class_names = label_file.names(own_names) if label_file else tuple(own_names)
-    labels = new_labels(own_names, class_names, f"folder:{root}", label_file)
+    notes += _alike(root, own_names)
+    class_names, labels = labelled(own_names, f"folder:{root}", label_file)
     label_of = dict(zip(own_names, labels, strict=True))
 
     def listed(split: str) -> list[_Row]:
@@ -137,8 +153,8 @@ def list_folder(
         listing = _split_by_hash(listed("train"), validation_fraction)
     if "test" in found:
         listing["test"] = listed("test")
-    _tell(root, class_names, listing)
-    return class_names, {split: _labelled(rows) for split, rows in listing.items()}
+    notes += _counted(root, class_names, listing)
+    return Listing(class_names, {split: _labelled(rows) for split, rows in listing.items()}, notes)
 
 
 class _Row(NamedTuple):
@@ -157,7 +173,7 @@ def _labelled(rows: list[_Row]) -> LabelledFiles:
     )
 
 
-def _split_folders(root: str) -> dict[str, str]:
+def _split_folders(root: str, notes: list[tuple[int, str]]) -> dict[str, str]:
     """The directory of each split; without split folders all is 'train', to be divided later.
 
     A folder counts as a split when it holds folders: a class may well be called 'train'.
@@ -190,7 +206,7 @@ def _split_folders(root: str) -> dict[str, str]:
                 )
     left = [*(f"{name}/" for name in others), *images_in(root)]
     said = ", ".join(f"{name}/ for {split}" for split, name in used.items())
-    _log.info("folder:%s: %s%s", root, said, f"; not used: {_listed(left)}" if left else "")
+    notes.append((logging.INFO, f"folder:{root}: {said}{f'; not used: {_listed(left)}' if left else ''}"))
     return {split: _innermost(os.path.join(root, name)) for split, name in used.items()}
 
 
@@ -230,7 +246,9 @@ def _inside(path: str) -> set[str]:
     return names
 
 
-def _class_files(root: str, bases: dict[str, str]) -> dict[str, dict[str, list[ImageFile]]]:
+def _class_files(
+    root: str, bases: dict[str, str], notes: list[tuple[int, str]]
+) -> dict[str, dict[str, list[ImageFile]]]:
     """The images of each class of each split; folders whose names are spellings of one are one class."""
     found: dict[str, dict[str, list[ImageFile]]] = {}
     visited: dict[str, str] = {}
@@ -246,7 +264,7 @@ def _class_files(root: str, bases: dict[str, str]) -> dict[str, dict[str, list[I
             name = class_name(_text(folder, root), f"folder:{root}")
             images, others = images_below(top, visited, above=(root, base))
             if others:
-                _log.warning("%s: %d files left out, not named as images", top, others)
+                notes.append((logging.WARNING, f"{top}: {others} files left out, not named as images"))
             classes[name] = sorted(classes.get(name, []) + images)
     return found
 
@@ -285,28 +303,32 @@ def _check_classes(root: str, names: list[str], found: dict[str, dict[str, list[
         alike = [other for other in found["train"] if other.casefold() == name.casefold()]
         hint = f" (it has {alike[0]!r})" if alike else ""
         raise UserError(f"folder:{root}: the training split has no class {name!r} of the validation split{hint}")
-    for first, second in itertools.pairwise(sorted(names, key=str.casefold)):
-        if first.casefold() == second.casefold():
-            _log.warning("folder:%s: %r and %r are two classes: their names differ in case", root, first, second)
 
 
 def _of(split: str, found: dict) -> str:
     return f" in the {'training' if split == 'train' else split} split" if len(found) > 1 else ""
 
 
-def _tell(root: str, class_names: tuple[str, ...], rows: dict[str, list[_Row]]) -> None:
-    """Says what was found, so that a folder taken for something else is seen."""
+def _alike(root: str, names: list[str]) -> Iterator[tuple[int, str]]:
+    for first, second in itertools.pairwise(sorted(names, key=str.casefold)):
+        if first.casefold() == second.casefold():
+            text = f"folder:{root}: {first!r} and {second!r} are two classes: their names differ in case"
+            yield logging.WARNING, text
+
+
+def _counted(root: str, class_names: tuple[str, ...], rows: dict[str, list[_Row]]) -> Iterator[tuple[int, str]]:
+    """What was found, so that a folder taken for something else is seen."""
     counts = {split: len(of_split) for split, of_split in rows.items()}
     labels = sorted({row.label for of_split in rows.values() for row in of_split})
-    _log.info(
-        "folder:%s: %d classes (%s), %d images to train on, %d to validate on%s",
-        *(root, len(labels), _listed([class_names[label] for label in labels])),
-        *(counts["train"], counts["validation"]),
-        f", {counts['test']} to test on" if "test" in counts else "",
+    text = (
+        f"folder:{root}: {len(labels)} classes ({_listed([class_names[label] for label in labels])}), "
+        f"{counts['train']} images to train on, {counts['validation']} to validate on"
     )
+    yield logging.INFO, text + (f", {counts['test']} to test on" if "test" in counts else "")
     absent = sorted(set(labels) - {row.label for row in rows["validation"]})
     if absent and rows["validation"]:
-        _log.warning("folder:%s: no image to validate on of %s", root, _listed([class_names[i] for i in absent]))
+        names = _listed([class_names[i] for i in absent])
+        yield logging.WARNING, f"folder:{root}: no image to validate on of {names}"
 
 
 def _listed(names: list[str], end: str = "") -> str:

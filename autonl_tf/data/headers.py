@@ -14,32 +14,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from autonl_tf.data.reading import CUT_SHORT, DAMAGED, EMPTY, IS_NOT_READ, NOT_AN_IMAGE
-
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-# Kind, offset and bytes.
-_SIGNATURES = (
-    *(("JPEG", 0, _JPEG), ("PNG", 0, _PNG)),
-    *(("GIF", 0, b"GIF87a"), ("GIF", 0, b"GIF89a"), ("WebP", 8, b"WEBPVP8")),
-    *(("TIFF", 0, start) for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    *(("JPEG 2000", 0, start) for start in (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
-    *(("HEIC", 4, b"ftyp" + brand) for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc")),
-    *(("JPEG XL", 0, b"\xff\x0a"), ("JPEG XL", 0, b"\0\0\0\x0cJXL "), ("JPEG XR", 0, b"II\xbc")),
-    *(("ICO", 0, b"\0\0\1\0"), ("ICNS", 0, b"icns"), ("PSD", 0, b"8BPS"), ("XCF", 0, b"gimp xcf")),
-    *(("QOI", 0, b"qoif"), ("DDS", 0, b"DDS "), ("PCX", 0, b"\x0a\5\1"), ("SGI", 0, b"\1\xda")),
-    *(("OpenEXR", 0, b"\x76\x2f\x31\1"), ("Radiance HDR", 0, b"#?RADIANCE"), ("PFM", 0, b"PF\n"), ("PFM", 0, b"Pf\n")),
-    *(("FITS", 0, b"SIMPLE  ="), ("DICOM", 128, b"DICM"), ("NumPy", 0, b"\x93NUMPY")),
-    *(("PDF", 0, b"%PDF"), ("PostScript", 0, b"%!PS")),
-)
-_PATTERNS = (
-    ("PNM", r"P[1-6][ \t\r\n]+[0-9#]\C*"),
-    ("PAM", r"P7\n\C*"),
-    ("SVG", r"(\xef\xbb\xbf)?\s*<(\?xml\C*<(!DOCTYPE )?)?svg\C*"),
-    ("AVIF", r"\C{4}ftyp(m(if|sf)1\C{4,})?avi[fs]\C*"),
-    ("HEIF", r"\C{4}ftypm(if|sf)1\C*"),
-    ("BMP", r"BM\C{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\x00\x00\x00\C*"),
-)
-_HEAD = 160  # bytes of a file that every kind can be told by
-_TGA = r"\C*TRUEVISION-XFILE\.\x00"
+from autonl_tf.data.signatures import HEAD, JPEG, PATTERNS, PNG, SIGNATURES, TGA
 
 _FRAMES = (*(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)), 0xF7)  # of a JPEG, of JPEG-LS
 _READ_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # baseline, extended, progressive; the latter two, arithmetic
@@ -72,7 +47,7 @@ class Picture(NamedTuple):
 
 
 def is_jpeg(image_bytes: tf.Tensor) -> tf.Tensor:
-    return tf.strings.substr(image_bytes, 0, len(_JPEG)) == _JPEG
+    return tf.strings.substr(image_bytes, 0, len(JPEG)) == JPEG
 
 
 def is_webp(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -80,19 +55,19 @@ def is_webp(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def is_png(image_bytes: tf.Tensor) -> tf.Tensor:
-    return tf.strings.substr(image_bytes, 0, len(_PNG)) == _PNG
+    return tf.strings.substr(image_bytes, 0, len(PNG)) == PNG
 
 
 def kind_of(image_bytes: tf.Tensor) -> tf.Tensor:
     """The name of the kind, string scalar; empty where it is none that is known."""
-    head = _padded(image_bytes, _HEAD)
-    names, offsets, signatures = zip(*_SIGNATURES, strict=True)
+    head = _padded(image_bytes, HEAD)
+    names, offsets, signatures = zip(*SIGNATURES, strict=True)
     found = tf.strings.substr(tf.fill([len(names)], head), offsets, [len(signature) for signature in signatures])
     matches = [found == signatures]
-    matches += [tf.strings.regex_full_match(head, f"(?s){pattern}")[tf.newaxis] for _, pattern in _PATTERNS]
-    matches += [tf.strings.regex_full_match(image_bytes, f"(?s){_TGA}")[tf.newaxis], [True]]
+    matches += [tf.strings.regex_full_match(head, f"(?s){pattern}")[tf.newaxis] for _, pattern in PATTERNS]
+    matches += [tf.strings.regex_full_match(image_bytes, f"(?s){TGA}")[tf.newaxis], [True]]
     first = tf.argmax(tf.cast(tf.concat(matches, 0), tf.int32))
-    return tf.gather([*names, *(name for name, _ in _PATTERNS), "TGA", ""], first)
+    return tf.gather([*names, *(name for name, _ in PATTERNS), "TGA", ""], first)
 
 
 def header(image_bytes: tf.Tensor) -> Header:
@@ -124,7 +99,7 @@ def plain(image_bytes: tf.Tensor) -> tf.Tensor:
 def with_inks_inverted(image_bytes: tf.Tensor) -> tf.Tensor:
     """A JPEG of four inks, marked as Adobe's: viewers take all of them as Adobe stores them, and TensorFlow none
     without the mark. One that the file has itself stands behind this, and is the one that holds."""
-    return tf.strings.join([_JPEG[:2], _ADOBE, _from(image_bytes, 2)])
+    return tf.strings.join([JPEG[:2], _ADOBE, _from(image_bytes, 2)])
 
 
 def orientation(image_bytes: tf.Tensor) -> tf.Tensor:

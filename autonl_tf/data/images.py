@@ -29,9 +29,8 @@ import tensorflow as tf
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import headers, other_kinds
-from autonl_tf.data.reading import AS_SHOWN, TOO_SMALL, Reading
+from autonl_tf.data.reading import AS_SHOWN, CROP_PADDING, TOO_SMALL, Reading
 
-CROP_PADDING = 32  # the evaluation crop leaves this many pixels, at the network's scale, outside
 _ASPECT_RATIOS = (3.0 / 4.0, 4.0 / 3.0)
 _MIN_OBJECT_COVERED = 0.1  # of a box that is the whole image, so crops of less than 10% are never taken
 _CROP_ATTEMPTS = 10

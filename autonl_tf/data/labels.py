@@ -82,13 +82,17 @@ def numbered(count: int) -> tuple[str, ...]:
     return tuple(str(label) for label in range(count))
 
 
-def new_labels(own_names: Sequence[str], wanted: Sequence[str], source: str, label_file: LabelFile | None) -> list[int]:
-    """For each class of a data set, its label in the order `wanted`, which is `label_file`'s if there is one.
+def labelled(own_names: Sequence[str], source: str, label_file: LabelFile | None) -> tuple[tuple[str, ...], list[int]]:
+    """The class names of a data set in label order, which is `label_file`'s if there is one, and for each of its own
+    classes the label.
 
     Raises `UserError` when the label file does not name one of them.
     """
-    label_of = {name: label for label, name in enumerate(wanted)}
+    class_names = label_file.names(own_names) if label_file else tuple(own_names)
+    label_of = {name: label for label, name in enumerate(class_names)}
     for name in own_names:
         if name not in label_of:
-            raise UserError(f"{source}: class {name!r} is not in label file {label_file.path} ({len(wanted)} names)")
-    return [label_of[name] for name in own_names]
+            raise UserError(
+                f"{source}: class {name!r} is not in label file {label_file.path} ({len(class_names)} names)"
+            )
+    return class_names, [label_of[name] for name in own_names]

@@ -10,7 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from autonl_tf.errors import UserError
 
 NAME = "manifest.jsonl"
 _FORMAT = 1
@@ -61,6 +64,24 @@ def parse(text: str) -> Manifest:
         return Manifest(tuple(Entry(*row) for row in rows), said["checked"])
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError("not a manifest") from error
+
+
+def read(directory: str | None) -> Manifest | None:
+    """The manifest of a run directory; None where there is none.
+
+    Raises:
+      OSError, ValueError: it cannot be read, or is damaged.
+    """
+    path = Path(directory or "", NAME)
+    return parse(path.read_text(encoding="utf-8")) if directory and path.is_file() else None
+
+
+def check_same(where: str, before: Sequence[Entry], now: Sequence[Entry]) -> None:
+    """Raises UserError where a run that goes on in the directory `where` began with other files."""
+    if told := changes(before, now):
+        raise UserError(
+            f"{where}: its images are not those it began with: {told}; put them back, or choose another --model_dir"
+        )
 
 
 def digest(entries: Iterable[Entry]) -> str:

@@ -15,7 +15,8 @@ which each process reads files of its own instead.
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -248,3 +249,15 @@ def _numbered(records: tf.data.Dataset, start: int, block, shard, num_shards) ->
     if num_shards == 1:
         return numbered
     return numbered.filter(lambda position, key, record: position // block % num_shards == shard)
+
+
+def of_files(paths: Sequence[str], labels: Sequence[int]) -> IndexedSplit:
+    """Random access to encoded files."""
+    names = tf.constant([os.fsencode(path) for path in paths], tf.string)
+    numbers = tf.constant(np.array(labels, np.int32))
+
+    def fetch(index: tf.Tensor) -> Example:
+        path = tf.gather(names, index)
+        return {"image": tf.io.read_file(path), "label": tf.gather(numbers, index), "name": path}
+
+    return IndexedSplit(len(paths), fetch, lambda index: tf.gather(names, index))

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
 
+from autonl_tf.data import shards
 from autonl_tf.data.splits import Example, RecordFile, RecordSplit
-from autonl_tf.errors import UserError, first_line
+from autonl_tf.errors import UserError, first_line, system_failure
 
-IMAGENET_CLASSES = 1000
-
-_SHARD = re.compile(r"(train|validation)-(\d{5})-of-(\d{5})/?")
 # Counting records takes a look at each header. Where the files are remote and as many as ImageNet's, its
 # published size stands in (reading fails if that is wrong).
 _PUBLISHED_SIZE = {("train", 1024): 1281167, ("validation", 128): 50000}
@@ -32,31 +29,8 @@ _COMPRESSED = {"GZIP": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0", "Zstan
 
 
 def list_imagenet_shards(directory: str) -> dict[str, tuple[str, ...]]:
-    """The files train-00000-of-01024 ... and validation-00000-of-00128 ... (of any number), by split.
-
-    Raises `UserError` for a missing directory, one without such files, and missing shards.
-    """
-    source = f"imagenet_tfrecord:{directory}"
-    if not tf.io.gfile.isdir(directory):
-        raise UserError(f"{source}: no such directory")
-    totals: dict[str, set[int]] = {}
-    names = set()
-    for match in filter(None, map(_SHARD.fullmatch, tf.io.gfile.listdir(directory))):
-        totals.setdefault(match[1], set()).add(int(match[3]))
-        names.add(match[0])
-    if not totals:
-        raise UserError(f"{source}: no files named like train-00000-of-01024 or validation-00000-of-00128")
-    shards = {}
-    for split, counts in totals.items():
-        if len(counts) > 1:
-            raise UserError(f"{source}: {split} files of several sets, of {sorted(counts)} shards")
-        total = counts.pop()
-        expected = [f"{split}-{i:05d}-of-{total:05d}" for i in range(total)]
-        missing = [name for name in expected if name not in names]
-        if missing:
-            raise UserError(f"{source}: {len(missing)} of {total} {split} shards missing, first {missing[0]}")
-        shards[split] = tuple(os.path.join(directory, name) for name in expected)
-    return shards
+    """As `shards.by_split`, of a directory on this machine or in a bucket."""
+    return shards.by_split(directory, tf.io.gfile.listdir(directory) if tf.io.gfile.isdir(directory) else None)
 
 
 def imagenet_split(files: tuple[str, ...], split: str, num_classes: int | None) -> RecordSplit:
@@ -85,13 +59,20 @@ def count_records(files: tuple[str, ...]) -> list[int]:
 
 
 def first_unreadable(files: tuple[RecordFile, ...]) -> str | None:
-    """The first record file whose checksums do not hold, with what TensorFlow says, or None."""
+    """The first record file that is gone or cannot be read, or whose checksums do not hold, with why, in a line; or
+    None."""
     for file in files:
         try:
             tf.data.TFRecordDataset(file.path).reduce(0, lambda count, _: count + 1)
         except tf.errors.OpError as error:
-            return f"{file.path}: {first_line(error)}"
+            return told(file.path, error)
     return None
+
+
+def told(name: str, error: Exception) -> str:
+    """What is wrong with a record file that TensorFlow fails to read, in a line."""
+    failure = system_failure(error)
+    return f"TFRecord file {name}: {failure[1]}" if failure else f"corrupt TFRecord file {name}: {first_line(error)}"
 
 
 def _count_in_file(path: str) -> int:
@@ -143,7 +124,7 @@ def _check_first_record(files: tuple[str, ...], parse: Callable[[tf.Tensor, tf.T
             parse(record, tf.constant(f"{files[0]}#0"))
     except tf.errors.DataLossError as error:
         _refuse_compressed(files[0])
-        raise UserError(f"{files[0]}: corrupt TFRecord file: {first_line(error)}") from error
+        raise UserError(told(files[0], error)) from error
     except tf.errors.InvalidArgumentError as error:
         if _FROM_ZERO in error.message:
             raise UserError(f"{files[0]}: its first record has label 0, {_FROM_ZERO}") from error

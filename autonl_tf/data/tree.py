@@ -113,7 +113,7 @@ def images_below(
 
 
 def _image_file(entry: os.DirEntry) -> ImageFile:
-    """A link to nothing passes: it is found among the files that cannot be read."""
+    """A link to nothing passes: it is found among the files that cannot be used."""
     try:
         stat = entry.stat()
     except OSError:

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import errno
 import os
-import re
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -26,6 +25,7 @@ from autonl_tf.engine.files import KeptDirectory, write_json
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.names import by_name
 from autonl_tf.engine.rundir import CONFIG
+from autonl_tf.engine.saved import SAVED, check_present, steps_saved
 from autonl_tf.engine.strategy import is_chief, task_name
 from autonl_tf.errors import UserError, failure_line, first_line, system_failure
 from autonl_tf.files import exists
@@ -33,42 +33,8 @@ from autonl_tf.reading import read_json
 from autonl_tf.records import BestRecord, Identity, SavedRecord
 
 KEPT = 3
-SAVED = "saved.json"
 STEP_KEY, RUN_KEY = "step/.ATTRIBUTES/VARIABLE_VALUE", "run/.ATTRIBUTES/VARIABLE_VALUE"
 _FOLDERS = ("checkpoints", "best")
-
-
-def steps_saved(directory: Path) -> list[int]:
-    """The steps of the checkpoints in `directory`, ascending, found by their files: no index to lose.
-
-    Raises:
-      UserError: it is a file.
-      OSError: the directory is there and cannot be read.
-    """
-    if directory.is_file():
-        raise UserError(f"{directory}: is a file; a run keeps a directory there")
-    names = os.listdir(directory) if exists(directory) else []
-    found = (re.fullmatch(r"ckpt-(\d+)\.index", name) for name in names)
-    return sorted(int(match[1]) for match in found if match)
-
-
-def check_present(directory: Path) -> None:
-    """Raises UserError where the run in `directory` has saved what is not there now: it must not begin anew, and cut
-    the record of the steps that it made."""
-    if not exists(directory / SAVED):
-        return
-    record = read_json(directory / SAVED, SavedRecord)
-    if not steps_saved(directory / "checkpoints"):
-        _refuse(directory, f"a checkpoint of step {record.step}", "checkpoints")
-    if record.best is not None and not exists(directory / "best" / "best.json"):
-        _refuse(directory, f"its best copy, of step {record.best}", "best")
-
-
-def _refuse(directory: Path, what: str, where: str) -> None:
-    raise UserError(
-        f"{directory}: {what} was saved in {where}/ and is not there now; bring it back (a disk that is not mounted?), "
-        "or choose another --model_dir"
-    )
 
 
 def fault_of(prefix: str | Path) -> str | None:

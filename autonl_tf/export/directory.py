@@ -1,7 +1,8 @@
-"""Where an export may go, found without TensorFlow."""
+"""Whether an export can be made: where it may go, and with what; found without TensorFlow."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 from autonl_tf.errors import UserError
@@ -9,6 +10,7 @@ from autonl_tf.reading import Unreadable, read_json
 from autonl_tf.records import CardRecord
 
 CARD_JSON = "card.json"
+QUANTIZER_NEEDED = "--formats=tflite_int8 needs ai-edge-quantizer: python -m pip install 'autonl-tf[export]'"
 
 
 def check_export_dir(export_dir: str | Path) -> None:
@@ -51,3 +53,9 @@ def files_in(directory: Path) -> list[str]:
     """Every file below `directory`, sorted, as relative paths with forward slashes; directories left out."""
     found = (path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir())
     return sorted(path.relative_to(directory).as_posix() for path in found)
+
+
+def check_quantizer() -> None:
+    """Raises UserError where the package that quantizes to int8 is not there."""
+    if importlib.util.find_spec("ai_edge_quantizer") is None:
+        raise UserError(QUANTIZER_NEEDED)

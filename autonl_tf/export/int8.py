@@ -11,7 +11,6 @@ Ranges cover 95% of the images (`networks.ranges`).
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import shutil
 import tempfile
@@ -26,6 +25,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 
 from autonl_tf.errors import UserError
 from autonl_tf.export import int8_products, product_pattern, quantization, rewrite, tflite
+from autonl_tf.export.directory import QUANTIZER_NEEDED
 from autonl_tf.networks.ranges import COVERED, addable, covering
 
 # By the ops' names: LightNL's products; a network's `block3_embedded_product` and the products within an
@@ -38,13 +38,6 @@ FLOAT_SCOPES = (
 _STEPS, _LIMIT = 255, 127  # an activation's range in steps; the greatest weight
 _GREATEST_BIAS = 2**30  # in steps
 _TINY = 1e-12
-_NEEDED = "--formats=tflite_int8 needs ai-edge-quantizer: python -m pip install 'autonl-tf[export]'"
-
-
-def check_installed() -> None:
-    """Raises UserError where the package that quantizes is not there."""
-    if importlib.util.find_spec("ai_edge_quantizer") is None:
-        raise UserError(_NEEDED)
 
 
 def quantize_int8(
@@ -70,7 +63,7 @@ def quantize_int8(
         from ai_edge_quantizer import qtyping, quantizer, recipe
         from ai_edge_quantizer.algorithm_manager import AlgorithmName
     except ImportError as error:
-        raise UserError(f"{_NEEDED} ({error})") from None
+        raise UserError(f"{QUANTIZER_NEEDED} ({error})") from None
     with tempfile.TemporaryDirectory(dir=Path(path).parent, prefix=".int8_") as folder:
         source = Path(shutil.copy(float_path, folder))
         rewrite.norms_as_convolutions(source)

@@ -6,11 +6,10 @@ import contextlib
 
 import numpy as np
 
-from autonl_tf import limits
+from autonl_tf import agreement, limits
 from autonl_tf.config import Config, check_pixels
 from autonl_tf.data.calibration import calibration_images, open_calibration
 from autonl_tf.data.datasets import ImageDataset
-from autonl_tf.errors import UserError
 from autonl_tf.modes import inputs
 from autonl_tf.streams import say
 
@@ -23,9 +22,7 @@ def images_for_ranges(config: Config, dataset: ImageDataset | None, size: int, p
     """
     check_pixels(config.export.calibration_images, size, "calibration_images", limits.MOST_CALIBRATION_PIXELS)
     name, skip, reading = config.export.calibration_dataset, config.data.skip_corrupt, inputs.reading_of(config)
-    trained = name in (None, config.data.dataset) and dataset.has("train")
-    if name is None and not trained:
-        raise UserError(f"{dataset.name}: it has no train images to set int8's ranges; give --calibration_dataset")
+    trained = agreement.ranges_from_training(config, dataset)
     # Only the images taken are read of a folder.
     source = (
         dataset.files("train") or dataset if trained else open_calibration(name, config.data.data_dir, skip, reading)

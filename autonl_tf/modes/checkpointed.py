@@ -6,18 +6,15 @@ import dataclasses
 
 import tf_keras as keras
 
+from autonl_tf import agreement
 from autonl_tf.arch import presets
 from autonl_tf.arch.spec import NetworkSpec
-from autonl_tf.checkpoint.checkpoint import CLASSIFIER, Checkpoint, Loaded
+from autonl_tf.checkpoint.checkpoint import Checkpoint, Loaded
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.checkpoint.pytorch import open_pytorch
 from autonl_tf.config import Config
-from autonl_tf.data import imagenet
 from autonl_tf.data.batches import usable_files
 from autonl_tf.data.corrupt import count_faults
-from autonl_tf.data.datasets import ImageDataset
-from autonl_tf.data.labels import read_label_file
-from autonl_tf.errors import UserError
 from autonl_tf.modes import inputs, left_out, sizes
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import copy_float_weights, quantized_network
@@ -76,14 +73,8 @@ def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
         checkpoint = opened(config, path, arch)
     spec = arch or checkpoint.spec
     multiplier = checkpoint.depth_multiplier
-    if network.depth_multiplier not in (None, multiplier):
-        raise UserError(f"--depth_multiplier={network.depth_multiplier}: {path} was trained with {multiplier}")
-    count = len(checkpoint.class_names)
-    if not count:
-        raise UserError(f"{path}: has no classifier (a dense layer named {CLASSIFIER}); train one from it first")
-    if network.num_label_classes not in (None, count):
-        raise UserError(f"--num_label_classes={network.num_label_classes}: {path} has {count} classes")
-    names = _labelled(checkpoint, config.data.label_file)
+    names = agreement.classes_of(config, checkpoint)
+    agreement.check_weights(config, checkpoint, spec)
     size = network.input_image_size or checkpoint.image_size
     float_model = build_network(spec, image_size=size, num_classes=len(names), depth_multiplier=multiplier)
     model = quantized_network(float_model) if checkpoint.qat else float_model
@@ -101,39 +92,8 @@ def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
 
 def _ported(config: Config, path: str, arch: NetworkSpec) -> Checkpoint:
     """The checkpoint of `--from=pytorch`. Raises UserError."""
-    if config.network.depth_multiplier not in (None, 1.0):
-        raise UserError(f"--depth_multiplier={config.network.depth_multiplier}: not with --from=pytorch")
     size = config.network.input_image_size or presets.image_size(config.network.arch)
     return open_pytorch(path, arch, image_size=size, tell=say)
-
-
-def names_for(checkpoint: Checkpoint, dataset: ImageDataset) -> tuple[str, ...]:
-    """The class names of checkpoint and data together: a checkpoint that only numbers its classes takes the data's, and
-    records of ImageNet without a label file the synsets of a checkpoint that has them.
-
-    Raises:
-      UserError: another number of classes, or other names or another order.
-    """
-    names, of_imagenet = checkpoint.class_names, checkpoint.class_names == imagenet.synsets()
-    if len(names) != dataset.num_classes:
-        file = f"--label_file={imagenet.NAME}" if of_imagenet else "--label_file"
-        some = len(names) > dataset.num_classes
-        fits = some and (checkpoint.classes_are_numbered or set(dataset.class_names) <= set(names))
-        hint = f"; {file} gives classes their labels" if fits else ""
-        raise UserError(f"{checkpoint.where}: has {len(names)} classes, {dataset.name} has {dataset.num_classes}{hint}")
-    if of_imagenet and dataset.classes_are_numbered:
-        return names
-    return checkpoint.agreed(dataset.class_names, dataset.name)
-
-
-def _labelled(checkpoint: Checkpoint, label_file: str | None) -> tuple[str, ...]:
-    """The class names, taken from or checked against `label_file` where one is given. Raises UserError."""
-    if not label_file:
-        return checkpoint.class_names
-    given, count = read_label_file(label_file).names(checkpoint.class_names), len(checkpoint.class_names)
-    if len(given) != count:
-        raise UserError(f"--label_file={label_file}: has {len(given)} names; {checkpoint.where} has {count} classes")
-    return checkpoint.agreed(given, label_file)
 
 
 def usable(config: Config, network: Checkpointed, files: list[str]) -> list[str]:

@@ -15,7 +15,6 @@ from autonl_tf.early import check_free
 from autonl_tf.engine import rundir
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables
-from autonl_tf.errors import UserError
 from autonl_tf.files import directory_in_place
 from autonl_tf.modes import checkpointed
 from autonl_tf.records import ModelRecord, Origin
@@ -32,8 +31,6 @@ def run(config: Config) -> None:
     check_free(config.run.model_dir)
     network = checkpointed.load(config, from_pytorch=config.run.from_ == "pytorch")
     checkpoint, model = network.checkpoint, network.model
-    if checkpoint.format == "ours":
-        raise UserError(f"{checkpoint.where}: is a checkpoint of this program already; convert takes an official one")
     averages = MovingAverages(averaged_variables(model), 0.0)
     _load_plain(network)
     description = ModelRecord(

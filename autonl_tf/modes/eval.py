@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from autonl_tf import signals
+from autonl_tf import agreement, signals
 from autonl_tf.config import Config
 from autonl_tf.data import imagenet
 from autonl_tf.data.batches import eval_batches
@@ -37,7 +37,7 @@ def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
     with strategy.scope(), precision_scope(config.run.precision):
         network = checkpointed.load(config)
     dataset = inputs.dataset_of(config)
-    names = checkpointed.names_for(network.checkpoint, dataset)
+    names = agreement.classes_with(network.checkpoint, dataset)
     inputs.check_images(config, dataset, network.image_size, network.crop_padding, "validation")
     size, padding, normalization = network.image_size, network.crop_padding, network.spec.normalization
     pixels = {"image_size": size, "crop_padding": padding, "normalization": normalization}

@@ -5,13 +5,10 @@ from __future__ import annotations
 import os
 import pathlib
 
-import numpy as np
-
 from autonl_tf.config import Config
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.data.images import displayable
 from autonl_tf.early import check_directory, matching, query_points
-from autonl_tf.errors import UserError
 from autonl_tf.modes import checkpointed, inputs
 from autonl_tf.networks.affinity import affinities
 from autonl_tf.pictures.affinity import draw_affinities
@@ -29,8 +26,6 @@ def run(config: Config) -> None:
     target_of = dict(zip(files, _targets(config.run.explain_dir, files), strict=True))
     network = checkpointed.load(config)
     model = network.float_model
-    if not affinities(model, np.zeros([1, *model.input_shape[1:]], np.float32), points):
-        raise UserError(f"{network.loaded.prefix}: a network without a non-local block: there is nothing to explain")
     usable = checkpointed.usable(config, network, files)
     pathlib.Path(config.run.explain_dir).mkdir(parents=True, exist_ok=True)
     done = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from autonl_tf import agreement
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.config import Config
 from autonl_tf.data import imagenet, images
@@ -14,10 +15,9 @@ from autonl_tf.data.other_kinds import readable_in_graph
 from autonl_tf.engine.evaluate import evaluate
 from autonl_tf.engine.runlog import told
 from autonl_tf.engine.strategy import make_strategy
-from autonl_tf.errors import UserError
-from autonl_tf.export import card, int8
+from autonl_tf.export import card
 from autonl_tf.export.bundle import Request, export_all
-from autonl_tf.export.directory import check_export_dir
+from autonl_tf.export.directory import check_export_dir, check_quantizer
 from autonl_tf.modes import checkpointed, inputs
 from autonl_tf.modes.calibration import images_for_ranges
 from autonl_tf.streams import say
@@ -29,18 +29,13 @@ def run(config: Config) -> None:
     """Exports; with `--dataset` on its validation images and with the accuracy measured, else on made-up images."""
     check_export_dir(config.run.export_dir)
     if "tflite_int8" in config.export.formats:
-        int8.check_installed()
+        check_quantizer()
     network = checkpointed.load(config)
-    if "tflite_qat" in config.export.formats and network.model is network.float_model:
-        raise UserError(
-            f"--formats=tflite_qat: {network.loaded.prefix} was not trained with --qat "
-            "(--mode=train --qat --init_checkpoint=...)"
-        )
     size, padding = network.image_size, network.crop_padding
     accuracy, dataset, class_names = None, None, network.class_names
     if config.data.dataset:
         dataset = inputs.dataset_of(config)
-        class_names = checkpointed.names_for(network.checkpoint, dataset)
+        class_names = agreement.classes_with(network.checkpoint, dataset)
         inputs.check_images(config, dataset, size, padding, "validation")
     calibration = None
     if "tflite_int8" in config.export.formats:
@@ -137,12 +132,12 @@ def table(report: dict) -> str:
     lines = []
     if report["verification"]["agreements"]:
         lines.append(f"{'file':<22}{'signature':<18}{'images':>6}{'max |dp|':>12}{'logits L2':>12}{'same top-1':>12}")
-    for agreement in report["verification"]["agreements"]:
-        logits = agreement["logits_relative_l2"]
+    for compared in report["verification"]["agreements"]:
+        logits = compared["logits_relative_l2"]
         lines.append(
-            f"{agreement['artifact']:<22}{agreement['signature']:<18}{agreement['images']:>6}"
-            f"{agreement['max_probability_difference']:>12.2e}"
-            f"{'-' if logits is None else format(logits, '.2e'):>12}{agreement['top1_agreement']:>12.2%}"
+            f"{compared['artifact']:<22}{compared['signature']:<18}{compared['images']:>6}"
+            f"{compared['max_probability_difference']:>12.2e}"
+            f"{'-' if logits is None else format(logits, '.2e'):>12}{compared['top1_agreement']:>12.2%}"
         )
     scores = report["scores"]["files"]
     if scores:

@@ -8,13 +8,13 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.checkpoint.checkpoint import CLASSIFIER, Checkpoint
+from autonl_tf import agreement
+from autonl_tf.checkpoint.checkpoint import Checkpoint
+from autonl_tf.checkpoint.description import CLASSIFIER
 from autonl_tf.data.datasets import ImageDataset
-from autonl_tf.data.labels import class_name
-from autonl_tf.early import class_weight_lines, lr_multipliers
+from autonl_tf.early import lr_multipliers
 from autonl_tf.engine.batch_norm import unique
 from autonl_tf.errors import UserError
-from autonl_tf.modes import checkpointed
 from autonl_tf.networks.parts import layers_of
 from autonl_tf.streams import say
 
@@ -33,7 +33,7 @@ def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use
       UserError: the checkpoint's weights cannot be read, or do not fit the network.
     """
     try:
-        checkpointed.names_for(start, dataset)
+        agreement.classes_with(start, dataset)
     except UserError:
         start.load_into(model, use_averages, classifier=False, tell=say)
         classifier = model.get_layer(CLASSIFIER)
@@ -65,8 +65,6 @@ def freeze(model: keras.Model, text: str | None) -> list[str]:
     for part in text.split(","):
         for layer in layers_of(model, part, f"--freeze={text}"):
             layer.trainable = False
-    if not model.trainable_variables:
-        raise UserError(f"--freeze={text}: leaves nothing to train")
     counts = [sum(int(np.prod(v.shape)) for v in model.trainable_variables), model.count_params()]
     return [f"frozen: {text}; {counts[0]:,} of {counts[1]:,} parameters are trained"]
 
@@ -82,8 +80,6 @@ def groups(model: keras.Model, text: str | None, make_optimizer: Callable[[float
     factors: dict[str, float] = {}
     for part, factor in lr_multipliers(text):
         layers = layers_of(model, part, f"--lr_multipliers={text}")
-        if not any(layer.trainable_variables for layer in layers):
-            raise UserError(f"--lr_multipliers={text}: {part!r} is frozen by --freeze")
         factors |= {layer.name: factor for layer in layers}
     by_factor: dict[float, list[tf.Variable]] = {}
     for layer in model.layers:
@@ -110,18 +106,5 @@ def class_weights(text: str | None, dataset: ImageDataset) -> np.ndarray | None:
             raise UserError(f"--class_weights=balanced: class {empty!r} has no training image")
         weights = 1 / counts
     else:
-        weights = _read(text, dataset.class_names)
+        weights = np.array(agreement.weights_by_class(text, dataset.class_names))
     return (weights * counts.sum() / (weights @ counts)).astype(np.float32)
-
-
-def _read(path: str, names: tuple[str, ...]) -> np.ndarray:
-    found: dict[str, float] = {}
-    for number, (text, weight) in class_weight_lines(path).items():
-        where = f"--class_weights={path}, line {number}"
-        name = class_name(text, where)
-        if name not in names or name in found:
-            raise UserError(f"{where}: {name!r} {'is given twice' if name in found else 'is no class of the data'}")
-        found[name] = weight
-    if missing := [name for name in names if name not in found]:
-        raise UserError(f"--class_weights={path}: lacks {len(missing)} classes, {missing[0]!r} first")
-    return np.array([found[name] for name in names])

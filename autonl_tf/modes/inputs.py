@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from autonl_tf import agreement, cluster
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.config import Config
 from autonl_tf.data import images
@@ -17,7 +18,7 @@ from autonl_tf.data.reading import Reading
 from autonl_tf.engine.inputs import distribute
 from autonl_tf.engine.strategy import per_replica_batch_size
 from autonl_tf.errors import UserError, first_line
-from autonl_tf.modes import left_out, machines, seen
+from autonl_tf.modes import left_out, seen
 from autonl_tf.streams import say
 
 # What reading and decoding an image raise that was good, or not looked at, when the run began; FailedPrecondition: a
@@ -29,10 +30,11 @@ _READING_ERRORS = (
     tf.errors.NotFoundError,
     tf.errors.PermissionDeniedError,
 )
+_WHAT_TO_DO = "put it right, or leave it out by --skip_corrupt, a training or a search then in another --model_dir"
 
 
 def dataset_of(config: Config) -> ImageDataset:
-    """The dataset of `--dataset`, its classes checked against `--num_label_classes`."""
+    """The dataset of `--dataset`, its splits and classes checked against the flags."""
     data = config.data
     dataset = open_dataset(
         data.dataset,
@@ -41,10 +43,9 @@ def dataset_of(config: Config) -> ImageDataset:
         validation_fraction=data.validation_fraction,
         skip_corrupt=data.skip_corrupt,
         reading=reading_of(config),
+        listing=config.listing,
     )
-    wanted = config.network.num_label_classes
-    if wanted is not None and wanted != dataset.num_classes:
-        raise UserError(f"--num_label_classes={wanted}: --dataset={data.dataset} has {dataset.num_classes} classes")
+    agreement.check_data(config, dataset)
     return dataset
 
 
@@ -87,7 +88,7 @@ def naming_corrupt(dataset: ImageDataset, *splits: str, data_service: str | None
         say(f"an image of {dataset.name} cannot be read; looking for it")
         for split in splits:
             if culprit := dataset.find_bad(split):
-                raise UserError(f"{culprit} (--skip_corrupt leaves it out)") from error
+                raise UserError(f"{culprit} ({_WHAT_TO_DO})") from error
         raise
 
 
@@ -105,7 +106,7 @@ def training_input(
     data = config.data
     augment = augmentations.by_name(data.augment, data.randaugment_layers, data.randaugment_magnitude)
     if data.data_service:
-        machines.reach(data.data_service)
+        cluster.reach(data.data_service)
 
     def make_batches(start_step: int):
         def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:

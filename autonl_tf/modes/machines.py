@@ -7,11 +7,9 @@ from collections.abc import Callable
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf import cluster
 from autonl_tf.config import Config
 from autonl_tf.engine.loop import losing_workers
 from autonl_tf.engine.strategy import make_strategy
-from autonl_tf.errors import UserError
 
 
 def devices(config: Config) -> tf.distribute.Strategy:
@@ -40,9 +38,3 @@ def others(config: Config, strategy: tf.distribute.Strategy) -> str | None:
     if config.data.data_service:
         return f"the data service at {config.data.data_service}"
     return "other workers of TF_CONFIG" if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) else None
-
-
-def reach(data_service: str) -> None:
-    """Raises UserError where nothing listens at grpc://HOST:PORT: TensorFlow itself would wait for an hour."""
-    if fault := cluster.fault_of(data_service.removeprefix("grpc://"), timeout=10):
-        raise UserError(f"--data_service={data_service}: no dispatcher can be reached there: {fault}")

@@ -10,8 +10,8 @@ import tensorflow as tf
 from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
-from autonl_tf.engine.checkpoints import check_present
 from autonl_tf.engine.runlog import RunLog
+from autonl_tf.engine.saved import check_present
 from autonl_tf.engine.strategy import is_chief
 from autonl_tf.modes import left_out, seen
 from autonl_tf.modes.rates import Length

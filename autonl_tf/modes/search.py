@@ -10,20 +10,21 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf import agreement
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.commands import LENGTHS, OF_CHECKPOINT, beside, following
-from autonl_tf.config import Config
+from autonl_tf.config import Config, target_of
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
 from autonl_tf.engine.batch_norm import set_momentum
-from autonl_tf.engine.checkpoints import Checkpoints, steps_saved
+from autonl_tf.engine.checkpoints import Checkpoints
 from autonl_tf.engine.files import write_json
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.loop import run_training
 from autonl_tf.engine.runlog import read_records
+from autonl_tf.engine.saved import steps_saved
 from autonl_tf.engine.strategy import is_chief
-from autonl_tf.errors import UserError
 from autonl_tf.files import write_text
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, finetune, inputs, machines, memory, rates, recipe, run_directory, sizes, steps
@@ -39,8 +40,7 @@ from autonl_tf.search.objective import optimizer_groups, search_objective, track
 from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.space import around
 from autonl_tf.space import space as space_lib
-from autonl_tf.space.cost_model import CostModel, macs_model
-from autonl_tf.space.latency import read_table
+from autonl_tf.space.cost_model import CostModel
 from autonl_tf.streams import say
 
 LEAST_POINTS = 60  # of its curves that a search should have
@@ -58,11 +58,8 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
     start = _start(config, space) if config.run.init_checkpoint else None
     config = sizes.resolved(config, dataset, start and start.checkpoint)
     image_size = config.network.input_image_size
-    space.check(image_size)
-    models = cost_models(config, space, dataset.num_classes)
+    models = agreement.cost_models(config, space, image_size=image_size, num_classes=dataset.num_classes)
     target = budget_value(config)
-    if target is not None:
-        models[0].check_target(target, f"target_{models[0].name}")
     inputs.check_images(config, dataset, image_size, config.data.crop_padding, "train")
     share = config.search.search_split
     learnt, held_out = dataset.divided(share, config.run.seed) if share else (dataset, None)
@@ -131,17 +128,8 @@ def _with_points(config: Config, length: rates.Length) -> Config:
 
 def budget_value(config: Config) -> float | None:
     """The budget asked for, in the unit of the cost that is charged."""
-    search = config.search
-    return {"macs": search.target_macs, "latency": search.target_latency_ms}[search.cost]
-
-
-def cost_models(config: Config, space: space_lib.Space, num_classes: int) -> list[CostModel]:
-    """What the search charges for, and, where that is not MACs, MACs too, which are reported."""
-    shape = {"image_size": config.network.input_image_size, "num_classes": num_classes}
-    macs = macs_model(space, **shape)
-    if config.search.cost == "macs":
-        return [macs]
-    return [read_table(config.search.latency_table).cost_model(space, **shape), macs]
+    target = target_of(config.search)
+    return target and target[1]
 
 
 class SearchLearner(Learner):
@@ -202,8 +190,7 @@ def _start(config: Config, space: space_lib.Space) -> Start:
     arch = presets.load(config.network.arch) if config.network.arch else None
     assumed = around.architecture(config.search.search_space)
     found = checkpointed.opened(config, config.run.init_checkpoint, arch, assumed)
-    if found.qat:
-        raise UserError(f"{found.where}: was trained with --qat; a search starts from float weights")
+    agreement.check_weights(config, found, None)
     return Start(found, space.selections_of(found.spec.scaled(found.depth_multiplier), found.where))
 
 
@@ -220,27 +207,17 @@ def _trained_network(config: Config, start: Start, dataset: ImageDataset) -> ker
 
 
 def schedule_of(config: Config, total_steps: int) -> SearchSchedule:
-    """The phases in steps, from the shares that the flags give.
-
-    Raises:
-      UserError: rounded to steps, they leave none in which gates are decided.
-    """
-    search = config.search
-    schedule = SearchSchedule(
+    """The phases in steps. Raises as `agreement.phases`."""
+    search, (warmup, settle) = config.search, agreement.phases(config, total_steps)
+    return SearchSchedule(
         total_steps=total_steps,
-        warmup_steps=round(search.search_warmup_share * total_steps),
-        settle_steps=round(search.search_settle_share * total_steps),
+        warmup_steps=warmup,
+        settle_steps=settle,
         keep_probability=search.gate_keep_probability,
         explore_probability=search.gate_explore_probability,
         cost_lambda=search.cost_lambda,
         threshold_travel=search.threshold_travel,
     )
-    if schedule.warmup_steps >= schedule.settle_start:
-        raise UserError(
-            f"a search of {total_steps} steps leaves none for decisions: {schedule.warmup_steps} are warm-up and "
-            f"{schedule.settle_steps} settling; accepted: a larger --train_steps or --train_epochs"
-        )
-    return schedule
 
 
 def _learner(

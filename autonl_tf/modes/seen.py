@@ -14,7 +14,7 @@ from autonl_tf.data import images, manifest
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.reading import Reading
 from autonl_tf.engine.rundir import versions
-from autonl_tf.errors import UserError, first_line
+from autonl_tf.errors import first_line
 from autonl_tf.files import write_text
 from autonl_tf.streams import say
 
@@ -32,11 +32,7 @@ def known_faults(
         return {}
     if run.mode in ("search", "train"):
         before, now = [entry for entry in record.entries if entry.split in splits], dataset.listed(*splits)
-        if told := manifest.changes(before, now):
-            raise UserError(
-                f"{run.model_dir}: its images are not those it began with: {told}; put them back, or choose another "
-                "--model_dir"
-            )
+        manifest.check_same(run.model_dir, before, now)
         times = {entry.name: entry.time for entry in before}
         if touched := [entry.name for entry in now if entry.time != times[entry.name]]:
             say(f"images written since the run began, their sizes as before: {len(touched)}, {touched[0]} first")
@@ -59,11 +55,8 @@ def _checked_by(least_side: int, reading: Reading) -> dict[str, Any]:
 
 def _read(directory: str | None) -> manifest.Manifest | None:
     """A run directory's record of its images; a damaged one is told, and is none."""
-    path = pathlib.Path(directory or "", manifest.NAME)
-    if not directory or not path.is_file():
-        return None
     try:
-        return manifest.parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        say(f"{path}: damaged ({first_line(error)}): all images are checked anew")
+        return manifest.read(directory)
+    except ValueError as error:
+        say(f"{directory}/{manifest.NAME}: damaged ({first_line(error)}): all images are checked anew")
         return None

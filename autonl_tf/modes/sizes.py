@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from autonl_tf import limits
-from autonl_tf.arch import presets
+from autonl_tf import agreement
 from autonl_tf.checkpoint.checkpoint import Checkpoint
-from autonl_tf.config import Config, check_pixels
+from autonl_tf.config import Config, check_batches_fit
 from autonl_tf.data import images
 from autonl_tf.data.datasets import ImageDataset
 
@@ -26,17 +25,14 @@ def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = N
     network, data = config.network, config.data
     network = dataclasses.replace(
         network,
-        input_image_size=network.input_image_size
-        or (start.image_size if start else dataset.image_size or presets.image_size(network.arch)),
+        input_image_size=agreement.image_size(config, dataset, start),
         num_label_classes=dataset.num_classes,
         depth_multiplier=network.depth_multiplier or (start.depth_multiplier if start else 1.0),
     )
     padding, area = default_crops(network.input_image_size)
     if start and start.image_size == network.input_image_size:
         padding = start.crop_padding
-    for name in ("train_batch_size", "eval_batch_size"):
-        if getattr(data, name) is not None:
-            check_pixels(getattr(data, name), network.input_image_size, name, limits.MOST_BATCH_PIXELS)
+    check_batches_fit(data, network.input_image_size)
     data = dataclasses.replace(
         data,
         crop_padding=crop_padding_of(config, padding),

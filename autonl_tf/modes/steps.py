@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from autonl_tf.config import AUTO, Config
+from autonl_tf import agreement
+from autonl_tf.config import Config
 from autonl_tf.engine.learner import Learner, TrainFunction, make_train_function
 from autonl_tf.engine.strategy import per_replica_batch_size
 from autonl_tf.engine.update_check import UpdateCheck
@@ -18,12 +19,8 @@ def check_batches(config: Config, strategy: tf.distribute.Strategy) -> None:
     micro-batches."""
     if config.data.train_batch_size is None:
         return
-    size = per_replica_batch_size(strategy, config.data.train_batch_size, "train_batch_size")
-    if config.fit.micro_batches != AUTO and size % config.fit.micro_batches:
-        raise UserError(
-            f"--micro_batches={config.fit.micro_batches}: does not divide the {size} images of a replica "
-            f"(--train_batch_size={config.data.train_batch_size} over {strategy.num_replicas_in_sync})"
-        )
+    per_replica_batch_size(strategy, config.data.train_batch_size, "train_batch_size")
+    agreement.check_parts_of_batch(config, strategy.num_replicas_in_sync)
 
 
 def parts_of_batch(config: Config, strategy: tf.distribute.Strategy) -> int:

@@ -9,7 +9,9 @@ import pathlib
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf import agreement
 from autonl_tf.arch import blockstring, presets
+from autonl_tf.arch.quantizable import check_quantizable
 from autonl_tf.arch.spec import NetworkSpec, Normalization
 from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.checkpoint.ours import open_ours, write_model_json
@@ -19,7 +21,7 @@ from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.images import normalize
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables, set_momentum
-from autonl_tf.engine.checkpoints import Checkpoints, steps_saved
+from autonl_tf.engine.checkpoints import Checkpoints
 from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.loop import TrainingResult, run_training
@@ -27,13 +29,13 @@ from autonl_tf.engine.mixing import Mixing
 from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.recalibrate import Recalibration
 from autonl_tf.engine.runlog import METRICS, read_records, told
+from autonl_tf.engine.saved import steps_saved
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
-from autonl_tf.errors import UserError
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, finetune, inputs, machines, memory, rates, recipe, run_directory, sizes, steps
 from autonl_tf.modes.calibration import images_for_ranges
 from autonl_tf.networks.network import build_network
-from autonl_tf.networks.quantized import calibrate, check_quantizable, quantized_network
+from autonl_tf.networks.quantized import calibrate, quantized_network
 from autonl_tf.records import ModelRecord
 from autonl_tf.streams import say
 
@@ -54,15 +56,11 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
     per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
     dataset = inputs.dataset_of(config)
     start = checkpointed.opened(config, config.run.init_checkpoint, spec) if config.run.init_checkpoint else None
-    if start and start.qat:
-        raise UserError(f"{start.where}: was trained with --qat; training starts from float weights")
+    if start:
+        agreement.check_weights(config, start, spec)
     config = sizes.resolved(config, dataset, start)
     image_size, padding = config.network.input_image_size, config.data.crop_padding
     splits = ("train", "validation", *(("test",) if dataset.has("test") else ()))
-    if config.data.test_split and dataset.has("test"):
-        raise UserError(
-            f"--test_split={config.data.test_split}: {dataset.name} has test images of its own; leave it out"
-        )
     inputs.check_images(config, dataset, image_size, padding, *splits)
     dataset, tested = dataset.tested(config.data.test_split, config.run.seed)
     count = dataset.size("train")

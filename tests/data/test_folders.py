@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 from dataset_cases import listing, two_classes
 
-from autonl_tf.data import datasets, folder, images
+from autonl_tf.data import facts, folder, images
 from autonl_tf.data.calibration import open_calibration
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.early import matching
@@ -178,7 +178,7 @@ def test_a_missing_directory_is_named(tmp_path):
 def test_an_unknown_name_lists_what_is_accepted(name):
     with pytest.raises(UserError) as error:
         open_dataset(name)
-    assert repr(name) in str(error.value) and datasets.ACCEPTED in str(error.value)
+    assert repr(name) in str(error.value) and facts.ACCEPTED in str(error.value)
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.5])

@@ -155,3 +155,13 @@ def test_a_corrupt_image_in_a_large_record_set_can_be_named_afterwards(make_imag
     dataset = open_dataset("imagenet_tfrecord:" + root)
     assert dataset.size("train") == 3
     assert dataset.find_bad("train") == f"corrupt image {root}/train-00001-of-00002#1: cut short"
+
+
+def test_a_record_file_that_has_gone_is_not_called_corrupt(make_imagenet, encode, monkeypatch):
+    monkeypatch.setattr(datasets, "_IN_MEMORY_BYTES", 0)
+    root = make_imagenet({"train": [[(encode(0), 1)], [(encode(1), 1)]]})
+    dataset = open_dataset("imagenet_tfrecord:" + root)
+    assert dataset.size("train") == 2
+    os.remove(f"{root}/train-00001-of-00002")
+    with pytest.raises(UserError, match=r"^TFRecord file .*/train-00001-of-00002: No such file or directory$"):
+        dataset.find_bad("train")

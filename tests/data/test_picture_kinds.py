@@ -13,7 +13,7 @@ import tf_keras as keras
 from picture_kinds import CASES, RGB, SIDE, bmp, encoded
 
 from autonl_tf.arch.spec import Normalization
-from autonl_tf.data import corrupt, headers, images
+from autonl_tf.data import corrupt, headers, images, signatures
 from autonl_tf.data.batches import eval_batches, predict_batches, usable_files
 from autonl_tf.data.calibration import calibration_images
 from autonl_tf.data.datasets import open_dataset
@@ -78,6 +78,25 @@ def test_training_evaluation_prediction_and_calibration_see_what_viewers_show(fo
         same = tf.io.encode_png(case.pixels)
         if not case.lossy:
             np.testing.assert_array_equal(train(tf.constant(case.data)), train(same), case.row)
+
+
+def test_the_kind_is_the_same_in_a_graph_and_of_a_file():
+    starts = [bytes(offset) + signature for _, offset, signature in signatures.SIGNATURES]
+    others = [
+        b"",
+        b"a note",
+        b"P7\n1",
+        b"\0\0\0\x18ftypmif1",
+        b"RIFF----AVI ",
+        bytes(99) + b"TRUEVISION-XFILE.\0",
+        b"TRUEVISION-XFILE.\0.",
+    ]
+    found = []
+    for data in [case.data for case in CASES] + starts + others:
+        kind = headers.kind_of(tf.constant(data)).numpy().decode()
+        assert signatures.kind_of(data[: signatures.HEAD], data[-18:]) == kind, data[:20]
+        found.append(kind)
+    assert {name for name, *_ in (*signatures.SIGNATURES, *signatures.PATTERNS)} | {"TGA", ""} == set(found)
 
 
 def test_what_is_not_read_is_named_and_counted_apart_from_what_is_corrupt(folder):

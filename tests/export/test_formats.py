@@ -13,6 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from export_cases import SIZE, lively, make_model, smooth_picture, snapshot
 
 from autonl_tf.arch import blockstring, placement, presets
+from autonl_tf.arch.quantizable import check_quantizable
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
 from autonl_tf.errors import UserError
@@ -21,7 +22,7 @@ from autonl_tf.layers.embedded_nl import EmbeddedNonLocal
 from autonl_tf.networks import quantizers
 from autonl_tf.networks.insert import insert_behind
 from autonl_tf.networks.network import build_network
-from autonl_tf.networks.quantized import check_quantizable, copy_float_weights, quantized_network
+from autonl_tf.networks.quantized import copy_float_weights, quantized_network
 
 # Squeeze-excite and LightNL in both product orders, no grouped convolutions (they are not folded into batch norm).
 MOBILE = """\

@@ -49,6 +49,13 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(words):
     assert re.fullmatch(r"error: .+\n", done.stderr)
 
 
+def test_a_working_directory_that_was_removed_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    with pytest.raises(UserError, match=r"the working directory cannot be used \(No such file or directory\)"):
+        main._main([])
+
+
 def test_flag_files_are_read_within_limits_and_within_each_other(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -62,7 +62,9 @@ ALLOWED = {
         *("cluster", "files", "signals", "streams", "flag_values"),
     },
     "networks": {"space", "layers", "arch", "errors"},
-    "checkpoint": {"data", "engine", "networks", "space", "arch", "errors", "reading", "records", "flag_values"},
+    "checkpoint": {
+        *("data", "engine", "networks", "space", "arch", "errors", "files", "reading", "records", "flag_values"),
+    },
     "search": {"engine", "networks", "space", "layers", "arch", "errors"},
     "export": {
         *("data", "networks", "space", "arch", "errors", "files", "flag_values", "package", "strict_json", "reading"),
@@ -73,10 +75,14 @@ ALLOWED = {
     "modes": {
         *("checkpoint", "cluster", "commands", "config", "data", "early", "engine", "export", "files", "networks"),
         *("search", "signals", "space", "layers", "arch", "errors", "package", "plain_text", "reading", "records"),
-        *("limits", "pictures", "streams"),
+        *("agreement", "limits", "pictures", "streams"),
     },
     "commands": {"config", "settings"},
-    "early": {"config", "space", "arch", "data", "errors", "export", "reading", "records", "limits", "strict_json"},
+    "agreement": {"arch", "checkpoint", "config", "data", "errors", "reading", "space"},
+    "early": {
+        *("agreement", "arch", "checkpoint", "cluster", "config", "data", "engine", "errors", "export", "limits"),
+        *("reading", "records", "space", "strict_json"),
+    },
     "main": {"config", "early", "modes", "errors", "files", "package", "reading", "signals", "streams"},
     "completion": {"settings", "errors"},
     "demo": {"commands", "errors"},
@@ -104,6 +110,7 @@ WITHOUT_TENSORFLOW = (
     "settings",
     "config",
     "commands",
+    "agreement",
     "early",
     "main",
     "completion",

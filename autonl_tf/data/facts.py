@@ -1,0 +1,118 @@
+"""What is known of a data set before it is opened, without TensorFlow: its classes, its splits, its images' side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Sequence
+
+from autonl_tf.data import folder, shards
+from autonl_tf.data.demo_scene import IMAGE_SIZE, TEXTURES
+from autonl_tf.data.labels import LabelFile, class_name, labelled, numbered, read_label_file
+from autonl_tf.data.tree import EXTENSIONS, folders, images_below
+from autonl_tf.errors import UserError
+
+ACCEPTED = "demo, demo:texture, folder:PATH, tfds:NAME, imagenet_tfrecord:PATH"
+IMAGENET_CLASSES = 1000
+
+
+class Facts:
+    """A set's name, its K class names in label order, and more.
+
+    Attributes:
+      image_size: the side in pixels of square images that are all alike; None of others.
+      splits: the names of those that it has; one may turn out to hold no images that can be used.
+      classes_are_numbered: nothing named them: their names are their labels.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        class_names: Sequence[str],
+        image_size: int | None,
+        splits: Collection[str],
+        classes_are_numbered: bool = False,
+    ):
+        self.name = name
+        self.class_names = tuple(class_name(text, name) for text in class_names)
+        self.image_size = image_size
+        self.splits = splits
+        self.classes_are_numbered = classes_are_numbered
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def has(self, split: str) -> bool:
+        """Whether the data has such a split; it is not opened, and may turn out to hold nothing."""
+        return split in self.splits
+
+    def require(self, *splits: str) -> None:
+        """Raises UserError for the first split that the data has not."""
+        for split in splits:
+            if not self.has(split):
+                raise UserError(f"{self.name}: it has no {split} images")
+
+
+def kind_and_path(name: str) -> tuple[str, str]:
+    """`folder:PATH` to ("folder", "PATH"), ... Raises UserError for a name that no data set has."""
+    kind, _, path = name.partition(":")
+    if name in ("demo", "demo:texture") or (kind in ("folder", "tfds", "imagenet_tfrecord") and path):
+        return kind, path
+    meant = f" (did you mean folder:{name}?)" if os.path.isdir(name) else ""
+    raise UserError(f"unknown data set {name!r}{meant}; expected one of {ACCEPTED}")
+
+
+def known(
+    name: str, label_file: str | None = None, validation_fraction: float = 0.1
+) -> tuple[Facts | None, folder.Listing | None]:
+    """What can be told of the set of this name by the names of its files, and, where it is a class folder, these files;
+    None where only its own library can tell.
+
+    Raises:
+      UserError: there is no such set, it is not there, or what `open_dataset` refuses by names of files and classes.
+    """
+    kind, path = kind_and_path(name)
+    labels = read_label_file(label_file) if label_file else None
+    if kind == "demo":
+        return Facts(name, labelled(TEXTURES, name, labels)[0], IMAGE_SIZE, ("train", "validation")), None
+    if kind == "folder":
+        listing = folder.list_folder(path, labels, validation_fraction)
+        return Facts(name, listing.class_names, None, listing.held()), listing
+    if kind == "imagenet_tfrecord" and "://" not in path:
+        splits = shards.by_split(path, os.listdir(path) if os.path.isdir(path) else None)
+        return Facts(name, of_records(labels), None, splits, labels is None), None
+    return None, None
+
+
+def of_records(label_file: LabelFile | None) -> tuple[str, ...]:
+    """The classes of ImageNet's records, which hold numbers only: without a file a class is called by its label."""
+    return label_file.names() if label_file else numbered(IMAGENET_CLASSES)
+
+
+def calibration_files(name: str) -> list[str] | None:
+    """The images of `--calibration_dataset=folder:PATH`, which may be any directory; None of another data set.
+
+    Raises:
+      UserError: it is not there, or holds no images.
+    """
+    kind, root = kind_and_path(name)
+    if kind != "folder":
+        return None
+    if not os.path.isdir(root):
+        raise UserError(f"--calibration_dataset={name}: no such directory")
+    paths = _image_files(root)
+    if not paths:
+        raise UserError(f"--calibration_dataset={name}: no images there ({', '.join(EXTENSIONS)})")
+    return paths
+
+
+def _image_files(root: str) -> list[str]:
+    """Every image below `root`, sorted; of a training split alone, where there is one."""
+    names = folders(root)
+    trains = [name for name in names if folder.split_kind(name) == "train"]
+    if len(trains) == 1:
+        # A class may well be called 'train': a split holds folders, or has but splits beside it.
+        top = os.path.join(root, trains[0])
+        if folders(top) or all(folder.split_kind(name) for name in names):
+            root = top
+    return [file.path for file in images_below(root)[0]]

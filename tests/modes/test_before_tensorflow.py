@@ -1,0 +1,306 @@
+"""Mistakes that names of files, headers and descriptions tell end a run in a second: before TensorFlow is imported."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from mode_cases import ARCH, CLASSES, MAIN, class_folder, tree, write_space
+
+from autonl_tf.data import manifest
+from autonl_tf.data.folder import list_folder
+from autonl_tf.records import ModelRecord
+
+# Runs command lines one after the other, each in a child that cannot import TensorFlow, and tells how they ended.
+RUNNER = """
+import json, os, sys, tempfile
+from autonl_tf import main
+sys.modules["tensorflow"] = None
+ended = []
+for words in json.load(sys.stdin):
+    with tempfile.TemporaryFile() as out:
+        child = os.fork()
+        if child == 0:
+            os.dup2(out.fileno(), 1)
+            os.dup2(out.fileno(), 2)
+            sys.argv = ["main.py", *words]
+            main.run()
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0)
+        ended.append([code, out.read().decode()])
+json.dump(ended, sys.stdout)
+"""
+
+TRAIN = ("--mode=train", "--arch=arch.txt", "--dataset=folder:pictures", "--model_dir=run")
+SEARCH = ("--mode=search", "--search_space=space.json", "--dataset=folder:pictures", "--model_dir=run")
+EXPORT = ("--mode=export", "--export_dir=out", "--init_checkpoint=weights")
+CONVERT = ("--mode=convert", "--from=pytorch", "--arch=autonl_s", "--model_dir=run")
+PREDICT = ("--mode=predict", "--init_checkpoint=weights")
+EVAL = ("--mode=eval", "--dataset=folder:pictures")
+
+CASES = {
+    "classes of a folder": (
+        (*TRAIN, "--num_label_classes=4"),
+        "--num_label_classes=4: --dataset=folder:pictures has 3",
+    ),
+    "classes of a search": ((*SEARCH, "--num_label_classes=4"), "--dataset=folder:pictures has 3 classes"),
+    "classes of the demo": ((*TRAIN, "--dataset=demo", "--num_label_classes=4"), "--dataset=demo has 8 classes"),
+    "classes of records": (
+        (*TRAIN, "--dataset=imagenet_tfrecord:records", "--num_label_classes=4"),
+        "--dataset=imagenet_tfrecord:records has 1000 classes",
+    ),
+    "a label file that lacks a class": ((*TRAIN, "--label_file=two.txt"), "class 'cat' is not in label file two.txt"),
+    "a label file that lacks one of the demo's": (
+        (*TRAIN, "--dataset=demo", "--label_file=two.txt"),
+        "class 'checkerboard' is not in label file two.txt",
+    ),
+    "a label file with a name twice": ((*TRAIN, "--label_file=twice.txt"), "line 2: 'ant' was already on line 1"),
+    "a single class": ((*TRAIN, "--dataset=folder:alone"), "only one class, 'ant'"),
+    "a class without images": ((*TRAIN, "--dataset=folder:hollow"), "class folder 'bee' has no images"),
+    "no images at all": ((*TRAIN, "--dataset=folder:texts"), "no images in class folders"),
+    "a class with a line break": ((*TRAIN, "--dataset=folder:broken"), "holds the character U+000A"),
+    "a class that turns the text": ((*TRAIN, "--dataset=folder:turned"), "holds the character U+202E"),
+    "no training images": ((*TRAIN, "--dataset=folder:scored"), "it has no train images"),
+    "no training images for a search": ((*SEARCH, "--dataset=folder:scored"), "it has no train images"),
+    "no validation images": (
+        ("--mode=eval", "--dataset=imagenet_tfrecord:learnt", "--init_checkpoint=weights"),
+        "it has no validation images",
+    ),
+    "test images twice": (
+        (*TRAIN, "--dataset=folder:tested", "--test_split=0.5"),
+        "--test_split=0.5: folder:tested has test images of its own",
+    ),
+    "shards that are missing": ((*TRAIN, "--dataset=imagenet_tfrecord:lost"), "1 of 2 train shards missing"),
+    "a class without a weight": ((*TRAIN, "--class_weights=weights.txt"), "lacks 1 classes, 'cat' first"),
+    "a text for an image": ((*PREDICT, "--images=two.txt"), "corrupt image two.txt: not an image of a known kind"),
+    "a text among the images": (
+        ("--mode=explain", "--init_checkpoint=weights", "--explain_dir=out", "--images=mixed"),
+        "corrupt image mixed/b.jpg: not an image of a known kind",
+    ),
+    "nothing but texts": (
+        (*PREDICT, "--images=texts/*/note.txt", "--skip_corrupt"),
+        "none of 2 images can be used; the first: corrupt image texts/ant/note.txt: not an image of a known kind",
+    ),
+    "an empty image": ((*PREDICT, "--images=records/train-*"), "corrupt image records/train-00000-of-00001: empty"),
+    "a directory without images": ((*PREDICT, "--images=texts"), "--images=texts: holds no images (.jpg"),
+    "a kind of image that is not read": ((*PREDICT, "--images=drawing.svg"), "image drawing.svg: SVG is not read; acc"),
+    "a link to an image that is gone": ((*PREDICT, "--images=dangling"), "error: image dangling/a.png: missing (--sk"),
+    "a link to an image named": ((*PREDICT, "--images=dangling/a.png"), "error: image dangling/a.png: missing (--sk"),
+    "links to images by a pattern": ((*PREDICT, "--images=dangl*/*.png"), "error: image dangling/a.png: missing (--sk"),
+    "a pipe for an image": ((*PREDICT, "--images=pipe"), "--images=pipe: pipe is not a regular file"),
+    "a device among images": ((*PREDICT, "--images=/dev/zer*"), "/dev/zero is not a regular file"),
+    "weights that cannot be read": ((*EVAL, "--init_checkpoint=/proc/self/mem"), "error: /proc/self/mem: Input/output"),
+    "an image that is not there": ((*PREDICT, "--images=nosuch.png"), "--images=nosuch.png: no such file"),
+    "a text for weights": ((*EVAL, "--init_checkpoint=two.txt"), "two.txt: no checkpoint there"),
+    "a text named as weights": (
+        (*EVAL, "--arch=arch.txt", "--init_checkpoint=text.h5"),
+        "text.h5: is no file of Keras",
+    ),
+    "a text for PyTorch's weights": (
+        (*CONVERT, "--init_checkpoint=two.txt"),
+        "two.txt: is no file of PyTorch",
+    ),
+    "a file of PyTorch": ((*EVAL, "--init_checkpoint=state.pth"), "make a run directory of it with --mode=convert"),
+    "a run without checkpoints": ((*EVAL, "--model_dir=fresh"), "fresh: no checkpoint in this directory"),
+    "an export of run without checkpoints": (
+        ("--mode=export", "--export_dir=out", "--model_dir=fresh"),
+        "fresh: no checkpoint in this directory",
+    ),
+    "a prefix whose index is missing": (
+        (*EVAL, "--init_checkpoint=fresh/lost"),
+        "its lost.index is missing, lost.data-00000-of-00001 is there",
+    ),
+    "several checkpoints": ((*EVAL, "--init_checkpoint=several"), "several: holds several checkpoints (a, b)"),
+    "an export without a SavedModel": ((*EVAL, "--init_checkpoint=slim"), "slim: an export without a SavedModel"),
+    "published weights of no network": ((*TRAIN, "--init_checkpoint=imagenet"), "no weights of arch.txt are published"),
+    "published weights without a network": ((*EVAL, "--init_checkpoint=imagenet"), "imagenet: needs --arch"),
+    "published weights of other classes": (
+        (*EVAL, "--init_checkpoint=imagenet", "--arch=efficientnet_lite0"),
+        "has 1000 classes, folder:pictures has 3",
+    ),
+    "published weights, plain": (
+        (*EXPORT, "--init_checkpoint=imagenet", "--arch=efficientnet_lite0", "--use_averages=false"),
+        "holds one set of weights",
+    ),
+    "weights of another network": (
+        (*EVAL, "--init_checkpoint=weights", "--arch=autonl_s"),
+        "weights/checkpoints/ckpt-2: holds another architecture than autonl_s: 3 blocks, not 18",
+    ),
+    "weights of other classes": (
+        (*EVAL, "--init_checkpoint=weights", "--num_label_classes=5"),
+        "--num_label_classes=5: --dataset=folder:pictures has 3 classes",
+    ),
+    "an export of other classes": ((*EXPORT, "--num_label_classes=5"), "--num_label_classes=5: weights has 3 classes"),
+    "an export of a label file of other classes": (
+        (*EXPORT, "--label_file=two.txt"),
+        "--label_file=two.txt: has 2 names; weights/checkpoints/ckpt-2 has 3 classes",
+    ),
+    "an export scored on other classes": (
+        (*EXPORT, "--dataset=folder:others"),
+        "ckpt-2: class 1 is 'bee' there and 'bug' in folder:others",
+    ),
+    "an evaluation on more classes": ((*EVAL, "--dataset=demo", "--init_checkpoint=weights"), "demo has 8"),
+    "weights of another width": (
+        (*EVAL, "--init_checkpoint=weights", "--depth_multiplier=0.5"),
+        "--depth_multiplier=0.5: weights was trained with 1.0",
+    ),
+    "int8 of weights that were not trained so": ((*EXPORT, "--formats=tflite_qat"), "was not trained with --qat"),
+    "maps of a network without non-local blocks": (
+        ("--mode=explain", "--init_checkpoint=local", "--explain_dir=out", "--images=pictures"),
+        "a network without a non-local block",
+    ),
+    "a conversion of what is converted": (
+        ("--mode=convert", "--init_checkpoint=weights", "--model_dir=run"),
+        "is a checkpoint of this program already",
+    ),
+    "a training from simulated int8": ((*TRAIN, "--init_checkpoint=quantized"), "training starts from float weights"),
+    "a damaged description": ((*EVAL, "--init_checkpoint=damaged"), "damaged/model.json: not the description of a run"),
+    "int8 of what has no int8 form": (
+        (*TRAIN, "--arch=fbnet_c", "--nonlocal=10:embedded0.5-1", "--qat", "--init_checkpoint=weights"),
+        "has no int8 form of",
+    ),
+    "a target out of reach": ((*SEARCH, "--target_macs=900M"), "--target_macs=900M: out of this space's reach"),
+    "a target out of reach of the demo's size": (
+        (*SEARCH, "--dataset=demo", "--target_macs=20M"),
+        "--target_macs=20M: out of this space's reach",
+    ),
+    "a batch too large for the size that nobody gave": (
+        (*TRAIN, "--arch=efficientnet_lite4", "--train_batch_size=65536"),
+        "--train_batch_size=65536: at 300 px",
+    ),
+    "a run whose checkpoints are gone": (
+        (*TRAIN, "--model_dir=gone"),
+        "gone: a checkpoint of step 2 was saved in checkpoints/ and is not there now",
+    ),
+    "a run that began with other images": (
+        (*TRAIN, "--model_dir=begun"),
+        "begun: its images are not those it began with: 1 added (train/cat/1.jpg of train); put them back",
+    ),
+    "nothing to train": (
+        (*TRAIN, "--freeze=stem,blocks,head,logits"),
+        "--freeze=stem,blocks,head,logits: leaves nothing",
+    ),
+    "a rate of what is frozen": (
+        (*TRAIN, "--lr_multipliers=head:2", "--freeze=backbone"),
+        "--lr_multipliers=head:2: 'head' is frozen by --freeze",
+    ),
+    "a search too short": ((*SEARCH, "--train_steps=1"), "a search of 1 steps leaves none for decisions: 1 are warm"),
+    "a batch that cannot be cut": (
+        (*TRAIN, "--train_batch_size=8", "--micro_batches=3"),
+        "--micro_batches=3: does not divide the 8 images of a replica",
+    ),
+    "a data service that is not there": (
+        (*TRAIN, "--data_service=grpc://localhost:1"),
+        "--data_service=grpc://localhost:1: no dispatcher to be reached there: Connection refused",
+    ),
+    "a size at which the weights' network does not fit": (
+        (*EVAL, "--init_checkpoint=weights", "--input_image_size=8"),
+        "LightNL stride 2 is larger than its 1x1 feature map",
+    ),
+    "filters of a file of PyTorch": (
+        (*CONVERT, "--init_checkpoint=state.pth", "--depth_multiplier=0.5"),
+        "--depth_multiplier=0.5: not with --from=pytorch",
+    ),
+    "no images that set ranges": (
+        (*EXPORT, "--formats=tflite_int8", "--calibration_dataset=folder:texts"),
+        "--calibration_dataset=folder:texts: no images there",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """How each case ended: its exit code and what it printed; all in one process without TensorFlow."""
+    root = tmp_path_factory.mktemp("before")
+    _spoil(root)
+    before = tree(root)
+    environment = {**os.environ, "PYTHONPATH": str(MAIN.parent), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("TF_CONFIG", None)
+    done = subprocess.run(
+        [sys.executable, "-c", RUNNER],
+        cwd=root,
+        env=environment,
+        input=json.dumps([words for words, _ in CASES.values()]),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert tree(root) == before
+    return dict(zip(CASES, json.loads(done.stdout), strict=True))
+
+
+def _spoil(root):
+    class_folder(root / "pictures", {"train": 2, "val": 1})
+    class_folder(root / "alone", {"train": 2, "val": 1}, classes=("ant",))
+    class_folder(root / "scored", {"val": 1})
+    class_folder(root / "tested", {"train": 1, "val": 1, "test": 1})
+    class_folder(root / "hollow", {"train": 1}, classes=("ant",))
+    (root / "hollow/train/bee").mkdir()
+    for name, folder in (("broken", "be\ne"), ("turned", "be\u202ee")):
+        class_folder(root / name, {"train": 1, "val": 1}, classes=("ant", folder))
+    for name in ("ant", "bee"):
+        (root / "texts" / name).mkdir(parents=True)
+        (root / "texts" / name / "note.txt").write_text("a note\n")
+    for folder, names in (
+        ("records", ["train-00000-of-00001", "validation-00000-of-00001"]),
+        ("lost", ["train-00001-of-00002"]),
+        ("learnt", ["train-00000-of-00001"]),
+    ):
+        (root / folder).mkdir()
+        for name in names:
+            (root / folder / name).write_bytes(b"")
+    (root / "mixed").mkdir()
+    (root / "mixed/a.jpg").write_bytes((root / "pictures/train/ant/0.jpg").read_bytes())
+    (root / "mixed/b.jpg").write_text("a note\n")
+    (root / "dangling").mkdir()
+    (root / "dangling/a.png").symlink_to(root / "nowhere.png")
+    os.mkfifo(root / "pipe")
+    (root / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
+    class_folder(root / "others", {"train": 1, "val": 1}, classes=("ant", "bug", "cat"))
+    described = ModelRecord(
+        arch=ARCH,
+        input_image_size=32,
+        crop_padding=32,
+        depth_multiplier=1.0,
+        class_names=CLASSES,
+        classes_are_numbered=False,
+        dataset="folder:pictures",
+    )
+    of_runs = {
+        "weights": described,
+        "quantized": dataclasses.replace(described, qat=True),
+        "local": dataclasses.replace(described, arch=ARCH.replace("_nonlocal0.25-2", "")),
+        "damaged": dataclasses.replace(described, depth_multiplier="wide"),
+    }
+    for name, record in of_runs.items():
+        (root / name / "checkpoints").mkdir(parents=True)
+        (root / name / "checkpoints/ckpt-2.index").touch()
+        (root / name / "model.json").write_text(json.dumps(dataclasses.asdict(record)))
+    for folder, name in (
+        *(("fresh", "lost.data-00000-of-00001"), ("fresh/checkpoints", "note"), ("several", "a.index")),
+        *(("several", "b.index"), ("slim", "card.json")),
+    ):
+        (root / folder).mkdir(exist_ok=True)
+        (root / folder / name).touch()
+    known = [e for of in list_folder(f"{root}/pictures").entries(f"{root}/pictures").values() for e in of]
+    (root / "begun").mkdir()
+    (root / "begun" / manifest.NAME).write_text(manifest.Manifest(tuple(known[:-1]), {}).text())
+    (root / "gone").mkdir()
+    (root / "gone/saved.json").write_text('{"step": 2, "best": null}')
+    (root / "text.h5").write_text("a note\n")
+    (root / "state.pth").write_bytes(b"\x80\x02")
+    (root / "two.txt").write_text("ant\nbee\n")
+    (root / "twice.txt").write_text("ant\nant\n")
+    (root / "weights.txt").write_text("ant 1\nbee 2\n")
+    (root / "arch.txt").write_text(ARCH)
+    write_space(root / "space.json")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_told_in_one_line_and_nothing_is_written(case, ended):
+    code, said = ended[case]
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert (code, CASES[case][1] in line) == (2, True), said
