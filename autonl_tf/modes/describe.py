@@ -31,7 +31,7 @@ def run(config: Config) -> None:
         _refuse(
             config, f"--search_space={config.search.search_space} is a space", "nonlocal", "depth_multiplier", "picture"
         )
-        sizes = {name: settings(config)[name] for name in ("image_size", "num_classes")}
+        sizes = {"image_size": network.input_image_size, "num_classes": network.num_label_classes or DEFAULT_CLASSES}
         result = spaces.description(config.search.search_space, **sizes)
         text = "\n".join([*aligned(spaces.rows(result), left=4), "", spaces.summary(result)])
         print(json.dumps(result) if config.run.output == "json" else text)

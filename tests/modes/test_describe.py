@@ -155,3 +155,7 @@ def test_describing_needs_no_tensorflow():
         "sys.exit('tensorflow' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, cwd=MAIN.parent).returncode == 0
+
+
+def test_a_space_is_counted_at_a_thousand_classes_where_none_are_given(capsys):
+    assert described(capsys, "--search_space=demo")["num_label_classes"] == describe.DEFAULT_CLASSES
