@@ -54,7 +54,7 @@ def from_environment() -> Cluster:
             count = "one HOST:PORT" if kind == "chief" else "HOST:PORT, one at least"
             raise UserError(f"TF_CONFIG: cluster: {kind} is {json.dumps(listed)}; accepted: a list of {count}")
         for index, address in enumerate(listed):
-            _check_address(address, f"TF_CONFIG: cluster: {kind} {index}")
+            check_address(address, f"TF_CONFIG: cluster: {kind} {index}")
             if address in addresses.values():
                 raise UserError(f"TF_CONFIG: cluster: {address} is given twice; accepted: one address a process")
             addresses[f"{kind} {index}"] = address
@@ -67,7 +67,7 @@ def from_environment() -> Cluster:
     return Cluster(addresses, f"{kind} {index}")
 
 
-def _check_address(address: object, where: str) -> None:
+def check_address(address: object, where: str) -> None:
     found = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
     if not found or not 1 <= int(found[2]) <= 65535:
         raise UserError(f"{where} is {json.dumps(address)}; accepted: HOST:PORT, the port from 1 to 65535")

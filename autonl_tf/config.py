@@ -7,7 +7,6 @@ import difflib
 import math
 import os
 import pathlib
-import re
 from typing import Any
 
 from absl import flags
@@ -303,8 +302,10 @@ def _check(config: Config, given: frozenset[str]) -> None:
     if fit.qat and (cut or fit.sync_batch_norm):
         raise UserError("--qat does not go with --micro_batches or --sync_batch_norm")
     service = config.data.data_service
-    if service is not None and not re.fullmatch(r"grpc://[^/:\s]+:\d+", service):
-        raise UserError(f"--data_service={service}: accepted: grpc://HOST:PORT, the address of a dispatcher")
+    if service is not None:
+        if not service.startswith("grpc://"):
+            raise UserError(f"--data_service={service}: accepted: grpc://HOST:PORT, the address of a dispatcher")
+        cluster.check_address(service.removeprefix("grpc://"), f"--data_service={service}: its address")
     if run.mode == "export":
         _check_export(config, given)
     if run.mode == "train":

@@ -84,6 +84,7 @@ def check(config: Config) -> Config:
             agreement.phases(config, config.fit.train_steps)
         if read["data_service"]:
             cluster.reach(read["data_service"])
+    _check_outputs(read)
     if read.get("query_points"):
         query_points(read["query_points"])
     if read.get("predictions_out"):
@@ -170,6 +171,22 @@ def _check_sizes(
             num_classes=classes or 2,
             depth_multiplier=config.network.depth_multiplier or (start.depth_multiplier if start else 1.0),
         )
+
+
+def _check_outputs(read: dict[str, Any]) -> None:
+    """Whether what a run writes would lie among the images that it, or the next one, reads."""
+    data, images = read.get("dataset") or "", read.get("images") or ""
+    sources = {f"--dataset={data}": data.removeprefix("folder:")} if data.startswith("folder:") else {}
+    if os.path.isdir(images):
+        sources[f"--images={images}"] = images
+    writing = ("model_dir",) if read["mode"] in ("train", "search") else ("report_dir", "explain_dir", "export_dir")
+    for name in writing:
+        for source, directory in sources.items():
+            parent, inner = os.path.realpath(directory), os.path.realpath(read.get(name) or os.sep)
+            if os.path.commonpath([parent, inner]) == parent:
+                raise UserError(
+                    f"--{name}={read[name]}: lies within {source}; choose a directory outside of the images"
+                )
 
 
 def _check_files(config: Config) -> None:
@@ -272,6 +289,8 @@ def lr_multipliers(text: str) -> list[tuple[str, float]]:
             factor = 0.0
         if not part or not 1e-6 <= factor <= 1000:
             raise UserError(f"--lr_multipliers={text}: {entry!r} is not PART:FACTOR; accepted: factors of 1e-6 to 1000")
+        if part in dict(found):
+            raise UserError(f"--lr_multipliers={text}: {part!r} is given twice")
         found.append((part, factor))
     return found
 

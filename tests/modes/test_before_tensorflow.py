@@ -191,6 +191,10 @@ CASES = {
         (*TRAIN, "--train_batch_size=8", "--micro_batches=3"),
         "--micro_batches=3: does not divide the 8 images of a replica",
     ),
+    "a data service at no port": (
+        (*TRAIN, "--data_service=grpc://localhost:99999"),
+        'its address is "localhost:99999"; accepted: HOST:PORT, the port from 1 to 65535',
+    ),
     "a data service that is not there": (
         (*TRAIN, "--data_service=grpc://localhost:1"),
         "--data_service=grpc://localhost:1: no dispatcher to be reached there: Connection refused",
@@ -203,6 +207,19 @@ CASES = {
         (*CONVERT, "--init_checkpoint=state.pth", "--depth_multiplier=0.5"),
         "--depth_multiplier=0.5: not with --from=pytorch",
     ),
+    "a run among the images": (
+        (*TRAIN, "--model_dir=pictures/run"),
+        "--model_dir=pictures/run: lies within --dataset=folder:pictures; choose",
+    ),
+    "a report among the images": (
+        (*EVAL, "--init_checkpoint=weights", "--report_dir=pictures/val/ant"),
+        "--report_dir=pictures/val/ant: lies within --dataset=folder:pictures",
+    ),
+    "maps among the images": (
+        ("--mode=explain", "--init_checkpoint=weights", "--images=pictures", "--explain_dir=linked"),
+        "--explain_dir=linked: lies within --images=pictures",
+    ),
+    "a rate given twice": ((*TRAIN, "--lr_multipliers=head:2,head:3"), "'head' is given twice"),
     "no images that set ranges": (
         (*EXPORT, "--formats=tflite_int8", "--calibration_dataset=folder:texts"),
         "--calibration_dataset=folder:texts: no images there",
@@ -252,6 +269,7 @@ def _spoil(root):
         (root / folder).mkdir()
         for name in names:
             (root / folder / name).write_bytes(b"")
+    (root / "linked").symlink_to(root / "pictures/val")
     (root / "mixed").mkdir()
     (root / "mixed/a.jpg").write_bytes((root / "pictures/train/ant/0.jpg").read_bytes())
     (root / "mixed/b.jpg").write_text("a note\n")
