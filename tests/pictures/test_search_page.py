@@ -79,7 +79,7 @@ def test_a_gate_is_shown_with_its_blocks_number_in_the_found_network_where_it_is
 )
 def test_an_axis_label_stands_at_the_value_that_it_names(values, logarithmic, expected):
     page_of = page.chart("x", [([0, 1], values)], last_step=1, logarithmic=logarithmic)
-    labels = re.findall(r'<text x="36" y="([\d.]+)" text-anchor="end" fill="#333">([^<]*)<', page_of)
+    labels = re.findall(r'<text x="36" y="([\d.]+)" text-anchor="end" fill="#333333">([^<]*)<', page_of)
     assert [text for _, text in labels] == expected
     first, last = (float(point.split(",")[1]) for point in re.findall(r"[\d.]+,[\d.]+", page_of.split("polyline")[1]))
     heights = {text: float(y) - 3.5 for y, text in labels}
