@@ -41,7 +41,7 @@ def _cell(cell):
     if not isinstance(cell, str) or not cell.strip().startswith(_FORMULA):
         return cell
     try:
-        float(cell)  # a number is none
+        float(cell)  # a number is not a formula
     except ValueError:
         return f"'{cell}"
     return cell

@@ -257,7 +257,7 @@ class CloseCall(TypedDict):
 
 
 class _Aimed(TypedDict, total=False):
-    """What a search for a target says besides."""
+    """What a search for a target adds."""
 
     target: Annotated[float, Meta(gt=0, le=1e30)]
     error: Number

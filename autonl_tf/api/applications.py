@@ -108,7 +108,7 @@ def from_arch(
 
     Raises:
       UserError: the architecture, the size or the weights cannot be used; says which and why.
-      ValueError: an argument that is none of those accepted.
+      ValueError: an argument that is not accepted.
 
     >>> from_arch("mobilenet_v2", include_top=False, input_shape=(32, 32, 3), pooling="avg").output_shape
     (None, 1280)
@@ -157,7 +157,7 @@ def backbone(
       A model to a dictionary, "reduction_3": [B, H / 8, W / 8, C] and so on (sizes rounded up).
 
     Raises:
-      UserError: as `from_arch`; a level that the network has not.
+      UserError: as `from_arch`; a level that the network does not have.
 
     >>> maps = backbone("autonl_s", input_shape=(64, 96, 3)).output
     >>> {name: tuple(map.shape) for name, map in maps.items()}

@@ -67,7 +67,7 @@ def peak(
       mode: "search" or "train".
       batch: images a step of the replica.
       micro_batches: into how many parts these are cut.
-      eval_batch: images at a time in evaluation; 0: there is none.
+      eval_batch: images at a time in evaluation; 0: no evaluation.
       compute_bytes: of a number that layers compute in.
     """
     maps = list(kept_maps(spec, image_size, depth_multiplier, searched=mode == "search"))

@@ -25,7 +25,7 @@ def blocks_of(part: str, count: int, where: str) -> range | None:
       where: the flag, for the message.
 
     Raises:
-      UserError: no such part, or a block the network has not.
+      UserError: no such part, or no such block in the network.
     """
     if part in PREFIXES:
         return None

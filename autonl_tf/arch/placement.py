@@ -23,7 +23,7 @@ def place_nonlocal(spec: NetworkSpec, text: str) -> NetworkSpec:
         for the conventional non-local block.
 
     Raises:
-      UserError: anything else, or a block that the network has not.
+      UserError: anything else, or no such block in the network.
     """
     blocks = [dataclasses.replace(block, nonlocal_=None, embedded=None) for block in spec.singles()]
     if text != "none":

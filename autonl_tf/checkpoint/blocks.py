@@ -1,4 +1,4 @@
-"""Non-local blocks that a network has and its checkpoint has not: they start as the identity, gamma being zero."""
+"""Non-local blocks of a network that its checkpoint lacks: they start as the identity, with gamma zero."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def check_part(found: NetworkSpec, wanted: NetworkSpec, where: str) -> None:
 
 
 def _common(found: NetworkSpec, wanted: NetworkSpec) -> NetworkSpec:
-    """`wanted` less the non-local blocks that `found` has not."""
+    """`wanted` without the non-local blocks that `found` lacks."""
     if len(found.singles()) != len(wanted.singles()):
         return wanted
     return without(wanted, blocks_in(wanted) - blocks_in(found))

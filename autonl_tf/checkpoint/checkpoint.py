@@ -54,7 +54,7 @@ class Checkpoint(Description):
     def load_into(
         self, model: keras.Model, use_averages: bool = True, *, classifier: bool = True, tell: Tell = silent
     ) -> Loaded:
-        """Loads every variable of `model` or none, but for non-local blocks that it has and this architecture has not.
+        """Loads every variable of `model` or none, except non-local blocks that this architecture lacks.
 
         Those keep their initial weights, with which they are the identity.
 

@@ -264,9 +264,9 @@ def _named(arrays: Mapping[str, np.ndarray], placed: Mapping[str, str], model: k
 
 
 def _placed(arrays: Mapping[str, np.ndarray], model: keras.Model, where: str) -> dict[str, str]:
-    """Position -> layer of the model: by class and order, less those non-local blocks that the file has not.
+    """Position -> layer of the model: by class and order, without the non-local blocks that the file lacks.
 
-    Which those are is told by the shapes. Where no choice of them fits, none is left out, and matching tells.
+    The shapes say which those are. If no choice of them fits, none is left out, and matching reports it.
 
     Raises:
       UserError: several choices fit.

@@ -21,7 +21,7 @@ class Stored:
       where: the file, for messages.
       shapes: our variable's name -> the shape of its array.
       read: gives the array of one of those names.
-      unexpected: what the file holds besides, by its names there -> shapes.
+      unexpected: what else the file holds, by its names there -> shapes.
       mismatched: what else is at odds, in words.
       label: our variable's name -> its name in the file, for messages.
     """

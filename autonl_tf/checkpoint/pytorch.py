@@ -37,7 +37,7 @@ def open_pytorch(path: str, arch: NetworkSpec, *, image_size: int, tell: Tell = 
       image_size: at which LightNL's scale is folded.
 
     Raises:
-      UserError: the file is none of PyTorch's, or holds more than tensors; the architecture is not of the port.
+      UserError: the file is not a PyTorch file, or holds more than tensors; the architecture is not of the port.
     """
     spec = symmetric(arch)
     found, within = read_state(path)
@@ -76,7 +76,7 @@ def pytorch_names(spec: NetworkSpec) -> list[tuple[str, str]]:
     """(our variable, the port's), such as ("block0_depthwise/depthwise_kernel", "features.1.depth_ops.0.0.0.weight").
 
     Raises:
-      UserError: what the port has not: groups of kernels, another activation, a shortcut that is left out.
+      UserError: what the port lacks: groups of kernels, another activation, a shortcut that is left out.
     """
     blocks = spec.singles()
     pairs = _conv_bn("stem", "features.0")

@@ -33,7 +33,7 @@ _CHUNK = 64  # examples one thread checks in a row
 # Eighth-scale decoding reads all of the compressed data but leaves out most of the arithmetic.
 _JPEG_SCALE = 8
 _FIRST_WORD_SECONDS, _PROGRESS_SECONDS = 2.0, 15.0
-_NAMED = 20  # of the images left out, so many are told one by one
+_NAMED = 20  # at most so many of the images left out are listed
 # First bytes of a kind, what stands behind all else when the file is whole, and what that follows.
 _ENDINGS = ((b"\xff\xd8\xff", b"\xff\xd9", b"\xff\xda"), (b"\x89PNG", b"IEND", b"IDAT"))
 

@@ -50,7 +50,7 @@ _ANNOTATIONS = frozenset(
         "trimaps",
     ]
 )
-_NAMED = 5  # of a list of names, so many are told
+_NAMED = 5  # at most so many names of a list are shown
 
 
 @dataclasses.dataclass(frozen=True)

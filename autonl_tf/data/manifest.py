@@ -17,7 +17,7 @@ from autonl_tf.errors import UserError
 
 NAME = "manifest.jsonl"
 _FORMAT = 1
-_NAMED = 3  # of files that differ, so many are told
+_NAMED = 3  # at most so many files that differ are listed
 
 
 class Entry(NamedTuple):

@@ -60,7 +60,7 @@ def _fits(entry: BundleEntryProto, held: int) -> bool:
 
 
 def _entries(table: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Key and value of every entry of a table. Raises IndexError or ValueError where it is none."""
+    """Key and value of every entry of a table. Raises IndexError or ValueError for anything else."""
     footer = table[-_FOOTER:]
     if len(footer) < _FOOTER or footer[-len(_MAGIC) :] != _MAGIC:
         raise ValueError("it has no footer")

@@ -35,10 +35,10 @@ class KeptDirectory:
 
 
 def write_json(path: str | Path, value) -> None:
-    """`value` as JSON, what JSON has not as `strict_json.plain` says."""
+    """Writes `value` as JSON, with `strict_json.plain` for what JSON lacks."""
     write_text(path, json.dumps(plain(value), indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 def json_line(value) -> str:
-    """`value` as one line of JSON, what JSON has not as `strict_json.plain` says."""
+    """`value` as one line of JSON, with `strict_json.plain` for what JSON lacks."""
     return json.dumps(plain(value), allow_nan=False)

@@ -172,7 +172,7 @@ def run_training(
 
 @contextlib.contextmanager
 def losing_workers(strategy: tf.distribute.Strategy, where: Callable[[], str]) -> Iterator[None]:
-    """Within the block the loss of a worker of the cluster is told, and `where` it happened, and is a `WorkerLost`."""
+    """Within the block, reports that a worker of the cluster is lost, and `where`, and raises `WorkerLost`."""
     try:
         yield
     except _LOST as error:

@@ -29,7 +29,7 @@ def make_strategy(
     than one GPU, else the one device there is. `cpu`: one device, the processor, whatever else is there.
     `mirrored`: all GPUs of this machine, or all logical CPU devices where there is none.
 
-    The other processes of a cluster are waited for as long as `wait_seconds`, which is told on standard error.
+    It waits up to `wait_seconds` for the other processes of a cluster, and says so on standard error.
 
     Raises:
       UserError: unknown kind; `tpu` without an address or unreachable; `multiworker` without a usable TF_CONFIG, or

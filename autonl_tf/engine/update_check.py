@@ -1,4 +1,4 @@
-"""Updates that are judged before they are made: clipping, loss scaling, and what a value that is not finite does."""
+"""Updates that are checked before they are made: clipping, loss scaling, and values that are not finite."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ STEPS_TO_GROW = 2000
 
 
 class CheckedUpdate(NamedTuple):
-    """What was found of one step, scalar tensors equal on every replica.
+    """What one step came to, scalar tensors equal on every replica.
 
     Attributes:
       norm: of the gradient that may be clipped, summed over replicas, before it is.
       applied: whether the update was made.
-      bad_loss, bad_gradient: trouble to be reported. A gradient that overflows because of the loss scale is none:
-        the scale is halved and the next step tries again.
+      bad_loss, bad_gradient: whether the loss or the gradient is not finite. A gradient that overflows because of the
+        loss scale does not count: the scale is halved and the next step tries again.
     """
 
     norm: tf.Tensor

@@ -25,7 +25,7 @@ def take_uint8(path: str | Path) -> None:
     """Rewrites the file at `path` in place; its signature, names and outputs stay.
 
     Raises:
-      ValueError: the file has not exactly one signature with one float32 input.
+      ValueError: the file does not have exactly one signature with one float32 input.
     """
     model = flatbuffer_utils.read_model(str(path))
     (graph,) = model.subgraphs

@@ -26,7 +26,7 @@ def swish(x: tf.Tensor) -> tf.Tensor:
 @tf.custom_gradient
 def _swish(x):
     def gradient(dy):
-        # As there: the sigmoid is computed again, lest it be kept from the forward pass.
+        # As there: the sigmoid is computed again, so that the forward pass need not keep it.
         with tf.control_dependencies([dy]):
             sigmoid = tf.sigmoid(x)
         # SigmoidGrad is dy * y * (1 - y) in one go.

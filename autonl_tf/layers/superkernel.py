@@ -98,7 +98,7 @@ class SuperkernelDepthwiseConv2D(keras.layers.Layer):
     def group_values(self, groups: list[int], gates: list[tf.Tensor]) -> list[tf.Tensor]:
         """The same of each group of the channels, over the taps that `gates` leave on: 1 at initialisation.
 
-        Over active taps only, lest a closing ring drag every group's value down and close them with it.
+        It counts active taps only, so that a closing ring does not lower every group's value and close them too.
         """
         active = tf.stack([tf.ones([]), *cumulative_masks([tf.stop_gradient(gate) for gate in gates])])
         sums = tf.linalg.matvec(squared_sums(self.depthwise_kernel, self.kernel_sizes), active, transpose_a=True)

@@ -21,7 +21,7 @@ BEST = 5
 
 def run(config: Config) -> None:
     """Prints the five best labels of every image, or, where `--predictions_out` takes them, where they are. What
-    `--skip_corrupt` leaves out is told on standard error.
+    `--skip_corrupt` leaves out is listed on standard error.
 
     With `--output=json` one object a line in any case: file, and labels with their probabilities.
     """

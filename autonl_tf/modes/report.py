@@ -64,7 +64,7 @@ def _fault(result: SearchRecord, path: pathlib.Path) -> str | None:
         (any(block["macs"] for block in result["blocks"]), "blocks have no MACs"),
         (
             all(len(point["gates"]) == len(result["gates"]) for point in result["trajectory"]),
-            "a point of trajectory has not the gates",
+            "a point of trajectory lacks gates",
         ),
         ("target" not in budget or budget.keys() >= AIMED, "budget has a target, but not how it was met"),
         (phases["warmup_end"] <= phases["settle_start"] <= phases["total_steps"], "phases do not ascend"),

@@ -113,7 +113,7 @@ def _sliced(block: SuperBlock, member: BlockSpec) -> dict[str, list[WeightSlice]
 
 
 def _make_way(block: SuperBlock, member: BlockSpec | None) -> None:
-    """Before a member's weights are written: what it has not comes to nothing behind its gate."""
+    """Before a member's weights are written: zeroes what follows the weights that it lacks."""
     if member is None:
         block.project_bn.gamma.assign(tf.zeros_like(block.project_bn.gamma))
     else:

@@ -16,7 +16,7 @@ def layers_of(model: keras.Model, part: str, where: str) -> list[keras.layers.La
       where: the flag, for the message.
 
     Raises:
-      UserError: no such part, or a block the network has not.
+      UserError: no such part, or no such block in the network.
     """
     block_of = {layer.name: int(m[1]) for layer in model.layers if (m := re.match(r"block(\d+)_", layer.name))}
     numbers = blocks_of(part, max(block_of.values()) + 1, where)

@@ -68,7 +68,7 @@ def _choice_flips(margins: np.ndarray, own: slice, option: int) -> list[int]:
 def _extended(state, block, width: float, target: float):
     costs = np.add.outer(state[0], block[0])
     sums = np.add.outer(state[1], block[1])
-    # Beyond the target there is no way back: costs only add up. The dearest bin holds the cheapest of those.
+    # Costs only add up, so that beyond the target there is no way back. The last bin holds the cheapest of those.
     bins = np.minimum(np.floor(costs / width), _BINS + (costs > 1.1 * target)).astype(np.int64).ravel()
     over = bins >= _BINS
     order = np.lexsort((np.where(over, costs.ravel(), sums.ravel()), bins))

@@ -27,7 +27,7 @@ class TargetMultiplier(tf.Module):
     The cost looked at is that of soft gates, sigmoid(s margin), which falls before a gate closes. s grows from 2 to 30:
     at first gates are seen coming from afar, in the end the cost is that of the network. Neither lambda nor the sum may
     fall below 0: a search is not paid for cost, and has nothing to unwind when the budget has caught up with it.
-    `span`, the logarithm of the dearest member's cost over the cheapest one's, makes an error mean the same everywhere.
+    `span`, the logarithm of the largest member's cost over the smallest's, gives errors the same scale everywhere.
 
     Create it in the strategy's scope. `value` (lambda at the next step) and `integral` belong in the checkpoint; every
     replica has the same.
@@ -35,7 +35,7 @@ class TargetMultiplier(tf.Module):
     Args:
       cost: of gates.
       target: in the cost's unit.
-      reach: cost of the cheapest and of the dearest member.
+      reach: the smallest and the largest cost of a member.
       starts: margins [G] that the decision phase starts from.
       schedule: the phases.
     """

@@ -30,7 +30,7 @@ _ACCEPTED = f"{PREFIX}ARCH, then with commas between {', '.join(_SHRINK)}, nonlo
 
 
 def architecture(name: str) -> NetworkSpec | None:
-    """The one that a space's name is around; None where it is another name. Raises UserError where there is none."""
+    """The architecture that a space's name is around; None for another name. Raises UserError if there is none."""
     if not name.startswith(PREFIX):
         return None
     arch = name.removeprefix(PREFIX).split(",")[0]

@@ -41,7 +41,7 @@ class CostModel:
         return sum(self.per_block(selections)) + self.constant
 
     def reachable(self) -> tuple[float, float]:
-        """The cheapest and the dearest member's cost."""
+        """The smallest and the largest cost of a member."""
         return tuple(self.constant + sum(float(end(table)) for table in self.tables) for end in (np.min, np.max))
 
     def check_target(self, target: float, flag: str) -> None:

@@ -66,7 +66,7 @@ class _Column:
         self._known: dict[BlockSpec, list[str]] = {}
 
     def misfits(self, wanted: BlockSpec) -> list[str]:
-        """What of a block is none of this one's, such as `kernels 7, accepted 3 or 5`."""
+        """The fields of a block that this one cannot have, such as `kernels 7, accepted 3 or 5`."""
         if wanted not in self._known:
             self._known[wanted] = [] if wanted in self.selections else self._compared(wanted)
         return self._known[wanted]

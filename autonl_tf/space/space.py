@@ -8,7 +8,7 @@ A space file is JSON:
                 {"block": "r4_k5_s22_e6_i16_o24"},
                 {"block": "r1_k3_s11_e6_i24_o40", "kernels": [3], "nonlocal_ratios": [], "nonlocal_strides": []}]}
 
-Networks of another family than AutoNL's have besides `"network": "activation=relu6 mean=127 stddev=128"`, the header
+Networks of another family than AutoNL's also have `"network": "activation=relu6 mean=127 stddev=128"`, the header
 that all members' files get (`arch/blockstring.py`). Each block string is written at its largest kernel and expansion
 and unrolled by its repeats; an entry may replace any candidate list for its own blocks. Kernels and expansions ascend,
 and an expansion of 1 stands alone; squeeze-excite and LightNL may always be left out, and empty or absent lists leave
@@ -55,7 +55,7 @@ class Space:
     Attributes:
       name: how it was asked for.
       blocks: with repeats unrolled.
-      family: what the members have in common besides, the header of their files: an architecture without blocks.
+      family: the header that the members' files share, as an architecture without blocks.
       content: of its file, as read.
     """
 

@@ -130,7 +130,7 @@ def test_a_run_whose_pictures_cannot_be_made_is_told_in_one_line_and_left_as_it_
         ("blocks", [], r"length >= 2 - at `\$\.blocks`"),
         ("decided_blocks", [], r"arch is not the decided_blocks"),
         ("gates", [{}], r"missing required field `\w+` - at `\$\.gates\[0\]`"),
-        ("gates", [], r"a point of trajectory has not the gates"),
+        ("gates", [], r"a point of trajectory lacks gates"),
     ],
 )
 def test_a_result_of_another_form_is_told_in_one_line_and_nothing_is_written(home, tmp_path, name, value, message):
