@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 MAIN = pathlib.Path(__file__).resolve().parents[1] / "main.py"
-# Name: flags. All below 6 GB.
+# Name: flags. All below 6 GB. The constants of `autonl_tf/arch/memory.py` were set by the first nine, not by the rest.
 CASES = {
     "search, demo space, 32 px, batch 64": (
         "--mode=search --search_space=demo --input_image_size=32 --train_batch_size=64"
@@ -42,6 +42,27 @@ CASES = {
         "--mode=train --arch=mobilenet_v2 --input_image_size=128 --train_batch_size=64"
     ),
     "train, EfficientNet-Lite0, 224 px, batch 8": "--mode=train --arch=efficientnet_lite0 --train_batch_size=8",
+    "train, ProxylessNAS, 224 px, batch 24": "--mode=train --arch=proxylessnas_mobile --train_batch_size=24",
+    "train, EfficientNet-B0, 160 px, batch 32": (
+        "--mode=train --arch=efficientnet_b0 --input_image_size=160 --train_batch_size=32"
+    ),
+    "train, MnasNet-A1 with LightNL, 128 px, batch 64": (
+        "--mode=train --arch=mnasnet_a1 --nonlocal=all:0.25-1 --input_image_size=128 --train_batch_size=64"
+    ),
+    "train, Lite0's classifier from ImageNet's weights, 128 px, batch 128": (
+        "--mode=train --arch=efficientnet_lite0 --init_checkpoint=imagenet --freeze=backbone --input_image_size=128 "
+        "--train_batch_size=128"
+    ),
+    "search, CIFAR-10's space, 32 px, batch 256": (
+        "--mode=search --search_space=cifar10 --input_image_size=32 --train_batch_size=256"
+    ),
+    "search, around Lite0 from ImageNet's weights, 128 px, batch 32": (
+        "--mode=search --search_space=around:efficientnet_lite0 --init_checkpoint=imagenet --input_image_size=128 "
+        "--train_batch_size=32"
+    ),
+    "search, paper space, 160 px, batch 24": (
+        "--mode=search --search_space=paper --input_image_size=160 --train_batch_size=24"
+    ),
 }
 SHORT = "--train_steps=2 --steps_per_loop=2 --search_warmup_share=0.5"
 

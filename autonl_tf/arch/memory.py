@@ -57,6 +57,7 @@ def peak(
     batch: int,
     micro_batches: int = 1,
     eval_batch: int = 0,
+    frozen: int = 0,
     depth_multiplier: float = 1.0,
     compute_bytes: int = FLOAT,
 ) -> Memory:
@@ -68,11 +69,14 @@ def peak(
       batch: images a step of the replica.
       micro_batches: into how many parts these are cut.
       eval_batch: images at a time in evaluation; 0: no evaluation.
+      frozen: how many of stem, blocks and head, from the front, no gradient reaches (`parts.frozen_from_the_front`).
       compute_bytes: of a number that layers compute in.
     """
-    maps = list(kept_maps(spec, image_size, depth_multiplier, searched=mode == "search"))
-    training = _peak(maps) * (batch / micro_batches)
-    evaluation = EVALUATED * max(maps) * eval_batch
+    stages = list(kept_maps(spec, image_size, depth_multiplier, searched=mode == "search"))
+    largest = EVALUATED * max(max(maps) for maps in stages)
+    kept = _peak([size for maps in stages[frozen:] for size in maps])
+    training = (max(kept, largest) if frozen else kept) * (batch / micro_batches)
+    evaluation = largest * eval_batch
     params = network_cost(
         spec, image_size=image_size, num_classes=num_classes, depth_multiplier=depth_multiplier
     ).total.params
@@ -93,8 +97,8 @@ def _peak(maps: list[int]) -> int:
     return most
 
 
-def kept_maps(spec: NetworkSpec, image_size: int, depth_multiplier: float, searched: bool) -> Iterator[int]:
-    """Numbers an image of every map that a step keeps, in the order of the forward pass.
+def kept_maps(spec: NetworkSpec, image_size: int, depth_multiplier: float, searched: bool) -> Iterator[list[int]]:
+    """Values an image of every map that a step keeps: of the stem, each block and the head, as the forward pass goes.
 
     Args:
       searched: `spec` is the largest member of a space and stands for its supernet, whose gates are read too.
@@ -102,12 +106,11 @@ def kept_maps(spec: NetworkSpec, image_size: int, depth_multiplier: float, searc
     blocks = spec.singles(depth_multiplier)
     sizes = feature_map_sizes(blocks, image_size)
     stem = scale_filters(spec.stem_filters, depth_multiplier) * sizes[0] ** 2
-    yield 3 * image_size**2
-    yield from [stem] * (1 + ACTIVATED[spec.activation])
+    yield [3 * image_size**2, *[stem] * (1 + ACTIVATED[spec.activation])]
     for block, size in zip(blocks, sizes, strict=False):
-        yield from _of_block(block, size, searched)
+        yield list(_of_block(block, size, searched))
     # The head's activation goes into a mean, whose gradient does not read it.
-    yield from [spec.head_filters * sizes[-1] ** 2] * (1 + max(1, ACTIVATED[spec.activation] - 1))
+    yield [spec.head_filters * sizes[-1] ** 2] * (1 + max(1, ACTIVATED[spec.activation] - 1))
 
 
 def _of_block(block: BlockSpec, in_size: int, searched: bool) -> Iterator[int]:

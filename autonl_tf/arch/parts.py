@@ -57,6 +57,21 @@ def check_trained(freeze: list[str], multiplied: list[str], count: int, flags: t
             raise UserError(f"{flags[1]}: {part!r} is frozen by --freeze")
 
 
+def frozen_from_the_front(freeze: list[str], count: int) -> int:
+    """How many of stem, blocks and head, one after the other, are frozen before the first that is trained.
+
+    Args:
+      freeze: parts.
+      count: of the network's blocks.
+
+    Raises:
+      UserError: no such part.
+    """
+    frozen = {piece for part in freeze for piece in _pieces(part, count, "--freeze")}
+    in_order = ("stem_", *range(count), "head_")
+    return next((number for number, piece in enumerate(in_order) if piece not in frozen), len(in_order))
+
+
 def _pieces(part: str, count: int, where: str) -> set[str | int]:
     """What a part is made of: numbers of blocks, and the other beginnings of layers' names."""
     numbers = blocks_of(part, count, where)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from autonl_tf.arch import memory
+from autonl_tf.arch import memory, parts
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.config import AUTO, Config
 from autonl_tf.engine import capacity, rundir
@@ -53,6 +53,8 @@ class _Plan:
         self._here = len(strategy.extended.worker_devices)
         self._there_is = capacity.of_devices(strategy)
         fit = config.fit
+        freeze = config.tuning.freeze.split(",") if config.tuning.freeze else []
+        self._frozen = parts.frozen_from_the_front(freeze, len(spec.singles(config.network.depth_multiplier)))
         self._whole = fit.sync_batch_norm or fit.qat or bool(config.search.search_split)
 
     def least_parts(self) -> int | None:
@@ -118,6 +120,7 @@ class _Plan:
             batch=batch or self._batch,
             micro_batches=parts,
             eval_batch=-(-self._config.data.eval_batch_size // self._replicas) if mode == "train" else 0,
+            frozen=self._frozen,
             depth_multiplier=network.depth_multiplier,
             compute_bytes=memory.FLOAT if self._config.run.precision == "float32" else memory.FLOAT // 2,
         )
