@@ -12,7 +12,7 @@ from typing import Any
 from autonl_tf import agreement, cluster, limits
 from autonl_tf.arch import presets
 from autonl_tf.arch.cost import check_parameters
-from autonl_tf.arch.parts import check_trained
+from autonl_tf.arch.parts import check_trained, named
 from autonl_tf.arch.quantizable import check_quantizable
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint.description import Description, check_one_set, described
@@ -215,9 +215,7 @@ def _check_parts(read: dict[str, Any], blocks: int) -> None:
     """Whether the network of so many blocks has the parts that `--freeze` and `--lr_multipliers` name, not frozen."""
     frozen, rates = read.get("freeze"), read.get("lr_multipliers")
     parts = [part for part, _ in lr_multipliers(rates)] if rates else []
-    check_trained(
-        frozen.split(",") if frozen else [], parts, blocks, (f"--freeze={frozen}", f"--lr_multipliers={rates}")
-    )
+    check_trained(named(frozen), parts, blocks, (f"--freeze={frozen}", f"--lr_multipliers={rates}"))
 
 
 def matching(pattern: str) -> list[str]:

@@ -18,7 +18,8 @@ class TuningConfig:
     freeze: str = _flag(
         flags.DEFINE_string,
         None,
-        f"Parts to freeze, batch-norm statistics included: {PARTS}; separated by commas.",
+        f"Parts to freeze, batch-norm statistics included: {PARTS}; separated by commas; or none. Default: batch_norm "
+        "where training starts from a checkpoint and has fewer than 100,000 images, else none.",
         modes=("train",),
     )
     lr_multipliers: str = _flag(

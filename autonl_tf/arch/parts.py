@@ -1,4 +1,4 @@
-"""Parts of a network by name: stem, blockN, blockN-M, blocks, head, logits, backbone."""
+"""Parts of a network by name: stem, blockN, blockN-M, blocks, head, logits, backbone, batch_norm."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import re
 
 from autonl_tf.errors import UserError
 
-ACCEPTED = "stem, blockN, blockN-M, blocks, head, logits, backbone (all but logits)"
+ACCEPTED = "stem, blockN, blockN-M, blocks, head, logits, backbone (all but logits), batch_norm (outside LightNL)"
+# How the names of the layers end that are the part `batch_norm`, and what those of non-local blocks have, which are not
+# of it: the scale of a new one is zero, and could not be trained if it were frozen.
+BATCH_NORM, NON_LOCAL = "_bn", ("_nl_", "_embedded_")
 # How the names of a part's layers begin.
 PREFIXES = {
     "stem": ("stem_",),
@@ -14,7 +17,13 @@ PREFIXES = {
     "head": ("head_",),
     "backbone": ("stem_", "block", "head_"),
     "logits": ("logits",),
+    "batch_norm": (),
 }
+
+
+def named(text: str | None) -> list[str]:
+    """The parts that a list separated by commas names; "none" and None name none."""
+    return text.split(",") if text and text != "none" else []
 
 
 def blocks_of(part: str, count: int, where: str) -> range | None:
@@ -57,17 +66,17 @@ def check_trained(freeze: list[str], multiplied: list[str], count: int, flags: t
             raise UserError(f"{flags[1]}: {part!r} is frozen by --freeze")
 
 
-def frozen_from_the_front(freeze: list[str], count: int) -> int:
+def frozen_from_the_front(freeze: str | None, count: int) -> int:
     """How many of stem, blocks and head, one after the other, are frozen before the first that is trained.
 
     Args:
-      freeze: parts.
+      freeze: parts, as `named` reads them.
       count: of the network's blocks.
 
     Raises:
       UserError: no such part.
     """
-    frozen = {piece for part in freeze for piece in _pieces(part, count, "--freeze")}
+    frozen = {piece for part in named(freeze) for piece in _pieces(part, count, f"--freeze={freeze}")}
     in_order = ("stem_", *range(count), "head_")
     return next((number for number, piece in enumerate(in_order) if piece not in frozen), len(in_order))
 
@@ -77,4 +86,6 @@ def _pieces(part: str, count: int, where: str) -> set[str | int]:
     numbers = blocks_of(part, count, where)
     if numbers is not None:
         return set(numbers)
+    if part == "batch_norm":
+        return {BATCH_NORM}
     return {piece for start in PREFIXES[part] for piece in (range(count) if start == "block" else [start])}

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf import agreement
+from autonl_tf.arch.parts import named
 from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.checkpoint.description import CLASSIFIER
 from autonl_tf.data.datasets import ImageDataset
@@ -60,9 +61,10 @@ def freeze(model: keras.Model, text: str | None) -> list[str]:
     Raises:
       UserError: an unknown part, or nothing left to train.
     """
-    if not text:
+    parts = named(text)
+    if not parts:
         return []
-    for part in text.split(","):
+    for part in parts:
         for layer in layers_of(model, part, f"--freeze={text}"):
             layer.trainable = False
     counts = [sum(int(np.prod(v.shape)) for v in model.trainable_variables), model.count_params()]

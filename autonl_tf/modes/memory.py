@@ -53,8 +53,8 @@ class _Plan:
         self._here = len(strategy.extended.worker_devices)
         self._there_is = capacity.of_devices(strategy)
         fit = config.fit
-        freeze = config.tuning.freeze.split(",") if config.tuning.freeze else []
-        self._frozen = parts.frozen_from_the_front(freeze, len(spec.singles(config.network.depth_multiplier)))
+        blocks = len(spec.singles(config.network.depth_multiplier))
+        self._frozen = parts.frozen_from_the_front(config.tuning.freeze, blocks)
         self._whole = fit.sync_batch_norm or fit.qat or bool(config.search.search_split)
 
     def least_parts(self) -> int | None:

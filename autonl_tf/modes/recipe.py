@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from autonl_tf.arch.parts import named
 from autonl_tf.config import Config
 from autonl_tf.modes import rates
 
@@ -19,6 +20,9 @@ LEAST_EPOCHS = {"train": 30, "search": 8}  # the latter as published
 MOST_EPOCHS = 350  # as published
 SHOWN_IMAGES = 60_000  # of a small set, all epochs together
 TUNED_SHARE = 0.1  # of that length, from a checkpoint
+# From a checkpoint, on fewer images: its batch norm stays as it is. Other photographs' statistics take from the network
+# what it knows, and some hundred steps do not bring that back (docs/training.md).
+TRAINED_STATISTICS = 100_000
 # For 256 images a step; the first as published. A new classifier on features that stay has one minimum and few images.
 RATES = {"scratch": 0.016, "tuned": 0.005, "classifier": 0.0016, "qat": 0.0016}
 WARMUP_SHARE = 0.1  # of a training
@@ -41,6 +45,7 @@ DECAY_EPOCHS, DECAY_RATE = 2.4, 0.97  # of the staircase, where one of them is g
 _TOLD = (
     *("train_batch_size", "train_epochs", "base_learning_rate", "lr_warmup_steps", "lr_decay_epochs", "lr_decay_rate"),
     *("batch_norm_momentum", "moving_average_decay", "recalibrate_batches", "light_nl_decay", "eval_every_epochs"),
+    "freeze",
 )
 
 
@@ -59,7 +64,10 @@ def completed(config: Config, images: int, tuned: bool = False) -> Config:
     data = dataclasses.replace(data, train_batch_size=data.train_batch_size or batch_size(images))
     if fit.train_steps is None and fit.train_epochs is None:
         fit = dataclasses.replace(fit, train_epochs=epochs(images, config.run.mode, tuned))
-    config = dataclasses.replace(config, data=data, fit=fit)
+    tuning = config.tuning
+    if tuned and tuning.freeze is None and not fit.qat and images < TRAINED_STATISTICS:
+        tuning = dataclasses.replace(tuning, freeze="batch_norm")
+    config = dataclasses.replace(config, data=data, fit=fit, tuning=tuning)
     length = rates.length_of(config, images)
     chosen = _search(config, length) if config.run.mode == "search" else _training(config, length, images, tuned)
     # Nothing measures statistics anew under --qat: they are the checkpoint's, and training crops move them slowly.
@@ -76,7 +84,9 @@ def told(before: Config, after: Config, images: int) -> str | None:
     """What `completed` has filled in, as flags; None where nothing was open."""
     old, new, readers = before.settings(), after.settings(), after.read_settings()
     words = [
-        f"--{name}={new[name]:g}" for name in _TOLD if name in readers and old[name] is None and new[name] is not None
+        f"--{name}={new[name] if name == 'freeze' else format(new[name], 'g')}"
+        for name in _TOLD
+        if name in readers and old[name] is None and new[name] is not None
     ]
     if not words:
         return None
@@ -101,7 +111,7 @@ def _kind(config: Config, tuned: bool) -> str:
         return "qat"
     if not tuned:
         return "scratch"
-    return "classifier" if "backbone" in (config.tuning.freeze or "").split(",") else "tuned"
+    return "classifier" if "backbone" in named(config.tuning.freeze) else "tuned"
 
 
 def _training(config: Config, length: rates.Length, images: int, tuned: bool) -> dict[str, float | int]:

@@ -6,7 +6,7 @@ import re
 
 import tf_keras as keras
 
-from autonl_tf.arch.parts import PREFIXES, blocks_of
+from autonl_tf.arch.parts import BATCH_NORM, NON_LOCAL, PREFIXES, blocks_of
 
 
 def layers_of(model: keras.Model, part: str, where: str) -> list[keras.layers.Layer]:
@@ -20,6 +20,9 @@ def layers_of(model: keras.Model, part: str, where: str) -> list[keras.layers.La
     """
     block_of = {layer.name: int(m[1]) for layer in model.layers if (m := re.match(r"block(\d+)_", layer.name))}
     numbers = blocks_of(part, max(block_of.values()) + 1, where)
+    if part == "batch_norm":
+        named = [layer for layer in model.layers if layer.name.endswith(BATCH_NORM)]
+        return [layer for layer in named if not any(piece in layer.name for piece in NON_LOCAL)]
     if numbers is None:
         return [layer for layer in model.layers if layer.name.startswith(PREFIXES[part])]
     return [layer for layer in model.layers if block_of.get(layer.name) in numbers]

@@ -54,7 +54,7 @@ def test_what_is_frozen_from_the_front_keeps_no_maps():
     blocks = len(spec.singles())
     takes = {
         freeze: memory.peak(
-            spec, mode="train", batch=64, frozen=parts.frozen_from_the_front(freeze.split(","), blocks), **SIZES
+            spec, mode="train", batch=64, frozen=parts.frozen_from_the_front(freeze, blocks), **SIZES
         ).activations
         for freeze in ("block1-3", "stem", "stem,block0-3", "stem,blocks", "backbone")
     }

@@ -44,6 +44,17 @@ def test_horizons_are_shares_of_the_run_and_at_most_the_published_ones(images):
     assert steps / rates.length_of(chosen, images).steps_of(fit.eval_every_epochs) <= 11
 
 
+def test_batch_norm_stays_the_checkpoints_on_small_sets_unless_told_otherwise():
+    def frozen(images, *words, tuned=True):
+        return recipe.completed(configure(*TRAIN, *words), images, tuned).tuning.freeze
+
+    assert (frozen(99_999), frozen(100_000), frozen(800, tuned=False)) == ("batch_norm", None, None)
+    assert (frozen(800, "--freeze=none"), frozen(800, "--freeze=stem")) == ("none", "stem")
+    assert frozen(800, "--qat", "--init_checkpoint=imagenet") is None
+    before = configure(*TRAIN)
+    assert "--freeze=batch_norm" in recipe.told(before, recipe.completed(before, 800, True), 800)
+
+
 def test_quantization_aware_training_keeps_to_the_statistics_of_its_checkpoint():
     fit = recipe.completed(configure(*TRAIN, "--qat", "--init_checkpoint=imagenet"), 100, tuned=True).fit
     assert (fit.batch_norm_momentum, fit.recalibrate_batches) == (0.99, 0)

@@ -10,7 +10,7 @@ import pytest
 from mode_cases import CLASSES, class_folder, command, given, run
 
 from autonl_tf.errors import UserError
-from autonl_tf.modes import checkpointed
+from autonl_tf.modes import checkpointed, finetune
 from autonl_tf.networks.parts import layers_of
 
 
@@ -213,3 +213,18 @@ def test_parts_are_disjoint_and_cover_the_network():
     assert {layer.name for layer in model.layers if layer.weights} <= set(names)
     assert len(layers_of(model, "blocks", "")) == len(parts[1]) + len(parts[2])
     assert len(layers_of(model, "backbone", "")) == len(names) - 1
+
+
+def test_frozen_batch_norm_leaves_light_nls_own_to_train():
+    from autonl_tf.arch import blockstring
+    from autonl_tf.networks.network import build_network
+
+    model = build_network(blockstring.parse("r1_k3_s11_e2_i32_o32_nonlocal0.25-1"), image_size=16, num_classes=2)
+    (line,) = finetune.freeze(model, "batch_norm")
+    assert finetune.freeze(model, "none") == []
+    trained = {variable.name for variable in model.trainable_variables}
+    assert {name for name in trained if "gamma" in name or "beta" in name} == {
+        "block0_nl_bn/gamma:0",
+        "block0_nl_bn/beta:0",
+    }
+    assert "block0_expand_conv/kernel:0" in trained and line.startswith("frozen: batch_norm; ")
