@@ -10,7 +10,7 @@ import tensorflow as tf
 from engine_tiny_run import BATCH, CLASSES, EXAMPLES, Run, eval_dataset, make_model
 
 from autonl_tf import signals
-from autonl_tf.checkpoint import matching, ours
+from autonl_tf.checkpoint import description, matching, ours
 from autonl_tf.engine import checkpoints, learner
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.names import by_name
@@ -262,12 +262,12 @@ def test_load_weights_without_averages_says_so(tmp_path):
 
 def test_model_json_is_found_beside_directory_and_prefix(tmp_path):
     with pytest.raises(UserError, match=r"no model\.json"):
-        ours.read_model_json(tmp_path)
+        description.read_model_json(tmp_path)
     described = ModelRecord("r1_k3_s11_e1_i32_o8", 32, 0, 1.0, ("a", "b"))
     ours.write_model_json(tmp_path, described)
     (tmp_path / "best").mkdir()
     for path in (tmp_path, tmp_path / "best" / "ckpt-7"):
-        assert ours.read_model_json(path) == described
+        assert description.read_model_json(path) == described
 
 
 def test_every_trainable_variable_needs_one_optimizer():
