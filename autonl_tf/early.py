@@ -235,7 +235,14 @@ def matching(pattern: str) -> list[str]:
             if os.path.exists(path) and not os.path.isfile(path):  # it could be waited on for ever
                 raise UserError(f"--images={pattern}: {path} is not a regular file")
     if not files:
-        raise UserError(f"--images={pattern}: no such file; accepted: the path of an image, a directory or a glob")
+        reason = "no such file"
+        try:
+            os.stat(pattern)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            reason = error.strerror
+        raise UserError(f"--images={pattern}: {reason}; accepted: the path of an image, a directory or a glob")
     return files
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from autonl_tf.data import folder, shards
 from autonl_tf.data.demo_scene import IMAGE_SIZE, TEXTURES
 from autonl_tf.data.labels import LabelFile, class_name, labelled, numbered, read_label_file
-from autonl_tf.data.tree import EXTENSIONS, folders, images_below
+from autonl_tf.data.tree import EXTENSIONS, check_directory, folders, images_below
 from autonl_tf.errors import UserError
 
 ACCEPTED = "demo, demo:texture, folder:PATH, tfds:NAME, imagenet_tfrecord:PATH"
@@ -79,7 +79,8 @@ def known(
         listing = folder.list_folder(path, labels, validation_fraction)
         return Facts(name, listing.class_names, None, listing.held()), listing
     if kind == "imagenet_tfrecord" and "://" not in path:
-        splits = shards.by_split(path, os.listdir(path) if os.path.isdir(path) else None)
+        check_directory(path, name)
+        splits = shards.by_split(path, os.listdir(path))
         return Facts(name, of_records(labels), None, splits, labels is None), None
     return None, None
 
@@ -98,8 +99,7 @@ def calibration_files(name: str) -> list[str] | None:
     kind, root = kind_and_path(name)
     if kind != "folder":
         return None
-    if not os.path.isdir(root):
-        raise UserError(f"--calibration_dataset={name}: no such directory")
+    check_directory(root, f"--calibration_dataset={name}")
     paths = _image_files(root)
     if not paths:
         raise UserError(f"--calibration_dataset={name}: no images there ({', '.join(EXTENSIONS)})")

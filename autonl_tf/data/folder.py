@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from autonl_tf.data.labels import LabelFile, class_name, labelled
 from autonl_tf.data.manifest import Entry
-from autonl_tf.data.tree import EXTENSIONS, ImageFile, folders, images_below, images_in
+from autonl_tf.data.tree import EXTENSIONS, ImageFile, check_directory, folders, images_below, images_in
 from autonl_tf.errors import UserError
 
 # What a word of a split's name says, the word in lower case.
@@ -128,8 +128,7 @@ def list_folder(
     """
     if "://" in root:
         raise UserError(f"folder:{root}: expected a local directory")
-    if not os.path.isdir(root):
-        raise UserError(f"folder:{root}: no such directory")
+    check_directory(root, f"folder:{root}")
     notes: list[tuple[int, str]] = []
     bases = _split_folders(root, notes)
     found = _class_files(root, bases, notes)

@@ -11,18 +11,16 @@ from autonl_tf.errors import UserError
 _SHARD = re.compile(r"(train|validation)-(\d{5})-of-(\d{5})/?")
 
 
-def by_split(directory: str, names: Iterable[str] | None) -> dict[str, tuple[str, ...]]:
+def by_split(directory: str, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """The files train-00000-of-01024 ... and validation-00000-of-00128 ... (of any number), by split.
 
     Args:
-      names: what the directory holds; None: there is none.
+      names: what the directory holds.
 
     Raises:
-      UserError: a missing directory, one without such files, and missing shards.
+      UserError: there are no such files, or shards are missing.
     """
     source = f"imagenet_tfrecord:{directory}"
-    if names is None:
-        raise UserError(f"{source}: no such directory")
     totals: dict[str, set[int]] = {}
     found = set()
     for match in filter(None, map(_SHARD.fullmatch, names)):

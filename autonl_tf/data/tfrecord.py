@@ -30,7 +30,9 @@ _COMPRESSED = {"GZIP": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0", "Zstan
 
 def list_imagenet_shards(directory: str) -> dict[str, tuple[str, ...]]:
     """As `shards.by_split`, of a directory on this machine or in a bucket."""
-    return shards.by_split(directory, tf.io.gfile.listdir(directory) if tf.io.gfile.isdir(directory) else None)
+    if not tf.io.gfile.isdir(directory):
+        raise UserError(f"imagenet_tfrecord:{directory}: no such directory")
+    return shards.by_split(directory, tf.io.gfile.listdir(directory))
 
 
 def imagenet_split(files: tuple[str, ...], split: str, num_classes: int | None) -> RecordSplit:

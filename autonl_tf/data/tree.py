@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -43,6 +44,19 @@ def is_of_the_system(name: str) -> bool:
 
 def is_image(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith((*EXTENSIONS, *_NOT_READ))
+
+
+def check_directory(path: str, source: str) -> None:
+    """Raises UserError, which begins with `source`, for what is no directory, or cannot be looked at."""
+    try:
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            return
+        reason = "is not a directory"
+    except FileNotFoundError:
+        reason = "no such directory"
+    except OSError as error:
+        reason = error.strerror
+    raise UserError(f"{source}: {reason}")
 
 
 def folders(path: str) -> list[str]:
@@ -115,9 +129,9 @@ def images_below(
 def _image_file(entry: os.DirEntry) -> ImageFile:
     """A link to nothing passes: it is found among the files that cannot be used."""
     try:
-        stat = entry.stat()
+        status = entry.stat()
     except OSError:
         return ImageFile(entry.path, 0, 0)
     if not entry.is_file():
         raise UserError(f"{entry.path}: named as an image but not a regular file")
-    return ImageFile(entry.path, stat.st_size, stat.st_mtime_ns)
+    return ImageFile(entry.path, status.st_size, status.st_mtime_ns)

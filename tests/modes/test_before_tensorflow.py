@@ -92,6 +92,10 @@ CASES = {
     "a pipe for an image": ((*PREDICT, "--images=pipe"), "--images=pipe: pipe is not a regular file"),
     "a device among images": ((*PREDICT, "--images=/dev/zer*"), "/dev/zero is not a regular file"),
     "weights that cannot be read": ((*EVAL, "--init_checkpoint=/proc/self/mem"), "error: /proc/self/mem: Input/output"),
+    "a name of images that is too long": ((*PREDICT, f"--images={'x' * 300}"), "File name too long; accepted"),
+    "a loop of links for a folder": ((*TRAIN, "--dataset=folder:loop"), "folder:loop: Too many levels of symbolic"),
+    "a loop of links for records": ((*TRAIN, "--dataset=imagenet_tfrecord:loop"), "loop: Too many levels of symbolic"),
+    "a file for a folder": ((*TRAIN, "--dataset=folder:two.txt"), "folder:two.txt: is not a directory"),
     "an image that is not there": ((*PREDICT, "--images=nosuch.png"), "--images=nosuch.png: no such file"),
     "a text for weights": ((*EVAL, "--init_checkpoint=two.txt"), "two.txt: no checkpoint there"),
     "a text named as weights": (
@@ -276,6 +280,7 @@ def _spoil(root):
     (root / "dangling").mkdir()
     (root / "dangling/a.png").symlink_to(root / "nowhere.png")
     os.mkfifo(root / "pipe")
+    (root / "loop").symlink_to("loop")
     (root / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
     class_folder(root / "others", {"train": 1, "val": 1}, classes=("ant", "bug", "cat"))
     described = ModelRecord(
