@@ -84,7 +84,7 @@ def check(config: Config) -> Config:
             agreement.phases(config, config.fit.train_steps)
         if read["data_service"]:
             cluster.reach(read["data_service"])
-    _check_outputs(read)
+    _check_outputs(config)
     if read.get("query_points"):
         query_points(read["query_points"])
     if read.get("predictions_out"):
@@ -173,20 +173,18 @@ def _check_sizes(
         )
 
 
-def _check_outputs(read: dict[str, Any]) -> None:
+def _check_outputs(config: Config) -> None:
     """Whether what a run writes would lie among the images that it, or the next one, reads."""
-    data, images = read.get("dataset") or "", read.get("images") or ""
-    sources = {f"--dataset={data}": data.removeprefix("folder:")} if data.startswith("folder:") else {}
-    if os.path.isdir(images):
-        sources[f"--images={images}"] = images
-    writing = ("model_dir",) if read["mode"] in ("train", "search") else ("report_dir", "explain_dir", "export_dir")
-    for name in writing:
-        for source, directory in sources.items():
-            parent, inner = os.path.realpath(directory), os.path.realpath(read.get(name) or os.sep)
-            if os.path.commonpath([parent, inner]) == parent:
-                raise UserError(
-                    f"--{name}={read[name]}: lies within {source}; choose a directory outside of the images"
-                )
+    read = config.read_settings()
+    found = {f"--dataset={config.data.dataset}": config.listing.directories} if config.listing else {}
+    if os.path.isdir(read.get("images") or ""):
+        found[f"--images={read['images']}"] = [read["images"]]
+    writing = ("model_dir",) if config.run.mode in ("train", "search") else ("report_dir", "explain_dir", "export_dir")
+    for name in filter(read.get, writing):
+        for source, directories in found.items():
+            inner = os.path.realpath(read[name])
+            if any(os.path.commonpath([outer, inner]) == outer for outer in map(os.path.realpath, directories)):
+                raise UserError(f"--{name}={read[name]}: lies among the images of {source}; choose another directory")
 
 
 def _check_files(config: Config) -> None:

@@ -263,7 +263,7 @@ def open_dataset(
 
 
 def _open_folder(make: Callable[..., ImageDataset], name: str, root: str, listing: folder.Listing) -> ImageDataset:
-    class_names, splits, notes = listing
+    class_names, splits, _, notes = listing
     for level, text in notes:
         _log.log(level, "%s", text)
 

@@ -72,11 +72,12 @@ class LabelledFiles:
 
 
 class Listing(NamedTuple):
-    """What an image folder holds: its class names in label order and the files of each split; and what there is to tell
-    of it, each text with its logging level."""
+    """What an image folder holds: its class names in label order and the files of each split; the directories that hold
+    the class folders; and what there is to tell of it, each text with its logging level."""
 
     class_names: tuple[str, ...]
     splits: dict[str, LabelledFiles]
+    directories: list[str]
     notes: list[tuple[int, str]]
 
     def entries(self, root: str) -> dict[str, list[Entry]]:
@@ -153,7 +154,9 @@ def list_folder(
     if "test" in found:
         listing["test"] = listed("test")
     notes += _counted(root, class_names, listing)
-    return Listing(class_names, {split: _labelled(rows) for split, rows in listing.items()}, notes)
+    return Listing(
+        class_names, {split: _labelled(rows) for split, rows in listing.items()}, list(bases.values()), notes
+    )
 
 
 class _Row(NamedTuple):

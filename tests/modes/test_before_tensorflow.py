@@ -212,16 +212,16 @@ CASES = {
         "--depth_multiplier=0.5: not with --from=pytorch",
     ),
     "a run among the images": (
-        (*TRAIN, "--model_dir=pictures/run"),
-        "--model_dir=pictures/run: lies within --dataset=folder:pictures; choose",
+        (*TRAIN, "--model_dir=pictures/train/run"),
+        "--model_dir=pictures/train/run: lies among the images of --dataset=folder:pictures; choose",
     ),
     "a report among the images": (
         (*EVAL, "--init_checkpoint=weights", "--report_dir=pictures/val/ant"),
-        "--report_dir=pictures/val/ant: lies within --dataset=folder:pictures",
+        "--report_dir=pictures/val/ant: lies among the images of --dataset=folder:pictures",
     ),
     "maps among the images": (
         ("--mode=explain", "--init_checkpoint=weights", "--images=pictures", "--explain_dir=linked"),
-        "--explain_dir=linked: lies within --images=pictures",
+        "--explain_dir=linked: lies among the images of --images=pictures",
     ),
     "a rate given twice": ((*TRAIN, "--lr_multipliers=head:2,head:3"), "'head' is given twice"),
     "no images that set ranges": (
