@@ -241,7 +241,7 @@ def test_pictures_that_are_missing_or_cannot_be_decoded_are_refused(predicting, 
     refused(given(predicting, images=f"{tmp_path}/*.jpg"), r"--images=.*/\*\.jpg: no such file")
     refused(given(predicting, images=f"{tmp_path}/none.jpg"), r"--images=.*/none\.jpg: no such file")
     (tmp_path / "bare").mkdir()
-    refused(given(predicting, images=tmp_path / "bare"), "no such file")
+    refused(given(predicting, images=tmp_path / "bare"), "bare: holds no images")
     refused(given(predicting, images=f"{spoilt}/val/*/*.jpg"), r"corrupt image .*/val/bee/1\.jpg: ")
     (tmp_path / "note.jpg").write_text("not a picture")
     refused(given(predicting, images=tmp_path / "note.jpg"), r"corrupt image .*/note\.jpg: not an image")
