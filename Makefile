@@ -53,9 +53,12 @@ lint: setup ## check style: ruff, and shellcheck on every shell script
 	@$(PY) -m ruff format --check .
 	@$(VENV)/bin/shellcheck -x tpu/*.sh autonl_tf/export/*.sh .ci/run .ci/tf220
 
-bench: demo ## the demo, then every script of benchmarks/, the endless ones for some minutes (hours on 2 cores)
+bench: demo ## the demo, then the scripts of benchmarks/ that need no data, the endless ones for some minutes (hours)
 	@set -e; for script in benchmarks/*.py; do \
-	  case $$script in */fuzz_readers.py) flags=--minutes=2;; */search_evidence.py) flags=--minutes=20;; *) flags=;; esac; \
+	  case $$script in \
+	    */own_data.py|*/fine_tuning.py|*/from_pretrained.py|*/real_networks.py) echo "== $$script: needs photographs"; continue;; \
+	    */fuzz_readers.py) flags=--minutes=2;; */search_evidence.py) flags=--minutes=20;; *) flags=;; \
+	  esac; \
 	  echo "== $$script $$flags"; $(PY) $$script $$flags; \
 	done
 
