@@ -80,6 +80,7 @@ def run_training(
     save_every: int,
     max_skipped: int = 0,
     guessed_loss: float = math.inf,
+    start_scores: dict[str, float] | None = None,
     on_loop: Callable[[int, dict[str, float]], dict[str, float] | None] | None = None,
     stops: tuple[int, ...] = (),
     others: str | None = None,
@@ -98,6 +99,8 @@ def run_training(
       save_every: steps between checkpoints; one is saved at the end too.
       max_skipped: where the learner's update check skips updates: how many it may before the run stops.
       guessed_loss: of an answer that knows nothing, the logarithm of the number of classes.
+      start_scores: what weights that know the classes already score before the first step; they are the best copy until
+        there is a better one.
       on_loop: `(step, mean values of the loop)`, after every loop, before its line is logged and before any
         save; may assign to the learner's variables, and returns further values to log, or None.
       stops: further steps at which the host takes over.
@@ -130,6 +133,8 @@ def run_training(
             log.resume(start)
             if start:
                 log.message(f"resumed at step {start} from {checkpoints.latest}")
+            elif start_scores:
+                log.message(f"before training: validation {told(start_scores)}{_judged(start_scores, 0, checkpoints)}")
             code = WORKER_LOST if _is_cluster(strategy) else USAGE_ERROR
             with signals.watched(others, wait_seconds, code) as progress, signals.handled(request.note):
                 progress.patient = not request.at_once
@@ -224,16 +229,18 @@ def _check_finite(learner, metrics, checkpoints, log, max_skipped) -> None:
 def _evaluate(evaluate, step, log, checkpoints, most_loss) -> None:
     values = dict(evaluate())
     log.write("validation", step, values)
-    note = ""
+    log.message(f"step {step}: validation {told(values)}{_judged(values, step, checkpoints, most_loss)}")
+
+
+def _judged(values: dict[str, float], step: int, checkpoints: Checkpoints, most_loss: float = math.inf) -> str:
+    """Keeps the best copy if these are the best scores so far, and says so, or why it must not."""
     if not all(map(math.isfinite, values.values())):
-        note = " (not finite: not kept as best)"
-    elif values.get("loss", 0.0) >= most_loss:
-        note = " (batch norm's statistics still follow the weights: not kept as best)"
-    elif "beyond_float16" in values:
-        note = " (logits beyond float16: not kept as best)"
-    elif "top1" in values and checkpoints.save_best(step, values["top1"]):
-        note = " (best so far)"
-    log.message(f"step {step}: validation {told(values)}{note}")
+        return " (not finite: not kept as best)"
+    if values.get("loss", 0.0) >= most_loss:
+        return " (batch norm's statistics still follow the weights: not kept as best)"
+    if "beyond_float16" in values:
+        return " (logits beyond float16: not kept as best)"
+    return " (best so far)" if "top1" in values and checkpoints.save_best(step, values["top1"]) else ""
 
 
 def _check_agreement(strategy, start: int, checkpoints: Checkpoints) -> None:

@@ -28,7 +28,7 @@ from autonl_tf.engine.loop import TrainingResult, run_training
 from autonl_tf.engine.mixing import Mixing
 from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.recalibrate import Recalibration
-from autonl_tf.engine.runlog import METRICS, read_records, told
+from autonl_tf.engine.runlog import METRICS, read_records
 from autonl_tf.engine.saved import steps_saved
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.layers.precision import precision_scope
@@ -119,9 +119,6 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
         log = run_directory.run_log(config, strategy, length)
         if (chosen := recipe.told(before, config, count)) and is_chief(strategy):
             say(chosen)
-        if knows:
-            scores = evaluator(batches, dataset.size("validation"))
-            log.message(f"before training: validation {told(scores)}")
         outcome = run_training(
             strategy,
             learner,
@@ -135,6 +132,7 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
             evaluate_every=length.steps_of(config.fit.eval_every_epochs),
             save_every=config.fit.save_every_steps,
             guessed_loss=math.log(dataset.num_classes),
+            start_scores=evaluator(batches, dataset.size("validation")) if knows else None,
             max_skipped=config.fit.max_skipped_updates,
             others=machines.others(config, strategy),
             wait_seconds=config.run.wait_seconds,

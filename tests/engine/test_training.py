@@ -46,6 +46,19 @@ def same(first, second) -> bool:
     return first.keys() == second.keys() and all(np.array_equal(first[k], second[k]) for k in first)
 
 
+def test_weights_that_no_step_betters_stay_the_best_copy(tmp_path, capsys):
+    run = Run()
+    before = {name: variable.numpy() for name, variable in by_name(run.model.variables).items()}
+    result = run.go(tmp_path, total_steps=4, start_scores={"top1": 1.0, "loss": 0.1})
+    assert (
+        result.best.step == 0 and "(best so far)" in capsys.readouterr().err.split("before training")[1].splitlines()[0]
+    )
+    assert [path.name for path in (tmp_path / "best").glob("*.index")] == ["ckpt-0.index"]
+    copy = make_model()
+    assert load_weights(tmp_path, copy).prefix.endswith("best/ckpt-0")
+    assert all(np.array_equal(before[name], variable.numpy()) for name, variable in by_name(copy.variables).items())
+
+
 def test_killed_twice_and_resumed_ends_bit_for_bit_as_uninterrupted(whole, tmp_path):
     for kill_at in (10, 14):
         with pytest.raises(Killed):
