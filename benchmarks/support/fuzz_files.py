@@ -83,6 +83,7 @@ def checkpoint(folder: pathlib.Path) -> Target:
     x = keras.layers.BatchNormalization(name="bn")(keras.layers.Conv2D(3, 3, name="conv")(image))
     model = keras.Model(image, keras.layers.Dense(2, name="logits")(x))
     averages = MovingAverages(averaged_variables(model), 0.9)
+    whole.mkdir()  # a run's directory is made by the run
     saver = Checkpoints(whole, Learner(model, [(TF1RMSprop(0.1), model.trainable_variables)], averages))
     saver.save(0)
     saver.save_best(0, 0.5)

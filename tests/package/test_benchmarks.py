@@ -83,6 +83,12 @@ def test_a_fuzz_target_that_hangs_is_a_failure_and_not_the_end(imported, capsys)
     assert "busy" in said and "no end after 2 s" in said
 
 
+@pytest.mark.parametrize("name", ["blocks", "space", "table", "checkpoint", "release", "port", "serving"])
+def test_a_fuzz_target_makes_its_whole_files(name, imported, tmp_path):
+    target = getattr(importlib.import_module(imported("fuzz_readers").TARGETS[name]), name)(tmp_path)
+    assert callable(target.check)
+
+
 @pytest.mark.parametrize(("script", "flag"), [("kill_resume", "modes"), ("fuzz_readers", "targets")])
 def test_an_unknown_name_is_told_before_any_work(script, flag, imported, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [script, f"--{flag}=nothing"])
