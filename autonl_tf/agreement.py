@@ -38,7 +38,8 @@ def check_data(config: Config, facts: Facts) -> None:
         raise UserError(f"--test_split={data.test_split}: {facts.name} has test images of its own; leave it out")
     if config.run.mode == "train" and config.tuning.class_weights not in (None, "balanced"):
         weights_by_class(config.tuning.class_weights, facts.class_names)
-    if config.fit.qat if config.run.mode == "train" else "tflite_int8" in config.export.formats:
+    quantized = config.run.mode == "train" and config.fit.qat
+    if quantized or (config.run.mode == "export" and "tflite_int8" in config.export.formats):
         ranges_from_training(config, facts)
 
 

@@ -181,7 +181,7 @@ def _refuse_calibration(given: frozenset[str], reader: str) -> None:
 
 def target_of(search: SearchConfig) -> tuple[str, float] | None:
     """The budget that was asked for: its flag and value."""
-    given = [(name, getattr(search, name)) for name in ("target_macs", "target_latency_ms")]
+    given = [("target_macs", search.target_macs), ("target_latency_ms", search.target_latency_ms)]
     return next(((name, value) for name, value in given if value is not None), None)
 
 
