@@ -147,7 +147,8 @@ def try_folder(work: pathlib.Path, files: int, limit: float) -> dict:
     written = write_files(root, files)
     print(f"made {files} files: {json.dumps(written)}", flush=True)
     (work / "arch.txt").write_text(ARCH, encoding="utf-8")
-    fit = [f"--arch={work}/arch.txt", "--input_image_size=32", "--train_batch_size=64", "--train_epochs=1"]
+    fit = [f"--arch={work}/arch.txt", "--input_image_size=32", "--crop_padding=32"]  # by which one pixel is too small
+    fit += ["--train_batch_size=64", "--train_epochs=1"]
     words = ["--mode=train", f"--dataset=folder:{root}", f"--model_dir={work}/run", *fit]
     stops = command(words, limit)
     stopped = stops["code"] == 2 and first_bad(root) in stops["error"] and not (work / "run").exists()
