@@ -65,7 +65,8 @@ def completed(config: Config, images: int, tuned: bool = False) -> Config:
     if fit.train_steps is None and fit.train_epochs is None:
         fit = dataclasses.replace(fit, train_epochs=epochs(images, config.run.mode, tuned))
     tuning = config.tuning
-    if tuned and tuning.freeze is None and not fit.qat and images < TRAINED_STATISTICS:
+    has_rate = "batch_norm:" in (tuning.lr_multipliers or "")
+    if tuned and tuning.freeze is None and not (fit.qat or has_rate) and images < TRAINED_STATISTICS:
         tuning = dataclasses.replace(tuning, freeze="batch_norm")
     config = dataclasses.replace(config, data=data, fit=fit, tuning=tuning)
     length = rates.length_of(config, images)
