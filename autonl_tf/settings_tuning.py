@@ -19,7 +19,7 @@ class TuningConfig:
         flags.DEFINE_string,
         None,
         f"Parts to freeze, batch-norm statistics included: {PARTS}; separated by commas; or none. Default: batch_norm "
-        "where training starts from a checkpoint and has fewer than 100,000 images, else none.",
+        "where training starts from a checkpoint and has fewer than 10,000 images, else none.",
         modes=("train",),
     )
     lr_multipliers: str = _flag(

@@ -181,7 +181,7 @@ def transferred(seed: int, options: argparse.Namespace, work: pathlib.Path) -> d
     seconds["whole"] = main_py(
         *common,
         *(f"--model_dir={runs['whole']}", f"--init_checkpoint={runs['frozen']}", "--base_learning_rate=0.005"),
-        *(f"--train_steps={options.steps}", "--lr_decay_epochs=0.1", "--lr_decay_rate=0.7", "--freeze=none"),
+        *(f"--train_steps={options.steps}", "--lr_decay_epochs=0.1", "--lr_decay_rate=0.7"),
     )
     # From scratch there is nothing to freeze: every second goes into steps of the whole network.
     steps = round(options.steps * (1 + seconds["frozen"] / seconds["whole"]))

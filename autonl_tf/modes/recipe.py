@@ -22,7 +22,7 @@ SHOWN_IMAGES = 60_000  # of a small set, all epochs together
 TUNED_SHARE = 0.1  # of that length, from a checkpoint
 # From a checkpoint, on fewer images: its batch norm stays as it is. Other photographs' statistics take from the network
 # what it knows, and some hundred steps do not bring that back (docs/training.md).
-TRAINED_STATISTICS = 100_000
+TRAINED_STATISTICS = 10_000
 # For 256 images a step; the first as published. A new classifier on features that stay has one minimum and few images.
 RATES = {"scratch": 0.016, "tuned": 0.005, "classifier": 0.0016, "qat": 0.0016}
 WARMUP_SHARE = 0.1  # of a training

@@ -212,7 +212,8 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
     ]
     told = f"best validation top-1 {best.metric:.2%} at step {best.step}" if best else "no evaluation was finite"
     if best:
-        told += f"\n{_how_chosen(len(read_records(metrics, 'validation')), read_records(metrics, TEST))}"
+        evaluations = len(read_records(metrics, "validation")) + (best.step == 0)  # the start's is no record
+        told += f"\n{_how_chosen(evaluations, read_records(metrics, TEST))}"
     print(
         f"trained to step {outcome.step}; {told}\n"
         f"written: {directory}/{'best, ' if best else ''}checkpoints, metrics.jsonl, training.png, tensorboard\n"

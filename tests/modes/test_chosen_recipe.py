@@ -48,7 +48,7 @@ def test_batch_norm_stays_the_checkpoints_on_small_sets_unless_told_otherwise():
     def frozen(images, *words, tuned=True):
         return recipe.completed(configure(*TRAIN, *words), images, tuned).tuning.freeze
 
-    assert (frozen(99_999), frozen(100_000), frozen(800, tuned=False)) == ("batch_norm", None, None)
+    assert (frozen(9_999), frozen(10_000), frozen(800, tuned=False)) == ("batch_norm", None, None)
     assert (frozen(800, "--freeze=none"), frozen(800, "--freeze=stem")) == ("none", "stem")
     assert frozen(800, "--qat", "--init_checkpoint=imagenet") is None
     assert frozen(800, "--lr_multipliers=head:2,batch_norm:0.1") is None
