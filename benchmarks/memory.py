@@ -81,7 +81,7 @@ def photographs(root: pathlib.Path) -> pathlib.Path:
 
 
 def measured(flags: list[str]) -> tuple[float, float]:
-    """(estimated, largest resident) bytes of one command."""
+    """(estimated, largest resident) bytes of one command; a larger peak of this process would be counted instead."""
     process = subprocess.Popen([sys.executable, str(MAIN), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     said = process.stderr.read().decode()
     _, status, usage = os.wait4(process.pid, 0)

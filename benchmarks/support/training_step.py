@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import resource
 
 import numpy as np
@@ -47,5 +48,6 @@ def resident() -> int:
 
 
 def peak() -> int:
-    """The most resident bytes this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The most resident bytes this process has had; `ru_maxrss` would count those of the process that started it."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text(encoding="utf-8"))
+    return int(found[1]) * 1024

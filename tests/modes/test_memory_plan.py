@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -95,13 +96,10 @@ def test_the_limit_of_a_container_is_found(lines, files, expected, tmp_path, mon
 
 
 @pytest.mark.slow
-def test_an_estimate_is_near_what_is_taken(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(pathlib.Path(__file__).resolve().parents[2] / "benchmarks"))
-    sys.modules.pop("memory", None)
-    import memory as benchmark
-
-    data = benchmark.photographs(tmp_path / "photographs")
-    flags = "--mode=search --search_space=demo --input_image_size=64 --train_batch_size=256 --train_steps=4"
-    words = [*flags.split(), "--search_warmup_share=0.25", f"--dataset=folder:{data}", f"--model_dir={tmp_path}/run"]
-    estimated, taken = benchmark.measured(words)
-    assert 0.7 < estimated / taken < 1.4
+def test_an_estimate_is_near_what_is_taken():
+    # A process of its own: a process counts its starter's peak as its own, and that of the tests is several gigabytes.
+    benchmark = pathlib.Path(__file__).resolve().parents[2] / "benchmarks/memory.py"
+    case = "search, CIFAR-10's space, 32 px, batch 256"
+    said = subprocess.run([sys.executable, benchmark, f"--case={case}"], capture_output=True, text=True, check=True)
+    row = json.loads(said.stdout.splitlines()[-1])[case]
+    assert 0.7 < row["estimated_gb"] / row["measured_gb"] < 1.4
