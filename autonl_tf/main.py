@@ -27,6 +27,7 @@ _OWN_ENVIRONMENT = {
     "MATPLOTLIBRC": os.devnull,
     "MPLBACKEND": "agg",
     "TF_FUNCTION_JIT_COMPILE_DEFAULT": "0",
+    "TF_USE_LEGACY_KERAS": "1",  # TensorFlow would import Keras 3 besides, for nothing
 }
 
 # What the same command goes on from, in the modes that can be stopped and started again.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
-from autonl_tf.data import corrupt, demo, folder, tfds_source, tfrecord
+from autonl_tf.data import corrupt, folder, tfrecord
 from autonl_tf.data.facts import Facts, kind_and_path, of_records
 from autonl_tf.data.labels import LabelFile, labelled, numbered, read_label_file
 from autonl_tf.data.manifest import Entry
@@ -251,12 +251,16 @@ def open_dataset(
     make = functools.partial(ImageDataset, skip_corrupt=skip_corrupt, reading=reading)
     kind, rest = kind_and_path(name)
     if kind == "demo":
+        from autonl_tf.data import demo  # TensorFlow Datasets, which a folder does without
+
         builder = demo.demo_builder(rest or "far", data_dir)
         return _open_builder(make, name, builder, labels, validation_fraction, images_only)
     if kind == "folder":
         listing = listing or folder.list_folder(rest, labels, validation_fraction)
         return _open_folder(make, name, rest, listing)
     if kind == "tfds":
+        from autonl_tf.data import tfds_source
+
         builder = tfds_source.load_builder(rest, data_dir)
         return _open_builder(make, name, builder, labels, validation_fraction, images_only)
     return _open_imagenet(make, name, rest, labels, images_only)
@@ -298,6 +302,8 @@ def _open_builder(
     validation_fraction: float,
     images_only: bool,
 ) -> ImageDataset:
+    from autonl_tf.data import tfds_source
+
     if images_only:
         keys, class_names, labels = (tfds_source.image_alone(builder, name), None), numbered(1), [0]
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -153,7 +154,7 @@ def evaluation_input(config: Config, strategy: tf.distribute.Strategy, dataset: 
             **pixels,
         )
 
-    return distribute(strategy, pipeline)
+    return _BuiltWhenUsed(strategy, pipeline)
 
 
 def measuring_input(config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset, **pixels):
@@ -172,4 +173,14 @@ def measuring_input(config: Config, strategy: tf.distribute.Strategy, dataset: I
         )
         return batches.take(config.fit.recalibrate_batches)
 
-    return distribute(strategy, pipeline)
+    return _BuiltWhenUsed(strategy, pipeline)
+
+
+class _BuiltWhenUsed:
+    """A distributed dataset that is built when it is first iterated, so that the first step does not wait for it."""
+
+    def __init__(self, strategy: tf.distribute.Strategy, pipeline):
+        self._dataset = functools.cache(lambda: distribute(strategy, pipeline))
+
+    def __iter__(self):
+        return iter(self._dataset())

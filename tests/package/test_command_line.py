@@ -41,6 +41,18 @@ def test_help_prints_every_flag_without_tensorflow():
         assert f"--{name}" in done.stdout
 
 
+def test_a_training_on_a_folder_imports_no_second_keras_no_tensorflow_datasets_and_no_matplotlib():
+    code = (
+        "import sys\n"
+        "from autonl_tf import main\n"
+        "main._runner('train')\n"
+        "heavy = {'keras', 'tensorflow_datasets', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = run(sys.executable, "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("words", [["--nosuch=1"], ["--mode=nosuch"], ["--mode=describe", "stray"], []])
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(words):
     done = run(sys.executable, "main.py", *words)

@@ -232,7 +232,9 @@ def test_no_modules_import_each_other():
 
 @pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
 def test_no_keras_3_and_no_deprecated_interpreter(path):
-    assert not forbidden(ast.parse(path.read_text(encoding="utf-8")))
+    # The command's process is its own; in a user's program what tf.keras means is not ours to say.
+    allowed = {"TF_USE_LEGACY_KERAS"} if path.name == "main.py" else set()
+    assert {name for _, name in forbidden(ast.parse(path.read_text(encoding="utf-8")))} <= allowed
 
 
 @pytest.mark.parametrize(
