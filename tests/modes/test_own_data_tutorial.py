@@ -1,11 +1,15 @@
 """The commands of docs/own_data.md, one after the other, on a folder like CIFAR-10 with the lengths cut."""
 
+import json
 import pathlib
 import re
 import shlex
 
+import numpy as np
 import pytest
 from mode_cases import class_folder, given, run
+from PIL import Image
+from sklearn.datasets import load_digits
 
 PAGE = pathlib.Path(__file__).resolve().parents[2] / "docs" / "own_data.md"
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -31,6 +35,41 @@ def test_the_tutorial_runs_from_the_folder_to_the_predictions(tmp_path, monkeypa
     lines = (tmp_path / "predictions.csv").read_text().splitlines()
     assert len(lines) == 1 + len(CIFAR)
     assert (tmp_path / "export" / "labels.txt").read_text().split() == list(CIFAR)
+
+
+def scanned_digits(root: pathlib.Path) -> None:
+    """Three classes of scikit-learn's scans of handwritten digits: 8 of each to train on, 30 to validate on."""
+    digits = load_digits()
+    for label in (3, 5, 8):
+        for number, pixels in enumerate(digits.images[digits.target == label][:38]):
+            folder = root / ("train" if number < 8 else "val") / str(label)
+            folder.mkdir(parents=True, exist_ok=True)
+            image = Image.fromarray((pixels * (255 / 16)).astype(np.uint8)).resize((64, 64), Image.Resampling.BICUBIC)
+            image.convert("RGB").save(folder / f"{number}.png")
+
+
+@pytest.mark.slow
+def test_as_printed_and_on_real_images_all_of_the_network_does_not_end_below_the_classifier_alone(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    scanned_digits(tmp_path / "photos")
+    for words in commands():
+        run(*words)
+    records = {
+        name: [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("tuned", "tuned2")
+    }
+    last = {
+        name: [record["values"] for record in of if record["phase"] == "validation"][-1]["top1"]
+        for name, of in records.items()
+    }
+    best = {name: json.loads((tmp_path / name / "best" / "best.json").read_text())["metric"] for name in records}
+    assert best["tuned"] > 0.5  # a third is chance
+    assert best["tuned2"] >= best["tuned"]
+    assert last["tuned2"] > last["tuned"] - 0.1
+    card = json.loads((tmp_path / "export" / "card.json").read_text())
+    assert all(file["top1"] > best["tuned2"] - 0.05 for file in card["scores"]["files"])
 
 
 def test_the_page_names_only_parts_that_exist():
