@@ -1,11 +1,13 @@
 """Does it matter where LightNL goes in EfficientNet-Lite0 with ImageNet weights? Figures of docs/from_pretrained.md.
 
-    python benchmarks/from_pretrained.py --dataset=folder:photos [--seeds=3] [--randoms=3] [--shrink=50M] [--work=DIR]
+    python benchmarks/from_pretrained.py --dataset=folder:photos [--seeds=0,1,2] [--randoms=3] [--epochs=2]
+        [--shrink=50M] [--work=DIR]
 
-For each seed searches by flags/known_search.flags and trains what was found by flags/known_train.flags from the
-search's weights (`kept`). Then, all from ImageNet's weights, for as many steps as search and training have together, by
-one recipe: the placement found (`found`), Lite0 without LightNL (`none`), with the space's largest LightNL in every
-block (`everywhere`), and random members of the space whose MACs are the found network's within 0.1% (`random`).
+For each seed searches by flags/known_search.flags and trains what was found by flags/known_train.flags from its
+weights (`kept`), each for --epochs. Then, all from ImageNet's weights, for as many steps as search and training
+have together, by one recipe: the placement found (`found`), Lite0 without LightNL (`none`), with the space's largest
+LightNL in every block (`everywhere`), and random members of the space (`random`): of the found network's MACs within
+0.1%, or, where it has no LightNL, of any. A network that was trained with that seed already is not trained again.
 
 With --shrink further: a search of `around:efficientnet_lite0,kernels,expansions,depth,no_nonlocal` for so many MACs,
 trained likewise from its weights (`shrunk`), beside the same network from scratch for all steps (`shrunk_scratch`).
@@ -32,7 +34,6 @@ from autonl_tf.space import space as space_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAME, SPACE = "efficientnet_lite0", "around:efficientnet_lite0"
-EPOCHS = 2  # of the search, and of the training
 
 
 def main_py(*words: str) -> str:
@@ -86,10 +87,10 @@ def of_equal_macs(spec: NetworkSpec, count: int, size: int, classes: int, seed: 
     found: list[NetworkSpec] = []
     for _ in range(20_000):
         drawn = space.random_member(rng).blocks
-        share = rng.uniform(0.5, 1.5) * wanted / len(largest)
+        share = rng.uniform(0.5, 1.5) * wanted / len(largest) if wanted else 0.5
         blocks = tuple(a if rng.uniform() < share else b for a, b in zip(drawn, plain, strict=True))
         member = NetworkSpec(blocks, "random", **header_of(spec))
-        near = abs(network_cost(member, **cost).total.macs / target - 1) < 0.001
+        near = not wanted or abs(network_cost(member, **cost).total.macs / target - 1) < 0.001
         if near and member.canonical() != spec.canonical() and len(found) < count:
             found.append(member)
     return found
@@ -110,30 +111,35 @@ def measured(seed: int, options: argparse.Namespace, work: pathlib.Path) -> dict
     """All of one seed."""
     data = [f"--dataset={options.dataset}", "--strategy=cpu"]
     rows: dict[str, object] = {}
+    epochs = options.epochs
 
     def note(name: str, row: dict[str, object]) -> None:
         rows[name] = row
         print(f"seed {seed}, {name}: {json.dumps(row)}", file=sys.stderr, flush=True)
 
     search = work / f"search_{seed}"
-    note("search", searched(search, data, seed))
-    kept = trained(work / f"kept_{seed}", data, seed, str(search), f"--init_checkpoint={search}")
-    note("kept", kept)
-    lengths = ["--init_checkpoint=imagenet", f"--train_epochs={2 * EPOCHS}", "--base_learning_rate=0.01"]
-    lengths += ["--lr_warmup_steps=10", "--lr_decay_epochs=0.4"]
+    length = f"--train_epochs={epochs}"
+    note("search", searched(search, data, seed, length, f"--lr_decay_epochs={epochs / 4}"))
+    after = [f"--init_checkpoint={search}", length, f"--lr_decay_epochs={epochs / 10}"]
+    note("kept", trained(work / f"kept_{seed}", data, seed, str(search), *after))
+    lengths = ["--init_checkpoint=imagenet", f"--train_epochs={2 * epochs}", "--base_learning_rate=0.01"]
+    lengths += ["--lr_warmup_steps=10", f"--lr_decay_epochs={epochs / 5}"]
+    made: dict[str, str] = {}
     for name, spec in placements(presets.load(str(search)), options, seed).items():
         path = work / f"{name}_{seed}.arch.txt"
         path.write_text(blockstring.write(spec), encoding="utf-8")
         macs = network_cost(spec, image_size=options.size, num_classes=options.classes).total.macs
-        row = trained(work / f"{name}_{seed}", data, seed, str(path), *lengths)
-        note(name, row | {"macs": macs})
+        first = made.setdefault(spec.canonical(), name)
+        row = trained(work / f"{first}_{seed}", data, seed, str(path), *lengths)
+        note(name, row | {"macs": macs, "light_nl": sum(b.nonlocal_ is not None for b in spec.singles())})
     if options.shrink:
         small = work / f"shrink_{seed}"
         space = f"--search_space={SPACE},kernels,expansions,depth,no_nonlocal"
-        note("shrink", searched(small, data, seed, space, f"--target_macs={options.shrink}"))
-        words = [f"--init_checkpoint={small}"]
-        note("shrunk", trained(work / f"shrunk_{seed}", data, seed, str(small), *words))
-        scratch = [f"--train_epochs={2 * EPOCHS}", "--base_learning_rate=0.03", "--lr_decay_epochs=0.4"]
+        words = [space, f"--target_macs={options.shrink}", length, f"--lr_decay_epochs={epochs / 4}"]
+        note("shrink", searched(small, data, seed, *words))
+        after = [f"--init_checkpoint={small}", length, f"--lr_decay_epochs={epochs / 10}"]
+        note("shrunk", trained(work / f"shrunk_{seed}", data, seed, str(small), *after))
+        scratch = [f"--train_epochs={2 * epochs}", "--base_learning_rate=0.03", f"--lr_decay_epochs={epochs / 5}"]
         note("shrunk_scratch", from_scratch(work / f"shrunk_scratch_{seed}", data, seed, small, scratch))
     return rows
 
@@ -166,14 +172,15 @@ def main() -> None:
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--size", type=int, default=96)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--epochs", type=float, default=2)
     parser.add_argument("--randoms", type=int, default=3)
     parser.add_argument("--shrink")
     parser.add_argument("--work", default="runs/from_pretrained")
     options = parser.parse_args()
     work = pathlib.Path(options.work).resolve()
     work.mkdir(parents=True, exist_ok=True)
-    rows = [measured(seed, options, work) for seed in range(options.seeds)]
+    rows = [measured(seed, options, work) for seed in map(int, options.seeds.split(","))]
     print(json.dumps({"summary": summary(rows), "seeds": rows}))
 
 
