@@ -123,7 +123,7 @@ def measured(seed: int, options: argparse.Namespace, work: pathlib.Path) -> dict
     after = [f"--init_checkpoint={search}", length, f"--lr_decay_epochs={epochs / 10}"]
     note("kept", trained(work / f"kept_{seed}", data, seed, str(search), *after))
     lengths = ["--init_checkpoint=imagenet", f"--train_epochs={2 * epochs}", "--base_learning_rate=0.01"]
-    lengths += ["--lr_warmup_steps=10", f"--lr_decay_epochs={epochs / 5}"]
+    lengths += ["--lr_warmup_epochs=0.3", f"--lr_decay_epochs={epochs / 5}"]
     made: dict[str, str] = {}
     for name, spec in placements(presets.load(str(search)), options, seed).items():
         path = work / f"{name}_{seed}.arch.txt"
