@@ -30,9 +30,10 @@ class ExportConfig:
     )
     max_accuracy_drop: float = flag(
         flags.DEFINE_float,
-        1.0,
+        None,
         "Points of top-1 that a TFLite file may lose on --dataset's validation images against the checkpoint; "
-        "tflite_qat is compared with its float weights and with its simulated int8.",
+        "tflite_qat is compared with its float weights and with its simulated int8. Default: 1 and one standard error "
+        "of the loss, since a few images more or less are chance.",
         modes=("export",),
         lower_bound=0.0,
         upper_bound=100.0,

@@ -41,7 +41,7 @@ class Request:
       quantized_top1: its top-1 on `held_out`, as a share; None: not measured.
       held_out: batches (images [B, S, S, 3] in the scale of 0 to 255, labels [B]) that TFLite files are scored on;
         None: the samples, without labels.
-      max_accuracy_drop: points of top-1 that a TFLite file may lose on `held_out`.
+      max_accuracy_drop: points of top-1 that a TFLite file may lose on `held_out`; None: as `score.check` has it.
       tolerance: largest difference accepted of what should be equal but for rounding, see `verify`.
     """
 
@@ -51,7 +51,7 @@ class Request:
     quantized: keras.Model | None = None
     quantized_top1: float | None = None
     held_out: Iterable | None = None
-    max_accuracy_drop: float = 1.0
+    max_accuracy_drop: float | None = None
     tolerance: float = verify.DEFAULT_TOLERANCE
 
 

@@ -21,7 +21,7 @@ from autonl_tf.data.reading import IN_GRAPH, Reading
 from autonl_tf.errors import UserError
 from autonl_tf.export import quantization, saved_model, tflite
 from autonl_tf.export.directory import CARD_JSON, files_in
-from autonl_tf.export.score import Score
+from autonl_tf.export.score import MOST_DROP, Score
 from autonl_tf.export.tflite import GraphFacts
 from autonl_tf.export.verify import Agreement
 from autonl_tf.records import CARD_FORMAT
@@ -85,7 +85,7 @@ def write_card(
     agreements: Sequence[Agreement],
     scores: Sequence[Score],
     tolerance: float,
-    max_accuracy_drop: float,
+    max_accuracy_drop: float | None,
 ) -> dict:
     """Writes `card.md` and `card.json` about the files in `directory`; gives the JSON's object.
 
@@ -314,19 +314,21 @@ def _score_lines(scores: dict) -> list[str]:
     lines = [
         "Run with ai-edge-litert on held-out images. Logit errors are those of log-probabilities, 1e-6 at least.",
         "",
-        "| file | images | top-1 | checkpoint | drop, points | same best class | worst logit error | mean |",
-        "|---|---|---|---|---|---|---|---|",
+        "| file | images | top-1 | checkpoint | drop, points | error | same best class | worst logit error | mean |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in scores["files"]:
         known = row["top1"] is not None
         top1, own = (f"{row[name]:.2%}" if known else "-" for name in ("top1", "reference_top1"))
-        drop = f"{row['drop_points']:.2f}" if known else "-"
+        drop = f"{row['drop_points']:.2f} | {row['drop_standard_error']:.2f}" if known else "- | -"
         lines.append(
             f"| {row['artifact']} | {row['images']} | {top1} | {own} | {drop} | {row['top1_agreement']:.2%} "
             f"| {row['worst_logit_error']:.2g} | {row['mean_logit_error']:.2g} |"
         )
     lines += ["", *quantized_lines(scores["files"])] if quantized_lines(scores["files"]) else []
-    return [*lines, "", f"Accepted: a drop of at most {scores['max_accuracy_drop']:g} points, where top-1 is known."]
+    most = scores["max_accuracy_drop"]
+    most = f"{MOST_DROP:g} point and its standard error" if most is None else f"{most:g} points"
+    return [*lines, "", f"Accepted: a drop of at most {most}, where top-1 is known."]
 
 
 def quantized_lines(rows: Iterable[Mapping[str, object]]) -> list[str]:

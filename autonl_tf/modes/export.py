@@ -143,7 +143,7 @@ def table(report: dict) -> str:
     if scores:
         lines += [""] * bool(lines)
         lines.append(
-            f"{'file':<20}{'MB':>7}{'images':>8}{'top-1':>9}{'drop':>7}{'same top-1':>12}{'worst logit error':>19}"
+            f"{'file':<20}{'MB':>7}{'images':>8}{'top-1':>9}{'drop':>14}{'same top-1':>12}{'worst logit error':>19}"
             f"{'CPU delegate':>14}"
         )
     for row in scores:
@@ -152,11 +152,15 @@ def table(report: dict) -> str:
         whole = "whole" if artifact["xnnpack_whole"] else f"{artifact['xnnpack_partitions']} parts"
         lines.append(
             f"{row['artifact']:<20}{report['files'][row['artifact']]['bytes'] / 1e6:>7.2f}{row['images']:>8}"
-            f"{format(row['top1'], '.2%') if known else '-':>9}{format(row['drop_points'], '.2f') if known else '-':>7}"
+            f"{format(row['top1'], '.2%') if known else '-':>9}{_drop(row) if known else '-':>14}"
             f"{row['top1_agreement']:>12.2%}{row['worst_logit_error']:>19.2e}{whole:>14}"
         )
     lines += card.quantized_lines(scores)
     return "\n".join(lines)
+
+
+def _drop(row: dict) -> str:
+    return f"{row['drop_points']:.2f} +- {row['drop_standard_error']:.2f}"
 
 
 def closing(report: dict) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import types
 
@@ -222,6 +223,30 @@ def test_a_drop_just_as_large_as_accepted_is_accepted(hits):
         score.check(found, 0.99)
     with pytest.raises(UserError, match=r"2\.00 points below the quantized"):
         score.check(score.beside_quantized(found, (hits + 1) / 100), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("images", "lost", "gained", "fails"),
+    [
+        (90, 1, 0, False),
+        (90, 2, 0, False),
+        (90, 4, 0, True),
+        (200, 20, 3, True),
+        (200, 6, 4, False),
+        (10_000, 130, 10, True),
+    ],
+)
+def test_by_default_a_drop_counts_beyond_one_point_and_its_standard_error(images, lost, gained, fails):
+    right = np.array([[0.9, 0.1]] * (images - gained) + [[0.1, 0.9]] * gained)
+    file = np.concatenate([right[:lost, ::-1], right[lost : images - gained], right[images - gained :, ::-1]])
+    reference, tally = score._Tally(), score._Tally()
+    reference.add(right, right, np.zeros(images, int))
+    tally.add(file, right, np.zeros(images, int))
+    found = score._score("model_int8.tflite", tally, reference, True)
+    assert found.drop_points == pytest.approx(100 * (lost - gained) / images)
+    assert found.drop_standard_error == pytest.approx(100 * (lost + gained) ** 0.5 / images)
+    with pytest.raises(UserError, match="points below") if fails else contextlib.nullcontext():
+        score.check(found, None)
 
 
 def test_a_relu6_network_becomes_one_int8_piece_that_answers_as_trained(tmp_path):
