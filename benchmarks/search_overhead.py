@@ -41,13 +41,13 @@ def train_function(setting: str, kind: str):
     import tensorflow as tf
     from support import training_step
 
+    from autonl_tf.cli.parsing import FLAGS
     from autonl_tf.engine.learner import Learner, make_train_function
     from autonl_tf.engine.optimizer import TF1RMSprop
     from autonl_tf.networks.gate_table import GateCost
     from autonl_tf.networks.supernet import Supernet
     from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
     from autonl_tf.search.schedule import SearchSchedule
-    from autonl_tf.settings_search import SearchConfig
     from autonl_tf.space.cost_model import macs_model
 
     size, batch, classes = SETTINGS[setting]
@@ -57,7 +57,7 @@ def train_function(setting: str, kind: str):
         return training_step.train_function(space.largest(), image_size=size, batch=batch, classes=classes)
     optimizer = TF1RMSprop(0.016)
     supernet = Supernet(
-        space, dropout_rate=0.2, start_margin=SearchConfig().gate_start_margin, name="supernet", **shape
+        space, dropout_rate=0.2, start_margin=FLAGS["gate_start_margin"].default, name="supernet", **shape
     )
     schedule = SearchSchedule(10**6, 0, 0, 0.6, 0.1, 0.3, 3.0)  # in the decision phase throughout
     learner = Learner(supernet, optimizer_groups(supernet, optimizer, schedule))

@@ -6,18 +6,18 @@ import dataclasses
 
 import tf_keras as keras
 
-from autonl_tf import agreement
 from autonl_tf.arch import presets
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Loaded
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.checkpoint.pytorch import open_pytorch
-from autonl_tf.config import Config
 from autonl_tf.data.batches import usable_files
 from autonl_tf.data.corrupt import count_faults
 from autonl_tf.modes import inputs, left_out, sizes
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import copy_float_weights, quantized_network
+from autonl_tf.settings import agreement
+from autonl_tf.settings.config import Config
 from autonl_tf.streams import say
 
 
@@ -42,14 +42,13 @@ class Checkpointed:
 def opened(config: Config, path: str, arch: NetworkSpec | None, assumed: NetworkSpec | None = None) -> Checkpoint:
     """The checkpoint at `path`, of the architecture `arch` if that is given, else of the `assumed` one if it does not
     say its own. Raises UserError."""
-    network = config.network
     return open_checkpoint(
         path,
         arch,
         assumed=assumed,
-        depth_multiplier=network.depth_multiplier,
-        num_classes=network.num_label_classes,
-        use_averages=config.run.use_averages,
+        depth_multiplier=config.depth_multiplier,
+        num_classes=config.num_label_classes,
+        use_averages=config.use_averages,
         tell=say,
     )
 
@@ -64,8 +63,8 @@ def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
       UserError: no checkpoint, or `--arch`, `--depth_multiplier`, `--num_label_classes`, `--label_file` or
         `--input_image_size` do not fit it.
     """
-    path, network = config.run.init_checkpoint or config.run.model_dir, config.network
-    arch = presets.load(network.arch, network.nonlocal_) if network.arch else None
+    path = config.init_checkpoint or config.model_dir
+    arch = presets.load(config.arch, config.nonlocal_) if config.arch else None
     if from_pytorch:
         checkpoint = _ported(config, path, arch)
         arch = checkpoint.spec
@@ -75,10 +74,10 @@ def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
     multiplier = checkpoint.depth_multiplier
     names = agreement.classes_of(config, checkpoint)
     agreement.check_weights(config, checkpoint, spec)
-    size = network.input_image_size or checkpoint.image_size
+    size = config.input_image_size or checkpoint.image_size
     float_model = build_network(spec, image_size=size, num_classes=len(names), depth_multiplier=multiplier)
     model = quantized_network(float_model) if checkpoint.qat else float_model
-    loaded = checkpoint.load_into(model, config.run.use_averages, tell=say)
+    loaded = checkpoint.load_into(model, config.use_averages, tell=say)
     if checkpoint.format == "search":
         say(
             f"note: {path} is a search, whose weights all networks of its space share: first train the one it found, "
@@ -92,7 +91,7 @@ def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
 
 def _ported(config: Config, path: str, arch: NetworkSpec) -> Checkpoint:
     """The checkpoint of `--from=pytorch`. Raises UserError."""
-    size = config.network.input_image_size or presets.image_size(config.network.arch)
+    size = config.input_image_size or presets.image_size(config.arch)
     return open_pytorch(path, arch, image_size=size, tell=say)
 
 
@@ -105,9 +104,9 @@ def usable(config: Config, network: Checkpointed, files: list[str]) -> list[str]
         files,
         image_size=network.image_size,
         crop_padding=network.crop_padding,
-        skip_corrupt=config.data.skip_corrupt,
+        skip_corrupt=config.skip_corrupt,
         reading=inputs.reading_of(config),
     )
-    for line in left_out.lines(f"--images={config.run.images}", {"files": count_faults(bad)}):
+    for line in left_out.lines(f"--images={config.images}", {"files": count_faults(bad)}):
         say(line)
     return found

@@ -8,25 +8,25 @@ from typing import Any
 
 from autonl_tf.arch import cost, presets
 from autonl_tf.arch.spec import STEM_STRIDE, output_size
-from autonl_tf.config import Config
 from autonl_tf.errors import UserError
 from autonl_tf.modes import describe
+from autonl_tf.settings.config import Config
 
 
 def run(config: Config) -> None:
     """Prints the comparison; with `--picture` draws it; with `--output=json` one object, `describe`'s for each."""
-    network, names = config.network, config.network.arch.split(",")
+    names = config.arch.split(",")
     if len(names) < 2:
-        raise UserError(f"--arch={network.arch}: --mode=compare takes two networks or more")
+        raise UserError(f"--arch={config.arch}: --mode=compare takes two networks or more")
     sizes = [describe.sizes_of(name, **_given(config, name, names)) for name in names]
-    results = [describe.description(name, network.nonlocal_, **of) for name, of in zip(names, sizes, strict=True)]
-    if config.run.picture:
+    results = [describe.description(name, config.nonlocal_, **of) for name, of in zip(names, sizes, strict=True)]
+    if config.picture:
         from autonl_tf.pictures.comparison import draw_comparison
 
-        specs = [presets.load(name, network.nonlocal_) for name in names]
+        specs = [presets.load(name, config.nonlocal_) for name in names]
         costs = [cost.network_cost(spec, **of) for spec, of in zip(specs, sizes, strict=True)]
-        describe.write_picture(config.run.picture, lambda path: draw_comparison(names, costs, path))
-    print(json.dumps({"networks": results}) if config.run.output == "json" else table(results))
+        describe.write_picture(config.picture, lambda path: draw_comparison(names, costs, path))
+    print(json.dumps({"networks": results}) if config.output == "json" else table(results))
 
 
 def _given(config: Config, name: str, names: list[str]) -> dict[str, Any]:

@@ -9,15 +9,15 @@ import tf_keras as keras
 from autonl_tf.arch import blockstring
 from autonl_tf.checkpoint import tf1
 from autonl_tf.checkpoint.ours import write_model_json, write_weights
-from autonl_tf.commands import OF_CHECKPOINT, beside, following
-from autonl_tf.config import Config
-from autonl_tf.early import check_free
+from autonl_tf.commands.convert import check_free
 from autonl_tf.engine import rundir
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables
 from autonl_tf.files import directory_in_place
 from autonl_tf.modes import checkpointed
 from autonl_tf.records import ModelRecord, Origin
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.following import OF_CHECKPOINT, beside, following
 from autonl_tf.streams import say
 
 
@@ -27,9 +27,9 @@ def run(config: Config) -> None:
     The chosen set of weights becomes the converted moving averages, which every other mode uses by default. The
     plain variables stay plain variables, where the official checkpoint holds them all; else they too are the chosen.
     """
-    target = pathlib.Path(config.run.model_dir)
-    check_free(config.run.model_dir)
-    network = checkpointed.load(config, from_pytorch=config.run.from_ == "pytorch")
+    target = pathlib.Path(config.model_dir)
+    check_free(config.model_dir)
+    network = checkpointed.load(config, from_pytorch=config.from_ == "pytorch")
     checkpoint, model = network.checkpoint, network.model
     averages = MovingAverages(averaged_variables(model), 0.0)
     _load_plain(network)
@@ -39,7 +39,7 @@ def run(config: Config) -> None:
         crop_padding=network.crop_padding,
         depth_multiplier=network.depth_multiplier,
         class_names=network.class_names,
-        classes_are_numbered=checkpoint.classes_are_numbered and not config.data.label_file,
+        classes_are_numbered=checkpoint.classes_are_numbered and not config.label_file,
         converted_from=Origin(checkpoint.where, network.loaded.averages, checkpoint.format),
     )
     _write(config, target, model, averages, description, step=network.loaded.step or 0)
@@ -56,11 +56,11 @@ def _write(
     names = description.class_names
     files = {"arch.txt": description.arch, "labels.txt": "".join(f"{name}\n" for name in names)}
     with directory_in_place(target) as aside:
-        with rundir.prepare(aside, config.settings(), config.read_settings(), files):
+        with rundir.prepare(aside, config.values, config.read(), files):
             write_model_json(aside, description)
             written = write_weights(aside, step, model, averages)
-        check_free(config.run.model_dir)  # it may have been filled in the meantime
-    words = [f"--model_dir={config.run.model_dir}", f"--export_dir={beside(config.run.model_dir, 'export')}"]
+        check_free(config.model_dir)  # it may have been filled in the meantime
+    words = [f"--model_dir={config.model_dir}", f"--export_dir={beside(config.model_dir, 'export')}"]
     print(
         f"converted {description.converted_from.checkpoint}: {len(names)} classes, {description.input_image_size} px\n"
         f"written: {target}/checkpoints/{written.name}.*, model.json, arch.txt, labels.txt, config.json\n"

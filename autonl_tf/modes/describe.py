@@ -13,11 +13,11 @@ from typing import Any
 
 from autonl_tf.arch import cost, presets, zoo_latency
 from autonl_tf.arch.spec import Normalization
-from autonl_tf.config import Config
 from autonl_tf.errors import UserError
 from autonl_tf.modes import spaces
 from autonl_tf.reading import read_json
 from autonl_tf.records import ModelRecord, RunRecord
+from autonl_tf.settings.config import Config
 
 DEFAULT_CLASSES = 1000
 TFLITE = ".tflite"
@@ -26,41 +26,37 @@ TFLITE = ".tflite"
 def run(config: Config) -> None:
     """Prints a table, or with `--output=json` one object, whose keys `description`, `zoo`, `tflite_file` and
     `spaces.description` tell."""
-    network = config.network
-    if network.arch is None:
-        _refuse(
-            config, f"--search_space={config.search.search_space} is a space", "nonlocal", "depth_multiplier", "picture"
-        )
-        sizes = {"image_size": network.input_image_size, "num_classes": network.num_label_classes or DEFAULT_CLASSES}
-        result = spaces.description(config.search.search_space, **sizes)
+    if config.arch is None:
+        _refuse(config, f"--search_space={config.search_space} is a space", "nonlocal", "depth_multiplier", "picture")
+        sizes = {"image_size": config.input_image_size, "num_classes": config.num_label_classes or DEFAULT_CLASSES}
+        result = spaces.description(config.search_space, **sizes)
         text = "\n".join([*aligned(spaces.rows(result), left=4), "", spaces.summary(result)])
-        print(json.dumps(result) if config.run.output == "json" else text)
+        print(json.dumps(result) if config.output == "json" else text)
         return
-    if pathlib.Path(network.arch).suffix == TFLITE:
+    if pathlib.Path(config.arch).suffix == TFLITE:
         of_networks = ("nonlocal", "input_image_size", "num_label_classes", "depth_multiplier", "picture")
-        _refuse(config, f"--arch={network.arch} is a TFLite file", *of_networks)
-        result = tflite_file(network.arch)
-        print(json.dumps(result) if config.run.output == "json" else tflite_table(result))
+        _refuse(config, f"--arch={config.arch} is a TFLite file", *of_networks)
+        result = tflite_file(config.arch)
+        print(json.dumps(result) if config.output == "json" else tflite_table(result))
         return
-    if network.arch == presets.ZOO:
-        if config.run.picture:
+    if config.arch == presets.ZOO:
+        if config.picture:
             raise UserError("--picture draws one network; for several give --mode=compare their names")
-        result = zoo(network.nonlocal_, **settings(config))
-        print(json.dumps(result) if config.run.output == "json" else zoo_table(result))
+        result = zoo(config.nonlocal_, **settings(config))
+        print(json.dumps(result) if config.output == "json" else zoo_table(result))
         return
-    result = description(network.arch, network.nonlocal_, **settings(config))
-    if config.run.picture:
+    result = description(config.arch, config.nonlocal_, **settings(config))
+    if config.picture:
         _draw(config)
-    print(json.dumps(result) if config.run.output == "json" else table(result))
+    print(json.dumps(result) if config.output == "json" else table(result))
 
 
 def settings(config: Config) -> dict[str, Any]:
     """What the counts depend on; None: each network's own."""
-    network = config.network
     return {
-        "image_size": network.input_image_size,
-        "num_classes": network.num_label_classes,
-        "depth_multiplier": network.depth_multiplier,
+        "image_size": config.input_image_size,
+        "num_classes": config.num_label_classes,
+        "depth_multiplier": config.depth_multiplier,
     }
 
 
@@ -199,7 +195,7 @@ def zoo_table(result: dict[str, Any]) -> str:
 def _refuse(config: Config, why: str, *names: str) -> None:
     """Raises UserError where one of these flags, which are for architectures, is given."""
     for name in names:
-        if config.read_settings()[name] is not None:
+        if config.read()[name] is not None:
             raise UserError(f"--{name} is for architectures; {why}")
 
 
@@ -334,10 +330,9 @@ def table(result: dict[str, Any]) -> str:
 def _draw(config: Config) -> None:
     from autonl_tf.pictures.network import draw_network
 
-    network = config.network
-    spec, sizes = presets.load(network.arch, network.nonlocal_), sizes_of(network.arch, **settings(config))
+    spec, sizes = presets.load(config.arch, config.nonlocal_), sizes_of(config.arch, **settings(config))
     write_picture(
-        config.run.picture,
+        config.picture,
         lambda path: draw_network(spec, path, image_size=sizes["image_size"], cost=cost.network_cost(spec, **sizes)),
     )
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from autonl_tf import agreement, signals
-from autonl_tf.config import Config
+from autonl_tf import signals
 from autonl_tf.data import imagenet
 from autonl_tf.data.batches import eval_batches
-from autonl_tf.early import check_directory
 from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.files import json_line
 from autonl_tf.engine.runlog import told
@@ -18,6 +16,9 @@ from autonl_tf.layers.precision import precision_scope
 from autonl_tf.modes import checkpointed, inputs, left_out, machines, steps
 from autonl_tf.modes.mistakes import FILES as REPORT_FILES
 from autonl_tf.modes.mistakes import write_report
+from autonl_tf.settings import agreement
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.files import check_directory
 from autonl_tf.streams import say
 
 
@@ -27,14 +28,14 @@ def run(config: Config) -> None:
     With `--output=json` one object: checkpoint, step, averages, top1 and, of ten classes or more, top5 as shares, loss,
     count, and how many images of which fault were skipped.
     """
-    if config.run.report_dir:
-        check_directory("report_dir", config.run.report_dir)
+    if config.report_dir:
+        check_directory("report_dir", config.report_dir)
     machines.on_devices(config, lambda strategy: _evaluate(config, strategy))
 
 
 def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
-    per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
-    with strategy.scope(), precision_scope(config.run.precision):
+    per_replica_batch_size(strategy, config.eval_batch_size, "eval_batch_size")
+    with strategy.scope(), precision_scope(config.precision):
         network = checkpointed.load(config)
     dataset = inputs.dataset_of(config)
     names = agreement.classes_with(network.checkpoint, dataset)
@@ -44,20 +45,20 @@ def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
     batches = inputs.evaluation_input(config, strategy, dataset, **pixels)
     with (
         inputs.naming_corrupt(dataset, "validation"),
-        signals.watched(machines.others(config, strategy), config.run.wait_seconds, WORKER_LOST),
+        signals.watched(machines.others(config, strategy), config.wait_seconds, WORKER_LOST),
     ):
         evaluator = Evaluator(strategy, network.model, jit_compile=steps.jit_compile(config, strategy))
         scores = evaluator(batches, dataset.size("validation"))
     if not is_chief(strategy):
         return
-    if directory := config.run.report_dir:
-        again = eval_batches(dataset, batch_size=config.data.eval_batch_size, **pixels)
+    if directory := config.report_dir:
+        again = eval_batches(dataset, batch_size=config.eval_batch_size, **pixels)
         titles = [imagenet.titled(name) for name in names]
         report = write_report(directory, network.model, again, titles, normalization)
         if count := int(report.not_finite.sum()):
             say(f"warning: the logits of {count} images are not finite: they count as misses")
         say(f"written: {directory}/{{{','.join(REPORT_FILES)}}}")
-    if config.run.output == "json":
+    if config.output == "json":
         skipped = dataset.faults().get("validation", left_out.NONE)
         print(json_line({**network.loaded._asdict(), "dataset": dataset.name, **scores, "skipped": skipped}))
     else:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import pathlib
 
-from autonl_tf.config import Config
+from autonl_tf.commands.explain import query_points
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.data.images import displayable
-from autonl_tf.early import check_directory, matching, query_points
 from autonl_tf.modes import checkpointed, inputs
 from autonl_tf.networks.affinity import affinities
 from autonl_tf.pictures.affinity import draw_affinities
 from autonl_tf.plain_text import shown
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.files import check_directory, matching
 from autonl_tf.streams import say
 
 
@@ -21,19 +22,19 @@ def run(config: Config) -> None:
 
     The maps of a network trained with `--qat` are those of its float weights, without the simulated int8.
     """
-    check_directory("explain_dir", config.run.explain_dir)
-    points, files = query_points(config.run.query_points), matching(config.run.images)
-    target_of = dict(zip(files, _targets(config.run.explain_dir, files), strict=True))
+    check_directory("explain_dir", config.explain_dir)
+    points, files = query_points(config.query_points), matching(config.images)
+    target_of = dict(zip(files, _targets(config.explain_dir, files), strict=True))
     network = checkpointed.load(config)
     model = network.float_model
     usable = checkpointed.usable(config, network, files)
-    pathlib.Path(config.run.explain_dir).mkdir(parents=True, exist_ok=True)
+    pathlib.Path(config.explain_dir).mkdir(parents=True, exist_ok=True)
     done = 0
     for images, weights in predict_batches(
         usable,
         image_size=network.image_size,
         normalization=network.spec.normalization,
-        batch_size=min(config.data.eval_batch_size, len(usable)),
+        batch_size=min(config.eval_batch_size, len(usable)),
         crop_padding=network.crop_padding,
         reading=inputs.reading_of(config),
     ):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from autonl_tf import agreement
 from autonl_tf.arch.cost import network_cost
-from autonl_tf.config import Config
 from autonl_tf.data import imagenet, images
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.data.datasets import ImageDataset
@@ -20,6 +18,8 @@ from autonl_tf.export.bundle import Request, export_all
 from autonl_tf.export.directory import check_export_dir, check_quantizer
 from autonl_tf.modes import checkpointed, inputs
 from autonl_tf.modes.calibration import images_for_ranges
+from autonl_tf.settings import agreement
+from autonl_tf.settings.config import Config
 from autonl_tf.streams import say
 
 SAMPLES = 32
@@ -27,18 +27,18 @@ SAMPLES = 32
 
 def run(config: Config) -> None:
     """Exports; with `--dataset` on its validation images and with the accuracy measured, else on made-up images."""
-    check_export_dir(config.run.export_dir)
-    if "tflite_int8" in config.export.formats:
+    check_export_dir(config.export_dir)
+    if "tflite_int8" in config.formats:
         check_quantizer()
     network = checkpointed.load(config)
     size, padding = network.image_size, network.crop_padding
     accuracy, dataset, class_names = None, None, network.class_names
-    if config.data.dataset:
+    if config.dataset:
         dataset = inputs.dataset_of(config)
         class_names = agreement.classes_with(network.checkpoint, dataset)
         inputs.check_images(config, dataset, size, padding, "validation")
     calibration = None
-    if "tflite_int8" in config.export.formats:
+    if "tflite_int8" in config.formats:
         calibration = images_for_ranges(config, dataset, size, padding)
     if dataset:
         examples = dataset.examples("validation", shuffle_seed=0).take(SAMPLES)
@@ -46,7 +46,7 @@ def run(config: Config) -> None:
             dataset,
             image_size=size,
             normalization=network.spec.normalization,
-            batch_size=config.data.eval_batch_size,
+            batch_size=config.eval_batch_size,
             crop_padding=padding,
         )
         with inputs.naming_corrupt(dataset, "validation"):
@@ -61,7 +61,7 @@ def run(config: Config) -> None:
     report = export_all(
         network.float_model,
         network.spec,
-        config.run.export_dir,
+        config.export_dir,
         image_size=size,
         class_names=[imagenet.titled(name) for name in class_names],
         sample_encoded_images=encoded,
@@ -73,13 +73,13 @@ def run(config: Config) -> None:
         crop_padding=padding,
         reading=inputs.reading_of(config),
         request=Request(
-            formats=config.export.formats,
-            tflite_input=config.export.tflite_input,
+            formats=config.formats,
+            tflite_input=config.tflite_input,
             calibration_images=calibration,
             quantized=None if network.model is network.float_model else network.model,
             quantized_top1=(accuracy or {}).get("quantized_top1"),
-            held_out=_held_out(dataset, size, padding, config.data.eval_batch_size) if dataset else None,
-            max_accuracy_drop=config.export.max_accuracy_drop,
+            held_out=_held_out(dataset, size, padding, config.eval_batch_size) if dataset else None,
+            max_accuracy_drop=config.max_accuracy_drop,
         ),
     )
     print(table(report))
@@ -105,7 +105,7 @@ def _data(config: Config, network: checkpointed.Checkpointed, calibration: np.nd
     """For the card: which images the network was trained on, and which set int8's ranges."""
     found = {"trained_on": network.checkpoint.trained_on or "not known"}
     if calibration is not None:
-        name = config.export.calibration_dataset or config.data.dataset
+        name = config.calibration_dataset or config.dataset
         found["int8_ranges"] = f"{len(calibration)} images of {name}"
     return found
 

@@ -8,15 +8,15 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf import agreement
 from autonl_tf.arch.parts import named
 from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.checkpoint.description import CLASSIFIER
+from autonl_tf.commands.train import lr_multipliers, weights_by_class
 from autonl_tf.data.datasets import ImageDataset
-from autonl_tf.early import lr_multipliers
 from autonl_tf.engine.batch_norm import unique
 from autonl_tf.errors import UserError
 from autonl_tf.networks.parts import layers_of
+from autonl_tf.settings import agreement
 from autonl_tf.streams import say
 
 
@@ -108,5 +108,5 @@ def class_weights(text: str | None, dataset: ImageDataset) -> np.ndarray | None:
             raise UserError(f"--class_weights=balanced: class {empty!r} has no training image")
         weights = 1 / counts
     else:
-        weights = np.array(agreement.weights_by_class(text, dataset.class_names))
+        weights = np.array(weights_by_class(text, dataset.class_names))
     return (weights * counts.sum() / (weights @ counts)).astype(np.float32)

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from autonl_tf import agreement, cluster
+from autonl_tf import cluster
 from autonl_tf.arch.spec import Normalization
-from autonl_tf.config import Config
 from autonl_tf.data import images
 from autonl_tf.data.augment import policies as augmentations
 from autonl_tf.data.batches import eval_batches, train_batches
@@ -20,6 +19,8 @@ from autonl_tf.engine.inputs import distribute
 from autonl_tf.engine.strategy import per_replica_batch_size
 from autonl_tf.errors import UserError, first_line
 from autonl_tf.modes import left_out, seen
+from autonl_tf.settings import agreement
+from autonl_tf.settings.config import Config
 from autonl_tf.streams import say
 
 # What reading and decoding an image raise that was good, or not looked at, when the run began; FailedPrecondition: a
@@ -36,13 +37,12 @@ _WHAT_TO_DO = "put it right, or leave it out by --skip_corrupt, a training or a 
 
 def dataset_of(config: Config) -> ImageDataset:
     """The dataset of `--dataset`, its splits and classes checked against the flags."""
-    data = config.data
     dataset = open_dataset(
-        data.dataset,
-        data_dir=data.data_dir,
-        label_file=data.label_file,
-        validation_fraction=data.validation_fraction,
-        skip_corrupt=data.skip_corrupt,
+        config.dataset,
+        data_dir=config.data_dir,
+        label_file=config.label_file,
+        validation_fraction=config.validation_fraction,
+        skip_corrupt=config.skip_corrupt,
         reading=reading_of(config),
         listing=config.listing,
     )
@@ -52,7 +52,7 @@ def dataset_of(config: Config) -> ImageDataset:
 
 def reading_of(config: Config) -> Reading:
     """How encoded images are read; the workers of a data service run no Python."""
-    return Reading(config.data.max_pixels, config.data.exif_orientation, with_pillow=config.data.data_service is None)
+    return Reading(config.max_pixels, config.exif_orientation, with_pillow=config.data_service is None)
 
 
 def check_images(config: Config, dataset: ImageDataset, image_size: int, crop_padding: int, *splits: str) -> None:
@@ -65,7 +65,7 @@ def check_images(config: Config, dataset: ImageDataset, image_size: int, crop_pa
     """
     least = images.least_side(image_size, crop_padding)
     known = seen.known_faults(config, dataset, splits, least)
-    dataset.check(*splits, least_side=least, known=known, decode=config.data.check_images != "none")
+    dataset.check(*splits, least_side=least, known=known, decode=config.check_images != "none")
     for line in left_out.lines(dataset.name, dataset.faults()):
         say(line)
 
@@ -104,10 +104,9 @@ def training_input(
 
     With `held_out` each batch is followed, in the same tensors, by one of as many images of that set.
     """
-    data = config.data
-    augment = augmentations.by_name(data.augment, data.randaugment_layers, data.randaugment_magnitude)
-    if data.data_service:
-        cluster.reach(data.data_service)
+    augment = augmentations.by_name(config.augment, config.randaugment_layers, config.randaugment_magnitude)
+    if config.data_service:
+        cluster.reach(config.data_service)
 
     def make_batches(start_step: int):
         def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
@@ -121,18 +120,18 @@ def training_input(
         def part(of: ImageDataset, shard: int, num_shards: int) -> tf.data.Dataset:
             return train_batches(
                 of,
-                image_size=config.network.input_image_size,
+                image_size=config.input_image_size,
                 normalization=normalization,
-                batch_size=data.train_batch_size // num_shards,
-                seed=config.run.seed,
+                batch_size=config.train_batch_size // num_shards,
+                seed=config.seed,
                 start_step=start_step,
-                min_crop_area=data.min_crop_area,
-                crop_padding=data.crop_padding,
+                min_crop_area=config.min_crop_area,
+                crop_padding=config.crop_padding,
                 augment=augment,
                 shard=shard,
                 num_shards=num_shards,
-                by_file=data.shard_by_file,
-                data_service=data.data_service,
+                by_file=config.shard_by_file,
+                data_service=config.data_service,
             )
 
         return iter(distribute(strategy, pipeline))
@@ -143,12 +142,12 @@ def training_input(
 def evaluation_input(config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset, **pixels):
     """Distributed validation batches, iterable again and again; `pixels`: size, padding and normalisation of
     `eval_batches`."""
-    per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
+    per_replica_batch_size(strategy, config.eval_batch_size, "eval_batch_size")
 
     def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
         return eval_batches(
             dataset,
-            batch_size=config.data.eval_batch_size // num_shards,
+            batch_size=config.eval_batch_size // num_shards,
             shard=shard,
             num_shards=num_shards,
             **pixels,
@@ -164,14 +163,14 @@ def measuring_input(config: Config, strategy: tf.distribute.Strategy, dataset: I
     def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
         batches = train_batches(
             dataset,
-            batch_size=config.data.train_batch_size // num_shards,
-            seed=config.run.seed,
+            batch_size=config.train_batch_size // num_shards,
+            seed=config.seed,
             shard=shard,
             num_shards=num_shards,
             as_evaluated=True,
             **pixels,
         )
-        return batches.take(config.fit.recalibrate_batches)
+        return batches.take(config.recalibrate_batches)
 
     return _BuiltWhenUsed(strategy, pipeline)
 

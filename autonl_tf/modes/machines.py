@@ -7,21 +7,20 @@ from collections.abc import Callable
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.config import Config
 from autonl_tf.engine.loop import losing_workers
 from autonl_tf.engine.strategy import make_strategy
+from autonl_tf.settings.config import Config
 
 
 def devices(config: Config) -> tf.distribute.Strategy:
     """The strategy the flags ask for, with initial weights seeded."""
-    run = config.run
-    keras.utils.set_random_seed(run.seed)
+    keras.utils.set_random_seed(config.seed)
     return make_strategy(
-        run.strategy,
-        tpu=run.tpu,
-        tpu_zone=run.tpu_zone,
-        gcp_project=run.gcp_project,
-        wait_seconds=run.wait_seconds,
+        config.strategy,
+        tpu=config.tpu,
+        tpu_zone=config.tpu_zone,
+        gcp_project=config.gcp_project,
+        wait_seconds=config.wait_seconds,
     )
 
 
@@ -29,12 +28,12 @@ def on_devices(config: Config, work: Callable[[tf.distribute.Strategy], None]) -
     """Does `work(strategy)`. A worker of the cluster may be lost at any time of it, not in a step alone: the first
     values of variables, say, come from one process to the others."""
     strategy = devices(config)
-    with losing_workers(strategy, lambda: f"in --mode={config.run.mode}"):
+    with losing_workers(strategy, lambda: f"in --mode={config.mode}"):
         work(strategy)
 
 
 def others(config: Config, strategy: tf.distribute.Strategy) -> str | None:
     """The other machines that a step may wait for, in words."""
-    if config.data.data_service:
-        return f"the data service at {config.data.data_service}"
+    if config.data_service:
+        return f"the data service at {config.data_service}"
     return "other workers of TF_CONFIG" if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) else None

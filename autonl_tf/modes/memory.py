@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from collections.abc import Iterator
 
@@ -10,13 +9,14 @@ import tensorflow as tf
 
 from autonl_tf.arch import memory, parts
 from autonl_tf.arch.spec import NetworkSpec
-from autonl_tf.config import AUTO, Config
 from autonl_tf.engine import capacity, rundir
 from autonl_tf.engine.strategy import most_of_all, per_replica_batch_size
 from autonl_tf.errors import UserError
 from autonl_tf.files import exists
 from autonl_tf.reading import read_json
 from autonl_tf.records import RunRecord
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.flag import AUTO
 from autonl_tf.streams import say
 
 SHARE = 0.8  # of the memory there is, that `--micro_batches=auto` plans to take at most: an estimate is one
@@ -33,14 +33,14 @@ def fitted(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
     Raises:
       UserError: it does not fit, with a number of parts that does.
     """
-    wanted, plan = config.fit.micro_batches, _Plan(config, strategy, spec)
+    wanted, plan = config.micro_batches, _Plan(config, strategy, spec)
     parts = wanted
     if wanted == AUTO:
-        parts = _began_with(config.run.model_dir) or plan.least_parts() or 1
+        parts = _began_with(config.model_dir) or plan.least_parts() or 1
         parts = most_of_all(strategy, parts)
     plan.check(parts)
     say(plan.told(parts, chosen=wanted == AUTO and parts > 1))
-    return dataclasses.replace(config, fit=dataclasses.replace(config.fit, micro_batches=parts))
+    return config.replaced(micro_batches=parts)
 
 
 class _Plan:
@@ -48,14 +48,13 @@ class _Plan:
 
     def __init__(self, config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec):
         self._config, self._spec = config, spec
-        self._batch = per_replica_batch_size(strategy, config.data.train_batch_size, "train_batch_size")
+        self._batch = per_replica_batch_size(strategy, config.train_batch_size, "train_batch_size")
         self._replicas = strategy.num_replicas_in_sync
         self._here = len(strategy.extended.worker_devices)
         self._there_is = capacity.of_devices(strategy)
-        fit = config.fit
-        blocks = len(spec.singles(config.network.depth_multiplier))
-        self._frozen = parts.frozen_from_the_front(config.tuning.freeze, blocks)
-        self._whole = fit.sync_batch_norm or fit.qat or bool(config.search.search_split)
+        blocks = len(spec.singles(config.depth_multiplier))
+        self._frozen = parts.frozen_from_the_front(config.freeze, blocks)
+        self._whole = config.sync_batch_norm or config.qat or bool(config.search_split)
 
     def least_parts(self) -> int | None:
         """The fewest that fit with some room; None where none do."""
@@ -69,8 +68,8 @@ class _Plan:
         there_is = self._there_is
         if there_is is None or self._bytes(parts) <= there_is.total:
             return
-        data, size = self._config.data, self._config.network.input_image_size
-        told = f"--train_batch_size={data.train_batch_size}" + (f" --micro_batches={parts}" if parts > 1 else "")
+        config, size = self._config, self._config.input_image_size
+        told = f"--train_batch_size={config.train_batch_size}" + (f" --micro_batches={parts}" if parts > 1 else "")
         fitting = None if self._whole else next(iter(self._fitting(SHARE * there_is.total)), None)
         if fitting:
             accepted = f"--micro_batches={fitting} ({_gigabytes(self._bytes(fitting))}), or auto"
@@ -111,18 +110,18 @@ class _Plan:
         return self._here * peak.device + peak.program if on_host else peak.device
 
     def _peak(self, parts: int, batch: int | None = None) -> memory.Memory:
-        network, mode = self._config.network, self._config.run.mode
+        config = self._config
         return memory.peak(
             self._spec,
-            mode=mode,
-            image_size=network.input_image_size,
-            num_classes=network.num_label_classes,
+            mode=config.mode,
+            image_size=config.input_image_size,
+            num_classes=config.num_label_classes,
             batch=batch or self._batch,
             micro_batches=parts,
-            eval_batch=-(-self._config.data.eval_batch_size // self._replicas) if mode == "train" else 0,
+            eval_batch=-(-config.eval_batch_size // self._replicas) if config.mode == "train" else 0,
             frozen=self._frozen,
-            depth_multiplier=network.depth_multiplier,
-            compute_bytes=memory.FLOAT if self._config.run.precision == "float32" else memory.FLOAT // 2,
+            depth_multiplier=config.depth_multiplier,
+            compute_bytes=memory.FLOAT if config.precision == "float32" else memory.FLOAT // 2,
         )
 
 

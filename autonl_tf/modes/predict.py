@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autonl_tf.config import Config
+from autonl_tf.commands.predict import check_output
 from autonl_tf.data import imagenet
 from autonl_tf.data.batches import predict_batches
-from autonl_tf.early import check_output, matching
 from autonl_tf.engine.files import json_line
 from autonl_tf.files import in_place
 from autonl_tf.modes import checkpointed, inputs
 from autonl_tf.plain_text import shown, write_table
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.files import matching
 from autonl_tf.streams import say
 
 BEST = 5
@@ -25,8 +26,8 @@ def run(config: Config) -> None:
 
     With `--output=json` one object a line in any case: file, and labels with their probabilities.
     """
-    files = matching(config.run.images)
-    out = config.run.predictions_out
+    files = matching(config.images)
+    out = config.predictions_out
     if out:
         check_output(out)
     network = checkpointed.load(config)
@@ -37,7 +38,7 @@ def run(config: Config) -> None:
         files,
         image_size=network.image_size,
         normalization=network.spec.normalization,
-        batch_size=min(config.data.eval_batch_size, len(files)),
+        batch_size=min(config.eval_batch_size, len(files)),
         crop_padding=network.crop_padding,
         reading=inputs.reading_of(config),
     ):
@@ -50,11 +51,11 @@ def run(config: Config) -> None:
             say(f"warning: the logits of {file} are not finite")
     for file, scores in zip(files, probabilities(logits), strict=True):
         best = [(names[label], float(scores[label])) for label in np.argsort(-scores, kind="stable")[:BEST]]
-        if config.run.output == "json":
+        if config.output == "json":
             print(json_line({"file": file, "best": best}))
         elif not out:
             print(f"{file}: " + ", ".join(f"{name} {score:.2%}" for name, score in best))
-    if out and config.run.output != "json":
+    if out and config.output != "json":
         print(f"written: {shown(out)}, {len(files)} images")
 
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.spec import NetworkSpec
-from autonl_tf.config import Config
 from autonl_tf.engine import rundir
 from autonl_tf.engine.files import write_json
 from autonl_tf.errors import UserError
@@ -24,6 +23,7 @@ from autonl_tf.export import timing
 from autonl_tf.files import in_place
 from autonl_tf.reading import read_text
 from autonl_tf.records import LATENCY_FORMAT
+from autonl_tf.settings.config import Config
 from autonl_tf.signals import Stopped
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
@@ -38,16 +38,16 @@ class Work:
     """What there is to measure: pieces, and whole networks that calibrate their sum."""
 
     def __init__(self, config: Config, directory: pathlib.Path):
-        self.space = space_lib.load(config.search.search_space)
-        self.image_size = config.network.input_image_size or presets.DEFAULT_IMAGE_SIZE
-        self.num_classes = config.network.num_label_classes or DEFAULT_CLASSES
+        self.space = space_lib.load(config.search_space)
+        self.image_size = config.input_image_size or presets.DEFAULT_IMAGE_SIZE
+        self.num_classes = config.num_label_classes or DEFAULT_CLASSES
         self.space.check(self.image_size)
         self.files = directory / FILES
         shape = {"image_size": self.image_size, "num_classes": self.num_classes}
         self.pieces = latency.pieces(self.space, **shape)
         # With the extremes: uniform draws alone all come to about the same cost, which fits no line.
-        rng = np.random.default_rng(config.run.seed)
-        wanted = config.profile.profile_networks
+        rng = np.random.default_rng(config.seed)
+        wanted = config.profile_networks
         drawn = (self.space.random_member(rng) for _ in range(100 * wanted))
         self.networks: dict[str, NetworkSpec] = {}
         for spec in itertools.chain([self.space.largest(), self.space.smallest()], drawn):
@@ -112,13 +112,13 @@ def _network_key(spec: NetworkSpec, image_size: int, num_classes: int) -> str:
 
 def run(config: Config) -> None:
     """Measures what is not in `--model_dir`/latency.json yet; or reads what a phone said, with `--benchmark_output`."""
-    directory = pathlib.Path(config.run.model_dir)
+    directory = pathlib.Path(config.model_dir)
     work = Work(config, directory)
-    settings = config.read_settings()
+    settings = config.read()
     comparable = {name: value for name, value in settings.items() if name not in ("model_dir", "benchmark_output")}
     comparable |= {"input_image_size": work.image_size, "num_label_classes": work.num_classes}
-    if config.profile.benchmark_output:
-        _from_phone(work, directory, pathlib.Path(config.profile.benchmark_output))
+    if config.benchmark_output:
+        _from_phone(work, directory, pathlib.Path(config.benchmark_output))
         return
     device, runtime = timing.device(), _runtime(config)
     measured = work.measured_of(_measured_before(directory / TABLE, device, runtime))
@@ -129,7 +129,7 @@ def run(config: Config) -> None:
     def save() -> None:
         write_json(directory / TABLE, work.table(measured, device, runtime, versions))
 
-    with rundir.prepare(directory, config.settings(), comparable) as home:
+    with rundir.prepare(directory, config.values, comparable) as home:
         for note in home.notes:
             say(note)
         _write_script(directory / "phone.sh")
@@ -139,7 +139,6 @@ def run(config: Config) -> None:
 
 def _measure_all(config: Config, work: Work, measured: dict[str, dict], check, save) -> None:
     left = [key for key in work.keys if key not in measured]
-    profile = config.profile
     began = saved = time.monotonic()
     work.files.mkdir(exist_ok=True)
     try:
@@ -147,7 +146,7 @@ def _measure_all(config: Config, work: Work, measured: dict[str, dict], check, s
             check(f"{key} is not measured")
             path = work.make(key)
             measured[key] = timing.measure(
-                path, threads=profile.profile_threads, warmup=profile.profile_warmup, runs=profile.profile_runs
+                path, threads=config.profile_threads, warmup=config.profile_warmup, runs=config.profile_runs
             )
             now = time.monotonic()
             if now - saved > _SAVE_SECONDS or done == len(left):
@@ -171,14 +170,13 @@ def _write_script(path: pathlib.Path) -> None:
 
 
 def _runtime(config: Config) -> dict[str, Any]:
-    profile = config.profile
     return {
         "name": "ai_edge_litert",
         "version": timing.runtime_version(),
         "delegate": "XNNPACK",
-        "threads": profile.profile_threads,
-        "warmup": profile.profile_warmup,
-        "runs": profile.profile_runs,
+        "threads": config.profile_threads,
+        "warmup": config.profile_warmup,
+        "runs": config.profile_runs,
     }
 
 

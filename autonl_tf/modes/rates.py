@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from autonl_tf import limits
-from autonl_tf.config import Config
 from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.engine.schedules import WarmupCosine, WarmupStaircase, scale_learning_rate
 from autonl_tf.errors import UserError
+from autonl_tf.settings.config import Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,28 +25,27 @@ class Length:
 def length_of(config: Config, images: int) -> Length:
     """The length of a run on so many images, from --train_steps or --train_epochs of a completed config. Raises
     UserError."""
-    fit = config.fit
-    steps_per_epoch = images / config.data.train_batch_size
-    if fit.train_steps is not None:
-        return Length(fit.train_steps, steps_per_epoch)
-    steps = max(1, round(fit.train_epochs * steps_per_epoch))
+    steps_per_epoch = images / config.train_batch_size
+    if config.train_steps is not None:
+        return Length(config.train_steps, steps_per_epoch)
+    steps = max(1, round(config.train_epochs * steps_per_epoch))
     if steps > limits.STEPS[1]:
-        raise UserError(f"--train_epochs={fit.train_epochs:g}: {steps} steps; accepted: at most {limits.STEPS[1]}")
+        raise UserError(f"--train_epochs={config.train_epochs:g}: {steps} steps; accepted: at most {limits.STEPS[1]}")
     return Length(steps, steps_per_epoch)
 
 
 def weights_optimizer(config: Config, length: Length, factor: float = 1.0) -> TF1RMSprop:
     """The recipe's RMSProp with its schedule, the peak rate scaled with the batch unless told otherwise, and by
     `factor`."""
-    fit, peak = config.fit, factor * config.fit.base_learning_rate
-    if fit.scale_learning_rate:
-        peak = scale_learning_rate(peak, config.data.train_batch_size)
-    warmup = fit.lr_warmup_steps
+    peak = factor * config.base_learning_rate
+    if config.scale_learning_rate:
+        peak = scale_learning_rate(peak, config.train_batch_size)
+    warmup = config.lr_warmup_steps
     if warmup is None:
-        warmup = int(fit.lr_warmup_epochs * length.steps_per_epoch)
-    if fit.lr_decay_epochs is None:
+        warmup = int(config.lr_warmup_epochs * length.steps_per_epoch)
+    if config.lr_decay_epochs is None:
         rate = WarmupCosine(peak, length.steps, warmup)
     else:
-        decay = (fit.lr_decay_epochs, fit.lr_decay_rate)
+        decay = (config.lr_decay_epochs, config.lr_decay_rate)
         rate = WarmupStaircase(peak, length.steps_per_epoch, 0.0, *decay, warmup_steps=warmup)
-    return TF1RMSprop(rate, rho=fit.rmsprop_decay, momentum=fit.momentum, epsilon=fit.rmsprop_epsilon)
+    return TF1RMSprop(rate, rho=config.rmsprop_decay, momentum=config.momentum, epsilon=config.rmsprop_epsilon)

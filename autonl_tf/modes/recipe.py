@@ -8,12 +8,11 @@ input, turns that into losses that are not finite. So horizons are shares of the
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 from autonl_tf.arch.parts import named
-from autonl_tf.config import Config
 from autonl_tf.modes import rates
+from autonl_tf.settings.config import Config
 
 BATCHES = (16, 256)  # images a step: a power of two near the square root of the number of images
 LEAST_EPOCHS = {"train": 30, "search": 8}  # the latter as published
@@ -60,30 +59,26 @@ def completed(config: Config, images: int, tuned: bool = False) -> Config:
     Raises:
       UserError: a run that is too long.
     """
-    data, fit = config.data, config.fit
-    data = dataclasses.replace(data, train_batch_size=data.train_batch_size or batch_size(images))
-    if fit.train_steps is None and fit.train_epochs is None:
-        fit = dataclasses.replace(fit, train_epochs=epochs(images, config.run.mode, tuned))
-    tuning = config.tuning
-    has_rate = "batch_norm:" in (tuning.lr_multipliers or "")
-    if tuned and tuning.freeze is None and not (fit.qat or has_rate) and images < TRAINED_STATISTICS:
-        tuning = dataclasses.replace(tuning, freeze="batch_norm")
-    config = dataclasses.replace(config, data=data, fit=fit, tuning=tuning)
+    config = config.replaced(train_batch_size=config.train_batch_size or batch_size(images))
+    if config.train_steps is None and config.train_epochs is None:
+        config = config.replaced(train_epochs=epochs(images, config.mode, tuned))
+    has_rate = "batch_norm:" in (config.lr_multipliers or "")
+    if tuned and config.freeze is None and not (config.qat or has_rate) and images < TRAINED_STATISTICS:
+        config = config.replaced(freeze="batch_norm")
     length = rates.length_of(config, images)
-    chosen = _search(config, length) if config.run.mode == "search" else _training(config, length, images, tuned)
+    chosen = _search(config, length) if config.mode == "search" else _training(config, length, images, tuned)
     # Nothing measures statistics anew under --qat: they are the checkpoint's, and training crops move them slowly.
     momentum = _looking_back(STATISTICS_SHARE * length.steps, LEAST_MOMENTUM, MOST_MOMENTUM)
     chosen |= {
         "base_learning_rate": RATES[_kind(config, tuned)],
-        "batch_norm_momentum": MOST_MOMENTUM if fit.qat else momentum,
+        "batch_norm_momentum": MOST_MOMENTUM if config.qat else momentum,
     }
-    open_ones = {name: value for name, value in chosen.items() if getattr(fit, name) is None}
-    return dataclasses.replace(config, fit=dataclasses.replace(fit, **open_ones))
+    return config.replaced(**{name: value for name, value in chosen.items() if config.values[name] is None})
 
 
 def told(before: Config, after: Config, images: int) -> str | None:
     """What `completed` has filled in, as flags; None where nothing was open."""
-    old, new, readers = before.settings(), after.settings(), after.read_settings()
+    old, new, readers = before.values, after.values, after.read()
     words = [
         f"--{name}={new[name] if name == 'freeze' else format(new[name], 'g')}"
         for name in _TOLD
@@ -91,7 +86,7 @@ def told(before: Config, after: Config, images: int) -> str | None:
     ]
     if not words:
         return None
-    cosine = "" if before.run.mode == "search" or new["lr_decay_epochs"] else "; the rate falls to 0 as a cosine does"
+    cosine = "" if before.mode == "search" or new["lr_decay_epochs"] else "; the rate falls to 0 as a cosine does"
     return f"chosen for {images:,} images (docs/training.md): {' '.join(words)}{cosine}"
 
 
@@ -108,24 +103,23 @@ def epochs(images: int, mode: str, tuned: bool) -> float:
 
 
 def _kind(config: Config, tuned: bool) -> str:
-    if config.fit.qat:
+    if config.qat:
         return "qat"
     if not tuned:
         return "scratch"
-    return "classifier" if "backbone" in named(config.tuning.freeze) else "tuned"
+    return "classifier" if "backbone" in named(config.freeze) else "tuned"
 
 
 def _training(config: Config, length: rates.Length, images: int, tuned: bool) -> dict[str, float | int]:
-    fit, batch = config.fit, config.data.train_batch_size
     chosen = {
         "moving_average_decay": _looking_back(AVERAGES_SHARE * length.steps, 0.0, MOST_DECAY),
-        "recalibrate_batches": 0 if fit.qat else math.ceil(min(images, MEASURED_IMAGES) / batch),
+        "recalibrate_batches": 0 if config.qat else math.ceil(min(images, MEASURED_IMAGES) / config.train_batch_size),
         "light_nl_decay": round(LIGHT_NL_DECAY / images, 6),
         "eval_every_epochs": float(max(1, math.ceil(length.steps / length.steps_per_epoch / EVALUATIONS))),
     }
-    if fit.lr_warmup_epochs is None:
+    if config.lr_warmup_epochs is None:
         chosen["lr_warmup_steps"] = int(WARMUP_SHARE * length.steps)
-    if fit.lr_decay_epochs is not None or fit.lr_decay_rate is not None:
+    if config.lr_decay_epochs is not None or config.lr_decay_rate is not None:
         chosen |= {"lr_decay_epochs": DECAY_EPOCHS, "lr_decay_rate": DECAY_RATE}
     return chosen
 
@@ -133,7 +127,7 @@ def _training(config: Config, length: rates.Length, images: int, tuned: bool) ->
 def _search(config: Config, length: rates.Length) -> dict[str, float | int]:
     decay = SEARCH_DECAY_SHARE * length.steps / length.steps_per_epoch
     chosen = {"lr_decay_epochs": round(max(decay, 0.001), 3), "lr_decay_rate": DECAY_RATE}
-    if config.fit.lr_warmup_epochs is None:
+    if config.lr_warmup_epochs is None:
         chosen["lr_warmup_steps"] = min(SEARCH_WARMUP_STEPS, int(SEARCH_WARMUP_SHARE * length.steps))
     return chosen
 

@@ -6,7 +6,6 @@ import pathlib
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
-from autonl_tf.config import Config
 from autonl_tf.engine.runlog import read_records
 from autonl_tf.errors import UserError
 from autonl_tf.files import write_text
@@ -15,16 +14,17 @@ from autonl_tf.pictures import report as report_picture
 from autonl_tf.pictures import search as search_picture
 from autonl_tf.reading import read_json
 from autonl_tf.records import AIMED, SearchRecord
+from autonl_tf.settings.config import Config
 
 RESULT, PAGE, COMPARISON = "search.json", "report.html", "comparison.html"
 
 
 def run(config: Config) -> None:
     """Writes report.html and the pictures; with `--compare_with` comparison.html too, into `--model_dir`."""
-    directory = pathlib.Path(config.run.model_dir)
+    directory = pathlib.Path(config.model_dir)
     result = read_result(directory)
-    other = read_result(pathlib.Path(config.run.compare_with)) if config.run.compare_with else None
-    names = (config.run.model_dir, config.run.compare_with)
+    other = read_result(pathlib.Path(config.compare_with)) if config.compare_with else None
+    names = (config.model_dir, config.compare_with)
     comparison = _comparison((result, other), names) if other is not None else None
     write_report(directory, result)
     print(f"written: {directory}/{PAGE}, network.png, search.png")

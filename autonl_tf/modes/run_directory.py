@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
 from autonl_tf.engine.runlog import RunLog
@@ -16,6 +15,7 @@ from autonl_tf.engine.strategy import is_chief
 from autonl_tf.modes import left_out, seen
 from autonl_tf.modes.rates import Length
 from autonl_tf.plain_text import shown
+from autonl_tf.settings.config import Config
 from autonl_tf.streams import say
 
 # What may change between two starts of one run: where and on what devices it runs, and how often it saves. (Another
@@ -44,10 +44,10 @@ def open_run(
     }
     if dataset.left_out:
         files["skipped.json"] = left_out.skipped_text(dataset)
-    settings = config.read_settings()
+    settings = config.read()
     comparable = {name: value for name, value in settings.items() if name not in _FREE}
-    check_present(pathlib.Path(config.run.model_dir))
-    directory = rundir.prepare(config.run.model_dir, config.settings(), comparable, files, is_chief=is_chief(strategy))
+    check_present(pathlib.Path(config.model_dir))
+    directory = rundir.prepare(config.model_dir, config.values, comparable, files, is_chief=is_chief(strategy))
     for note in directory.notes:
         say(note)
     if is_chief(strategy):
@@ -57,9 +57,9 @@ def open_run(
 
 def run_log(config: Config, strategy: tf.distribute.Strategy, length: Length) -> RunLog:
     return RunLog(
-        pathlib.Path(config.run.model_dir),
+        pathlib.Path(config.model_dir),
         length.steps,
-        images_per_step=config.data.train_batch_size,
+        images_per_step=config.train_batch_size,
         steps_per_epoch=length.steps_per_epoch,
         is_chief=is_chief(strategy),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from typing import Any, NamedTuple
 
@@ -10,11 +9,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf import agreement
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.checkpoint.checkpoint import Checkpoint
-from autonl_tf.commands import LENGTHS, OF_CHECKPOINT, beside, following
-from autonl_tf.config import Config, target_of
+from autonl_tf.commands.search import cost_models, phases, target_of
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
 from autonl_tf.engine.batch_norm import set_momentum
@@ -38,6 +35,9 @@ from autonl_tf.search.flips import flips_to_target
 from autonl_tf.search.multiplier import TargetMultiplier
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
 from autonl_tf.search.schedule import SearchSchedule
+from autonl_tf.settings import agreement
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.following import LENGTHS, OF_CHECKPOINT, beside, following
 from autonl_tf.space import around
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import CostModel
@@ -48,21 +48,21 @@ LEAST_POINTS = 60  # of its curves that a search should have
 
 def run(config: Config) -> None:
     """Searches, then writes arch.txt, search.json and the pictures into `--model_dir`."""
-    space = space_lib.load(config.search.search_space)
+    space = space_lib.load(config.search_space)
     machines.on_devices(config, lambda strategy: _search(config, strategy, space))
 
 
 def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.Space) -> None:
     steps.check_batches(config, strategy)
     dataset = inputs.dataset_of(config)
-    start = _start(config, space) if config.run.init_checkpoint else None
+    start = _start(config, space) if config.init_checkpoint else None
     config = sizes.resolved(config, dataset, start and start.checkpoint)
-    image_size = config.network.input_image_size
-    models = agreement.cost_models(config, space, image_size=image_size, num_classes=dataset.num_classes)
+    image_size = config.input_image_size
+    models = cost_models(config, space, image_size=image_size, num_classes=dataset.num_classes)
     target = budget_value(config)
-    inputs.check_images(config, dataset, image_size, config.data.crop_padding, "train")
-    share = config.search.search_split
-    learnt, held_out = dataset.divided(share, config.run.seed) if share else (dataset, None)
+    inputs.check_images(config, dataset, image_size, config.crop_padding, "train")
+    share = config.search_split
+    learnt, held_out = dataset.divided(share, config.seed) if share else (dataset, None)
     count = learnt.size("train")
     config, before = recipe.completed(config, count), config
     steps.check_batches(config, strategy)
@@ -72,11 +72,11 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
     schedule = schedule_of(config, length.steps)
     network = _trained_network(config, start, dataset) if start else None
     files = {"searched_space.json": space.text()}
-    if config.search.latency_table:
-        files["latency_table.json"] = read_text(config.search.latency_table, MOST_LONG)
+    if config.latency_table:
+        files["latency_table.json"] = read_text(config.latency_table, MOST_LONG)
     with (
         run_directory.open_run(config, strategy, dataset, ("train",), files) as directory,
-        inputs.naming_corrupt(dataset, "train", data_service=config.data.data_service),
+        inputs.naming_corrupt(dataset, "train", data_service=config.data_service),
     ):
         if (chosen := recipe.told(before, config, count)) and is_chief(strategy):
             say(chosen)
@@ -87,11 +87,11 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
             supernet,
             costs[0],
             schedule,
-            global_batch_size=config.data.train_batch_size,
+            global_batch_size=config.train_batch_size,
             num_parts=steps.parts_of_batch(config, strategy),
-            label_smoothing=config.fit.label_smoothing,
-            weight_decay_rate=config.fit.weight_decay,
-            seed=config.run.seed,
+            label_smoothing=config.label_smoothing,
+            weight_decay_rate=config.weight_decay,
+            seed=config.seed,
             target=learner.multiplier,
             reported=costs[1:],
             held_out=held_out is not None,
@@ -103,13 +103,13 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
             steps.train_function(config, strategy, learner, objective, tracker(supernet, schedule, learner.multiplier)),
             inputs.training_input(config, strategy, learnt, space.largest().normalization, held_out),
             total_steps=length.steps,
-            steps_per_loop=config.fit.steps_per_loop,
+            steps_per_loop=config.steps_per_loop,
             log=run_directory.run_log(config, strategy, length),
             checkpoints=Checkpoints(directory.path, learner, say),
-            save_every=config.fit.save_every_steps,
-            max_skipped=config.fit.max_skipped_updates,
+            save_every=config.save_every_steps,
+            max_skipped=config.max_skipped_updates,
             others=machines.others(config, strategy),
-            wait_seconds=config.run.wait_seconds,
+            wait_seconds=config.wait_seconds,
             on_loop=_flipping(learner, models[0], schedule) if target is not None else None,
             stops=(schedule.settle_start,) if target is not None else (),
         )
@@ -122,13 +122,13 @@ def _with_points(config: Config, length: rates.Length) -> Config:
     """The config with, where no flag gives it, so many steps a loop that a short search has points for its pictures."""
     if "steps_per_loop" in config.given:
         return config
-    steps = max(1, min(config.fit.steps_per_loop, length.steps // LEAST_POINTS))
-    return dataclasses.replace(config, fit=dataclasses.replace(config.fit, steps_per_loop=steps))
+    steps = max(1, min(config.steps_per_loop, length.steps // LEAST_POINTS))
+    return config.replaced(steps_per_loop=steps)
 
 
 def budget_value(config: Config) -> float | None:
     """The budget asked for, in the unit of the cost that is charged."""
-    target = target_of(config.search)
+    target = target_of(config)
     return target and target[1]
 
 
@@ -187,9 +187,9 @@ class Start(NamedTuple):
 
 def _start(config: Config, space: space_lib.Space) -> Start:
     """What `--init_checkpoint` holds, as a member of the space. Raises UserError where it is none."""
-    arch = presets.load(config.network.arch) if config.network.arch else None
-    assumed = around.architecture(config.search.search_space)
-    found = checkpointed.opened(config, config.run.init_checkpoint, arch, assumed)
+    arch = presets.load(config.arch) if config.arch else None
+    assumed = around.architecture(config.search_space)
+    found = checkpointed.opened(config, config.init_checkpoint, arch, assumed)
     agreement.check_weights(config, found, None)
     return Start(found, space.selections_of(found.spec.scaled(found.depth_multiplier), found.where))
 
@@ -197,26 +197,26 @@ def _start(config: Config, space: space_lib.Space) -> Start:
 def _trained_network(config: Config, start: Start, dataset: ImageDataset) -> keras.Model | None:
     """The network of a start with its weights, those of its classifier where the data has the same classes; None where
     the run has a checkpoint of its own. Raises UserError where they cannot be loaded."""
-    if steps_saved(pathlib.Path(config.run.model_dir) / "checkpoints"):
+    if steps_saved(pathlib.Path(config.model_dir) / "checkpoints"):
         return None
-    size, found = config.network.input_image_size, start.checkpoint
+    size, found = config.input_image_size, start.checkpoint
     sizes = {"image_size": size, "num_classes": dataset.num_classes, "depth_multiplier": found.depth_multiplier}
     model = build_network(found.spec, **sizes)
-    finetune.start_from(found, model, dataset, config.run.use_averages)
+    finetune.start_from(found, model, dataset, config.use_averages)
     return model
 
 
 def schedule_of(config: Config, total_steps: int) -> SearchSchedule:
-    """The phases in steps. Raises as `agreement.phases`."""
-    search, (warmup, settle) = config.search, agreement.phases(config, total_steps)
+    """The phases in steps. Raises as `phases`."""
+    warmup, settle = phases(config, total_steps)
     return SearchSchedule(
         total_steps=total_steps,
         warmup_steps=warmup,
         settle_steps=settle,
-        keep_probability=search.gate_keep_probability,
-        explore_probability=search.gate_explore_probability,
-        cost_lambda=search.cost_lambda,
-        threshold_travel=search.threshold_travel,
+        keep_probability=config.gate_keep_probability,
+        explore_probability=config.gate_explore_probability,
+        cost_lambda=config.cost_lambda,
+        threshold_travel=config.threshold_travel,
     )
 
 
@@ -231,17 +231,17 @@ def _learner(
     start: Start | None,
     network: keras.Model | None,
 ) -> SearchLearner:
-    with strategy.scope(), precision_scope(config.run.precision):
+    with strategy.scope(), precision_scope(config.precision):
         supernet = Supernet(
             space,
-            image_size=config.network.input_image_size,
+            image_size=config.input_image_size,
             num_classes=dataset.num_classes,
-            dropout_rate=config.network.dropout_rate,
-            sync_batch_norm=config.fit.sync_batch_norm,
-            start_margin=config.search.gate_start_margin,
+            dropout_rate=config.dropout_rate,
+            sync_batch_norm=config.sync_batch_norm,
+            start_margin=config.gate_start_margin,
             name="supernet",
         )
-        set_momentum(supernet, config.fit.batch_norm_momentum)
+        set_momentum(supernet, config.batch_norm_momentum)
         if network is not None:
             take_over(supernet, network, supernet.table.opened(start.selections))
         elif start:
@@ -263,7 +263,7 @@ def _write(
 ) -> None:
     from autonl_tf.modes.report import RESULT, write_report
 
-    image_size, num_classes = config.network.input_image_size, config.network.num_label_classes
+    image_size, num_classes = config.input_image_size, config.num_label_classes
     table, model = learner.model.table, models[0]
     margins, flipped = learner.decided()
     spec, result = results.summary(table, margins, image_size=image_size, num_classes=num_classes, flipped=flipped)
@@ -283,7 +283,7 @@ def _write(
             for record in records
         ],
         "next": _next_commands(config, directory),
-        "settings": config.read_settings(),
+        "settings": config.read(),
         "versions": rundir.versions(),
         "git_commit": rundir.git_commit(),
     }
@@ -298,13 +298,14 @@ def _next_commands(config: Config, directory: pathlib.Path) -> list[str]:
     """Two trainings, from scratch and from the search's own weights, with the user's flags but the search's length,
     whose rest the rule by the number of images gives. Behind a search that started from trained weights, an evaluation
     and as short a training from its own."""
-    fit, size = config.fit, f"--input_image_size={config.network.input_image_size}"
+    size = f"--input_image_size={config.input_image_size}"
     own = [f"--arch={directory}/arch.txt", f"--init_checkpoint={directory}"]
     own += [f"--model_dir={beside(directory, 'tuned')}"]
-    if config.run.init_checkpoint:
-        length = f"--train_steps={fit.train_steps}" if fit.train_steps else f"--train_epochs={fit.train_epochs:g}"
-        rate = [f"--base_learning_rate={fit.base_learning_rate:g}", "--lr_warmup_epochs=0"]
-        batch = f"--train_batch_size={config.data.train_batch_size}"
+    if config.init_checkpoint:
+        steps, epochs = config.train_steps, config.train_epochs
+        length = f"--train_steps={steps}" if steps else f"--train_epochs={epochs:g}"
+        rate = [f"--base_learning_rate={config.base_learning_rate:g}", "--lr_warmup_epochs=0"]
+        batch = f"--train_batch_size={config.train_batch_size}"
         return [
             following(config, "eval", f"--init_checkpoint={directory}", without=(*OF_CHECKPOINT, "model_dir")),
             following(config, "train", *own, size, batch, length, *rate, without=(*LENGTHS, "nonlocal")),

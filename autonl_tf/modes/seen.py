@@ -9,13 +9,13 @@ from typing import Any
 
 import PIL
 
-from autonl_tf.config import Config
 from autonl_tf.data import images, manifest
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.reading import Reading
 from autonl_tf.engine.rundir import versions
 from autonl_tf.errors import first_line
 from autonl_tf.files import write_text
+from autonl_tf.settings.config import Config
 from autonl_tf.streams import say
 
 
@@ -27,21 +27,21 @@ def known_faults(
     Raises:
       UserError: a run that goes on there began with other files.
     """
-    run, record = config.run, _read(config.run.model_dir)
+    record = _read(config.model_dir)
     if record is None:
         return {}
-    if run.mode in ("search", "train"):
+    if config.mode in ("search", "train"):
         before, now = [entry for entry in record.entries if entry.split in splits], dataset.listed(*splits)
-        manifest.check_same(run.model_dir, before, now)
+        manifest.check_same(config.model_dir, before, now)
         times = {entry.name: entry.time for entry in before}
         if touched := [entry.name for entry in now if entry.time != times[entry.name]]:
             say(f"images written since the run began, their sizes as before: {len(touched)}, {touched[0]} first")
-    return record.faults(_checked_by(least_side, dataset.reading)) if config.data.check_images == "new" else {}
+    return record.faults(_checked_by(least_side, dataset.reading)) if config.check_images == "new" else {}
 
 
 def write(config: Config, dataset: ImageDataset, splits: Sequence[str], directory: pathlib.Path) -> None:
     """Writes the manifest of a run of a resolved config into its directory."""
-    least_side = images.least_side(config.network.input_image_size, config.data.crop_padding)
+    least_side = images.least_side(config.input_image_size, config.crop_padding)
     record = manifest.Manifest(tuple(dataset.entries(*splits)), _checked_by(least_side, dataset.reading))
     write_text(directory / manifest.NAME, record.text())
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-from autonl_tf import agreement
 from autonl_tf.checkpoint.checkpoint import Checkpoint
-from autonl_tf.config import Config, check_batches_fit
 from autonl_tf.data import images
 from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.settings import agreement
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.shared import check_batches_fit
 
 # Crops where no flag gives them: as published, for images of this side and more. Smaller ones lose too much by them.
 CROPPED_SIDE, MIN_CROP_AREA = 128, 0.08
@@ -22,23 +21,19 @@ def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = N
     Args:
       start: the checkpoint that training starts from, whose sizes then are the defaults.
     """
-    network, data = config.network, config.data
-    network = dataclasses.replace(
-        network,
+    config = config.replaced(
         input_image_size=agreement.image_size(config, dataset, start),
         num_label_classes=dataset.num_classes,
-        depth_multiplier=network.depth_multiplier or (start.depth_multiplier if start else 1.0),
+        depth_multiplier=config.depth_multiplier or (start.depth_multiplier if start else 1.0),
     )
-    padding, area = default_crops(network.input_image_size)
-    if start and start.image_size == network.input_image_size:
+    padding, area = default_crops(config.input_image_size)
+    if start and start.image_size == config.input_image_size:
         padding = start.crop_padding
-    check_batches_fit(data, network.input_image_size)
-    data = dataclasses.replace(
-        data,
+    check_batches_fit(config, config.input_image_size)
+    return config.replaced(
         crop_padding=crop_padding_of(config, padding),
-        min_crop_area=area if data.min_crop_area is None else data.min_crop_area,
+        min_crop_area=area if config.min_crop_area is None else config.min_crop_area,
     )
-    return dataclasses.replace(config, network=network, data=data)
 
 
 def default_crops(image_size: int) -> tuple[int, float]:
@@ -50,5 +45,5 @@ def default_crops(image_size: int) -> tuple[int, float]:
 
 def crop_padding_of(config: Config, described: int) -> int:
     """`--crop_padding`, else what is described."""
-    given = config.data.crop_padding
+    given = config.crop_padding
     return described if given is None else given

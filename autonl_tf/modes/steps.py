@@ -6,42 +6,41 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from autonl_tf import agreement
-from autonl_tf.config import Config
 from autonl_tf.engine.learner import Learner, TrainFunction, make_train_function
 from autonl_tf.engine.strategy import per_replica_batch_size
 from autonl_tf.engine.update_check import UpdateCheck
 from autonl_tf.errors import UserError
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.fit import check_parts_of_batch
 
 
 def check_batches(config: Config, strategy: tf.distribute.Strategy) -> None:
     """Raises UserError where the training batch, if it is known, cannot be split over the replicas and their
     micro-batches."""
-    if config.data.train_batch_size is None:
+    if config.train_batch_size is None:
         return
-    per_replica_batch_size(strategy, config.data.train_batch_size, "train_batch_size")
-    agreement.check_parts_of_batch(config, strategy.num_replicas_in_sync)
+    per_replica_batch_size(strategy, config.train_batch_size, "train_batch_size")
+    check_parts_of_batch(config, strategy.num_replicas_in_sync)
 
 
 def parts_of_batch(config: Config, strategy: tf.distribute.Strategy) -> int:
     """Into how many parts, each with a loss of its own, the global batch is cut."""
-    return strategy.num_replicas_in_sync * config.fit.micro_batches
+    return strategy.num_replicas_in_sync * config.micro_batches
 
 
 def jit_compile(config: Config, strategy: tf.distribute.Strategy) -> bool:
     """`--jit_compile`, refused where the step talks to other replicas in its midst, which XLA cannot compile."""
-    if config.run.jit_compile and strategy.num_replicas_in_sync > 1:
+    if config.jit_compile and strategy.num_replicas_in_sync > 1:
         raise UserError(
             f"--jit_compile: for one device, this run has {strategy.num_replicas_in_sync} replicas; leave it out"
         )
-    return config.run.jit_compile
+    return config.jit_compile
 
 
 def update_check(config: Config) -> UpdateCheck:
     """What is done about gradients that are long or not finite; within the strategy's scope."""
-    fit = config.fit
-    scale_loss = config.run.precision == "float16"
-    return UpdateCheck(clip_norm=fit.clip_gradient_norm, skip=fit.on_nan == "skip", scale_loss=scale_loss)
+    scale_loss = config.precision == "float16"
+    return UpdateCheck(clip_norm=config.clip_gradient_norm, skip=config.on_nan == "skip", scale_loss=scale_loss)
 
 
 def train_function(
@@ -53,7 +52,7 @@ def train_function(
         learner,
         objective,
         after_update,
-        seed=config.run.seed,
-        micro_batches=config.fit.micro_batches,
+        seed=config.seed,
+        micro_batches=config.micro_batches,
         jit_compile=jit_compile(config, strategy),
     )

@@ -9,14 +9,11 @@ import pathlib
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf import agreement
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.quantizable import check_quantizable
 from autonl_tf.arch.spec import NetworkSpec, Normalization
 from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.checkpoint.ours import open_ours, write_model_json
-from autonl_tf.commands import OF_CHECKPOINT, beside, following
-from autonl_tf.config import Config
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.images import normalize
 from autonl_tf.engine.averages import MovingAverages
@@ -37,6 +34,9 @@ from autonl_tf.modes.calibration import images_for_ranges
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import calibrate, quantized_network
 from autonl_tf.records import ModelRecord
+from autonl_tf.settings import agreement
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.following import OF_CHECKPOINT, beside, following
 from autonl_tf.streams import say
 
 TEST = "test"  # the phase of metrics.jsonl with the score of images that chose nothing
@@ -45,36 +45,36 @@ _BATCH = 16  # of calibration images
 
 def run(config: Config) -> None:
     """Trains, from the newest checkpoint of `--model_dir` if it has one, and says what to run next."""
-    spec = presets.load(config.network.arch, config.network.nonlocal_)
-    if config.fit.qat:
+    spec = presets.load(config.arch, config.nonlocal_)
+    if config.qat:
         check_quantizable(spec)
     machines.on_devices(config, lambda strategy: _train(config, strategy, spec))
 
 
 def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) -> None:
     steps.check_batches(config, strategy)
-    per_replica_batch_size(strategy, config.data.eval_batch_size, "eval_batch_size")
+    per_replica_batch_size(strategy, config.eval_batch_size, "eval_batch_size")
     dataset = inputs.dataset_of(config)
-    start = checkpointed.opened(config, config.run.init_checkpoint, spec) if config.run.init_checkpoint else None
+    start = checkpointed.opened(config, config.init_checkpoint, spec) if config.init_checkpoint else None
     if start:
         agreement.check_weights(config, start, spec)
     config = sizes.resolved(config, dataset, start)
-    image_size, padding = config.network.input_image_size, config.data.crop_padding
+    image_size, padding = config.input_image_size, config.crop_padding
     splits = ("train", "validation", *(("test",) if dataset.has("test") else ()))
     inputs.check_images(config, dataset, image_size, padding, *splits)
-    dataset, tested = dataset.tested(config.data.test_split, config.run.seed)
+    dataset, tested = dataset.tested(config.test_split, config.seed)
     count = dataset.size("train")
     tuned = start is not None and start.format != "search"
     config, before = recipe.completed(config, count, tuned), config
     steps.check_batches(config, strategy)
     config = memory.fitted(config, strategy, spec)
     length = rates.length_of(config, count)
-    weights = finetune.class_weights(config.tuning.class_weights, dataset)
+    weights = finetune.class_weights(config.class_weights, dataset)
     learner, knows = _learner(config, strategy, spec, dataset, length, start)
     files = {"arch.txt": blockstring.write(spec)}
     with (
         run_directory.open_run(config, strategy, dataset, splits, files) as directory,
-        inputs.naming_corrupt(dataset, *splits, data_service=config.data.data_service),
+        inputs.naming_corrupt(dataset, *splits, data_service=config.data_service),
     ):
         if is_chief(strategy):
             write_model_json(
@@ -83,20 +83,20 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
                     arch=blockstring.write(spec),
                     input_image_size=image_size,
                     crop_padding=padding,
-                    depth_multiplier=config.network.depth_multiplier,
+                    depth_multiplier=config.depth_multiplier,
                     class_names=dataset.class_names,
                     classes_are_numbered=dataset.classes_are_numbered,
                     dataset=dataset.name,
-                    qat=config.fit.qat,
+                    qat=config.qat,
                 ),
             )
         objective = classification_objective(
             learner.model,
-            global_batch_size=config.data.train_batch_size,
+            global_batch_size=config.train_batch_size,
             num_parts=steps.parts_of_batch(config, strategy),
-            label_smoothing=config.fit.label_smoothing,
-            weight_decay_rate=config.fit.weight_decay,
-            light_nl_decay=config.fit.light_nl_decay,
+            label_smoothing=config.label_smoothing,
+            weight_decay_rate=config.weight_decay,
+            light_nl_decay=config.light_nl_decay,
             class_weights=weights,
             mixing=_mixing(config),
         )
@@ -104,7 +104,7 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
         pixels = {"image_size": image_size, "crop_padding": padding, "normalization": spec.normalization}
         batches = inputs.evaluation_input(config, strategy, dataset, **pixels)
         measure = None
-        if config.fit.recalibrate_batches:
+        if config.recalibrate_batches:
             measure = Recalibration(
                 strategy, learner.model, inputs.measuring_input(config, strategy, dataset, **pixels)
             )
@@ -125,17 +125,17 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
             steps.train_function(config, strategy, learner, objective),
             inputs.training_input(config, strategy, dataset, spec.normalization),
             total_steps=length.steps,
-            steps_per_loop=config.fit.steps_per_loop,
+            steps_per_loop=config.steps_per_loop,
             log=log,
             checkpoints=Checkpoints(directory.path, learner, say, as_evaluated),
             evaluate=evaluate,
-            evaluate_every=length.steps_of(config.fit.eval_every_epochs),
-            save_every=config.fit.save_every_steps,
+            evaluate_every=length.steps_of(config.eval_every_epochs),
+            save_every=config.save_every_steps,
             guessed_loss=math.log(dataset.num_classes),
             start_scores=evaluator(batches, dataset.size("validation")) if knows else None,
-            max_skipped=config.fit.max_skipped_updates,
+            max_skipped=config.max_skipped_updates,
             others=machines.others(config, strategy),
-            wait_seconds=config.run.wait_seconds,
+            wait_seconds=config.wait_seconds,
         )
         if tested and outcome.best and not read_records(directory.path / METRICS, TEST):
             open_ours(str(directory.path / "best" / f"ckpt-{outcome.best.step}")).load_into(learner.model)
@@ -159,41 +159,40 @@ def _learner(
 ) -> tuple[Learner, bool]:
     """The learner, and whether it starts from weights that know the data's classes."""
     knows = False
-    with strategy.scope(), precision_scope(config.run.precision):
+    with strategy.scope(), precision_scope(config.precision):
         model = build_network(
             spec,
-            image_size=config.network.input_image_size,
+            image_size=config.input_image_size,
             num_classes=dataset.num_classes,
-            depth_multiplier=config.network.depth_multiplier,
-            dropout_rate=config.network.dropout_rate,
-            sync_batch_norm=config.fit.sync_batch_norm,
+            depth_multiplier=config.depth_multiplier,
+            dropout_rate=config.dropout_rate,
+            sync_batch_norm=config.sync_batch_norm,
         )
-        set_momentum(model, config.fit.batch_norm_momentum)
+        set_momentum(model, config.batch_norm_momentum)
         # A run that has a checkpoint of its own goes on from that, ranges included.
-        begun = bool(steps_saved(pathlib.Path(config.run.model_dir) / "checkpoints"))
+        begun = bool(steps_saved(pathlib.Path(config.model_dir) / "checkpoints"))
         if start and not begun:
-            knows = finetune.start_from(start, model, dataset, config.run.use_averages)
-        if config.fit.qat:
+            knows = finetune.start_from(start, model, dataset, config.use_averages)
+        if config.qat:
             model = quantized_network(model)
             if not begun:
                 _calibrate(config, model, dataset, spec.normalization)
-        for line in finetune.freeze(model, config.tuning.freeze):
+        for line in finetune.freeze(model, config.freeze):
             say(line)
-        averages = MovingAverages(averaged_variables(model), config.fit.moving_average_decay)
+        averages = MovingAverages(averaged_variables(model), config.moving_average_decay)
         groups = finetune.groups(
-            model, config.tuning.lr_multipliers, lambda factor: rates.weights_optimizer(config, length, factor)
+            model, config.lr_multipliers, lambda factor: rates.weights_optimizer(config, length, factor)
         )
         return Learner(model, groups, averages, update_check=steps.update_check(config)), knows
 
 
 def _calibrate(config: Config, model: keras.Model, dataset: ImageDataset, normalization: Normalization) -> None:
-    pixels = images_for_ranges(config, dataset, config.network.input_image_size, config.data.crop_padding)
+    pixels = images_for_ranges(config, dataset, config.input_image_size, config.crop_padding)
     calibrate(model, (normalize(pixels[i : i + _BATCH], normalization) for i in range(0, len(pixels), _BATCH)))
 
 
 def _mixing(config: Config) -> Mixing | None:
-    tuning = config.tuning
-    mixing = Mixing(tuning.mixup_alpha, tuning.cutmix_alpha, tuning.random_erasing, config.run.seed)
+    mixing = Mixing(config.mixup_alpha, config.cutmix_alpha, config.random_erasing, config.seed)
     return mixing if mixing.mixes or mixing.random_erasing else None
 
 
@@ -204,7 +203,7 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
     draw_training(read_records(metrics), directory / "training.png", validation=read_records(metrics, "validation"))
     best, model = outcome.best, f"--model_dir={directory}"
     export = [model, f"--export_dir={beside(directory, 'export')}"]
-    if config.fit.qat:
+    if config.qat:
         export.append("--formats=tflite_qat")
     commands = [
         following(config, mode, *words, without=OF_CHECKPOINT)

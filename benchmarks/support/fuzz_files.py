@@ -16,13 +16,13 @@ from absl import flags
 from hypothesis import strategies as st
 from support.fuzzing import Target, mutated, refusal
 
-from autonl_tf import config as config_lib
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.checkpoint.ours import write_model_json
 from autonl_tf.checkpoint.pytorch import pytorch_names, symmetric
 from autonl_tf.checkpoint.tf1 import AVERAGE_SUFFIX, official_names
+from autonl_tf.cli import parsing
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables
 from autonl_tf.engine.checkpoints import Checkpoints
@@ -33,6 +33,7 @@ from autonl_tf.export.saved_model import export_saved_model
 from autonl_tf.modes import checkpointed
 from autonl_tf.networks.network import build_network
 from autonl_tf.records import ModelRecord
+from autonl_tf.settings.config import Config
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "tests"))
 import torch_files
@@ -120,11 +121,11 @@ def _ordered(model: keras.Model, names: list[tuple[str, str]]) -> list[tf.Variab
     return [found[ours] for ours, _ in names]
 
 
-def _config(*words: str) -> config_lib.Config:
+def _config(*words: str) -> Config:
     values = flags.FlagValues()
-    config_lib.define_flags(values)
+    parsing.define_flags(values)
     values(["main.py", *words])
-    return config_lib.from_flags(values)
+    return parsing.from_flags(values)
 
 
 def port(folder: pathlib.Path) -> Target:

@@ -9,8 +9,8 @@ from dataset_cases import listing, two_classes
 from autonl_tf.data import facts, folder, images
 from autonl_tf.data.calibration import open_calibration
 from autonl_tf.data.datasets import open_dataset
-from autonl_tf.early import matching
 from autonl_tf.errors import UserError
+from autonl_tf.settings.files import matching
 
 
 def _product(tops, classes):

@@ -12,8 +12,9 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from autonl_tf import config as config_lib
-from autonl_tf.main import _runner
+from autonl_tf.cli import parsing
+from autonl_tf.cli.main import _runner
+from autonl_tf.settings.config import Config
 
 MAIN = pathlib.Path(__file__).resolve().parents[2] / "main.py"
 CLASSES = ("ant", "bee", "cat")
@@ -47,19 +48,19 @@ SPACE = {
 }
 
 
-def configure(*words: str) -> config_lib.Config:
+def configure(*words: str) -> Config:
     """The config of a command line, read as `main` reads it."""
     values = flags.FlagValues()
-    config_lib.define_flags(values)
+    parsing.define_flags(values)
     rest = values(["main.py", *map(str, words)])
     assert len(rest) == 1, rest
-    return config_lib.from_flags(values)
+    return parsing.from_flags(values)
 
 
 def run(*words: str) -> None:
     """Runs a command line in this process."""
     config = configure(*words)
-    _runner(config.run.mode)(config)
+    _runner(config.mode)(config)
 
 
 def given(words, **changed) -> list[str]:

@@ -269,7 +269,7 @@ def test_a_batch_that_the_replicas_do_not_divide_is_refused(home, tmp_path):
         "import sys, tensorflow as tf\n"
         "from mode_cases import configure\n"
         "from autonl_tf.errors import UserError\n"
-        "from autonl_tf.main import _runner\n"
+        "from autonl_tf.cli.main import _runner\n"
         "cpu = tf.config.list_physical_devices('CPU')[0]\n"
         "tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)\n"
         "for mode, batch in (('train', 'train'), ('train', 'eval'), ('search', 'train'), ('eval', 'eval')):\n"

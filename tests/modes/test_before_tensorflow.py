@@ -16,7 +16,7 @@ from autonl_tf.records import ModelRecord
 # Runs command lines one after the other, each in a child that cannot import TensorFlow, and tells how they ended.
 RUNNER = """
 import json, os, sys, tempfile
-from autonl_tf import main
+from autonl_tf.cli import main
 sys.modules["tensorflow"] = None
 ended = []
 for words in json.load(sys.stdin):

@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 from mode_cases import configure
 
-from autonl_tf import config as config_lib
+from autonl_tf.cli import parsing
 from autonl_tf.engine.schedules import WarmupCosine, WarmupStaircase
 from autonl_tf.modes import rates, recipe
 
@@ -29,24 +29,24 @@ FLAGS = pathlib.Path(__file__).resolve().parents[2] / "flags"
 def test_batch_and_length_follow_the_number_of_images(images, batch, epochs, tuned):
     for start, expected in ((False, epochs), (True, tuned)):
         chosen = recipe.completed(configure(*TRAIN), images, start)
-        assert (chosen.data.train_batch_size, chosen.fit.train_epochs) == (batch, expected)
+        assert (chosen.train_batch_size, chosen.train_epochs) == (batch, expected)
 
 
 @pytest.mark.parametrize("images", [6, 800, 10_000, 1_281_167])
 def test_horizons_are_shares_of_the_run_and_at_most_the_published_ones(images):
     chosen = recipe.completed(configure(*TRAIN), images)
-    fit, steps = chosen.fit, rates.length_of(chosen, images).steps
-    assert 1 / (1 - fit.batch_norm_momentum) == pytest.approx(min(max(steps / 50, 5), 100), rel=1e-3)
-    assert 1 / (1 - fit.moving_average_decay) == pytest.approx(min(steps / 20, 10_000), rel=1e-2)
-    assert fit.lr_warmup_steps == steps // 10
-    assert fit.recalibrate_batches * chosen.data.train_batch_size >= min(images, 1024)
-    assert fit.light_nl_decay == pytest.approx(80 / images, rel=1e-2)
-    assert steps / rates.length_of(chosen, images).steps_of(fit.eval_every_epochs) <= 11
+    steps = rates.length_of(chosen, images).steps
+    assert 1 / (1 - chosen.batch_norm_momentum) == pytest.approx(min(max(steps / 50, 5), 100), rel=1e-3)
+    assert 1 / (1 - chosen.moving_average_decay) == pytest.approx(min(steps / 20, 10_000), rel=1e-2)
+    assert chosen.lr_warmup_steps == steps // 10
+    assert chosen.recalibrate_batches * chosen.train_batch_size >= min(images, 1024)
+    assert chosen.light_nl_decay == pytest.approx(80 / images, rel=1e-2)
+    assert steps / rates.length_of(chosen, images).steps_of(chosen.eval_every_epochs) <= 11
 
 
 def test_batch_norm_stays_the_checkpoints_on_small_sets_unless_told_otherwise():
     def frozen(images, *words, tuned=True):
-        return recipe.completed(configure(*TRAIN, *words), images, tuned).tuning.freeze
+        return recipe.completed(configure(*TRAIN, *words), images, tuned).freeze
 
     assert (frozen(9_999), frozen(10_000), frozen(800, tuned=False)) == ("batch_norm", None, None)
     assert (frozen(800, "--freeze=none"), frozen(800, "--freeze=stem")) == ("none", "stem")
@@ -57,21 +57,21 @@ def test_batch_norm_stays_the_checkpoints_on_small_sets_unless_told_otherwise():
 
 
 def test_quantization_aware_training_keeps_to_the_statistics_of_its_checkpoint():
-    fit = recipe.completed(configure(*TRAIN, "--qat", "--init_checkpoint=imagenet"), 100, tuned=True).fit
-    assert (fit.batch_norm_momentum, fit.recalibrate_batches) == (0.99, 0)
+    chosen = recipe.completed(configure(*TRAIN, "--qat", "--init_checkpoint=imagenet"), 100, tuned=True)
+    assert (chosen.batch_norm_momentum, chosen.recalibrate_batches) == (0.99, 0)
 
 
 def test_a_longer_set_is_searched_as_published():
     chosen = recipe.completed(configure(*SEARCH), 1_281_167)
-    assert (chosen.fit.train_epochs, chosen.fit.lr_decay_epochs, chosen.fit.lr_decay_rate) == (8, 2.4, 0.97)
-    assert (chosen.fit.base_learning_rate, chosen.fit.batch_norm_momentum) == (0.016, 0.99)
+    assert (chosen.train_epochs, chosen.lr_decay_epochs, chosen.lr_decay_rate) == (8, 2.4, 0.97)
+    assert (chosen.base_learning_rate, chosen.batch_norm_momentum) == (0.016, 0.99)
 
 
 def test_the_rate_ends_near_zero_unless_decays_are_given():
     for words, kind in (((), WarmupCosine), (("--lr_decay_rate=0.9",), WarmupStaircase)):
         chosen = recipe.completed(configure(*TRAIN, *words), 800)
         assert isinstance(rates.weights_optimizer(chosen, rates.length_of(chosen, 800))._learning_rate, kind)
-    assert (chosen.fit.lr_decay_epochs, chosen.fit.lr_decay_rate) == (2.4, 0.9)
+    assert (chosen.lr_decay_epochs, chosen.lr_decay_rate) == (2.4, 0.9)
 
 
 def test_what_is_given_stays_and_what_is_chosen_is_told():
@@ -87,11 +87,11 @@ def test_what_is_given_stays_and_what_is_chosen_is_told():
     }
     before = configure(*TRAIN, *(f"--{name}={value}" for name, value in given.items()))
     after = recipe.completed(before, 800)
-    assert {name: after.settings()[name] for name in given} == given
+    assert {name: after.values[name] for name in given} == given
     assert after == before and recipe.told(before, after, 800) is None
     before = configure(*TRAIN, "--train_steps=100", "--lr_warmup_steps=3")
     after = recipe.completed(before, 800)
-    assert (after.fit.train_epochs, after.fit.lr_warmup_steps, after.fit.lr_warmup_epochs) == (None, 3, None)
+    assert (after.train_epochs, after.lr_warmup_steps, after.lr_warmup_epochs) == (None, 3, None)
     told = recipe.told(before, after, 800)
     assert "for 800 images" in told and "--train_batch_size=32" in told and "--batch_norm_momentum=0.8 " in told
     assert "warmup" not in told and "train_epochs" not in told and "falls to 0" in told
@@ -99,7 +99,7 @@ def test_what_is_given_stays_and_what_is_chosen_is_told():
     words = [word for word in told.split() if word.startswith("--")]
     words = [word.rstrip(";") for word in words]
     again = recipe.completed(configure(*TRAIN, "--train_steps=100", "--lr_warmup_steps=3", *words), 800)
-    assert again.settings() == after.settings()
+    assert again.values == after.values
 
 
 @pytest.mark.parametrize(
@@ -107,21 +107,21 @@ def test_what_is_given_stays_and_what_is_chosen_is_told():
     [((), False, 0.016), ((), True, 0.005), (("--freeze=backbone",), True, 0.0016), (("--freeze=stem",), True, 0.005)],
 )
 def test_the_rate_follows_from_what_is_trained(words, tuned, rate):
-    assert recipe.completed(configure(*TRAIN, *words), 800, tuned).fit.base_learning_rate == rate
+    assert recipe.completed(configure(*TRAIN, *words), 800, tuned).base_learning_rate == rate
 
 
 def test_simulated_int8_keeps_its_statistics():
     words = ("--qat", "--init_checkpoint=y")
     chosen = recipe.completed(configure(*TRAIN, *words), 800, tuned=True)
-    assert chosen.fit.recalibrate_batches == 0 and chosen.fit.base_learning_rate == 0.0016
+    assert chosen.recalibrate_batches == 0 and chosen.base_learning_rate == 0.0016
 
 
 @pytest.mark.parametrize("path", sorted(FLAGS.glob("*.flags")), ids=lambda path: path.stem)
 def test_a_recipe_leaves_nothing_open(path, monkeypatch):
     monkeypatch.chdir(FLAGS.parent)
     values = flags.FlagValues()
-    config_lib.define_flags(values)
+    parsing.define_flags(values)
     values(["main.py", f"--flagfile={path}", "--dataset=demo", "--model_dir=x"])
-    before = config_lib.from_flags(values)
+    before = parsing.from_flags(values)
     for images in (800, 1_281_167):
         assert recipe.completed(before, images) == before

@@ -14,9 +14,9 @@ from mode_cases import CLASSES, MAIN, class_folder, command, configure, tree, wr
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.arch.spec import Normalization
+from autonl_tf.cli.parsing import FLAGS
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.modes import checkpointed, eval, predict, train
-from autonl_tf.settings_search import SearchConfig
 from autonl_tf.space import space
 
 SIZE, STEPS = 32, 4
@@ -74,7 +74,7 @@ def test_light_nl_and_squeeze_excite_start_at_the_start_margin(story):
     first = json.loads((story.root / "search" / "metrics.jsonl").read_text().splitlines()[0])["values"]
     margins = {name: value for name, value in first.items() if name.startswith("gate/")}
     assert len(margins) > 4
-    default = SearchConfig().gate_start_margin
+    default = FLAGS["gate_start_margin"].default
     for name, margin in margins.items():
         adds = name.endswith("/nl") or "/se" in name
         assert (margin == pytest.approx(default, abs=1e-3)) if adds else margin > 0.1, name
@@ -139,10 +139,10 @@ def test_a_run_directory_says_what_it_is(story):
 def test_the_closing_summary_offers_commands_that_are_accepted(story, name):
     for words in next_commands(story.said[name]):
         config = configure(*words)
-        assert config.data.dataset == f"folder:{story.data}"
-        assert config.data.train_batch_size == (6 if config.run.mode == "train" else None)
-        assert config.fit.train_epochs is None and config.fit.train_steps is None
-        read = config.network.arch if name == "search" else config.run.model_dir
+        assert config.dataset == f"folder:{story.data}"
+        assert config.train_batch_size == (6 if config.mode == "train" else None)
+        assert config.train_epochs is None and config.train_steps is None
+        read = config.arch if name == "search" else config.model_dir
         assert (story.root / read).exists()
 
 

@@ -12,15 +12,15 @@ from damage import check_documented
 from mode_cases import ARCH, class_folder, write_space
 from mode_cases import run as run_mode
 
-from autonl_tf import config, main, settings
+from autonl_tf.cli import main, parsing
+from autonl_tf.cli.parsing import FLAGS
 from autonl_tf.errors import UserError
-from autonl_tf.setting import define_amount, define_count
+from autonl_tf.settings.flag import define_amount, define_count
 
 WHOLE = (flags.DEFINE_integer, define_count)
 NUMERIC = (*WHOLE, flags.DEFINE_float, define_amount)
-FIELDS = {settings.flag_name(field): field for field in settings.fields()}
-NUMBERS = [name for name, field in FIELDS.items() if field.metadata["define"] in NUMERIC]
-TEXTS = [name for name, field in FIELDS.items() if field.metadata["define"] not in (*NUMERIC, flags.DEFINE_bool)]
+NUMBERS = [name for name, flag in FLAGS.items() if flag.define in NUMERIC]
+TEXTS = [name for name, flag in FLAGS.items() if flag.define not in (*NUMERIC, flags.DEFINE_bool)]
 # What no number of this program may be, whatever its range.
 EVIL = [
     *("1e308", "-1e308", "1e400", "inf", "-inf", "nan", "-1", "9" * 400, str(2**63), str(-(2**31)), "1e300k"),
@@ -67,11 +67,8 @@ def start(monkeypatch, capsys):
 
     def run(words):
         values = flags.FlagValues()
-        config.define_flags(values)
+        parsing.define_flags(values)
         monkeypatch.setattr(main.flags, "FLAGS", values)
-        monkeypatch.setattr(main.config_lib.flags, "FLAGS", values)
-        monkeypatch.setattr(main.config_lib.from_flags, "__defaults__", (values,))
-        monkeypatch.setattr(main.config_lib.unread_flags, "__defaults__", (values,))
         reached.clear()
         try:
             main._main(main._parse(["main.py", *words]))
@@ -86,7 +83,7 @@ def start(monkeypatch, capsys):
 
 def words_with(name, value):
     """A good command line of a mode that reads the flag, and the flag."""
-    mode = next(mode for mode in MODEL_FLAGS if mode in FIELDS[name].metadata["modes"])
+    mode = next(mode for mode in MODEL_FLAGS if mode in FLAGS[name].modes)
     given = [word for word in shlex.split(MODEL_FLAGS[mode]) if not word.startswith(f"--{name}=")]
     companions = {
         "randaugment_layers": ["--augment=randaugment"],
@@ -136,9 +133,9 @@ AT_ODDS = {"input_image_size": ("feature map", "accepted"), "num_label_classes":
 
 @pytest.mark.parametrize("name", [name for name in NUMBERS if name != "target_macs"])
 def test_the_ends_of_a_stated_range_are_accepted_and_what_is_beyond_them_is_not(name, place, start):
-    bounds = FIELDS[name].metadata["bounds"]
+    bounds = FLAGS[name].bounds
     low, high = bounds["lower_bound"], bounds["upper_bound"]
-    beyond = (low - 1, high + 1) if FIELDS[name].metadata["define"] in WHOLE else (low / 2 - 1e-13, high * 1.01)
+    beyond = (low - 1, high + 1) if FLAGS[name].define in WHOLE else (low / 2 - 1e-13, high * 1.01)
     for value in beyond:
         code, said = start(words_with(name, value))
         assert code == 2 and name in said, (value, said)
@@ -245,6 +242,6 @@ LONG = {
 def test_a_run_with_every_number_at_an_end_of_its_range_ends_or_says_why_not(end, mode, training, searching):
     words = [*list(training if mode == "train" else searching), "--train_steps=4"]
     for name in NUMBERS:
-        if mode in FIELDS[name].metadata["modes"] and name not in LONG:
-            words.append(f"--{name}={FIELDS[name].metadata['bounds'][end]}")
+        if mode in FLAGS[name].modes and name not in LONG:
+            words.append(f"--{name}={FLAGS[name].bounds[end]}")
     check_documented(lambda: run_mode(*words))

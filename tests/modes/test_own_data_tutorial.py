@@ -93,8 +93,8 @@ def test_the_page_names_only_parts_that_exist():
 def test_every_flag_of_the_page_exists(words):
     from absl import flags
 
-    from autonl_tf import config
+    from autonl_tf.cli import parsing
 
     values = flags.FlagValues()
-    config.define_flags(values)
+    parsing.define_flags(values)
     assert values(["main.py", *words]) == ["main.py"]

@@ -73,12 +73,12 @@ def test_the_page_stands_alone_and_says_what_the_files_say(home, name):
 def test_the_next_command_can_be_given_as_it_stands(home):
     lines = json.loads((home / "free" / "search.json").read_text())["next"]
     scratch, tuned = (configure(*(w for w in shlex.split(line) if w.startswith("--"))) for line in lines)
-    assert (scratch.run.init_checkpoint, scratch.run.model_dir) == (None, f"{home}/free_train")
-    assert (tuned.run.init_checkpoint, tuned.run.model_dir) == (f"{home}/free", f"{home}/free_tuned")
+    assert (scratch.init_checkpoint, scratch.model_dir) == (None, f"{home}/free_train")
+    assert (tuned.init_checkpoint, tuned.model_dir) == (f"{home}/free", f"{home}/free_tuned")
     for config in (scratch, tuned):
-        assert config.run.mode == "train" and config.data.train_batch_size == 6
-        assert config.network.arch == f"{home}/free/arch.txt"
-        assert (config.network.input_image_size, config.data.dataset) == (32, f"folder:{home}/pictures")
+        assert config.mode == "train" and config.train_batch_size == 6
+        assert config.arch == f"{home}/free/arch.txt"
+        assert (config.input_image_size, config.dataset) == (32, f"folder:{home}/pictures")
 
 
 def test_a_report_is_made_again_alike_by_command(home):

@@ -8,9 +8,9 @@ import pytest
 from absl import flags
 from mode_cases import class_folder, configure, tree, write_space
 
-from autonl_tf import commands
 from autonl_tf.errors import UserError
 from autonl_tf.modes import rates, recipe, search
+from autonl_tf.settings.following import beside as beside_of
 
 STEPS = 12
 
@@ -84,7 +84,7 @@ def test_a_target_that_is_no_amount_is_refused(text):
 @pytest.mark.parametrize(("text", "value"), [("350e6", 350e6), ("350M", 350e6), ("0.35G", 350e6), ("350000k", 350e6)])
 def test_a_target_may_be_written_in_every_usual_way(text, value):
     config = configure("--mode=search", "--dataset=demo", "--model_dir=x", f"--target_macs={text}")
-    assert config.search.target_macs == value
+    assert config.target_macs == value
 
 
 def test_thresholds_on_held_out_images_are_not_trained_in_float16():
@@ -92,7 +92,7 @@ def test_thresholds_on_held_out_images_are_not_trained_in_float16():
     with pytest.raises(UserError, match=r"--search_split does not go with --precision=float16: .*float32, bfloat16"):
         configure(*words, "--precision=float16")
     for given in ((*words, "--precision=bfloat16"), (*words[:3], "--precision=float16")):
-        assert configure(*given).run.mode == "search"
+        assert configure(*given).mode == "search"
 
 
 def test_a_search_on_held_out_images_logs_their_cross_entropy_and_refuses_an_empty_part(home):
@@ -108,7 +108,7 @@ def test_a_search_on_held_out_images_logs_their_cross_entropy_and_refuses_an_emp
     ("given", "beside"), [("runs/search", "runs/search_train"), (".", "./train"), ("..", "../train")]
 )
 def test_the_training_of_what_was_found_goes_beside_it_or_below_a_directory_without_a_name(given, beside):
-    assert commands.beside(pathlib.Path(given), "train") == beside
+    assert beside_of(pathlib.Path(given), "train") == beside
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,22 @@
 """No setting is unread, and each is read by the modes that claim to read it."""
 
 import ast
-import dataclasses
 import inspect
+import keyword
 import pathlib
 
 import pytest
 from absl import flags
 
 import autonl_tf
-from autonl_tf import config as config_lib
-from autonl_tf import settings
-from autonl_tf.setting import define_path
+from autonl_tf.cli import parsing
+from autonl_tf.cli.parsing import COMMANDS, FLAGS
+from autonl_tf.commands import search
+from autonl_tf.settings.flag import define_path
 
 PACKAGE = pathlib.Path(autonl_tf.__file__).parent
-# Read by config.py itself, or by main, which picks the mode's module with it.
-BY_CONFIG = {"mode", "given"}
-NAMES = [field.name for field in settings.fields()]
+ATTRIBUTES = {f"{name}_" if keyword.iskeyword(name) else name: flag for name, flag in FLAGS.items()}
+NAMES = set(ATTRIBUTES) - {"mode"}  # which main reads, to pick the mode's module
 
 
 def unread(sources, names):
@@ -31,22 +31,23 @@ def unread(sources, names):
 
 @pytest.fixture(scope="module")
 def sources():
-    paths = [PACKAGE / "agreement.py", *(PACKAGE / "modes").glob("*.py")]
-    return [inspect.getsource(config_lib.target_of), *(path.read_text(encoding="utf-8") for path in paths)]
+    paths = [PACKAGE / "settings" / "agreement.py", *(PACKAGE / "modes").glob("*.py")]
+    asked = (search.cost_models, search.phases, search.target_of)
+    return [*map(inspect.getsource, asked), *(path.read_text(encoding="utf-8") for path in paths)]
 
 
 def test_every_setting_is_read_by_some_mode(sources):
-    assert unread(sources, set(NAMES) - BY_CONFIG) == []
-    assert "_runner(config.run.mode)" in (PACKAGE / "main.py").read_text(encoding="utf-8")
+    assert unread(sources, NAMES) == []
+    assert "_runner(config.mode)" in (PACKAGE / "cli" / "main.py").read_text(encoding="utf-8")
 
 
 def test_the_scan_finds_a_setting_that_is_only_written_or_only_named():
     assert unread(["x.seed = 1\nseed = 2\n'seed'\n# .seed"], ["seed"]) == ["seed"]
-    assert unread(["f(config.run.seed)"], ["seed"]) == []
+    assert unread(["f(config.seed)"], ["seed"]) == []
 
 
-def test_no_two_groups_have_a_setting_of_one_name():
-    assert len(NAMES) == len(set(NAMES))
+def test_no_two_flags_have_one_name():
+    assert len(FLAGS) == 1 + sum(len(held) for held in parsing.SECTIONS.values())
 
 
 class Recorder:
@@ -56,16 +57,13 @@ class Recorder:
         self._real, self._seen = real, seen
 
     def __getattr__(self, name):
-        value = getattr(self._real, name)
-        if dataclasses.is_dataclass(value):
-            return Recorder(value, self._seen)
-        if not callable(value):
+        if name in ATTRIBUTES:
             self._seen.add(name)
-        return value
+        return getattr(self._real, name)
 
 
 def claimed(mode):
-    return {field.name for field in settings.fields() if mode in field.metadata["modes"]} - BY_CONFIG
+    return {name for name in NAMES if mode in ATTRIBUTES[name].modes}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +72,7 @@ def looked_at(tmp_path_factory):
     from mode_cases import ARCH, class_folder, configure, write_space
     from official_checkpoints import tiny_checkpoint
 
-    from autonl_tf.main import _runner
+    from autonl_tf.cli.main import _runner
 
     root = tmp_path_factory.mktemp("settings")
     class_folder(root / "pictures", {"train": 2, "val": 1})
@@ -118,9 +116,9 @@ def looked_at(tmp_path_factory):
     return seen
 
 
-@pytest.mark.parametrize("mode", settings.MODES)
+@pytest.mark.parametrize("mode", COMMANDS)
 def test_a_mode_reads_the_settings_it_claims_and_no_others(mode, looked_at):
-    read = (looked_at[mode] & set(NAMES)) - BY_CONFIG
+    read = looked_at[mode] & NAMES
     # Steps are looked at before epochs, and a decay's rate where there are decays; the others only beside
     # --init_checkpoint, --qat, --arch, and a space is described where no --arch is.
     unasked = {"train_epochs", "lr_warmup_epochs", "lr_decay_rate"}
@@ -161,14 +159,14 @@ HOME_FLAGS = {
 
 def parsed(name, value):
     values = flags.FlagValues()
-    config_lib.define_flags(values)
+    parsing.define_flags(values)
     values(["main.py", f"--{name}={value}"])
     return values[name].value
 
 
 def test_every_path_flag_knows_the_home_directory(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    assert {field.name for field in settings.fields() if field.metadata["define"] is define_path} == set(HOME_FLAGS)
+    assert {name for name, flag in FLAGS.items() if flag.define is define_path} == set(HOME_FLAGS)
     for name, value in HOME_FLAGS.items():
         assert parsed(name, value) == value.rstrip("/").replace("~", "/home/me"), name
         with pytest.raises(flags.Error, match="no such user: ~nosuchuser"):

@@ -10,7 +10,8 @@ import time
 import pytest
 from absl import flags
 
-from autonl_tf import cluster, config
+from autonl_tf import cluster
+from autonl_tf.cli import parsing
 from autonl_tf.errors import UserError
 
 TWO = {"worker": ["localhost:1", "localhost:2"]}
@@ -46,10 +47,10 @@ TWO = {"worker": ["localhost:1", "localhost:2"]}
 def test_a_cluster_that_cannot_be_is_refused_before_tensorflow_starts(value, message, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", value if isinstance(value, str) else json.dumps(value))
     values = flags.FlagValues()
-    config.define_flags(values)
+    parsing.define_flags(values)
     values(["main.py", "--mode=eval", "--model_dir=run", "--dataset=demo"])
     with pytest.raises(UserError, match="TF_CONFIG") as error:
-        config.from_flags(values)
+        parsing.from_flags(values)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 

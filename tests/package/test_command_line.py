@@ -11,7 +11,7 @@ import sys
 import pytest
 from absl import flags
 
-from autonl_tf import config, main
+from autonl_tf.cli import main, parsing
 from autonl_tf.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ def run(*words, cwd=ROOT):
     return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_help_prints_every_flag_without_tensorflow():
+def test_help_is_a_screen_of_modes_and_imports_no_tensorflow():
     code = (
         "import runpy, sys\n"
         "sys.argv = ['main.py', '--help']\n"
@@ -35,16 +35,36 @@ def test_help_prints_every_flag_without_tensorflow():
     )
     done = run(sys.executable, "-c", code)
     assert done.returncode == 0, done.stderr
-    values = flags.FlagValues()
-    config.define_flags(values)
-    for name in values:
-        assert f"--{name}" in done.stdout
+    assert all(f"\n  {mode} " in done.stdout for mode in parsing.COMMANDS)
+    assert "--mode=MODE --help" in done.stdout and "--helpfull" in done.stdout
+    assert len(done.stdout.splitlines()) <= 40
+
+
+def told(*words):
+    """The flags that a text of help has an entry for."""
+    return set(re.findall(r"^  --(\w+)", parsing.help_asked(words), re.MULTILINE))
+
+
+def test_help_beside_a_mode_lists_its_flags_and_helpfull_all(tmp_path):
+    assert told("--helpfull") == told("--mode=train", "-helpfull") == set(parsing.FLAGS)
+    for mode in parsing.COMMANDS:
+        assert told(f"--mode={mode}", "--help") == {n for n, f in parsing.FLAGS.items() if mode in f.modes} - {"mode"}
+    (tmp_path / "recipe").write_text("--mode=eval\n--nosuch=1\n")
+    for words in (
+        ("-h", "--mode", "eval"),
+        ("--help", f"--flagfile={tmp_path}/recipe"),
+        ("--seed=x", "--mode=eval", "-h"),
+    ):
+        assert told(*words) == told("--mode=eval", "--help")
+    assert parsing.help_asked(["--mode=eval"]) is None
+    with pytest.raises(UserError, match=r"--mode=nosuch: value should be one of <search\|train"):
+        parsing.help_asked(["--mode=nosuch", "--help"])
 
 
 def test_a_training_on_a_folder_imports_no_second_keras_no_tensorflow_datasets_and_no_matplotlib():
     code = (
         "import sys\n"
-        "from autonl_tf import main\n"
+        "from autonl_tf.cli import main\n"
         "main._runner('train')\n"
         "heavy = {'keras', 'tensorflow_datasets', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
@@ -80,7 +100,7 @@ def test_flag_files_are_read_within_limits_and_within_each_other(tmp_path, monke
     (tmp_path / "lines").write_text("--seed=1\n" * 200)
     (tmp_path / "nested").write_text("--flagfile=")
     for words in (["--flagfile=~/outer"], ["--flagfile", "~/outer"], ["-flagfile", "outer"]):
-        assert main._expanded(["--a=1", *words, "b"]) == ["--a=1", "--seed=1", "--seed=2", "--seed=3", "b"]
+        assert parsing.expanded(["--a=1", *words, "b"]) == ["--a=1", "--seed=1", "--seed=2", "--seed=3", "b"]
     for words, told in (
         (["--flagfile", "bytes"], "bytes: not a text file"),
         (["--flagfile=/dev/zero"], "/dev/zero: not a regular file"),
@@ -92,7 +112,7 @@ def test_flag_files_are_read_within_limits_and_within_each_other(tmp_path, monke
         (["--flagfile=nested"], "--flagfile is empty"),
     ):
         with pytest.raises(UserError, match=told):
-            main._expanded(words)
+            parsing.expanded(words)
 
 
 def test_there_are_recipes():
@@ -102,11 +122,11 @@ def test_there_are_recipes():
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_every_recipe_holds_known_flags_that_fit_together(path):
     values = flags.FlagValues()
-    config.define_flags(values)
+    parsing.define_flags(values)
     # What a recipe leaves to the user comes first, so that the recipe's own setting wins.
     rest = values(["main.py", "--model_dir=run", "--dataset=demo", f"--flagfile={path}"])
     assert rest == ["main.py"]
-    config.from_flags(values)
+    parsing.from_flags(values)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
@@ -120,8 +140,8 @@ def test_no_recipe_sets_a_flag_twice_or_holds_the_path_of_one_machine(path):
 
 def test_the_command_autonl_is_the_packages_main():
     text = (ROOT / "setup.py").read_text(encoding="utf-8")
-    assert '"autonl = autonl_tf.main:run"' in text
-    from autonl_tf.main import run as entry
+    assert '"autonl = autonl_tf.cli.main:run"' in text
+    from autonl_tf.cli.main import run as entry
 
     assert callable(entry)
 

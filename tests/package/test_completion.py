@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
 
-from autonl_tf import completion
-from autonl_tf.settings import fields, flag_name
+from autonl_tf.cli import completion
+from autonl_tf.cli.parsing import FLAGS
 
 # What a shell does at <Tab>: it calls the registered function with the words so far.
 AT_TAB = """
@@ -34,13 +35,19 @@ def bash(tmp_path_factory):
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_flag_is_offered(shell):
     text = completion.script(shell)
-    assert all(flag_name(field) in text for field in fields())
+    assert all(name in text for name in FLAGS)
 
 
 def test_bash_completes_flags_and_their_values(bash):
     assert bash("--search_sp") == ["--search_space", "--search_split"]
     assert bash("--mode", "tr") == ["train"]
     assert bash("--noq") == ["--noqat"]
+
+
+def test_paths_are_completed():
+    text = completion.script("bash")
+    assert re.search(r"_shtab_autonl___?export_dir_COMPGEN=_shtab_compgen_dirs", text)
+    assert re.search(r"_shtab_autonl___?init_checkpoint_COMPGEN=_shtab_compgen_files", text)
 
 
 def test_an_unknown_shell_is_told_with_those_that_are_known(capsys):

@@ -5,7 +5,8 @@ import pathlib
 
 from absl import flags
 
-from autonl_tf import config, demo
+from autonl_tf import demo
+from autonl_tf.cli import parsing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -15,14 +16,14 @@ def test_every_command_of_the_demo_is_valid_and_reads_what_the_one_before_writes
     parsed = []
     for command in demo.commands():
         values = flags.FlagValues()
-        config.define_flags(values)
+        parsing.define_flags(values)
         assert values(["main.py", *command]) == ["main.py"]
-        parsed.append(config.from_flags(values))
+        parsed.append(parsing.from_flags(values))
     search, train, evaluate, export = parsed
-    assert [step.run.mode for step in parsed] == ["search", "train", "eval", "export"]
-    assert train.network.arch == f"{search.run.model_dir}/arch.txt"
-    assert evaluate.run.model_dir == export.run.model_dir == train.run.model_dir
-    assert {(step.data.dataset, step.data.data_dir) for step in parsed} == {("demo", "runs/data")}
+    assert [step.mode for step in parsed] == ["search", "train", "eval", "export"]
+    assert train.arch == f"{search.model_dir}/arch.txt"
+    assert evaluate.model_dir == export.model_dir == train.model_dir
+    assert {(step.dataset, step.data_dir) for step in parsed} == {("demo", "runs/data")}
 
 
 def test_the_demo_ends_with_the_places_and_scores_of_its_files(monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ import shlex
 import pytest
 from absl import flags
 
-from autonl_tf import config
+from autonl_tf.cli import parsing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "tpu" / "README.md"]
@@ -30,13 +30,13 @@ def test_every_command_has_flags_that_exist_and_fit_together(page, command, monk
     monkeypatch.chdir(ROOT)
     words = [word for word in shlex.split(command)[2:] if not word.endswith(("...", "...]"))]
     values = flags.FlagValues()
-    config.define_flags(values)
+    parsing.define_flags(values)
     rest = values(["main.py", *words])
     if values.mode == "compare":
         values.arch = ",".join(rest[1:])
     else:
         assert rest == ["main.py"]
-    config.from_flags(values)
+    parsing.from_flags(values)
 
 
 SCRIPTS = [*PAGES, *sorted(ROOT.glob("benchmarks/*.py")), *sorted(ROOT.glob("examples/*.py"))]

@@ -12,7 +12,8 @@ import time
 import pytest
 from absl import flags
 
-from autonl_tf import config, main, signals, streams
+from autonl_tf import signals, streams
+from autonl_tf.cli import main, parsing
 from autonl_tf.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -20,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Stands for a mode: prints, says how far it is, and marks its end by a file.
 WORK = """
 import os, pathlib, sys, time, types
-from autonl_tf import main
+from autonl_tf.cli import main
 def work(config):
     {body}
     for number in range(2000):
@@ -29,7 +30,8 @@ def work(config):
     pathlib.Path('done').touch()
 for name in ('describe', 'report'):
     sys.modules[f'autonl_tf.modes.{{name}}'] = types.SimpleNamespace(run=work)
-main.early.check = lambda config: config
+for command in main.parsing.COMMANDS.values():
+    command.check_files = lambda config: config
 main.run()
 """
 DESCRIBE = ("--mode=describe", "--arch=autonl_s")
@@ -215,7 +217,7 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path):
 )
 def test_every_ending_has_its_code_and_its_line(mode, raised, code, said, monkeypatch, capsys):
     values = flags.FlagValues()
-    config.define_flags(values)
+    parsing.define_flags(values)
     values(["main.py", f"--mode={mode}"])
     monkeypatch.setattr(main.flags, "FLAGS", values)
 

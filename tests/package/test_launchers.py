@@ -14,7 +14,7 @@ import time
 import pytest
 from absl.flags import FlagValues
 
-from autonl_tf.config import define_flags
+from autonl_tf.cli.parsing import define_flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 KUBERNETES = ("search", "--image=registry.example/autonl:1", "--claim=runs", "--nodes=2")

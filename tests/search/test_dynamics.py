@@ -1,11 +1,15 @@
 """Short searches: lambda decides between about the largest member, the smallest, and something in between."""
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 from one_block import CANDIDATES
 
+from autonl_tf.commands.search import DEFAULTS as BY_START
+from autonl_tf.commands.search import FLAGS
 from autonl_tf.engine.learner import Learner, make_train_function
 from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.layers.gates import indicator
@@ -15,12 +19,11 @@ from autonl_tf.search.multiplier import TargetMultiplier
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
 from autonl_tf.search.results import summary
 from autonl_tf.search.schedule import SearchSchedule
-from autonl_tf.settings_search import SEARCH_DEFAULTS, SearchConfig
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
 
 SIZE, CLASSES, BATCH, STEPS = 16, 4, 32, 160
-DEFAULTS = SearchConfig()
+DEFAULTS = types.SimpleNamespace(**{flag.name: flag.default for flag in FLAGS})
 SPACE = {
     "candidates": CANDIDATES,
     "blocks": [
@@ -49,7 +52,7 @@ def search(cost_lambda, target=None):
         total_steps=STEPS,
         warmup_steps=STEPS // 4,
         settle_steps=STEPS // 10,
-        keep_probability=SEARCH_DEFAULTS["gate_keep_probability"][0],
+        keep_probability=BY_START["gate_keep_probability"][0],
         explore_probability=DEFAULTS.gate_explore_probability,
         cost_lambda=cost_lambda,
         threshold_travel=DEFAULTS.threshold_travel,

@@ -1,10 +1,14 @@
 """A search that starts at a network opens LightNL's gates, which that network has closed, where LightNL helps alone."""
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.commands.search import DEFAULTS as BY_START
+from autonl_tf.commands.search import FLAGS
 from autonl_tf.engine.batch_norm import set_momentum
 from autonl_tf.engine.learner import Learner, make_train_function
 from autonl_tf.engine.optimizer import TF1RMSprop
@@ -14,13 +18,12 @@ from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
 from autonl_tf.search.schedule import SearchSchedule
-from autonl_tf.settings_search import SEARCH_DEFAULTS, SearchConfig
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
 
 SIZE, CLASSES, BATCH, STEPS = 24, 2, 32, 240
 ARCH = "r1_k3_s11_e2_i32_o16\nr1_k3_s22_e3_i16_o16\nr1_k3_s11_e3_i16_o16\n"
-DEFAULTS = SearchConfig()
+DEFAULTS = types.SimpleNamespace(**{flag.name: flag.default for flag in FLAGS})
 
 
 def batches(far: bool):
@@ -57,9 +60,9 @@ def margins(tmp_path_factory):
         take_over(supernet, build_network(start, **shape), supernet.table.opened(space.selections_of(start, "it")))
         schedule = SearchSchedule(
             total_steps=STEPS,
-            warmup_steps=round(SEARCH_DEFAULTS["search_warmup_share"][1] * STEPS),
+            warmup_steps=round(BY_START["search_warmup_share"][1] * STEPS),
             settle_steps=STEPS // 10,
-            keep_probability=SEARCH_DEFAULTS["gate_keep_probability"][1],
+            keep_probability=BY_START["gate_keep_probability"][1],
             explore_probability=DEFAULTS.gate_explore_probability,
             cost_lambda=DEFAULTS.cost_lambda,
             threshold_travel=DEFAULTS.threshold_travel,

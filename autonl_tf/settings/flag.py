@@ -1,4 +1,4 @@
-"""How a flag is defined: as a field of a frozen dataclass, with its help, bounds and the modes that read it."""
+"""How a flag is declared: `whole("seed", 0, (0, 9), modes=("train",)).help("...")`, by its kind, default and bounds."""
 
 from __future__ import annotations
 
@@ -7,21 +7,91 @@ import errno
 import os
 import re
 import sys
+import textwrap
+from collections.abc import Callable, Collection
+from typing import Any
 
 from absl import flags
 
 
-def flag(define, default, text, *, modes, **bounds):
-    """A dataclass field that is a flag: how absl defines it, its help, and the modes that read it.
+@dataclasses.dataclass(frozen=True)
+class Flag:
+    """A flag: its default, how absl defines it, the commands that read it, and what it is for."""
 
-    Raises:
-      TypeError: a number without a range: both bounds are stated.
-    """
-    if define in (flags.DEFINE_integer, flags.DEFINE_float) and not {"lower_bound", "upper_bound"} <= bounds.keys():
-        raise TypeError(f"a flag that is a number needs lower_bound and upper_bound: {text}")
-    return dataclasses.field(
-        default=default, metadata={"define": define, "help": text, "modes": frozenset(modes), "bounds": bounds}
-    )
+    name: str
+    default: Any
+    define: Callable
+    modes: Collection[str] = ()
+    bounds: dict[str, Any] = dataclasses.field(default_factory=dict)
+    text: str = ""
+
+    def help(self, text: str) -> Flag:
+        return dataclasses.replace(self, text=text)
+
+    def read_by(self, *modes: str) -> Flag:
+        return dataclasses.replace(self, modes=modes)
+
+    def add_to(self, values: flags.FlagValues) -> None:
+        self.define(self.name, self.default, help=self.text, flag_values=values, **self.bounds)
+
+    def told(self) -> str:
+        """Its lines of `--help`."""
+        accepted = ""
+        if "enum_values" in self.bounds:
+            accepted = f" ({'|'.join(self.bounds['enum_values'])})"
+        elif "lower_bound" in self.bounds:
+            accepted = f" ({self.bounds['lower_bound']:,} to {self.bounds['upper_bound']:,})"
+        default = "" if self.default is None else f" [{self.default}]"
+        text = f"--{self.name}{accepted}: {self.text}{default}"
+        return textwrap.fill(
+            text, 100, initial_indent="  ", subsequent_indent="      ", break_long_words=False, break_on_hyphens=False
+        )
+
+
+def whole(name: str, default: int | None, bounds: tuple[int, int], **rest) -> Flag:
+    """A whole number within (least, most)."""
+    return _number(flags.DEFINE_integer, name, default, bounds, **rest)
+
+
+def real(name: str, default: float | None, bounds: tuple[float, float], **rest) -> Flag:
+    """A number within (least, most)."""
+    return _number(flags.DEFINE_float, name, default, bounds, **rest)
+
+
+def count(name: str, default: int | str, bounds: tuple[int, int], **rest) -> Flag:
+    """A whole number within (least, most), or `auto`."""
+    return _number(define_count, name, default, bounds, **rest)
+
+
+def _number(define: Callable, name: str, default: Any, bounds: tuple, **rest) -> Flag:
+    return Flag(name, default, define, bounds={"lower_bound": bounds[0], "upper_bound": bounds[1]}, **rest)
+
+
+def amount(name: str, **rest) -> Flag:
+    """A number that may be written as 350M; None or a float."""
+    return Flag(name, None, define_amount, **rest)
+
+
+def switch(name: str, default: bool, **rest) -> Flag:
+    return Flag(name, default, flags.DEFINE_bool, **rest)
+
+
+def choice(name: str, default: str, accepted: tuple[str, ...], **rest) -> Flag:
+    return Flag(name, default, flags.DEFINE_enum, bounds={"enum_values": accepted}, **rest)
+
+
+def text(name: str, default: str | None = None, **rest) -> Flag:
+    return Flag(name, default, flags.DEFINE_string, **rest)
+
+
+def words(name: str, default: str, **rest) -> Flag:
+    """Words with commas between; a tuple."""
+    return Flag(name, default, flags.DEFINE_list, **rest)
+
+
+def path(name: str, default: str | None = None, *, modes: Collection[str] = (), **meaning: bool) -> Flag:
+    """A path, see `_PathParser`; None or a str."""
+    return Flag(name, default, define_path, modes=modes, bounds=meaning)
 
 
 class _AmountParser(flags.ArgumentParser):

@@ -7,7 +7,8 @@ import sys
 import pytest
 from absl import flags
 
-from autonl_tf import commands, config
+from autonl_tf.cli import parsing
+from autonl_tf.settings import following
 
 
 @pytest.fixture
@@ -39,24 +40,24 @@ def test_the_program_is_named_as_its_shell_finds_it(place, monkeypatch, started,
     if active:
         monkeypatch.setenv("PATH", f"{place}:/usr/bin")
     monkeypatch.setattr(sys, "argv", [started])
-    assert commands.program() == expected
+    assert following.program() == expected
 
 
 def test_elsewhere_the_path_is_written_in_full_and_quoted(place, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setattr(sys, "argv", [str(place.parents[1] / "main.py")])
-    assert commands.program() == shlex.join([f"{place}/python", f"{place.parents[1]}/main.py"])
-    assert commands.interpreter() == f"{place}/python"
+    assert following.program() == shlex.join([f"{place}/python", f"{place.parents[1]}/main.py"])
+    assert following.interpreter() == f"{place}/python"
     monkeypatch.chdir(place)
-    assert commands.interpreter() == os.path.join(".", "python")
+    assert following.interpreter() == os.path.join(".", "python")
 
 
 def parsed(*words):
     values = flags.FlagValues()
-    config.define_flags(values)
+    parsing.define_flags(values)
     assert values(["main.py", *words]) == ["main.py"]
-    return config.from_flags(values)
+    return parsing.from_flags(values)
 
 
 def test_what_follows_keeps_the_users_flags_but_those_of_length_or_that_it_does_not_read(monkeypatch):
@@ -65,18 +66,18 @@ def test_what_follows_keeps_the_users_flags_but_those_of_length_or_that_it_does_
         *("--base_learning_rate=0.05", "--train_steps=600", "--lr_decay_epochs=1.5", "--noexif_orientation"),
         *("--skip_corrupt", "--train_batch_size=64", "--cost_lambda=1", "--micro_batches=4", "--crop_padding=0"),
     )
-    text = commands.following(
-        search, "train", "--arch=runs/a b/arch.txt", "--model_dir=runs/a b_train", without=commands.LENGTHS
+    text = following.following(
+        search, "train", "--arch=runs/a b/arch.txt", "--model_dir=runs/a b_train", without=following.LENGTHS
     )
-    words = shlex.split(text.removeprefix(commands.program()))
+    words = shlex.split(text.removeprefix(following.program()))
     assert words[:3] == ["--mode=train", "--arch=runs/a b/arch.txt", "--model_dir=runs/a b_train"]
     train = parsed(*words)
     assert {name for name in train.given if name not in ("mode", "arch", "model_dir")} == {
         *("dataset", "seed", "base_learning_rate", "exif_orientation", "skip_corrupt", "train_batch_size"),
         *("micro_batches", "crop_padding"),
     }
-    assert (train.data.dataset, train.data.exif_orientation) == ("folder:my $photos", False)
-    assert (train.fit.base_learning_rate, train.fit.micro_batches) == (0.05, 4)
+    assert (train.dataset, train.exif_orientation) == ("folder:my $photos", False)
+    assert (train.base_learning_rate, train.micro_batches) == (0.05, 4)
 
 
 def test_a_checkpoint_answers_for_itself():
@@ -84,10 +85,11 @@ def test_a_checkpoint_answers_for_itself():
         *("--mode=train", "--dataset=demo", "--model_dir=run", "--arch=autonl_s", "--nonlocal=none"),
         *("--init_checkpoint=start", "--nouse_averages", "--eval_batch_size=7", "--input_image_size=64"),
     )
-    text = commands.following(train, "eval", "--model_dir=run", without=commands.OF_CHECKPOINT)
-    words = shlex.split(text.removeprefix(commands.program()))
+    text = following.following(train, "eval", "--model_dir=run", without=following.OF_CHECKPOINT)
+    words = shlex.split(text.removeprefix(following.program()))
     assert words == ["--mode=eval", "--model_dir=run", "--dataset=demo", "--eval_batch_size=7"]
 
 
 def test_a_run_beside_another():
-    assert [commands.beside(path, "train") for path in ("runs/a", "..", ".")] == ["runs/a_train", "../train", "./train"]
+    for path, beside in (("runs/a", "runs/a_train"), ("..", "../train"), (".", "./train")):
+        assert following.beside(path, "train") == beside

@@ -1,7 +1,7 @@
 """Shell completion for the console command: the flags and their values, by `shtab`.
 
 mkdir -p ~/.local/share/bash-completion/completions
-python -m autonl_tf.completion bash > ~/.local/share/bash-completion/completions/autonl
+python -m autonl_tf.cli.completion bash > ~/.local/share/bash-completion/completions/autonl
 
 A flag's value follows after a space: `autonl --mode <Tab>`.
 """
@@ -13,8 +13,9 @@ import sys
 
 from absl import flags
 
+from autonl_tf.cli.parsing import FLAGS
 from autonl_tf.errors import UserError
-from autonl_tf.settings import fields, flag_name
+from autonl_tf.settings.flag import define_path
 
 
 def script(shell: str) -> str:
@@ -31,14 +32,13 @@ def script(shell: str) -> str:
         raise UserError(f"completion of {shell!r} is not known; accepted: {', '.join(shtab.SUPPORTED_SHELLS)}")
     parser = argparse.ArgumentParser("autonl", allow_abbrev=False)
     parser.add_argument("--flagfile", help="a file of flags, one a line").complete = shtab.FILE
-    for field in fields():
-        name, (text, *_) = flag_name(field), field.metadata["help"].split(". ")
-        text = text.replace("%", "%%")
-        if field.metadata["define"] is flags.DEFINE_bool:
+    for name, flag in FLAGS.items():
+        text = flag.text.partition(". ")[0].replace("%", "%%")
+        if flag.define is flags.DEFINE_bool:
             parser.add_argument(f"--{name}", f"--no{name}", action="store_true", help=text)
             continue
-        action = parser.add_argument(f"--{name}", help=text, choices=field.metadata["bounds"].get("enum_values"))
-        if not action.choices and field.metadata["define"] is flags.DEFINE_string:
+        action = parser.add_argument(f"--{name}", help=text, choices=flag.bounds.get("enum_values"))
+        if not action.choices and flag.define is define_path:
             action.complete = shtab.DIRECTORY if name.endswith("_dir") else shtab.FILE
     return shtab.complete(parser, shell=shell)
 
@@ -46,7 +46,7 @@ def script(shell: str) -> str:
 def main(arguments: list[str]) -> int:
     try:
         if len(arguments) != 1:
-            raise UserError("usage: python -m autonl_tf.completion SHELL")
+            raise UserError("usage: python -m autonl_tf.cli.completion SHELL")
         sys.stdout.write(script(arguments[0]))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

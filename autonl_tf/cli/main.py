@@ -8,15 +8,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from absl import app, flags
 from absl import logging as absl_logging
 
-from autonl_tf import config as config_lib
-from autonl_tf import early, errors, files, signals, streams
+from autonl_tf import errors, files, signals, streams
+from autonl_tf.cli import parsing
 from autonl_tf.errors import UserError
-from autonl_tf.reading import read_text
 
 # The user's keras.json would turn the axes of images, and shift numbers by its float type and its epsilon, as their
 # matplotlibrc would change pictures, and either may be damaged: with this neither is found, and the libraries' own
@@ -36,62 +35,16 @@ _GOES_ON = {
     "train": "the last checkpoint",
     "profile": "what has been measured",
 }
-_MOST_WORDS = 10_000  # of flag files within each other
 _PRINTING = ("describe", "compare", "eval", "predict")  # the modes whose result is what they print
 
 
 def _parse(argv: list[str]) -> list[str]:
-    """Parses flags; `--help` prints every flag and exits 0. Raises UserError where a flag is wrong."""
-    if any(argument in ("--help", "-help", "-h") for argument in argv[1:]):
-        sys.stdout.write(config_lib.usage())
+    """Parses flags; `--help` prints what it asks for and exits 0. Raises UserError where a flag is wrong."""
+    if text := parsing.help_asked(argv[1:]):
+        sys.stdout.write(text)
         sys.exit(0)
-    try:
-        rest = flags.FLAGS([*argv[:1], *_expanded(argv[1:])])
-    except flags.UnrecognizedFlagError as error:
-        nearest = ", ".join(f"--{name}" for name in config_lib.nearest_flags(error.flagname))
-        raise UserError(f"unknown flag --{error.flagname}; nearest: {nearest}; --help lists all") from error
-    except flags.Error as error:
-        raise UserError(error) from error
-    if len(rest) > 1 and flags.FLAGS.mode == "compare" and flags.FLAGS.arch is None:
-        flags.FLAGS.arch = ",".join(rest[1:])
-        return rest[:1]
-    if flags.FLAGS.mode == "report":
-        rest = _take_directories(rest)
-    if len(rest) > 1:
-        raise UserError(f"unexpected argument {rest[1]!r}; settings are given as --flag=value, see --help")
-    return rest
-
-
-def _expanded(words: Sequence[str], within: tuple[str, ...] = ()) -> list[str]:
-    """The words with the lines of flag files in place of these, as absl reads them but for files of any kind and size.
-
-    Raises:
-      UserError: a flag file that cannot be read, has no name, or reads itself.
-    """
-    found, rest = [], iter(words)
-    for word in rest:
-        name, equals, path = word.partition("=")
-        if name not in ("--flagfile", "-flagfile"):
-            found.append(word)
-            continue
-        path = os.path.expanduser((path if equals else next(rest, "")).strip())
-        if not path:
-            raise UserError("--flagfile is empty: give it a value, or leave it out")
-        if path in within:
-            raise UserError(f"--flagfile={path}: reads itself, by way of {within[-1]}")
-        lines = map(str.strip, read_text(path).splitlines())
-        found += _expanded([line for line in lines if line and not line.startswith(("#", "//"))], (*within, path))
-        if len(found) > _MOST_WORDS:
-            raise UserError(f"--flagfile={path}: {len(found)} lines; accepted: at most {_MOST_WORDS}")
-    return found
-
-
-def _take_directories(rest: list[str]) -> list[str]:
-    """`--mode=report RUN_A RUN_B`: its directories may be given by themselves."""
-    for name in ("model_dir", "compare_with"):
-        if len(rest) > 1 and not flags.FLAGS[name].present:
-            flags.FLAGS[name].value = rest.pop(1)
-    return rest
+    parsing.parse(argv, flags.FLAGS)
+    return argv[:1]
 
 
 def _main(argv: list[str]) -> None:
@@ -106,15 +59,12 @@ def _main(argv: list[str]) -> None:
         raise UserError(
             f"the working directory cannot be used ({error.strerror}); change to one that is there"
         ) from None
-    config = config_lib.from_flags()
-    for name in config_lib.unread_flags(config):
-        print(f"note: --{name} has no effect in --mode={config.run.mode}", file=sys.stderr)
-    target = config_lib.target_of(config.search) if config.run.mode == "search" else None
-    if target and flags.FLAGS["cost_lambda"].present:
-        print(f"note: --cost_lambda has no effect beside --{target[0]}", file=sys.stderr)
-    config = early.check(config)
+    config = parsing.from_flags(flags.FLAGS)
+    for name in parsing.without_effect(config):
+        print(f"note: --{name} has no effect in --mode={config.mode}", file=sys.stderr)
+    config = parsing.COMMANDS[config.mode].check_files(config)
     _quiet_logging()
-    run_mode = _runner(config.run.mode)
+    run_mode = _runner(config.mode)
     signals.Watch(_end).start()
     run_mode(config)
 
@@ -222,7 +172,7 @@ def run() -> None:
     """Entry of `main.py` and of the console command; exits with the run's code (docs/faq.md)."""
     streams.outlive_readers()
     signals.handle(signals.stop)
-    config_lib.define_flags()
+    parsing.define_flags(flags.FLAGS)
     code = _work()
     signals.ignore()
     sys.exit(code or _printed())

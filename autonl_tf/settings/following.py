@@ -9,8 +9,7 @@ import shutil
 import sys
 from collections.abc import Collection
 
-from autonl_tf.config import Config
-from autonl_tf.settings import fields, flag_name
+from autonl_tf.settings.config import Config
 
 # What a length and what follows from it are of: another mode has a length of its own.
 LENGTHS = frozenset(
@@ -48,7 +47,7 @@ def following(config: Config, mode: str, *words: str, without: Collection[str] =
       without: names of further flags of the user's that are left out.
     """
     own = {word.lstrip("-").partition("=")[0] for word in words} | {"mode", *without}
-    read = {flag_name(field) for field in fields() if mode in field.metadata["modes"]}
+    read = {name for name, modes in config.readers.items() if mode in modes}
     kept = [word for name, word in config.given.items() if name in read - own]
     return f"{program()} {shlex.join([f'--mode={mode}', *words, *kept])}"
 

@@ -1,0 +1,19 @@
+"""Tell the cost of a network, block by block, the size of a search space, or what a TFLite file holds."""
+
+from __future__ import annotations
+
+from autonl_tf.errors import UserError
+from autonl_tf.settings.config import Config
+
+FLAGS = ()
+REQUIRED = ()
+
+
+def check(config: Config) -> Config:
+    if (config.arch is None) != ("search_space" in config.given):
+        raise UserError("--mode=describe needs --arch, a network, or --search_space, a space; accepted: one of the two")
+    return config
+
+
+def check_files(config: Config) -> Config:
+    return config

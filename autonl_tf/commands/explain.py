@@ -1,0 +1,47 @@
+"""Draw what the non-local blocks of a checkpoint look at in images."""
+
+from __future__ import annotations
+
+from autonl_tf.errors import UserError
+from autonl_tf.settings import files
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.flag import path, text
+from autonl_tf.settings.shared import check_one_source
+
+FLAGS = (
+    path("explain_dir").help("Directory where explain writes one picture per image."),
+    text("query_points", "0.25:0.25,0.5:0.5,0.75:0.75").help(
+        "Points whose affinities explain shows: X:Y as shares of width and height, separated by commas."
+    ),
+)
+REQUIRED = ("images", "explain_dir")
+
+
+def check(config: Config) -> Config:
+    check_one_source(config)
+    return config
+
+
+def check_files(config: Config) -> Config:
+    files.check_inputs(config, config.init_checkpoint or config.model_dir)
+    files.check_apart(config, "explain_dir")
+    query_points(config.query_points)
+    files.check_directory("explain_dir", config.explain_dir)
+    return config
+
+
+def query_points(text: str) -> list[tuple[float, float]]:
+    """`0.5:0.5,0.25:0.75` to [(x, y), ...]. Raises UserError where it is not that."""
+    points = []
+    for part in text.split(","):
+        x, _, y = part.partition(":")
+        try:
+            point = float(x), float(y)
+        except ValueError:
+            point = None
+        if point is None or not all(0 <= value <= 1 for value in point):
+            raise UserError(f"--query_points={text}: {part!r} is not X:Y; accepted: shares from 0 to 1")
+        points.append(point)
+    if len(points) > 64:
+        raise UserError(f"--query_points: {len(points)} points; accepted: at most 64")
+    return points

@@ -1,0 +1,76 @@
+"""Write a checkpoint as a SavedModel and as TFLite files, and check them."""
+
+from __future__ import annotations
+
+from autonl_tf import limits
+from autonl_tf.errors import UserError
+from autonl_tf.export.directory import check_export_dir, check_quantizer
+from autonl_tf.flag_values import DEFAULT_FORMATS, FORMATS
+from autonl_tf.settings import files
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.flag import choice, path, real, words
+from autonl_tf.settings.shared import check_one_source, check_pixels, refuse_calibration
+
+FLAGS = (
+    path("export_dir", for_tensorflow=True, written=True).help(
+        "Directory where export writes the SavedModel and the TFLite files."
+    ),
+    words("formats", ",".join(DEFAULT_FORMATS)).help(
+        f"Formats to export: {', '.join(FORMATS)}. tflite_qat needs a checkpoint trained with --qat."
+    ),
+    choice("tflite_input", "auto", ("auto", "uint8", "float32")).help(
+        "Type of the pixels that TFLite files take; auto: uint8 for tflite_int8 and tflite_qat, float32 for the others."
+    ),
+    real("max_accuracy_drop", None, (0.0, 100.0)).help(
+        "Points of top-1 that a TFLite file may lose on --dataset's validation images against the checkpoint; "
+        "tflite_qat is compared with its float weights and with its simulated int8. Default: 1 and one standard error "
+        "of the loss, since a few images more or less are chance."
+    ),
+)
+REQUIRED = ("export_dir",)
+
+
+def check(config: Config) -> Config:
+    check_one_source(config)
+    formats = config.formats
+    for name in formats:
+        if name not in FORMATS:
+            raise UserError(f"--formats={','.join(formats)}: {name!r} is none of {', '.join(FORMATS)}")
+    if not formats or len(set(formats)) != len(formats):
+        raise UserError(
+            f"--formats={','.join(formats)}: accepted: each of {', '.join(FORMATS)} at most once, one at least"
+        )
+    if "tflite_int8" in formats and not (config.calibration_dataset or config.dataset):
+        raise UserError("--formats=tflite_int8 needs images to set its ranges: give --calibration_dataset or --dataset")
+    if "tflite_int8" not in formats:
+        refuse_calibration(config, "--formats=tflite_int8")
+    for name in ("tflite_input", "max_accuracy_drop"):
+        if name in config.given and not any(f.startswith("tflite") for f in formats):
+            raise UserError(f"--{name} is for TFLite files; --formats={','.join(formats)} asks for none")
+    if not config.dataset:
+        _refuse_without_dataset(config)
+    if config.input_image_size is not None and "tflite_int8" in formats:
+        most = limits.MOST_CALIBRATION_PIXELS
+        check_pixels(config.calibration_images, config.input_image_size, "calibration_images", most)
+    return config
+
+
+def _refuse_without_dataset(config: Config) -> None:
+    """Flags that say which images, in an export that is given none."""
+    if "max_accuracy_drop" in config.given:
+        raise UserError("--max_accuracy_drop needs --dataset, whose validation images measure it")
+    for name in ("data_dir", "skip_corrupt", "validation_fraction", "eval_batch_size"):
+        if name in ("data_dir", "skip_corrupt") and config.calibration_dataset:
+            continue
+        if name in config.given:
+            raise UserError(f"--{name} needs --dataset in --mode=export")
+
+
+def check_files(config: Config) -> Config:
+    if "tflite_int8" in config.formats:
+        check_quantizer()
+    config = files.check_inputs(config, config.init_checkpoint or config.model_dir).config
+    files.check_apart(config, "export_dir")
+    files.check_directory("export_dir", config.export_dir, parents=True)
+    check_export_dir(config.export_dir)
+    return config

@@ -1,0 +1,175 @@
+"""Train a network on a dataset, from random weights or from a checkpoint."""
+
+from __future__ import annotations
+
+from autonl_tf import limits
+from autonl_tf.arch import presets
+from autonl_tf.arch.parts import ACCEPTED as PARTS
+from autonl_tf.arch.parts import check_trained, named
+from autonl_tf.arch.quantizable import check_quantizable
+from autonl_tf.data.labels import class_name
+from autonl_tf.errors import UserError
+from autonl_tf.reading import MOST_LONG, Unreadable, read_text
+from autonl_tf.settings import files, fit
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.flag import path, real, switch, text, whole
+from autonl_tf.settings.shared import refuse_calibration
+
+FLAGS = (
+    real("test_split", None, (0.001, 0.9)).help(
+        "Share of the validation images to set aside and score once, at the end of training; the best copy is chosen "
+        "on the others. A test split that the data already has is scored without this flag."
+    ),
+    whole("recalibrate_batches", None, (0, 100_000)).help(
+        "Batches of training images, cropped as in evaluation, from which batch norm's statistics are measured again "
+        "for the averaged weights before every evaluation and saved with the best copy; 0, as published: none. "
+        "Default: about a thousand images; 0 with --qat."
+    ),
+    real("moving_average_decay", None, (0.0, 0.999999)).help(
+        "Decay of the moving averages that are evaluated: min(this, (1+n)/(10+n)) at step n. Default: they average "
+        "over a twentieth of the run, with a decay of at most the published 0.9999."
+    ),
+    real("light_nl_decay", None, (0.0, 1000.0)).help(
+        "Factor of sum(gamma^2)/2 in the loss, over the scales of LightNL's batch norms; 0, as published: none. "
+        "Default: 80 divided by the number of training images."
+    ),
+    switch("qat", False).help(
+        "Train with int8 simulated, from the float weights in --init_checkpoint; export as tflite_qat."
+    ),
+    real("eval_every_epochs", None, (0.001, limits.EPOCHS[1])).help(
+        "Epochs between evaluations; the best checkpoint is kept. Default: 1, or a tenth of a long run."
+    ),
+    text("freeze").help(
+        f"Parts to freeze, batch-norm statistics included: {PARTS}; separated by commas; or none. Default: batch_norm "
+        "where training starts from a checkpoint and has fewer than 10,000 images, else none."
+    ),
+    text("lr_multipliers").help(
+        "Learning rates by part, as PART:FACTOR separated by commas, e.g. backbone:0.1; the last one that names a "
+        f"layer counts. Parts: {PARTS}."
+    ),
+    path("class_weights").help(
+        "Class weights: balanced (every class counts the same), or a file with a line CLASS WEIGHT for each class. "
+        "Default: every image counts the same."
+    ),
+    real("mixup_alpha", 0.0, (0.0, 100.0)).help(
+        "Mixup: blends each image with another; the share is drawn from Beta(this, this). 0: off."
+    ),
+    real("cutmix_alpha", 0.0, (0.0, 100.0)).help(
+        "CutMix: pastes a rectangle of another image; its area is drawn from Beta(this, this). 0: off. With mixup "
+        "too, each step takes one of the two at random."
+    ),
+    real("random_erasing", 0.0, (0.0, 1.0)).help("Probability that a rectangle of 2% to 33% of an image is erased."),
+)
+REQUIRED = ("model_dir", "dataset", "arch")
+
+
+def check(config: Config) -> Config:
+    fit.check(config)
+    for name in ("mixup_alpha", "cutmix_alpha"):
+        if 0 < config.values[name] < 0.001:
+            raise UserError(f"--{name}={config.values[name]}: accepted: 0, or 0.001 to 100")
+    if config.qat:
+        _check_qat(config)
+    else:
+        refuse_calibration(config, "--qat")
+    return config
+
+
+def _check_qat(config: Config) -> None:
+    if fit.is_cut(config) or config.sync_batch_norm:
+        raise UserError("--qat does not go with --micro_batches or --sync_batch_norm")
+    for name in ("freeze", "lr_multipliers"):
+        if config.values[name]:
+            raise UserError(f"--qat trains every layer at one rate; leave --{name} out")
+    if not config.init_checkpoint:
+        raise UserError("--qat starts from a trained float network: give --init_checkpoint")
+    if config.precision != "float32":
+        raise UserError(f"--qat simulates int8 in float32; --precision={config.precision} does not go with it")
+    if config.recalibrate_batches:
+        raise UserError("--qat keeps batch norm's statistics in step with the ranges; leave --recalibrate_batches at 0")
+
+
+def check_files(config: Config) -> Config:
+    spec = presets.load(config.arch, config.nonlocal_)
+    _check_parts(config, len(list(spec.singles())))
+    if config.qat:
+        check_quantizable(spec)
+    weights = config.class_weights not in (None, "balanced")
+    if weights:
+        class_weight_lines(config.class_weights)
+    found = files.check_inputs(config, config.init_checkpoint)
+    if weights and found.data:
+        weights_by_class(config.class_weights, found.data.class_names)
+    files.check_run(found.config)
+    return found.config
+
+
+def _check_parts(config: Config, blocks: int) -> None:
+    """Whether the network of so many blocks has the parts that `--freeze` and `--lr_multipliers` name, not frozen."""
+    frozen, rates = config.freeze, config.lr_multipliers
+    parts = [part for part, _ in lr_multipliers(rates)] if rates else []
+    check_trained(named(frozen), parts, blocks, (f"--freeze={frozen}", f"--lr_multipliers={rates}"))
+
+
+def lr_multipliers(text: str) -> list[tuple[str, float]]:
+    """`backbone:0.1,logits:2` to [(part, factor), ...]. Raises UserError where it is not that."""
+    found = []
+    for entry in text.split(","):
+        part, _, number = entry.partition(":")
+        try:
+            factor = float(number)
+        except ValueError:
+            factor = 0.0
+        if not part or not 1e-6 <= factor <= 1000:
+            raise UserError(f"--lr_multipliers={text}: {entry!r} is not PART:FACTOR; accepted: factors of 1e-6 to 1000")
+        if part in dict(found):
+            raise UserError(f"--lr_multipliers={text}: {part!r} is given twice")
+        found.append((part, factor))
+    return found
+
+
+def weights_by_class(path: str, names: tuple[str, ...]) -> list[float]:
+    """What a file of `--class_weights` gives the classes, in their order.
+
+    Raises:
+      UserError: it cannot be read, lacks a class, names one twice or another.
+    """
+    found: dict[str, float] = {}
+    for number, (word, weight) in class_weight_lines(path).items():
+        where = f"--class_weights={path}, line {number}"
+        name = class_name(word, where)
+        if name not in names or name in found:
+            raise UserError(f"{where}: {name!r} {'is given twice' if name in found else 'is no class of the data'}")
+        found[name] = weight
+    if missing := [name for name in names if name not in found]:
+        raise UserError(f"--class_weights={path}: lacks {len(missing)} classes, {missing[0]!r} first")
+    return [found[name] for name in names]
+
+
+def class_weight_lines(path: str) -> dict[int, tuple[str, float]]:
+    """The lines CLASS WEIGHT of a file of `--class_weights`, by their number.
+
+    Raises:
+      UserError: the file cannot be read, or a line is another.
+    """
+    try:
+        lines = read_text(path, MOST_LONG).splitlines()
+    except Unreadable as error:
+        raise UserError(
+            f"--class_weights={path}: {error.reason}; accepted: balanced, or a file of lines CLASS WEIGHT"
+        ) from None
+    found = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        name, _, last = line.strip().rpartition(" ")
+        try:
+            weight = float(last)
+        except ValueError:
+            weight = 0.0
+        if not 1e-6 <= weight <= 1e6 or not name.strip():
+            raise UserError(
+                f"--class_weights={path}, line {number}: {line!r} is not CLASS WEIGHT, a number from 1e-6 to 1e6"
+            )
+        found[number] = (name, weight)
+    return found

@@ -1,0 +1,96 @@
+"""The flags of the recipe, how search and training update weights and for how long, and what must hold between them."""
+
+from __future__ import annotations
+
+from autonl_tf import limits
+from autonl_tf.errors import UserError
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.flag import AUTO, choice, count, real, switch, whole
+
+FLAGS = (
+    whole("train_steps", None, (1, limits.STEPS[1])).help("Length in steps. Give this or --train_epochs."),
+    real("train_epochs", None, (0.001, limits.EPOCHS[1])).help(
+        "Length in epochs. Default: 30 to 350 for train and 8 to 350 for search, by the number of images; a tenth of "
+        "that from --init_checkpoint (docs/training.md)."
+    ),
+    real("base_learning_rate", None, (1e-12, 1000.0)).help(
+        "Learning rate for 256 images per step, scaled with the batch. Default: 0.016; 0.005 from --init_checkpoint; "
+        "0.0016 with --freeze=backbone or --qat."
+    ),
+    switch("scale_learning_rate", True).help(
+        "Scale the peak rate with the batch: base_learning_rate * train_batch_size / 256. Otherwise it is "
+        "base_learning_rate for any batch."
+    ),
+    real("lr_warmup_epochs", None, (0.0, limits.EPOCHS[1])).help(
+        "Linear warm-up of the learning rate, in epochs. Give this or --lr_warmup_steps, which has the default."
+    ),
+    whole("lr_warmup_steps", None, (0, limits.STEPS[1])).help(
+        "Linear warm-up of the learning rate, in steps. Default: a tenth of the run; for search 200, but at most a "
+        "quarter of it."
+    ),
+    real("lr_decay_epochs", None, (0.001, limits.EPOCHS[1])).help(
+        "Epochs between two decays of the learning rate; published: 2.4. Default: 2.4 with --lr_decay_rate; 0.3 of "
+        "that for search; otherwise there are no steps, and the rate falls to 0 along a cosine."
+    ),
+    real("lr_decay_rate", None, (1e-6, 1.0)).help(
+        "Factor of each decay. Default: the published 0.97, where the rate decays in steps."
+    ),
+    real("momentum", 0.9, (0.0, 0.9999)).help("RMSProp's momentum."),
+    real("rmsprop_decay", 0.9, (0.0, 0.9999)).help("Decay of RMSProp's mean square, which starts at 1."),
+    real("rmsprop_epsilon", 1e-3, (1e-12, 1000.0)).help("RMSProp's epsilon, inside the square root."),
+    real("batch_norm_momentum", None, (0.0, 0.9999)).help(
+        "Momentum of batch norm's moving statistics. Default: they average over a fiftieth of the run, with a "
+        "momentum from 0.8 to the published 0.99."
+    ),
+    real("clip_gradient_norm", None, (1e-6, 1e9)).help(
+        "Clip the gradient of all variables, summed over replicas, to this norm."
+    ),
+    choice("on_nan", "stop", ("stop", "skip")).help(
+        "What to do at a loss or gradient that is not finite: stop, or skip that update and count it."
+    ),
+    whole("max_skipped_updates", 10, (0, limits.STEPS[1])).help(
+        "Stop when a run with --on_nan=skip has skipped more updates than this."
+    ),
+    real("weight_decay", 1e-5, (0.0, 1000.0)).help(
+        "Factor of sum(v^2)/2 in the loss, over every trainable variable except batch norm's."
+    ),
+    real("label_smoothing", 0.1, (0.0, 0.99)).help("Share of the target spread over all classes."),
+    count("micro_batches", AUTO, (1, limits.BATCH[1])).help(
+        "Number of equal parts of a replica's batch that are processed one after another, to save memory; auto: the "
+        "fewest that should fit."
+    ),
+    switch("sync_batch_norm", False).help("Batch norm takes its statistics over all replicas."),
+    whole("steps_per_loop", 100, (1, 1_000_000)).help("Steps that run on the device before it returns to the host."),
+    whole("save_every_steps", 500, (1, limits.STEPS[1])).help("Steps between saved checkpoints."),
+)
+
+
+def check(config: Config) -> None:
+    """Raises UserError where these flags do not go together."""
+    for pair in (("train_steps", "train_epochs"), ("lr_warmup_steps", "lr_warmup_epochs")):
+        if None not in map(config.values.get, pair):
+            both = " and ".join(f"--{name}" for name in pair)
+            raise UserError(f"{both} are both given (a --flagfile may hold one); accepted: one of them")
+    if is_cut(config) and config.sync_batch_norm:
+        raise UserError(
+            f"--micro_batches={config.micro_batches} does not go with --sync_batch_norm: micro-batches come one after "
+            "the other, each with statistics of its own; accepted: one of the two"
+        )
+    if config.on_nan == "stop" and "max_skipped_updates" in config.given:
+        raise UserError("--max_skipped_updates needs --on_nan=skip")
+
+
+def is_cut(config: Config) -> bool:
+    """Whether `--micro_batches` asks for batches in several parts."""
+    return config.micro_batches not in (AUTO, 1)
+
+
+def check_parts_of_batch(config: Config, replicas: int = 1) -> None:
+    """Raises UserError where `--micro_batches` does not divide a replica's part of the training batch, if both are
+    known."""
+    batch, parts = config.train_batch_size, config.micro_batches
+    if batch is not None and parts != AUTO and batch // replicas % parts:
+        raise UserError(
+            f"--micro_batches={parts}: does not divide the {batch // replicas} images of a replica "
+            f"(--train_batch_size={batch} over {replicas})"
+        )

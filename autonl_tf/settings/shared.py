@@ -1,0 +1,237 @@
+"""The flags that several commands read, and what must hold between them.
+
+Names are those of the official code and its ancestors where it has one. Renamed on purpose: `--cost_lambda` (was
+runtime_lambda_val), `--steps_per_loop` (was iterations_per_loop), `--augment`, `--randaugment_layers` and
+`--randaugment_magnitude` (were augment_name, randaug_num_layers and randaug_magnitude).
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+from autonl_tf import cluster, flag_values, limits
+from autonl_tf.errors import UserError
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.flag import choice, path, real, switch, text, whole
+
+FIT = ("search", "train")
+DATA = ("search", "train", "eval")
+IMAGES = (*DATA, "predict", "export", "explain")
+MODEL = ("train", "eval", "predict", "export", "convert", "explain")
+SIZE = (*DATA, "profile", "predict", "export", "convert", "explain", "describe", "compare")
+
+RUN_FLAGS = (
+    path("model_dir", for_tensorflow=True, written=True, modes=("search", "profile", "report", *MODEL)).help(
+        "Run directory. search, train and profile write it, and the same command resumes there; convert writes it; "
+        "the other modes read it."
+    ),
+    path("init_checkpoint", for_tensorflow=True, modes=("search", *MODEL)).help(
+        "Weights to start from or to use: a run directory (a search's too), a checkpoint's prefix, the official "
+        "release's (DIR/bestmodel.ckpt or its directory), an exported directory, a file that tf_keras saved of a "
+        "network (.keras, .h5, .weights.h5, a SavedModel or a checkpoint, with --arch), or imagenet: published "
+        "weights of --arch from an installed package. Non-local blocks that are missing there start as the identity. "
+        "A search takes the weights of any member of its space. Default: those in --model_dir; a search starts from "
+        "random weights."
+    ),
+    switch("use_averages", True, modes=("search", *MODEL)).help(
+        "Use a checkpoint's moving averages rather than its plain variables."
+    ),
+    whole("seed", 0, (0, 2**31 - 1), modes=(*FIT, "profile")).help(
+        "Seed of initial weights, data order, augmentation and gates, and of the networks that profile draws."
+    ),
+    choice("strategy", "auto", flag_values.STRATEGIES, modes=DATA).help(
+        "Devices: auto is tpu with --tpu, multiworker with TF_CONFIG, mirrored with several GPUs, else one device."
+    ),
+    switch("jit_compile", False, modes=DATA).help("Compile the step with XLA; for one device (a TPU always does)."),
+    text("tpu", modes=DATA).help("TPU name or grpc:// address; 'local' on a TPU VM."),
+    real("wait_seconds", 1800.0, (1.0, 86400.0), modes=DATA).help(
+        "How long to wait for other machines before giving up: the workers of TF_CONFIG, a TPU, a data service."
+    ),
+    text("tpu_zone", modes=DATA).help("Zone of --tpu."),
+    text("gcp_project", modes=DATA).help("Cloud project of --tpu."),
+    choice("precision", "float32", tuple(flag_values.POLICIES), modes=DATA).help(
+        "Type that layers compute in: bfloat16 for TPU, float16 (with a scaled loss) for GPU. Variables, checkpoints, "
+        "batch-norm statistics, LightNL's product, logits and loss are always float32."
+    ),
+    path("images", modes=("predict", "explain")).help("Image files: a path, a directory or a glob."),
+    path("picture", written=True, modes=("describe", "compare")).help("PNG file to draw the network or networks into."),
+    choice("output", "text", ("text", "json"), modes=("describe", "compare", "eval", "predict")).help(
+        "Text for people, or JSON on standard output: one object, or one per line (predict)."
+    ),
+)
+
+NETWORK_FLAGS = (
+    path("arch", several=True, modes=("search", *MODEL, "describe", "compare")).help(
+        "autonl_s or another name of docs/zoo.md, an architecture file, or a search's directory. Except in train, the "
+        "default is the checkpoint's (for an official one, the arch.txt beside it). describe also takes all, for "
+        "every network of docs/zoo.md, and a .tflite file, whose types and scales it shows. compare takes several, "
+        "separated by commas or as separate words. search takes the network of --init_checkpoint, where that does not "
+        "name it itself."
+    ),
+    path("search_space", "paper", behind_kind=True, modes=("search", "profile", "describe")).help(
+        "Search space: paper, demo, cifar10, the path of a space file, or around:ARCH[,kernels][,expansions][,depth] "
+        "with ARCH as for --arch, in which every block of that network may get LightNL, and what is named may shrink. "
+        "describe shows how large a space is."
+    ),
+    text("nonlocal", modes=(*MODEL, "describe", "compare")).help(
+        "Non-local blocks to place in --arch instead of its own: none, all:0.25-1 (LightNL with channel ratio 0.25 "
+        "and stride 1 in every block), 3,7:0.25-2, or all:embedded0.5-2 (the conventional block)."
+    ),
+    whole("input_image_size", None, limits.IMAGE_SIZE, modes=SIZE).help(
+        "Side of the input in pixels. Default: the checkpoint's (224 for an official one), else the size of the "
+        "dataset's images if they all have one, else the size at which the network of --arch was published "
+        "(docs/zoo.md), else 224."
+    ),
+    whole("num_label_classes", None, limits.CLASSES, modes=SIZE).help(
+        "Number of classes. Default: the checkpoint's or the dataset's; 1000 for describe and profile."
+    ),
+    real("depth_multiplier", None, limits.DEPTH_MULTIPLIER, modes=(*MODEL, "describe", "compare")).help(
+        "Scales every block's filters, rounded to multiples of 8. Default: the checkpoint's, else 1."
+    ),
+    real("dropout_rate", 0.2, (0.0, 0.99), modes=FIT).help("Share of the pooled features dropped in training."),
+)
+
+DATA_FLAGS = (
+    path("dataset", behind_kind=True, modes=(*DATA, "export")).help(
+        "demo (built in), demo:texture, folder:PATH, tfds:NAME or imagenet_tfrecord:PATH."
+    ),
+    path("data_dir", for_tensorflow=True, modes=(*DATA, "export")).help(
+        "Directory where TFDS and the built-in dataset keep prepared data."
+    ),
+    path("label_file", modes=(*DATA, "predict", "export", "convert", "explain")).help(
+        "Class names in label order: the first word of each line, or the whole line where the data's names contain "
+        "spaces. 'imagenet' stands for the synsets of ImageNet's 1000 classes."
+    ),
+    real("validation_fraction", 0.1, (0.001, 0.9), modes=(*DATA, "export")).help(
+        "Share of the images held out for validation, by a hash of the file name, where a folder has no validation "
+        "split."
+    ),
+    switch("skip_corrupt", False, modes=IMAGES).help(
+        "Leave out images that cannot be used, and count them by fault, instead of stopping."
+    ),
+    whole("max_pixels", 120_000_000, (1, 250_000_000), modes=IMAGES).help(
+        "Refuse images of more pixels (height times width) before they are decoded, in an export's SavedModel too."
+    ),
+    switch("exif_orientation", True, modes=IMAGES).help(
+        "Rotate photographs as their EXIF data say, as viewers do. --noexif_orientation reads them as the release "
+        "does, and reproduces its published accuracy to the bit."
+    ),
+    choice("check_images", "new", ("new", "full", "none"), modes=(*DATA, "export")).help(
+        "Which images of class folders and of small record sets to decode once before use: new (those that have "
+        "changed since the run directory last saw them), full (all), or none (a bad image is found only when it is "
+        "read)."
+    ),
+    switch("shard_by_file", False, modes=FIT).help(
+        "Each process of a cluster reads record files of its own, if it can."
+    ),
+    text("data_service", modes=FIT).help("tf.data service that prepares training images: grpc://HOST:PORT."),
+    whole("train_batch_size", None, (1, limits.BATCH[1]), modes=FIT).help(
+        "Images per step over all replicas. The published recipe uses 4096 (search: 1024). Default: a power of two "
+        "near the square root of the number of images, from 16 to 256."
+    ),
+    whole("eval_batch_size", 128, (1, limits.BATCH[1]), modes=("train", "eval", "predict", "export", "explain")).help(
+        "Images per evaluation batch over all replicas."
+    ),
+    whole(
+        "crop_padding", None, limits.CROP_PADDING, modes=(*FIT, "eval", "predict", "export", "convert", "explain")
+    ).help(
+        "Evaluation crops the centre size/(size+this) of the shorter side; 0 takes all of it, for small images. "
+        "Default: the checkpoint's at its own size, else 0 below 128 px and the release's 32 otherwise."
+    ),
+    real("min_crop_area", None, (0.01, 1.0), modes=FIT).help(
+        "Smallest share of the image's area that a training crop keeps. Default: 0.5 below 128 px, and the published "
+        "0.08 otherwise."
+    ),
+    choice("augment", "none", flag_values.AUGMENTATIONS, modes=FIT).help(
+        "Augmentation after crop and flip: AutoAugment's ImageNet policy, or RandAugment."
+    ),
+    whole("randaugment_layers", 2, (1, 16), modes=FIT).help("Operations that RandAugment applies to an image."),
+    whole("randaugment_magnitude", 9, (0, 30), modes=FIT).help(
+        "Level of RandAugment's operations; 10 is the strongest of AutoAugment's."
+    ),
+    path("calibration_dataset", behind_kind=True, modes=("export", "train")).help(
+        "Images that set the ranges of tflite_int8, and those that --qat starts from; labels are not used. "
+        "folder:PATH (any directory of images), or as --dataset. Default: --dataset's training images."
+    ),
+    whole("calibration_images", 256, (1, 100_000), modes=("export", "train")).help(
+        "Largest number of images of --calibration_dataset to use."
+    ),
+)
+
+SECTIONS = {
+    "What to read and write, on which devices.": RUN_FLAGS,
+    "Which network.": NETWORK_FLAGS,
+    "Which images, and how they come.": DATA_FLAGS,
+}
+
+
+def check(config: Config) -> None:
+    """Raises UserError where these flags do not go together."""
+    local = ("model_dir", "init_checkpoint", "export_dir", "predictions_out", "picture", "explain_dir", "report_dir")
+    for name in local:
+        if "://" in (config.values[name] or ""):
+            raise UserError(f"--{name}={config.values[name]}: not a local path; copy to or from a bucket yourself")
+    service = config.data_service
+    if service is not None:
+        if not service.startswith("grpc://"):
+            raise UserError(f"--data_service={service}: accepted: grpc://HOST:PORT, the address of a dispatcher")
+        cluster.check_address(service.removeprefix("grpc://"), f"--data_service={service}: its address")
+    if config.check_images == "none" and config.skip_corrupt:
+        raise UserError("--skip_corrupt does not go with --check_images=none, which looks for no bad image")
+    if config.augment != "randaugment":
+        for name in ("randaugment_layers", "randaugment_magnitude"):
+            if name in config.given:
+                raise UserError(f"--{name} needs --augment=randaugment")
+    _check_devices(config)
+    if config.nonlocal_ and not config.arch:
+        raise UserError(f"--nonlocal={config.nonlocal_} needs --arch; a checkpoint's own blocks stay as they are")
+    if config.picture and pathlib.Path(config.picture).suffix != ".png":
+        raise UserError(f"--picture={config.picture}: must end in .png")
+    if config.input_image_size is not None:
+        check_batches_fit(config, config.input_image_size)
+
+
+def _check_devices(config: Config) -> None:
+    if config.tpu is None and (config.tpu_zone or config.gcp_project):
+        raise UserError("--tpu_zone and --gcp_project need --tpu")
+    if config.tpu is None and config.strategy == "tpu":
+        raise UserError("--strategy=tpu needs --tpu: a TPU's name, grpc://ADDRESS, or local on a TPU VM")
+    if config.tpu is not None and config.strategy not in ("auto", "tpu"):
+        raise UserError(f"--tpu does not go with --strategy={config.strategy}; accepted: auto, tpu")
+    automatic = config.strategy == "auto" and config.tpu is None and "TF_CONFIG" in os.environ
+    if config.mode in DATA and (automatic or config.strategy == "multiworker"):
+        cluster.from_environment()
+    if config.precision == "float16" and (config.tpu is not None or config.strategy == "tpu"):
+        raise UserError("--precision=float16 is not for TPUs; accepted there: float32, bfloat16")
+
+
+def check_one_source(config: Config) -> None:
+    """Raises UserError unless weights are given in one way."""
+    if not (config.init_checkpoint or config.model_dir):
+        raise UserError(f"--mode={config.mode} needs weights: give --init_checkpoint or --model_dir")
+    if config.init_checkpoint and config.model_dir:
+        raise UserError(f"--mode={config.mode} takes weights from --init_checkpoint or --model_dir; both are given")
+
+
+def refuse_calibration(config: Config, reader: str) -> None:
+    """Raises UserError where calibration images are given and nothing reads them."""
+    for name in ("calibration_dataset", "calibration_images"):
+        if name in config.given:
+            raise UserError(f"--{name} is for {reader}, which is not asked for")
+
+
+def check_pixels(images: int, image_size: int, flag: str, most: int) -> None:
+    """Raises UserError where that many square images, held at once, have more than `most` pixels together."""
+    if images * image_size**2 > most:
+        raise UserError(
+            f"--{flag}={images}: at {image_size} px more than {most:,} pixels at once; accepted: at most "
+            f"{most // image_size**2} at that size"
+        )
+
+
+def check_batches_fit(config: Config, image_size: int) -> None:
+    """Raises UserError for batches of more pixels than are held at once."""
+    for name in ("train_batch_size", "eval_batch_size"):
+        if config.values[name] is not None:
+            check_pixels(config.values[name], image_size, name, limits.MOST_BATCH_PIXELS)
