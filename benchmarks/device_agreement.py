@@ -57,7 +57,6 @@ def learner_of(mode: str, sync: bool, num_parts: int):
     import tf_keras as keras
 
     from autonl_tf.arch import blockstring
-    from autonl_tf.cli.parsing import FLAGS
     from autonl_tf.engine.averages import MovingAverages
     from autonl_tf.engine.batch_norm import averaged_variables
     from autonl_tf.engine.learner import Learner
@@ -83,7 +82,6 @@ def learner_of(mode: str, sync: bool, num_parts: int):
             space_lib.parse(SPACE, "space"),
             dropout_rate=0.3,
             sync_batch_norm=sync,
-            start_margin=FLAGS["gate_start_margin"].default,
             name="net",
             **sizes,
         )

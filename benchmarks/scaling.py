@@ -19,7 +19,6 @@ import tensorflow as tf
 
 from autonl_tf.arch import presets
 from autonl_tf.arch.cost import network_cost
-from autonl_tf.cli.parsing import FLAGS
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables, is_batch_norm
 from autonl_tf.engine.learner import Learner, make_train_function
@@ -87,7 +86,6 @@ def measured(spec, space, batch: int, steps: int) -> dict[str, float]:
                 image_size=SIZE,
                 num_classes=CLASSES,
                 dropout_rate=0.2,
-                start_margin=FLAGS["gate_start_margin"].default,
                 name="supernet",
             )
             schedule = SearchSchedule(10**6, 0, 0, 0.6, 0.1, 0.3, 3.0)

@@ -41,7 +41,6 @@ def train_function(setting: str, kind: str):
     import tensorflow as tf
     from support import training_step
 
-    from autonl_tf.cli.parsing import FLAGS
     from autonl_tf.engine.learner import Learner, make_train_function
     from autonl_tf.engine.optimizer import TF1RMSprop
     from autonl_tf.networks.gate_table import GateCost
@@ -56,9 +55,7 @@ def train_function(setting: str, kind: str):
     if kind == "train":
         return training_step.train_function(space.largest(), image_size=size, batch=batch, classes=classes)
     optimizer = TF1RMSprop(0.016)
-    supernet = Supernet(
-        space, dropout_rate=0.2, start_margin=FLAGS["gate_start_margin"].default, name="supernet", **shape
-    )
+    supernet = Supernet(space, dropout_rate=0.2, name="supernet", **shape)
     schedule = SearchSchedule(10**6, 0, 0, 0.6, 0.1, 0.3, 3.0)  # in the decision phase throughout
     learner = Learner(supernet, optimizer_groups(supernet, optimizer, schedule))
     cost = GateCost(supernet.table, macs_model(space, **shape))

@@ -12,7 +12,6 @@ from autonl_tf.space import space as space_lib
 
 FLAGS = (
     whole("profile_threads", 1, (1, 256)).help("Threads of the runtime."),
-    whole("profile_warmup", 5, (0, 100_000)).help("Runs of each file before the measured ones."),
     whole("profile_runs", 50, (3, 100_000)).help("Measured runs of each file; the median counts."),
     whole("profile_networks", 12, (0, 1000)).help(
         "Whole networks to measure, which calibrate the sum of their pieces: the largest, the smallest and random ones."

@@ -27,30 +27,21 @@ FLAGS = (
         "Share of the training images that only train the gates' thresholds, as in DARTS; the others train the "
         "weights, and make up an epoch. 0, as in the paper: all images train both."
     ),
-    real("search_warmup_share", None, (0.0, 0.99)).help(
+    real("search_warmup_share", None, (0.0, 0.89)).help(
         "Share of the search in which gates are dropped at random and the cost does not count. Default: 0.625; 0.25 "
         "from --init_checkpoint, whose weights are trained."
-    ),
-    real("search_settle_share", 0.1, (0.0, 0.99)).help(
-        "Share of the search, at its end, in which decisions are fixed."
     ),
     real("gate_keep_probability", None, (0.01, 1.0)).help(
         "Probability of keeping each open gate in the warm-up. A gate that the network of --init_checkpoint has "
         "closed is opened half of the time. Default: 0.6; 0.9 from --init_checkpoint, so that the trained network is "
         "not lost."
     ),
-    real("gate_explore_probability", 0.1, (0.0, 0.5)).help(
-        "Probability of flipping each gate in the decision phase, to learn what the flip costs; 0: never."
-    ),
-    real("gate_start_margin", 0.02, (0.001, 1.0)).help(
-        "Margin with which the gates of what a block can do without (LightNL, squeeze-excite) enter the decision "
-        "phase; the others have about 1."
-    ),
     real("threshold_travel", 3.0, (0.0, 100.0)).help(
         "Farthest that a threshold moves, if every step agrees. A gate's value is about 1."
     ),
 )
 REQUIRED = ("model_dir", "dataset")
+SETTLE_SHARE = 0.1  # of the search, at its end, in which decisions are fixed
 # Defaults that depend on what a search starts from: (random weights, those of --init_checkpoint).
 DEFAULTS = {"search_warmup_share": (0.625, 0.25), "gate_keep_probability": (0.6, 0.9)}
 
@@ -60,10 +51,6 @@ def check(config: Config) -> Config:
     left_open = {name: pair[started] for name, pair in DEFAULTS.items() if config.values[name] is None}
     config = config.replaced(**left_open)
     fit.check(config)
-    if config.search_warmup_share + config.search_settle_share >= 1:
-        raise UserError(
-            "--search_warmup_share and --search_settle_share must leave a share for decisions; accepted: below 1 in all"
-        )
     if config.arch and not config.init_checkpoint:
         raise UserError(
             f"--arch={config.arch}: in a search the network that the weights of --init_checkpoint are of, which is "
@@ -133,12 +120,12 @@ def cost_models(config: Config, space: Space, **shape: int) -> list[CostModel]:
 
 
 def phases(config: Config, steps: int) -> tuple[int, int]:
-    """The steps of a search's warm-up and of its settling, from the shares that the flags give.
+    """The steps of a search's warm-up and of its settling, from their shares.
 
     Raises:
       UserError: rounded to steps, they leave none in which gates are decided.
     """
-    warmup, settle = (round(share * steps) for share in (config.search_warmup_share, config.search_settle_share))
+    warmup, settle = (round(share * steps) for share in (config.search_warmup_share, SETTLE_SHARE))
     if warmup + settle >= steps:
         raise UserError(
             f"a search of {steps} steps leaves none for decisions: {warmup} are warm-up and {settle} settling; "

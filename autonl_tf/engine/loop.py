@@ -36,6 +36,7 @@ class WorkerLost(SystemExit):
 
 
 # What a collective operation fails with when a process that takes part has died or cannot be reached.
+MOST_SKIPPED = 10  # updates that a run with --on_nan=skip may leave out
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
 
 
@@ -78,7 +79,7 @@ def run_training(
     evaluate: Callable[[], dict[str, float]] | None = None,
     evaluate_every: int | None = None,
     save_every: int,
-    max_skipped: int = 0,
+    max_skipped: int = MOST_SKIPPED,
     guessed_loss: float = math.inf,
     start_scores: dict[str, float] | None = None,
     on_loop: Callable[[int, dict[str, float]], dict[str, float] | None] | None = None,
@@ -222,8 +223,8 @@ def _check_finite(learner, metrics, checkpoints, log, max_skipped) -> None:
         raise UserError(f"{what}; {advice}, or go on in this one with --on_nan=skip")
     total = learner.skipped_updates
     if total > max_skipped:
-        raise UserError(f"{what}: {total} updates skipped, more than --max_skipped_updates={max_skipped}; {advice}")
-    log.message(f"{what}: update skipped ({total} so far, --max_skipped_updates={max_skipped})")
+        raise UserError(f"{what}: {total} updates skipped, more than {max_skipped}; {advice}")
+    log.message(f"{what}: update skipped ({total} so far, at most {max_skipped})")
 
 
 def _evaluate(evaluate, step, log, checkpoints, most_loss) -> None:

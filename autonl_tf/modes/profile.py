@@ -31,6 +31,7 @@ from autonl_tf.streams import say
 
 DEFAULT_CLASSES = 1000
 TABLE, PHONE_TABLE, FILES = "latency.json", "latency_phone.json", "files"
+WARMUP = 5  # runs of a file before the measured ones
 _SAVE_SECONDS = 5.0
 
 
@@ -146,7 +147,7 @@ def _measure_all(config: Config, work: Work, measured: dict[str, dict], check, s
             check(f"{key} is not measured")
             path = work.make(key)
             measured[key] = timing.measure(
-                path, threads=config.profile_threads, warmup=config.profile_warmup, runs=config.profile_runs
+                path, threads=config.profile_threads, warmup=WARMUP, runs=config.profile_runs
             )
             now = time.monotonic()
             if now - saved > _SAVE_SECONDS or done == len(left):
@@ -175,7 +176,7 @@ def _runtime(config: Config) -> dict[str, Any]:
         "version": timing.runtime_version(),
         "delegate": "XNNPACK",
         "threads": config.profile_threads,
-        "warmup": config.profile_warmup,
+        "warmup": WARMUP,
         "runs": config.profile_runs,
     }
 

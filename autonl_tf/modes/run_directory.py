@@ -24,7 +24,7 @@ from autonl_tf.streams import say
 _FREE = {
     *("model_dir", "eval_batch_size", "strategy", "tpu", "tpu_zone", "gcp_project", "save_every_steps", "data_dir"),
     *("jit_compile", "data_service", "check_images", "max_pixels", "wait_seconds"),
-    *("on_nan", "max_skipped_updates"),  # a run that has stopped may go on by skipping
+    "on_nan",  # a run that has stopped may go on by skipping
 }
 
 

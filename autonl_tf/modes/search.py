@@ -34,7 +34,7 @@ from autonl_tf.search import results
 from autonl_tf.search.flips import flips_to_target
 from autonl_tf.search.multiplier import TargetMultiplier
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
-from autonl_tf.search.schedule import SearchSchedule
+from autonl_tf.search.schedule import EXPLORE_PROBABILITY, SearchSchedule
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.following import LENGTHS, OF_CHECKPOINT, beside, following
@@ -107,7 +107,6 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
             log=run_directory.run_log(config, strategy, length),
             checkpoints=Checkpoints(directory.path, learner, say),
             save_every=config.save_every_steps,
-            max_skipped=config.max_skipped_updates,
             others=machines.others(config, strategy),
             wait_seconds=config.wait_seconds,
             on_loop=_flipping(learner, models[0], schedule) if target is not None else None,
@@ -214,7 +213,7 @@ def schedule_of(config: Config, total_steps: int) -> SearchSchedule:
         warmup_steps=warmup,
         settle_steps=settle,
         keep_probability=config.gate_keep_probability,
-        explore_probability=config.gate_explore_probability,
+        explore_probability=EXPLORE_PROBABILITY,
         cost_lambda=config.cost_lambda,
         threshold_travel=config.threshold_travel,
     )
@@ -238,7 +237,6 @@ def _learner(
             num_classes=dataset.num_classes,
             dropout_rate=config.dropout_rate,
             sync_batch_norm=config.sync_batch_norm,
-            start_margin=config.gate_start_margin,
             name="supernet",
         )
         set_momentum(supernet, config.batch_norm_momentum)

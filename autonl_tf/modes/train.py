@@ -133,7 +133,6 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
             save_every=config.save_every_steps,
             guessed_loss=math.log(dataset.num_classes),
             start_scores=evaluator(batches, dataset.size("validation")) if knows else None,
-            max_skipped=config.max_skipped_updates,
             others=machines.others(config, strategy),
             wait_seconds=config.wait_seconds,
         )

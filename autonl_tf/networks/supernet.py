@@ -31,6 +31,8 @@ from autonl_tf.space.block import SpaceBlock
 from autonl_tf.space.kind import InsertedKind, WeightSlice
 from autonl_tf.space.space import Space
 
+# With which the gates of what a block can do without (LightNL, squeeze-excite) enter the decision phase.
+START_MARGIN = 0.02
 MARGIN_MOMENTUM = 0.9
 DISTANCE_MOMENTUM = 0.95
 MARGIN_RANGE = (-2.0, 1.0)
@@ -152,7 +154,7 @@ class Supernet(keras.Model):
         num_classes: int,
         dropout_rate: float = 0.0,
         sync_batch_norm: bool = False,
-        start_margin: float,
+        start_margin: float = START_MARGIN,
         **kwargs,
     ):
         super().__init__(**kwargs)

@@ -23,6 +23,7 @@ import math
 import tensorflow as tf
 import tf_keras as keras
 
+EXPLORE_PROBABILITY = 0.1  # in the decision phase, of a flip of each gate, to learn what it costs
 OPEN_PROBABILITY = 0.5  # in the warm-up, of a gate that starts closed
 
 

@@ -157,7 +157,8 @@ def check_same_settings(config: Config) -> None:
     now = {
         name: value for name, value in plain(config.read()).items() if value not in found and name in before.comparable
     }
-    if other := before.other_setting(before.comparable | now):
+    kept = {name: value for name, value in before.comparable.items() if name in config.values}  # others were dropped
+    if other := before.other_setting(kept | now):
         raise UserError(f"{path.parent}: {other}")
 
 

@@ -46,10 +46,8 @@ FLAGS = (
         "Clip the gradient of all variables, summed over replicas, to this norm."
     ),
     choice("on_nan", "stop", ("stop", "skip")).help(
-        "What to do at a loss or gradient that is not finite: stop, or skip that update and count it."
-    ),
-    whole("max_skipped_updates", 10, (0, limits.STEPS[1])).help(
-        "Stop when a run with --on_nan=skip has skipped more updates than this."
+        "What to do at a loss or gradient that is not finite: stop, or skip that update and count it; a run that has "
+        "skipped more than 10 stops."
     ),
     real("weight_decay", 1e-5, (0.0, 1000.0)).help(
         "Factor of sum(v^2)/2 in the loss, over every trainable variable except batch norm's."
@@ -76,8 +74,6 @@ def check(config: Config) -> None:
             f"--micro_batches={config.micro_batches} does not go with --sync_batch_norm: micro-batches come one after "
             "the other, each with statistics of its own; accepted: one of the two"
         )
-    if config.on_nan == "stop" and "max_skipped_updates" in config.given:
-        raise UserError("--max_skipped_updates needs --on_nan=skip")
 
 
 def is_cut(config: Config) -> bool:

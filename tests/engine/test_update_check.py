@@ -120,7 +120,7 @@ def test_skipped_updates_are_told_and_counted_and_a_run_stops_after_as_many_as_a
     assert values["learning_rate"] > 0 and values["weight_decay"] > 0
     assert "not finite at step 9: update skipped (3 so far" in capsys.readouterr().err
     run = Run(skip=True)
-    with pytest.raises(UserError, match=r"step 9: 3 updates skipped, more than --max_skipped_updates=2; .*ckpt-8"):
+    with pytest.raises(UserError, match=r"step 9: 3 updates skipped, more than 2; .*ckpt-8"):
         run.go(tmp_path / "stopped", make_batches=poisoned(run, [3, 4, 9]), evaluate=None, max_skipped=2)
     # one that has stopped goes on when more may be skipped: from its checkpoint, with its count
     run = Run(skip=True)

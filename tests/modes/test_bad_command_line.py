@@ -34,14 +34,10 @@ WRONG_FLAGS = {
     ),
     "zone without a TPU": (["--mode=eval", "--dataset=demo", "--model_dir=run", "--tpu_zone=z"], "--tpu"),
     "float16 on a TPU": (["--mode=eval", "--dataset=demo", "--model_dir=run", "--tpu=t", "--precision=float16"], "TPU"),
-    "skips without skipping": (
-        ["--mode=train", "--arch=autonl_s", "--dataset=demo", "--model_dir=run", "--max_skipped_updates=3"],
-        "--on_nan=skip",
-    ),
     "shares that leave nothing": (
         [
             *("--mode=search", "--dataset=demo", "--model_dir=run"),
-            *("--search_warmup_share=0.9", "--search_settle_share=0.1"),
+            "--search_warmup_share=0.9",
         ],
         "--search_warmup_share",
     ),

@@ -14,7 +14,6 @@ from mode_cases import CLASSES, MAIN, class_folder, command, configure, tree, wr
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.arch.spec import Normalization
-from autonl_tf.cli.parsing import FLAGS
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.modes import checkpointed, eval, predict, train
 from autonl_tf.space import space
@@ -74,10 +73,9 @@ def test_light_nl_and_squeeze_excite_start_at_the_start_margin(story):
     first = json.loads((story.root / "search" / "metrics.jsonl").read_text().splitlines()[0])["values"]
     margins = {name: value for name, value in first.items() if name.startswith("gate/")}
     assert len(margins) > 4
-    default = FLAGS["gate_start_margin"].default
     for name, margin in margins.items():
         adds = name.endswith("/nl") or "/se" in name
-        assert (margin == pytest.approx(default, abs=1e-3)) if adds else margin > 0.1, name
+        assert (margin == pytest.approx(0.02, abs=1e-3)) if adds else margin > 0.1, name
 
 
 def is_png(path):

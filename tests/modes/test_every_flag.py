@@ -50,9 +50,13 @@ def place(tmp_path, monkeypatch):
         (tmp_path / folder).mkdir()
         if held:
             (tmp_path / folder / held).touch()
-    settings = {"comparable": {"mode": "train", "seed": 5}, "time": "", "settings": {}, "versions": {}}
-    (tmp_path / "begun").mkdir()
-    (tmp_path / "begun" / "config.json").write_text(json.dumps(settings | {"git_commit": None, "earlier_starts": []}))
+    start = {"time": "", "settings": {}, "versions": {}, "git_commit": None, "earlier_starts": []}
+    for name, comparable in (
+        ("begun", {"mode": "train", "seed": 5}),
+        ("older", {"mode": "search", "gate_start_margin": 0.02}),  # a flag of an earlier version
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(start | {"comparable": comparable}))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -88,7 +92,6 @@ def words_with(name, value):
     companions = {
         "randaugment_layers": ["--augment=randaugment"],
         "randaugment_magnitude": ["--augment=randaugment"],
-        "max_skipped_updates": ["--on_nan=skip"],
         "tpu_zone": ["--tpu=local"],
         "gcp_project": ["--tpu=local"],
         "calibration_images": ["--qat", "--init_checkpoint=weights"] if mode == "train" else [],
@@ -206,6 +209,11 @@ def test_flags_within_their_ranges_but_not_together_are_refused(place, start):
         ("search", "--dataset=imagenet_tfrecord:empty", "no files named like train-00000-of-01024"),
         ("train", "--model_dir=begun", "begun: was made with --seed=5, now it is --seed=0; choose"),
         ("search", "--model_dir=begun", "begun: was made with --mode=train, now it is --mode=search; choose"),
+        (
+            "search",
+            "--model_dir=older",
+            "older: was made with --gate_start_margin=0.02, now it is --gate_start_margin=(abs",
+        ),
         ("train", "--model_dir=arch.txt/run", "arch.txt is not a directory that can be written"),
         ("export", "--export_dir=arch.txt/new/export", "arch.txt is not a directory that can be written"),
         ("export", "--export_dir=taken", "holds thesis.txt, which no export wrote"),
@@ -232,8 +240,8 @@ def test_a_file_that_is_not_what_the_flag_means_is_refused_before_tensorflow(mod
 LONG = {
     *("train_steps", "train_epochs", "train_batch_size", "eval_batch_size", "input_image_size", "num_label_classes"),
     *("depth_multiplier", "micro_batches", "recalibrate_batches", "validation_fraction", "randaugment_layers"),
-    *("randaugment_magnitude", "max_skipped_updates", "target_macs", "target_latency_ms", "search_split"),
-    *("search_warmup_share", "search_settle_share"),
+    *("randaugment_magnitude", "target_macs", "target_latency_ms", "search_split"),
+    *("search_warmup_share",),
 }
 
 

@@ -17,7 +17,7 @@ from autonl_tf.networks.inherit import take_over
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
-from autonl_tf.search.schedule import SearchSchedule
+from autonl_tf.search.schedule import EXPLORE_PROBABILITY, SearchSchedule
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
 
@@ -54,7 +54,7 @@ def margins(tmp_path_factory):
     found = {}
     for far in (True, False):
         keras.utils.set_random_seed(0)
-        supernet = Supernet(space, **shape, start_margin=DEFAULTS.gate_start_margin, name="supernet")
+        supernet = Supernet(space, **shape, name="supernet")
         set_momentum(supernet, 0.9)
         start = space.smallest()
         take_over(supernet, build_network(start, **shape), supernet.table.opened(space.selections_of(start, "it")))
@@ -63,7 +63,7 @@ def margins(tmp_path_factory):
             warmup_steps=round(BY_START["search_warmup_share"][1] * STEPS),
             settle_steps=STEPS // 10,
             keep_probability=BY_START["gate_keep_probability"][1],
-            explore_probability=DEFAULTS.gate_explore_probability,
+            explore_probability=EXPLORE_PROBABILITY,
             cost_lambda=DEFAULTS.cost_lambda,
             threshold_travel=DEFAULTS.threshold_travel,
         )
