@@ -54,7 +54,7 @@ def train_batches(
         stream = own_files.endless(split, seed, start_step, batch_size, shard, num_shards)
     else:
         stream = split.endless(seed, start_step, batch_size, shard, num_shards)
-    normalize = images.normalizer(image_size, normalization)
+    normalize = images.normalizer((image_size, image_size), normalization)
 
     def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         position, example = stream.load(*element)
@@ -94,7 +94,7 @@ def eval_batches(
     examples = dataset.split(split)
     size = examples.size
     stream = examples.once(None, 0, batch_size, shard, num_shards)
-    normalize = images.normalizer(image_size, normalization)
+    normalize = images.normalizer((image_size, image_size), normalization)
 
     def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         _, example = stream.load(*element)
@@ -146,7 +146,7 @@ def predict_batches(
     The last batch is filled with zero images of weight 0. The files are those of `usable_files`.
     """
     stream = _files(files).once()
-    normalize = images.normalizer(image_size, normalization)
+    normalize = images.normalizer((image_size, image_size), normalization)
 
     def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         _, example = stream.load(*element)
@@ -167,6 +167,8 @@ def _files(files: Sequence[str]) -> IndexedSplit:
 def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
+    # Many images are made at once; to share out the work on one of them too would cost more than it gains.
+    options.threading.max_intra_op_parallelism = 1
     # Where a batch follows a map, each image is written into its place in the batch by the thread that made it.
     options.experimental_optimization.map_and_batch_fusion = True
     # The shards are made here; tf.distribute must not divide them once more.

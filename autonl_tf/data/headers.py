@@ -105,26 +105,28 @@ def with_inks_inverted(image_bytes: tf.Tensor) -> tf.Tensor:
 def orientation(image_bytes: tf.Tensor) -> tf.Tensor:
     """The EXIF orientation of a JPEG, PNG or WebP, int32 scalar 1 to 8; 1 (as stored) where there is none, and of an
     animated WebP, which Pillow turns."""
-    start = _padded(image_bytes, 24)
-    jpeg, png = is_jpeg(start), is_png(start)
-    webp = (tf.strings.substr(start, 8, 8) == b"WEBPVP8X") & (_integer(start, 20, 1) & 2 == 0)
+    jpeg, png = is_jpeg(image_bytes), is_png(image_bytes)
     # What begins the EXIF data: in a JPEG behind the block's own marker and length, in a WebP before its length.
     mark = tf.where(jpeg, b"Exif\0\0", tf.where(png, b"eXIf", b"EXIF"))
     searched = tf.cond(jpeg, lambda: _split(image_bytes, _SCAN, 1)[0], lambda: image_bytes)
     pieces = _split(searched, mark)[:-1]  # each ends where the mark stands
-    before = tf.strings.join([b"    ", pieces])
-    ends = tf.strings.length(before) - 4
-    marked = tf.strings.substr(before, ends, tf.fill(tf.shape(ends), 2)) == b"\xff\xe1"
-    marked |= png | webp
 
     def of_block() -> tf.Tensor:
+        start = _padded(image_bytes, 24)
+        webp = (tf.strings.substr(start, 8, 8) == b"WEBPVP8X") & (_integer(start, 20, 1) & 2 == 0)
+        before = tf.strings.join([b"    ", pieces])
+        ends = tf.strings.length(before) - 4
+        marked = tf.strings.substr(before, ends, tf.fill(tf.shape(ends), 2)) == b"\xff\xe1"
+        marked |= png | webp
         count = tf.argmax(tf.cast(marked, tf.int32), output_type=tf.int32) + 1
         offset = tf.reduce_sum(tf.strings.length(pieces[:count])) + count * tf.strings.length(mark)
         block = tf.strings.substr(image_bytes, offset, 1 << 16)
         block = tf.where(webp, _from(block, 4), block)
-        return _of_exif(tf.strings.regex_replace(block, r"^Exif\x00\x00", ""))
+        value = _of_exif(tf.strings.regex_replace(block, r"^Exif\x00\x00", ""))
+        return tf.where(tf.reduce_any(marked), value, 1)
 
-    return tf.cond(tf.reduce_any(marked), of_block, lambda: tf.constant(1))
+    # Most images have none: these few operations are all that they cost.
+    return tf.cond(tf.size(pieces) > 0, of_block, lambda: tf.constant(1))
 
 
 def _of_jpeg(image_bytes: tf.Tensor) -> Header:

@@ -81,12 +81,18 @@ def preprocess_for_train(
     crop_seed, flip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
     choose_crop = random_crop(crop_seed, image_size, min_crop_area, crop_padding)
     image = _crop_and_resize(image_bytes, choose_crop, image_size, reading)
+    if augment is not None:
+        image = _to_uint8(image)
     flip = tf.random.stateless_uniform([], flip_seed) < 0.5
     image = tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image)
     if augment is None:
         return image
-    pixels = tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
-    return tf.cast(augment(pixels, tf.random.experimental.stateless_fold_in(seed, _AUGMENT_STREAM)), tf.float32)
+    return tf.cast(augment(image, tf.random.experimental.stateless_fold_in(seed, _AUGMENT_STREAM)), tf.float32)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _to_uint8(image: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.clip_by_value(image, 0.0, 255.0), tf.uint8)
 
 
 def random_crop(seed: tf.Tensor, image_size: int, min_crop_area: float, crop_padding: int) -> _ChooseCrop:
@@ -127,14 +133,14 @@ def displayable(images: np.ndarray, normalization: Normalization) -> np.ndarray:
     return np.clip((images * normalization.stddev + normalization.mean) / 255, 0, 1)
 
 
-def normalizer(image_size: int, normalization: Normalization) -> Callable[[tf.Tensor], tf.Tensor]:
-    """`normalize` for images [..., image_size, image_size, 3], the same bits faster.
+def normalizer(places: tuple[int, ...], normalization: Normalization) -> Callable[[tf.Tensor], tf.Tensor]:
+    """`normalize` for images [..., *places, 3], the same bits faster.
 
-    Broadcasting along an axis of three is slow, in TensorFlow as on a phone: here the mean and the deviation have the
-    shape of a row of pixels.
+    Broadcasting is slow, in TensorFlow as on a phone, most of all along three channels: `places` is (width,) where the
+    constants must be small, (height, width) where they need not.
     """
     mean, deviation = (
-        tf.constant(np.tile(np.array(values, np.float32), [image_size, 1]))
+        tf.constant(np.tile(np.array(values, np.float32), [*places, 1]))
         for values in (normalization.mean, normalization.stddev)
     )
     return lambda images: (images - mean) / deviation

@@ -102,7 +102,7 @@ def _save_single(model: keras.Model, folder: str, image_size: int, normalization
     )
     def classify(images):
         with tf.name_scope(NORMALIZATION):  # the scope by which `int8` leaves it alone
-            images = image_ops.normalizer(image_size, normalization)(images)
+            images = image_ops.normalizer((image_size,), normalization)(images)
         logits = model(images, training=False)
         return {OUTPUT: tf.nn.softmax(tf.cast(logits, tf.float32))}
 

@@ -166,6 +166,37 @@ def test_rotations_equal_the_reference(image, degrees):
     assert unsure.mean() < 0.02 or image.size < 1000
 
 
+SIDE = 24
+IMAGES = st.integers(0, 2**31 - 1).map(
+    lambda seed: np.random.default_rng(seed).integers(0, 256, [SIDE, SIDE, 3], np.uint8)
+)
+A_FLOAT = st.floats(-1, 1, width=32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(IMAGES, st.lists(A_FLOAT | st.sampled_from([-0.5, 0.5]), min_size=6, max_size=6), st.sampled_from([1, SIDE]))
+def test_pixels_are_taken_as_the_kernel_of_tensorflow_takes_them_to_the_bit(image, matrix, scale):
+    matrix[2], matrix[5] = scale * matrix[2], scale * matrix[5]
+    expected = tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[np.newaxis],
+        transforms=tf.constant([[*matrix, 0.0, 0.0]]),
+        output_shape=[SIDE, SIDE],
+        fill_value=128.0,
+        interpolation="NEAREST",
+        fill_mode="CONSTANT",
+    )
+    np.testing.assert_array_equal(geometry._transform(image, matrix), expected[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(IMAGES, st.floats(-2, 6, width=32))
+def test_colours_change_as_by_the_kernels_of_tensorflow_to_the_bit(image, factor):
+    grey = tf.cast(tf.image.rgb_to_grayscale(image), tf.float32)
+    blended = grey + factor * (tf.cast(image, tf.float32) - grey)
+    expected = tf.cast(tf.clip_by_value(blended, 0.0, 255.0), tf.uint8)
+    np.testing.assert_array_equal(color.color(image, factor), expected)
+
+
 def test_a_quarter_turn_is_counterclockwise():
     square = picture(3, 21, 21)
     np.testing.assert_array_equal(geometry.rotate(square, 90.0), np.rot90(square))

@@ -116,10 +116,11 @@ def test_normalize_subtracts_the_mean_and_divides_by_the_deviation():
     np.testing.assert_allclose(out[0, 1], [2.2489083, 2.4285715, 2.64], rtol=1e-6)
 
 
-def test_normalizing_one_image_gives_the_same_bits():
+@pytest.mark.parametrize("places", [(24,), (24, 24)])
+def test_normalizing_one_image_gives_the_same_bits(places):
     image = tf.constant(np.random.default_rng(0).uniform(-20, 280, [24, 24, 3]).astype(np.float32))
     np.testing.assert_array_equal(
-        images.normalizer(24, Normalization())(image), images.normalize(image, Normalization())
+        images.normalizer(places, Normalization())(image), images.normalize(image, Normalization())
     )
 
 

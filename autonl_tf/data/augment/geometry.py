@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 _Scalar = tf.Tensor | float
+# What x [width], y [height] and neither contribute to a place.
+_Place = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 FILL = 128
+_ALMOST_HALF = np.nextafter(np.float32(0.5), np.float32(0))  # a half must not be lost in rounding just below it
 
 
 def shear_x(image: tf.Tensor, level: _Scalar) -> tf.Tensor:
@@ -68,8 +72,7 @@ def cutout(image: tf.Tensor, half_side: _Scalar, seed: tf.Tensor) -> tf.Tensor:
             (shape[1], tf.random.stateless_uniform([], column_seed, 0, shape[1], tf.int32)),
         )
     ]
-    square = covered[0][:, tf.newaxis, tf.newaxis] & covered[1][:, tf.newaxis]
-    return tf.where(square, tf.constant(FILL, tf.uint8), image)
+    return _covered(image, *covered)
 
 
 def _between(positions: tf.Tensor, first: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
@@ -78,13 +81,32 @@ def _between(positions: tf.Tensor, first: tf.Tensor, end: tf.Tensor) -> tf.Tenso
 
 def _transform(image: tf.Tensor, matrix: list[_Scalar]) -> tf.Tensor:
     """(x, y) is taken from (m0 x + m1 y + m2, m3 x + m4 y + m5)."""
-    numbers = [tf.cast(number, tf.float32) for number in (*matrix, 0.0, 0.0)]
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=image[tf.newaxis],
-        transforms=tf.stack(numbers)[tf.newaxis],
-        output_shape=tf.shape(image)[:2],
-        fill_value=float(FILL),
-        interpolation="NEAREST",
-        fill_mode="CONSTANT",
+    numbers = [tf.cast(number, tf.float32) for number in matrix]
+    height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
+    y, x = tf.range(height), tf.range(width)
+    places = [(m[0] * x, m[1] * y, m[2]) for m in (numbers[:3], numbers[3:])]
+    return _taken(image, _nearest(*places))
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _nearest(column: _Place, row: _Place) -> tf.Tensor:
+    """The number of the pixel nearest to each place, counted row by row; -1 outside: int32 [height, width]."""
+    x, y = (
+        tf.cast(tf.clip_by_value(tf.floor(of_x + of_y[:, tf.newaxis] + offset + _ALMOST_HALF), -1.0, 1e6), tf.int32)
+        for of_x, of_y, offset in (column, row)
     )
-    return tf.ensure_shape(moved[0], image.shape)
+    height, width = tf.size(row[1]), tf.size(column[0])
+    return tf.where(_between(y, 0, height) & _between(x, 0, width), y * width + x, -1)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _taken(image: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+    """The pixels of some numbers, filled where they are -1."""
+    found = tf.gather(tf.reshape(image, [-1, 3]), pixels)
+    return tf.where(pixels[..., tf.newaxis] < 0, tf.constant(FILL, tf.uint8), found)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _covered(image: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    """The pixels in some rows and columns (bool [height], [width]) filled."""
+    return tf.where(rows[:, tf.newaxis, tf.newaxis] & columns[:, tf.newaxis], tf.constant(FILL, tf.uint8), image)

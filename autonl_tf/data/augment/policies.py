@@ -86,6 +86,7 @@ _OPERATIONS = {
 }
 OPERATIONS = tuple(_OPERATIONS)
 _UNCHANGED = len(OPERATIONS)
+_MOVING = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 
 
 def by_name(name: str, layers: int = 2, magnitude: int = 9) -> Augmentation | None:
@@ -99,7 +100,7 @@ def by_name(name: str, layers: int = 2, magnitude: int = 9) -> Augmentation | No
 
 def autoaugment(policy: Sequence = AUTOAUGMENT_V0) -> Augmentation:
     """One sub-policy of `policy`, drawn evenly; then each of its operations in turn with its probability."""
-    numbers = tf.constant([[OPERATIONS.index(name) for name, _, _ in row] for row in policy], tf.int32)
+    numbers = tf.constant([[_number(name, level) for name, _, level in row] for row in policy], tf.int32)
     probabilities = tf.constant([[probability for _, probability, _ in row] for row in policy], tf.float32)
     arguments = tf.constant(
         [[argument_of(name, level, _AUTOAUGMENT_PIXELS) for name, _, level in row] for row in policy]
@@ -155,6 +156,11 @@ def argument_of(name: str, level: float, pixels: _Pixels) -> float:
         "TranslateY": share * float(pixels.translation),
         "Cutout": float(int(share * pixels.cutout)),
     }.get(name, 0.0)
+
+
+def _number(name: str, level: float) -> int:
+    """That of an operation; of one that moves nothing, that of leaving the image as it is."""
+    return _UNCHANGED if level == 0 and name in _MOVING else OPERATIONS.index(name)
 
 
 def _either_sign(argument: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
