@@ -102,6 +102,7 @@ class Progress:
     def __init__(self, others: str | None, limit: float, code: int):
         self.others, self.limit, self.code = others, limit, code
         self.patient = False  # whether a request to stop waits for the end of a stretch
+        self.hurry: Callable[[], None] = lambda: None  # brings that end near; the watch calls it at a request
         self._began: float | None = None
         self._longest = 0.0
 
@@ -164,6 +165,8 @@ class Watch(threading.Thread):
                         deadline = now
                     elif not (progress and progress.patient) or received == signal.SIGINT:
                         deadline = min(deadline, now + GRACE_SECONDS)
+                    if progress:
+                        progress.hurry()
             stalled = progress is not None and progress.waited(_QUIET_SECONDS)
             if now >= deadline or (number and stalled):
                 self._end(number, None)

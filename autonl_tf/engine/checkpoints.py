@@ -134,6 +134,7 @@ class Checkpoints:
             "variables": by_name(learner.model.variables),
             "optimizers": learner.optimizers,
             "state": learner.state,
+            "carried": learner.carried,
         }
         if learner.averages is not None:
             self._parts["averages"] = learner.averages

@@ -60,6 +60,9 @@ class Learner(tf.Module):
             synchronization=tf.VariableSynchronization.ON_READ,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         )
+        # Whether a call of the train function is to end early, and the sums over the steps that it then has made.
+        self._halted = tf.Variable(False, trainable=False, name="halted")
+        self.carried = tf.Variable(tf.zeros([0]), trainable=False, shape=[None], name="carried")
         by_name(model.variables)
         self._check_groups()
         for optimizer, variables in zip(self.optimizers, self.grouped, strict=True):
@@ -107,6 +110,18 @@ class Learner(tf.Module):
     def skipped_updates(self) -> int:
         """How many updates were left out for values that were not finite."""
         return self._first(self.update_check.skipped)
+
+    def halt(self, now: bool = True) -> None:
+        """Ends the train function's call after the step under way, or lets it go on; may be called in any thread.
+
+        Several replicas go on to its end: they can only stop alike, and where `merge_replicas` is due anyway.
+        """
+        if self.strategy.num_replicas_in_sync == 1:
+            self._halted.assign(now)
+
+    def goes_on(self) -> tf.Tensor | bool:
+        """Whether nothing has halted it, in the loop of steps."""
+        return ~self._halted.read_value() if self.strategy.num_replicas_in_sync == 1 else True
 
     def _first(self, variable: tf.Variable) -> int:
         return int(self.strategy.experimental_local_results(variable)[0].numpy())
@@ -178,22 +193,24 @@ class TrainFunction:
         per_replica = self._strategy.run(self._replica_step, args=next(iterator))
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
 
-    def _loop(self, iterator, first_step, num_steps):
+    def _loop(self, iterator, first_step, num_steps, carried):
         def step(index, total, first_bad):
             values = self._one_step(iterator)
             bad = values[: len(TROUBLES)] > 0
             first_bad = tf.where((first_bad < 0) & bad, first_step + index, first_bad)
             return index + 1, total + values, first_bad
 
-        start = (
-            tf.constant(0, tf.int64),
-            tf.zeros([self._length]),
-            tf.fill([len(TROUBLES)], tf.constant(-1, tf.int64)),
-        )
-        return tf.while_loop(lambda index, *_: index < num_steps, step, start, parallel_iterations=1)[1:]
+        def more(index, *_):
+            return (index < num_steps) & ((index == 0) | self._learner.goes_on())
+
+        start = (tf.constant(0, tf.int64), carried, tf.fill([len(TROUBLES)], tf.constant(-1, tf.int64)))
+        return tf.while_loop(more, step, start, parallel_iterations=1)[1:]
 
     def __call__(self, iterator, num_steps: int) -> Metrics:
         """Runs `num_steps` steps on the device; returns name -> (sum, weight) over replicas and steps.
+
+        It makes fewer where the learner is halted. The next call, of this process or of one that goes on from a
+        checkpoint, then gives the sums over its own steps and these.
 
         `loss` weighs one for every step whose loss counts. Where a loss, or a finite one's gradient, was not finite,
         `non_finite_loss` or `non_finite_gradient` is there too: (the number from 1 of the first such step of this
@@ -201,8 +218,17 @@ class TrainFunction:
         """
         if self._length is None:
             self._length = int(self._one_step.get_concrete_function(iterator).output_shapes[0])
-        first = self._learner.current_step + 1
-        total, first_bad = self._steps(iterator, tf.constant(first, tf.int64), tf.constant(num_steps, tf.int64))
+        learner = self._learner
+        first, carried = learner.current_step + 1, learner.carried.numpy()
+        total, first_bad = self._steps(
+            iterator,
+            tf.constant(first, tf.int64),
+            tf.constant(num_steps, tf.int64),
+            tf.constant(carried) if len(carried) == self._length else tf.zeros([self._length]),
+        )
+        halted = learner.current_step < first - 1 + num_steps
+        if halted or len(carried):
+            learner.carried.assign(total if halted else tf.zeros([0]))
         replicas = self._strategy.num_replicas_in_sync
         bad_steps, totals = total.numpy()[: len(TROUBLES)] / replicas, total.numpy()[len(TROUBLES) :]
         count = len(self._names)

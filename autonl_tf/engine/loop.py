@@ -139,20 +139,23 @@ def run_training(
             code = WORKER_LOST if _is_cluster(strategy) else USAGE_ERROR
             with signals.watched(others, wait_seconds, code) as progress, signals.handled(request.note):
                 progress.patient = not request.at_once
+                progress.hurry = learner.halt
 
                 def train(*arguments):
                     metrics = train_function(*arguments)
                     request.at_once, progress.patient = False, True
+                    learner.halt(False)
                     return metrics
 
                 if start < total_steps:
                     log.message("tracing the step; the first one takes longest")
                 iterator = make_batches(start) if start < total_steps else None
+                learner.halt()  # after one step: from then on there is something to save
                 while step < total_steps:
                     stop = rhythm.next_stop(step)
                     with progress.stretch():
                         _train(learner, train, iterator, step, stop, log, checkpoints, max_skipped, on_loop)
-                    step = stop
+                    step = learner.current_step
                     # Not where it is evaluated alone, which must not change what training goes on with.
                     if rhythm.due(steps_per_loop, step) or rhythm.due(save_every, step):
                         learner.merge_replicas()
@@ -196,8 +199,8 @@ def _train(learner, train_function, iterator, step, stop, log, checkpoints, max_
     metrics = train_function(iterator, stop - step)
     seconds = time.monotonic() - began
     _check_finite(learner, metrics, checkpoints, log, max_skipped)
-    if learner.current_step != stop:
-        raise RuntimeError(f"the train function went to step {learner.current_step}, not {stop}")
+    if learner.current_step < stop:  # halted: the rest of these steps tells of them all
+        return
     values = {name: total / weight if weight else math.nan for name, (total, weight) in metrics.items()}
     if on_loop is not None:
         values.update(on_loop(stop, dict(values)) or {})

@@ -2,16 +2,17 @@
 
 import io
 import json
+import os
 import signal
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from engine_tiny_run import BATCH, CLASSES, EXAMPLES, Run, eval_dataset, make_model
+from engine_tiny_run import BATCH, CLASSES, EXAMPLES, Run, eval_dataset, make_model, train_dataset
 
 from autonl_tf import signals
 from autonl_tf.checkpoint import description, matching, ours
-from autonl_tf.engine import checkpoints, learner
+from autonl_tf.engine import checkpoints, learner, loop
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.names import by_name
 from autonl_tf.engine.optimizer import TF1RMSprop
@@ -408,3 +409,31 @@ def test_an_evaluation_that_waits_for_others_is_seen():
     finally:
         signals.Watch.current = None
         signal.set_wakeup_fd(-1)
+
+
+def test_a_signal_ends_a_long_loop_after_a_step_and_the_rest_is_as_if_nothing_had_been(tmp_path):
+    halted, resumed, whole = Run(), Run(), Run()
+
+    def signalling(start):
+        def seen(step):
+            if step == 6:
+                halted.learner.halt()  # as the watch does
+                os.kill(os.getpid(), signal.SIGTERM)
+            return step
+
+        steps = tf.data.Dataset.counter(start, 1, dtype=tf.int64)
+        seen_steps = steps.map(lambda step: tf.ensure_shape(tf.numpy_function(seen, [step], tf.int64), []))
+        return iter(tf.data.Dataset.zip(train_dataset(start), seen_steps).map(lambda batch, step: batch))
+
+    with pytest.raises(loop.Preempted):
+        halted.go(tmp_path / "run", steps_per_loop=20, evaluate=None, save_every=20, make_batches=signalling)
+    saved = halted.learner.current_step
+    assert 1 < saved < 20
+    resumed.go(tmp_path / "run", steps_per_loop=20, evaluate=None, save_every=20)
+    assert resumed.started_at == saved
+    whole.go(tmp_path / "whole", steps_per_loop=20, evaluate=None, save_every=20)
+    expected = whole.everything()
+    for name, value in resumed.everything().items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    first, second = ((tmp_path / name / "metrics.jsonl").read_bytes() for name in ("run", "whole"))
+    assert first == second and len(first.splitlines()) == 1

@@ -285,8 +285,9 @@ def test_a_request_to_stop_waits_for_the_end_of_a_stretch_unless_that_waits_for_
         for others, quiet in ((None, 0.0), ("others", 100.0), ("others", 0.0)):
             monkeypatch.setattr(signals, "_QUIET_SECONDS", quiet)
             monkeypatch.setattr(signals, "GRACE_SECONDS", 0.0)
+            hurried = []
             with signals.watched(others, 100.0, 2) as progress, progress.stretch():
-                progress.patient = True
+                progress.patient, progress.hurry = True, lambda: hurried.append(True)  # noqa: B023
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(0.01)
                 if others and not quiet:
@@ -298,6 +299,7 @@ def test_a_request_to_stop_waits_for_the_end_of_a_stretch_unless_that_waits_for_
                     watch.run()
                     monkeypatch.undo()
                     signals.Watch.current = watch
+                assert hurried == [True]
     finally:
         signals.Watch.current = None
         signal.set_wakeup_fd(-1)
