@@ -322,6 +322,9 @@ def _open_builder(
         for split, instruction in instructions.items()
         if builder.info.splits[instruction].num_examples
     }
+    if "test" in openers and not tfds_source.is_labelled(tfds_source.tfds_split(builder, name, "test", keys, labels)):
+        _log.info("%s: its test images are not used: they have no labels", name)
+        del openers["test"], instructions["test"]
     version = builder.info.full_name
     entries = {
         split: [Entry(split, f"{version}: {instruction}", builder.info.splits[instruction].num_examples, 0, "")]

@@ -97,7 +97,7 @@ def square_side(builder: tfds.core.DatasetBuilder, image_key: str) -> int | None
 
 
 def split_instructions(builder: tfds.core.DatasetBuilder, source: str, validation_fraction: float) -> dict[str, str]:
-    """Which TFDS split, or slice of one, is 'train' and which 'validation'.
+    """Which TFDS split, or slice of one, is 'train', which 'validation' and, where that is another, which 'test'.
 
     A set without a second split gives the last `validation_fraction` of its training split away.
     """
@@ -107,6 +107,8 @@ def split_instructions(builder: tfds.core.DatasetBuilder, source: str, validatio
         if name in splits:
             instructions["validation"] = name
             break
+    if "test" in splits and "test" not in instructions.values():
+        instructions["test"] = "test"
     if not instructions:
         raise UserError(f"{source}: no split train, {', '.join(_VALIDATION_NAMES)}; it has {sorted(splits)}")
     if "validation" not in instructions:
@@ -135,6 +137,15 @@ def tfds_split(
         files.append(RecordFile(path, part.skip, part.take))
     total = sum(file.take for file in files)
     return RecordSplit(tuple(files), _parser(builder.info.features, keys, labels), total)
+
+
+def is_labelled(split: RecordSplit) -> bool:
+    """Whether the first record's label is a class; where labels are held back they are -1."""
+    try:
+        split.load(*next(iter(split.once().elements)))
+    except tf.errors.InvalidArgumentError:
+        return False
+    return True
 
 
 def _parser(

@@ -21,6 +21,7 @@ from autonl_tf.plain_text import CLEAR_LINE
 from autonl_tf.records import MetricsRecord
 
 METRICS = "metrics.jsonl"
+TEST = "test"  # the phase with the score of images that chose nothing
 LOST_OUTPUT = "lost_output.txt"
 _MOST_LINE = 1 << 20  # bytes; a search of a thousand gates writes 30 KB
 _PERCENT = {"top1": "top-1", "top5": "top-5"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -11,7 +13,7 @@ from autonl_tf.data.batches import eval_batches
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.other_kinds import readable_in_graph
 from autonl_tf.engine.evaluate import evaluate
-from autonl_tf.engine.runlog import told
+from autonl_tf.engine.runlog import METRICS, TEST, read_records, told
 from autonl_tf.engine.strategy import make_strategy
 from autonl_tf.export import card
 from autonl_tf.export.bundle import Request, export_all
@@ -52,6 +54,7 @@ def run(config: Config) -> None:
         with inputs.naming_corrupt(dataset, "validation"):
             encoded = [readable_in_graph(example["image"].numpy(), dataset.reading) for example in examples]
             accuracy = {"dataset": dataset.name, "split": "validation", **_scores(network, batches, dataset)}
+        accuracy |= _how_chosen(network, dataset.name)
     else:
         say("no --dataset: verified on made-up images, accuracy not measured")
         encoded = made_up_images(size)
@@ -98,6 +101,21 @@ def _scores(network: checkpointed.Checkpointed, batches: tf.data.Dataset, datase
         "of": "the float32 weights; quantized_: as trained with --qat, int8 simulated",
         **scores,
         **{f"quantized_{name}": value for name, value in own.items()},
+    }
+
+
+def _how_chosen(network: checkpointed.Checkpointed, dataset: str) -> dict[str, object]:
+    """For the card, where these images have chosen the checkpoint: that they have, and the score of others."""
+    best = pathlib.Path(network.loaded.prefix).parent
+    if best.name != "best" or network.checkpoint.trained_on != dataset:
+        return {}
+    metrics = best.parent / METRICS
+    tests = [test for test in read_records(metrics, TEST) if test["of_step"] == network.loaded.step]
+    chosen = "the best of its run's evaluations on these images, so that they flatter it"
+    if not tests:
+        return {"chosen": f"{chosen}; no others were scored (--test_split)"}
+    return {"chosen": f"{chosen}; test_: on images that chose nothing"} | {
+        f"test_{name}": tests[-1][name] for name in ("top1", "loss", "count")
     }
 
 

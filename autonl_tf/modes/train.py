@@ -25,7 +25,7 @@ from autonl_tf.engine.loop import TrainingResult, run_training
 from autonl_tf.engine.mixing import Mixing
 from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.recalibrate import Recalibration
-from autonl_tf.engine.runlog import METRICS, read_records
+from autonl_tf.engine.runlog import METRICS, TEST, read_records
 from autonl_tf.engine.saved import steps_saved
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.layers.precision import precision_scope
@@ -39,7 +39,6 @@ from autonl_tf.settings.config import Config
 from autonl_tf.settings.following import OF_CHECKPOINT, beside, following
 from autonl_tf.streams import say
 
-TEST = "test"  # the phase of metrics.jsonl with the score of images that chose nothing
 _BATCH = 16  # of calibration images
 
 

@@ -22,6 +22,21 @@ def test_tfds_gives_the_encoded_bytes_and_the_test_split_to_validate_on(tiny_pic
     assert [int(e["label"]) for e in dataset.examples("validation")] == [2]
 
 
+def test_a_test_split_beside_a_validation_split_is_one_of_its_own(tiny_pictures, encode):
+    contents = {name: [(encode(i), "bee")] for i, name in enumerate(("train", "validation", "test"))}
+    dataset = open_dataset("tfds:tiny_pictures", data_dir=tiny_pictures(contents))
+    rest, tested = dataset.tested(None, 0)
+    assert rest is dataset and [e["image"].numpy() for e in tested.examples("validation")] == [encode(2)]
+
+
+def test_a_test_split_without_labels_is_left_out_and_told(tiny_pictures, encode, caplog):
+    contents = {"train": [(encode(0), "bee")], "validation": [(encode(1), "cat")], "test": [(encode(2), -1)]}
+    caplog.set_level("INFO")
+    dataset = open_dataset("tfds:tiny_pictures", data_dir=tiny_pictures(contents))
+    assert not dataset.has("test") and dataset.has("validation")
+    assert "tfds:tiny_pictures: its test images are not used: they have no labels" in caplog.text
+
+
 def test_tfds_without_a_second_split_is_divided(tiny_pictures, encode):
     contents = {"train": [(encode(i), "bee") for i in range(20)]}
     dataset = open_dataset("tfds:tiny_pictures", data_dir=tiny_pictures(contents), validation_fraction=0.25)

@@ -1,13 +1,16 @@
 """Images that chose nothing: scored once, at the end of training, with the best copy."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from mode_cases import ARCH, class_folder, configure
 
+from autonl_tf.checkpoint.checkpoint import Loaded
+from autonl_tf.checkpoint.description import of_run
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.errors import UserError
-from autonl_tf.modes import train
+from autonl_tf.modes import export, train
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,16 @@ def test_a_test_folder_is_scored_once_and_said_to_have_chosen_nothing(home, caps
         assert f"on {count} images that chose nothing" in said and "so that it flatters" in said
     best = json.loads((home / "three_run" / "best" / "best.json").read_text())
     assert tests[0]["values"]["of_step"] == best["step"]
+    card = chosen_for_card(home / "three_run", best["step"], f"folder:{home}/three")
+    assert card["test_top1"] == tests[0]["values"]["top1"] and "flatter" in card["chosen"]
+    assert "no others were scored" in chosen_for_card(home / "three_run", 999, f"folder:{home}/three")["chosen"]
+    assert chosen_for_card(home / "three_run", best["step"], "folder:other") == {}
+
+
+def chosen_for_card(run, step, dataset):
+    checkpoint = of_run(str(run / "best" / f"ckpt-{step}"))
+    loaded = Loaded(str(run / "best" / f"ckpt-{step}"), step, True)
+    return export._how_chosen(SimpleNamespace(loaded=loaded, checkpoint=checkpoint), dataset)
 
 
 def test_a_share_of_the_validation_images_is_set_aside_and_the_rest_chooses(home):
