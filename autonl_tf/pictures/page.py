@@ -84,7 +84,9 @@ def commands(lines: Sequence[str]) -> str:
     return "".join(f"<pre>{escape(line)}</pre>" for line in lines)
 
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 360, 170, 40, 10, 8, 22
+_WIDTH, _HEIGHT, _RIGHT, _TOP, _BOTTOM = 360, 170, 10, 8, 22
+_UNITS = {"G": 1e9, "M": 1e6, "k": 1e3}
+_DIGIT = 7  # as wide as one is in any sans serif
 
 
 def chart(
@@ -116,8 +118,12 @@ def chart(
     pad = 0.06 * (high - low) or 0.5 * abs(high) or 1.0
     low, high = low - pad, high + pad
 
+    ends = [math.exp(end) if logarithmic else end for end in (low, high)]
+    labels = _labels(round_values(*ends, logarithmic=logarithmic))
+    left = 12 + _DIGIT * max(4, *map(len, labels.values()))
+
     def x(step: float) -> float:
-        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * step / max(last_step, 1)
+        return left + (_WIDTH - left - _RIGHT) * step / max(last_step, 1)
 
     def y(value: float) -> float:
         return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - (scale(value) - low) / (high - low))
@@ -129,17 +135,16 @@ def chart(
             f'<rect x="{x(start):.1f}" y="{_TOP}" width="{max(x(stop) - x(start), 0):.1f}" '
             f'height="{_HEIGHT - _TOP - _BOTTOM}" fill="{color}" fill-opacity="{opacity}"/>'
         )
-    ends = [math.exp(end) if logarithmic else end for end in (low, high)]
-    for value in round_values(*ends, logarithmic=logarithmic):
+    for value, label in labels.items():
         parts.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="{GRID}"/>'
-            f'<text x="{_LEFT - 4}" y="{y(value) + 3.5:.1f}" text-anchor="end" fill="{INK}">{short(value)}</text>'
+            f'<line x1="{left}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="{GRID}"/>'
+            f'<text x="{left - 4}" y="{y(value) + 3.5:.1f}" text-anchor="end" fill="{INK}">{label}</text>'
         )
     for number, (value, text) in enumerate(levels):
         at = y(value) + (11 if number else -3)
         parts.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="{QUIET}" '
-            f'stroke-dasharray="4 3"/><text x="{_LEFT + 4}" y="{at:.1f}" fill="{NOTE}">{escape(text)}</text>'
+            f'<line x1="{left}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="{QUIET}" '
+            f'stroke-dasharray="4 3"/><text x="{left + 4}" y="{at:.1f}" fill="{NOTE}">{escape(text)}</text>'
         )
     for number, (steps, values) in enumerate(series):
         color = LINES[number % len(LINES)]
@@ -178,9 +183,22 @@ def strip(values: Sequence[float], limit: float) -> str:
     return f'<svg viewBox="0 0 100 10" preserveAspectRatio="none" shape-rendering="crispEdges" role="img">{cells}</svg>'
 
 
-def short(value: float) -> str:
-    """Three digits and a unit: 12.3M, 350k, 0.41."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= 0.9995 * size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}" if abs(value) >= 1e-3 or not value else f"{value:.2g}"
+def _labels(values: Sequence[float]) -> dict[float, str]:
+    """The text at each value of an axis, with the digits that all of them need to be where their text says."""
+    for digits in range(3, 16):
+        texts = {value: short(value, digits) for value in values}
+        if all(math.isclose(_read(text), value, rel_tol=1e-9, abs_tol=1e-15) for value, text in texts.items()):
+            break
+    return texts
+
+
+def _read(text: str) -> float:
+    return float(text.rstrip("GMk")) * _UNITS.get(text[-1], 1.0)
+
+
+def short(value: float, digits: int = 3) -> str:
+    """Some digits and a unit: 12.3M, 350k, 0.41."""
+    for unit, size in _UNITS.items():
+        if abs(value) >= (1 - 0.5 * 10**-digits) * size:
+            return f"{value / size:.{digits}g}{unit}"
+    return f"{value:.{digits}g}" if abs(value) >= 1e-3 or not value else f"{value:.{digits - 1}g}"

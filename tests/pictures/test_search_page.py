@@ -75,12 +75,20 @@ def test_a_gate_is_shown_with_its_blocks_number_in_the_found_network_where_it_is
 
 @pytest.mark.parametrize(
     ("values", "logarithmic", "expected"),
-    [((0, 0.15), False, ["0", "0.05", "0.1", "0.15"]), ((1e6, 1e8), True, ["1M", "3M", "10M", "30M", "100M"])],
+    [
+        ((0, 0.15), False, ["0", "0.05", "0.1", "0.15"]),
+        ((1e6, 1e8), True, ["1M", "3M", "10M", "30M", "100M"]),
+        ((12.5e6, 12.6e6), False, ["12.5M", "12.55M", "12.6M"]),
+        ((999.5, 1000.5), False, ["999.5", "1k", "1.0005k"]),
+        ((-3.24e-5, -3.22e-5), False, ["-3.24e-05", "-3.23e-05", "-3.22e-05"]),
+    ],
 )
 def test_an_axis_label_stands_at_the_value_that_it_names(values, logarithmic, expected):
     page_of = page.chart("x", [([0, 1], values)], last_step=1, logarithmic=logarithmic)
-    labels = re.findall(r'<text x="36" y="([\d.]+)" text-anchor="end" fill="#333333">([^<]*)<', page_of)
-    assert [text for _, text in labels] == expected
+    found = re.findall(r'<text x="(\d+)" y="([\d.]+)" text-anchor="end" fill="#333333">([^<]*)<', page_of)
+    assert [text for _, _, text in found] == expected
+    assert all(7 * len(text) <= int(end) for end, _, text in found)  # nothing is cut off: a digit is 7 wide at most
+    labels = [(y, text) for _, y, text in found]
     first, last = (float(point.split(",")[1]) for point in re.findall(r"[\d.]+,[\d.]+", page_of.split("polyline")[1]))
     heights = {text: float(y) - 3.5 for y, text in labels}
     assert heights[expected[0]] == pytest.approx(first, abs=0.2)
