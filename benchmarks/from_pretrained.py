@@ -122,7 +122,7 @@ def measured(seed: int, options: argparse.Namespace, work: pathlib.Path) -> dict
     note("search", searched(search, data, seed, length, f"--lr_decay_epochs={epochs / 4}"))
     after = [f"--init_checkpoint={search}", length, f"--lr_decay_epochs={epochs / 10}"]
     note("kept", trained(work / f"kept_{seed}", data, seed, str(search), *after))
-    lengths = ["--init_checkpoint=imagenet", f"--train_epochs={2 * epochs}", "--base_learning_rate=0.01"]
+    lengths = ["--init_checkpoint=imagenet", f"--train_epochs={2 * epochs}", "--base_learning_rate=0.001"]
     lengths += ["--lr_warmup_epochs=0.3", f"--lr_decay_epochs={epochs / 5}"]
     made: dict[str, str] = {}
     for name, spec in placements(presets.load(str(search)), options, seed).items():

@@ -92,6 +92,11 @@ def _check_qat(config: Config) -> None:
 def check_files(config: Config) -> Config:
     spec = presets.load(config.arch, config.nonlocal_)
     _check_parts(config, len(list(spec.singles())))
+    if named(config.freeze) and not config.init_checkpoint:
+        raise UserError(
+            f"--freeze={config.freeze} keeps weights as they come from --init_checkpoint, which is not given; it would "
+            "keep those drawn at random"
+        )
     if config.qat:
         check_quantizable(spec)
     weights = config.class_weights not in (None, "balanced")

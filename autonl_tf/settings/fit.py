@@ -14,7 +14,7 @@ FLAGS = (
         "that from --init_checkpoint (docs/training.md)."
     ),
     real("base_learning_rate", None, (1e-12, 1000.0)).help(
-        "Learning rate for 256 images per step, scaled with the batch. Default: 0.016; 0.005 from --init_checkpoint; "
+        "Learning rate for 256 images per step, scaled with the batch. Default: 0.016; 0.001 from --init_checkpoint; "
         "0.0016 with --freeze=backbone or --qat."
     ),
     switch("scale_learning_rate", True).help(

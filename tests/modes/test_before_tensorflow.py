@@ -186,6 +186,10 @@ CASES = {
         (*TRAIN, "--freeze=stem,blocks,head,logits"),
         "--freeze=stem,blocks,head,logits: leaves nothing",
     ),
+    "frozen as drawn": (
+        (*TRAIN, "--freeze=backbone"),
+        "--freeze=backbone keeps weights as they come from --init_checkpoint, which is not given",
+    ),
     "a rate of what is frozen": (
         (*TRAIN, "--lr_multipliers=head:2", "--freeze=backbone"),
         "--lr_multipliers=head:2: 'head' is frozen by --freeze",

@@ -104,7 +104,7 @@ def test_what_is_given_stays_and_what_is_chosen_is_told():
 
 @pytest.mark.parametrize(
     ("words", "tuned", "rate"),
-    [((), False, 0.016), ((), True, 0.005), (("--freeze=backbone",), True, 0.0016), (("--freeze=stem",), True, 0.005)],
+    [((), False, 0.016), ((), True, 0.001), (("--freeze=backbone",), True, 0.0016), (("--freeze=stem",), True, 0.001)],
 )
 def test_the_rate_follows_from_what_is_trained(words, tuned, rate):
     assert recipe.completed(configure(*TRAIN, *words), 800, tuned).base_learning_rate == rate
