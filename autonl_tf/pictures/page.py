@@ -28,15 +28,16 @@ figure{margin:0}figcaption{font-size:.88rem;font-weight:600;margin-bottom:2px}sv
 .net{display:grid;grid-template-columns:auto 1.4fr auto;gap:3px 10px;align-items:center}
 .net .box{display:flex;gap:3px 6px;align-items:center;font-size:.82rem;flex-wrap:wrap}
 .track{flex:none;width:160px;height:11px}.track i{display:block;height:100%;border-radius:2px;background:var(--quiet)}
-.box .track{height:15px}.box .track i{border-radius:4px}.calls td:not(:first-child){white-space:nowrap}
+.box .track{height:15px}.box .track i{border-radius:4px}.calls td+td,.calls th+th{white-space:nowrap}
 .chip{border-radius:4px;padding:0 5px;white-space:nowrap;font-size:.8rem}
 .macs{display:flex;align-items:center;gap:6px;font-size:.8rem;white-space:nowrap}
 @media(max-width:700px){.track{width:56px}.box .track{width:64px}}
 .dropped{color:var(--quiet);font-style:italic;font-size:.84rem}.num{text-align:right;font-variant-numeric:tabular-nums}
 table{border-collapse:collapse;font-size:.88rem;width:100%}
-td,th{padding:3px 8px 3px 0;text-align:left;vertical-align:top}
+td,th{padding:3px 8px 3px 0;text-align:left;vertical-align:top;overflow-wrap:anywhere}
 th{color:var(--note);font-weight:600;border-bottom:1px solid var(--rule)}
-td{border-bottom:1px solid var(--shade);overflow-wrap:anywhere}
+td{border-bottom:1px solid var(--shade)}td:first-child,th:first-child{overflow-wrap:break-word}
+.calls td:first-child{overflow-wrap:anywhere}
 .gates{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(330px,100%),1fr));gap:2px 26px}
 .gate{display:grid;grid-template-columns:minmax(0,170px) minmax(60px,1fr) 52px;gap:6px;align-items:center}
 .gate{font-size:.8rem}.gate span{overflow-wrap:anywhere}
