@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -13,11 +14,14 @@ from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.checkpoint.description import CLASSIFIER
 from autonl_tf.commands.train import lr_multipliers, weights_by_class
 from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.data.folder import Listing
 from autonl_tf.engine.batch_norm import unique
 from autonl_tf.errors import UserError
 from autonl_tf.networks.parts import layers_of
 from autonl_tf.settings import agreement
 from autonl_tf.streams import say
+
+UNEQUAL = 10  # times as many images: a network that is trained on all alike hardly ever names the smaller class
 
 
 def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use_averages: bool) -> bool:
@@ -88,6 +92,19 @@ def groups(model: keras.Model, text: str | None, make_optimizer: Callable[[float
         if layer.trainable_variables:
             by_factor.setdefault(factors.get(layer.name, 1.0), []).extend(layer.trainable_variables)
     return [(make_optimizer(factor), unique(variables)) for factor, variables in sorted(by_factor.items())]
+
+
+def unequal(listing: Listing) -> str | None:
+    """What to tell of a class folder whose largest class has ten times the training images of the smallest, or more."""
+    counts = Counter(listing.splits["train"].labels).most_common()
+    (most, largest), (least, smallest) = counts[0], counts[-1]
+    if largest < UNEQUAL * smallest:
+        return None
+    names = listing.class_names
+    return (
+        f"classes have {smallest} ({names[least]}) to {largest} ({names[most]}) images to train on; "
+        "--class_weights=balanced would count every class the same"
+    )
 
 
 def class_weights(text: str | None, dataset: ImageDataset) -> np.ndarray | None:

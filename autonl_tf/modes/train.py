@@ -118,6 +118,13 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
         log = run_directory.run_log(config, strategy, length)
         if (chosen := recipe.told(before, config, count)) and is_chief(strategy):
             say(chosen)
+        if (
+            config.listing
+            and not config.class_weights
+            and (told := finetune.unequal(config.listing))
+            and is_chief(strategy)
+        ):
+            say(told)
         outcome = run_training(
             strategy,
             learner,

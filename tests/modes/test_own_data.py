@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -54,6 +55,19 @@ def test_other_classes_get_a_new_classifier_and_the_rest_is_loaded(tuning, home,
     assert before.keys() == after.keys()
     changed = {name for name in after if before[name].shape != after[name].shape or (before[name] != after[name]).any()}
     assert changed == {name for name in after if name.startswith("logits")}
+
+
+def test_very_unequal_classes_are_told():
+    def listing(*counts):
+        labels = tuple(label for label, count in enumerate(counts) for _ in range(count))
+        return types.SimpleNamespace(
+            class_names=("ant", "bee", "cat"), splits={"train": types.SimpleNamespace(labels=labels)}
+        )
+
+    assert finetune.unequal(listing(20, 3, 29)) is None
+    assert finetune.unequal(listing(20, 3, 30)).startswith(
+        "classes have 3 (bee) to 30 (cat) images to train on; --class"
+    )
 
 
 def test_the_same_classes_keep_their_classifier(training, home, trained, tmp_path, capsys):
