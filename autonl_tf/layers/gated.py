@@ -26,7 +26,7 @@ class GatedBatchNormalization(keras.layers.Layer):
     """Batch norm of [B, H, W, C] whose gamma and beta are multiplied by a mask, [C] or a scalar.
 
     Epsilon 1e-3. Parameters and statistics are float32 whatever the compute type. `is_batch_norm` excludes it from
-    weight decay.
+    weight decay. Where it is not `trainable` it uses its moving statistics in training too, as Keras' does.
 
     Args:
       gamma_initializer: of gamma.
@@ -58,7 +58,7 @@ class GatedBatchNormalization(keras.layers.Layer):
 
     def call(self, inputs, mask=1.0, training=None):
         scale, offset = self.gamma * mask, self.beta * mask  # [C]
-        if not training:
+        if not training or not self.trainable:
             return tf.compat.v1.nn.fused_batch_norm(
                 inputs, scale, offset, self.moving_mean, self.moving_variance, BN_EPSILON, is_training=False
             )[0]

@@ -10,11 +10,12 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch import blockstring, presets
+from autonl_tf.arch.parts import BATCH_NORM
 from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.commands.search import cost_models, phases, target_of
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
-from autonl_tf.engine.batch_norm import set_momentum
+from autonl_tf.engine.batch_norm import batch_norms, set_momentum
 from autonl_tf.engine.checkpoints import Checkpoints
 from autonl_tf.engine.files import write_json
 from autonl_tf.engine.learner import Learner
@@ -41,6 +42,7 @@ from autonl_tf.settings.following import LENGTHS, OF_CHECKPOINT, beside, followi
 from autonl_tf.space import around
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import CostModel
+from autonl_tf.space.light_nl import LightNL
 from autonl_tf.streams import say
 
 LEAST_POINTS = 60  # of its curves that a search should have
@@ -244,6 +246,9 @@ def _learner(
             take_over(supernet, network, supernet.table.opened(start.selections))
         elif start:
             supernet.start_at(supernet.table.opened(start.selections))  # the rest comes from this run's own checkpoint
+        if start and _only_places(space):
+            for layer in batch_norms(supernet):
+                layer.trainable = not layer.name.endswith(BATCH_NORM)
         groups = optimizer_groups(supernet, rates.weights_optimizer(config, length), schedule)
         target, multiplier = budget_value(config), None
         if target is not None:
@@ -280,7 +285,7 @@ def _write(
             {name: record[name] for name in names} | {"gates": [record[f"gate/{name}"] for name in table.names]}
             for record in records
         ],
-        "next": _next_commands(config, directory),
+        "next": _next_commands(config, directory, ["--freeze=batch_norm"] if _only_places(table.space) else []),
         "settings": config.read(),
         "versions": rundir.versions(),
         "git_commit": rundir.git_commit(),
@@ -292,10 +297,22 @@ def _write(
     _tell(directory, result, model)
 
 
-def _next_commands(config: Config, directory: pathlib.Path) -> list[str]:
+def _only_places(space: space_lib.Space) -> bool:
+    """Whether nothing but LightNL is chosen. From trained weights the network's batch norm then stays as it is, in the
+    search and in the training behind it: no choice changes what it normalises, and statistics of a short run are worse
+    (docs/from_pretrained.md)."""
+    return not any(
+        block.droppable or len(options) > 1
+        for block in space.blocks
+        for choice, options in block.options.items()
+        if choice not in LightNL.choices
+    )
+
+
+def _next_commands(config: Config, directory: pathlib.Path, freeze: list[str]) -> list[str]:
     """Two trainings, from scratch and from the search's own weights, with the user's flags but the search's length,
     whose rest the rule by the number of images gives. Behind a search that started from trained weights, an evaluation
-    and as short a training from its own."""
+    and as short a training from its own, which freezes what the search did."""
     size = f"--input_image_size={config.input_image_size}"
     own = [f"--arch={directory}/arch.txt", f"--init_checkpoint={directory}"]
     own += [f"--model_dir={beside(directory, 'tuned')}"]
@@ -306,7 +323,7 @@ def _next_commands(config: Config, directory: pathlib.Path) -> list[str]:
         batch = f"--train_batch_size={config.train_batch_size}"
         return [
             following(config, "eval", f"--init_checkpoint={directory}", without=(*OF_CHECKPOINT, "model_dir")),
-            following(config, "train", *own, size, batch, length, *rate, without=(*LENGTHS, "nonlocal")),
+            following(config, "train", *own, size, batch, length, *rate, *freeze, without=(*LENGTHS, "nonlocal")),
         ]
     starts = [
         [f"--arch={directory}/arch.txt", f"--model_dir={beside(directory, 'train')}"],
