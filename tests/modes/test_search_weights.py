@@ -111,7 +111,7 @@ def test_a_search_starts_at_a_trained_member_which_unchanged_is_what_it_was(wher
     assert kept.blocks == space.load(of_space).blocks
 
 
-@pytest.mark.parametrize("where", ["around:ARCH", "around:ARCH,expansions"])
+@pytest.mark.parametrize("where", ["around:ARCH", "around:ARCH,depth"])
 def test_where_only_places_are_chosen_the_networks_batch_norm_stays_to_the_bit(where, home, trained, tmp_path, capsys):
     moving = {"base_learning_rate": 1, "batch_norm_momentum": 0, "train_steps": 4, "mode": "search"}
     words = given(trained, **moving, search_space=where.replace("ARCH", f"{home}/arch.txt"), model_dir=tmp_path / "run")
