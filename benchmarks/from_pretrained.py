@@ -137,7 +137,7 @@ def measured(seed: int, options: argparse.Namespace, work: pathlib.Path) -> dict
         space = f"--search_space={SPACE},kernels,expansions,depth,no_nonlocal"
         words = [space, f"--target_macs={options.shrink}", length, f"--lr_decay_epochs={epochs / 4}"]
         note("shrink", searched(small, data, seed, *words))
-        after = [f"--init_checkpoint={small}", length, f"--lr_decay_epochs={epochs / 10}"]
+        after = [f"--init_checkpoint={small}", "--freeze=none", length, f"--lr_decay_epochs={epochs / 10}"]
         note("shrunk", trained(work / f"shrunk_{seed}", data, seed, str(small), *after))
         scratch = [f"--train_epochs={2 * epochs}", "--base_learning_rate=0.03", f"--lr_decay_epochs={epochs / 5}"]
         note("shrunk_scratch", from_scratch(work / f"shrunk_scratch_{seed}", data, seed, small, scratch))
@@ -147,7 +147,11 @@ def measured(seed: int, options: argparse.Namespace, work: pathlib.Path) -> dict
 def from_scratch(directory: pathlib.Path, data, seed: int, search: pathlib.Path, words: list[str]) -> dict[str, object]:
     """The recipe of training without the weights that its flagfile names."""
     recipe = (ROOT / "flags" / "known_train.flags").read_text(encoding="utf-8").splitlines()
-    kept = [line for line in recipe if line.startswith("--") and not line.startswith(("--init_checkpoint", "--arch"))]
+    kept = [
+        line
+        for line in recipe
+        if line.startswith("--") and not line.startswith(("--init_checkpoint", "--arch", "--freeze"))
+    ]
     words = [*kept, *data, f"--seed={seed}", f"--arch={search}", "--eval_every_epochs=100", *words]
     minutes = timed(directory, *words)
     best = json.loads((directory / "best" / "best.json").read_text(encoding="utf-8"))

@@ -247,6 +247,7 @@ def _learner(
         elif start:
             supernet.start_at(supernet.table.opened(start.selections))  # the rest comes from this run's own checkpoint
         if start and _only_places(space):
+            say("frozen: batch_norm, since nothing but LightNL is chosen")
             for layer in batch_norms(supernet):
                 layer.trainable = not layer.name.endswith(BATCH_NORM)
         groups = optimizer_groups(supernet, rates.weights_optimizer(config, length), schedule)

@@ -116,7 +116,7 @@ def test_where_only_places_are_chosen_the_networks_batch_norm_stays_to_the_bit(w
     moving = {"base_learning_rate": 1, "batch_norm_momentum": 0, "train_steps": 4, "mode": "search"}
     words = given(trained, **moving, search_space=where.replace("ARCH", f"{home}/arch.txt"), model_dir=tmp_path / "run")
     run(*[word for word in words if not word.startswith("--arch=")], f"--init_checkpoint={home}/trained")
-    said = capsys.readouterr().out
+    said, noted = capsys.readouterr()
     after, before = (
         by_name(
             checkpointed.load(configure("--mode=predict", f"--init_checkpoint={path}", "--images=x")).model.variables
@@ -126,7 +126,7 @@ def test_where_only_places_are_chosen_the_networks_batch_norm_stays_to_the_bit(w
     norms = [name for name in after if "_bn/" in name and "_nl_" not in name]
     stays = all(np.array_equal(after[name], before[name]) for name in norms)
     assert len(norms) > 20 and stays == (where == "around:ARCH")
-    assert (" --freeze=batch_norm" in said) == stays
+    assert (" --freeze=batch_norm" in said) == stays == ("frozen: batch_norm" in noted)
 
 
 def test_before_a_training_goes_on_from_weights_that_know_the_classes_they_are_scored(home, trained, tmp_path, capsys):
