@@ -9,8 +9,10 @@ have together, by one recipe: the placement found (`found`), Lite0 without Light
 LightNL in every block (`everywhere`), and random members of the space (`random`): of the found network's MACs within
 0.1%, or, where it has no LightNL, of any. A network that was trained with that seed already is not trained again.
 
-With --shrink further: a search of `around:efficientnet_lite0,kernels,expansions,depth,no_nonlocal` for so many MACs,
-trained likewise from its weights (`shrunk`), beside the same network from scratch for all steps (`shrunk_scratch`).
+With --shrink=MACS instead: a search of `around:efficientnet_lite0,kernels,expansions,depth,no_nonlocal` for that many,
+trained likewise from its weights (`shrunk`). Beside it, for all steps and for as many MACs within 2%: the same network
+from scratch (`shrunk_scratch`) and from ImageNet's weights cut to it (`shrunk_cut`), random members from ImageNet's
+weights cut to them (`random_cut`), and Lite0 itself on smaller images (`small_images`).
 
 Every piece is kept in the directory of --work and not made again. Prints a line a piece, and ends in one line of JSON.
 """
@@ -20,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -34,6 +37,7 @@ from autonl_tf.space import space as space_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAME, SPACE = "efficientnet_lite0", "around:efficientnet_lite0"
+SMALLER = f"{SPACE},kernels,expansions,depth,no_nonlocal"
 
 
 def main_py(*words: str) -> str:
@@ -79,7 +83,7 @@ def trained(directory: pathlib.Path, data: list[str], seed: int, arch: str, *wor
 
 
 def of_equal_macs(spec: NetworkSpec, count: int, size: int, classes: int, seed: int) -> list[NetworkSpec]:
-    """Random members of the space with the MACs of a network, within 0.1%, other than it."""
+    """Random placements with the MACs of a network, within 0.1%, other than it."""
     space, rng = space_lib.load(SPACE), np.random.default_rng(seed)
     largest, plain = space.largest().blocks, space.smallest().blocks
     cost = {"image_size": size, "num_classes": classes}
@@ -94,6 +98,35 @@ def of_equal_macs(spec: NetworkSpec, count: int, size: int, classes: int, seed: 
         if near and member.canonical() != spec.canonical() and len(found) < count:
             found.append(member)
     return found
+
+
+def smaller_members(spec: NetworkSpec, count: int, size: int, classes: int, seed: int) -> list[NetworkSpec]:
+    """Random members of the space of smaller networks with the MACs of one, within 2%, other than it."""
+    space, rng, found = space_lib.load(SMALLER), np.random.default_rng(seed), []
+    target = network_cost(spec, image_size=size, num_classes=classes).total.macs
+    while len(found) < count:
+        member = space.random_member(rng)
+        macs = network_cost(member, image_size=size, num_classes=classes).total.macs
+        if abs(macs / target - 1) < 0.02 and member.canonical() != spec.canonical():
+            found.append(member)
+    return found
+
+
+def cut_out(spec: NetworkSpec, path: pathlib.Path, size: int) -> None:
+    """Writes ImageNet's weights, cut to a member of the space of smaller networks as a search would start with them."""
+    import autonl_tf
+    from autonl_tf.networks.inherit import inherited_network, take_over
+    from autonl_tf.networks.network import build_network
+    from autonl_tf.networks.supernet import Supernet
+
+    space, whole = space_lib.load(SMALLER), presets.load(NAME)
+    sizes = {"image_size": size, "num_classes": 1000}
+    network = build_network(whole, **sizes)
+    network.set_weights(autonl_tf.from_arch(NAME, weights="imagenet", input_shape=(size, size, 3)).get_weights())
+    supernet = Supernet(space, **sizes, name="supernet")
+    gates = [supernet.table.opened(space.selections_of(of, of.source)) for of in (whole, spec)]
+    take_over(supernet, network, gates[0])
+    inherited_network(supernet, gates[1], **sizes).save_weights(path)
 
 
 def header_of(spec: NetworkSpec) -> dict[str, object]:
@@ -122,8 +155,7 @@ def measured(seed: int, options: argparse.Namespace, work: pathlib.Path) -> dict
     note("search", searched(search, data, seed, length, f"--lr_decay_epochs={epochs / 4}"))
     after = [f"--init_checkpoint={search}", length, f"--lr_decay_epochs={epochs / 10}"]
     note("kept", trained(work / f"kept_{seed}", data, seed, str(search), *after))
-    lengths = ["--init_checkpoint=imagenet", f"--train_epochs={2 * epochs}", "--base_learning_rate=0.001"]
-    lengths += ["--lr_warmup_epochs=0.3", f"--lr_decay_epochs={epochs / 5}"]
+    lengths = ["--init_checkpoint=imagenet", *straight(epochs)]
     made: dict[str, str] = {}
     for name, spec in placements(presets.load(str(search)), options, seed).items():
         path = work / f"{name}_{seed}.arch.txt"
@@ -132,16 +164,49 @@ def measured(seed: int, options: argparse.Namespace, work: pathlib.Path) -> dict
         first = made.setdefault(spec.canonical(), name)
         row = trained(work / f"{first}_{seed}", data, seed, str(path), *lengths)
         note(name, row | {"macs": macs, "light_nl": sum(b.nonlocal_ is not None for b in spec.singles())})
-    if options.shrink:
-        small = work / f"shrink_{seed}"
-        space = f"--search_space={SPACE},kernels,expansions,depth,no_nonlocal"
-        words = [space, f"--target_macs={options.shrink}", length, f"--lr_decay_epochs={epochs / 4}"]
-        note("shrink", searched(small, data, seed, *words))
-        after = [f"--init_checkpoint={small}", "--freeze=none", length, f"--lr_decay_epochs={epochs / 10}"]
-        note("shrunk", trained(work / f"shrunk_{seed}", data, seed, str(small), *after))
-        scratch = [f"--train_epochs={2 * epochs}", "--base_learning_rate=0.03", f"--lr_decay_epochs={epochs / 5}"]
-        note("shrunk_scratch", from_scratch(work / f"shrunk_scratch_{seed}", data, seed, small, scratch))
     return rows
+
+
+def shrunk(seed: int, options: argparse.Namespace, work: pathlib.Path) -> dict[str, object]:
+    """All of one seed with --shrink."""
+    data = [f"--dataset={options.dataset}", "--strategy=cpu"]
+    rows: dict[str, object] = {}
+    epochs, size, classes = options.epochs, options.size, options.classes
+
+    def note(name: str, row: dict[str, object]) -> None:
+        rows[name] = row
+        print(f"seed {seed}, {name}: {json.dumps(row)}", file=sys.stderr, flush=True)
+
+    small, length = work / f"shrink_{seed}", f"--train_epochs={epochs}"
+    words = [f"--search_space={SMALLER}", f"--target_macs={options.shrink}", length, f"--lr_decay_epochs={epochs / 4}"]
+    note("shrink", searched(small, data, seed, *words))
+    after = [f"--init_checkpoint={small}", "--freeze=none", length, f"--lr_decay_epochs={epochs / 10}"]
+    note("shrunk", trained(work / f"shrunk_{seed}", data, seed, str(small), *after))
+    scratch = [f"--train_epochs={2 * epochs}", "--base_learning_rate=0.03", f"--lr_decay_epochs={epochs / 5}"]
+    note("shrunk_scratch", from_scratch(work / f"shrunk_scratch_{seed}", data, seed, small, scratch))
+    lengths = [*straight(epochs), "--freeze=none"]
+    spec = presets.load(str(small))
+    randoms = smaller_members(spec, options.randoms, size, classes, seed)
+    for name, member in {"shrunk_cut": spec, **{f"random{i}_cut": of for i, of in enumerate(randoms)}}.items():
+        arch, weights = work / f"{name}_{seed}.arch.txt", work / f"{name}_{seed}.weights.h5"
+        arch.write_text(blockstring.write(member), encoding="utf-8")
+        if not weights.exists():
+            cut_out(member, weights, size)
+        row = trained(work / f"{name}_{seed}", data, seed, str(arch), f"--init_checkpoint={weights}", *lengths)
+        note(name, row | {"macs": network_cost(member, image_size=size, num_classes=classes).total.macs})
+    cost = {"num_classes": classes}
+    budget, lite = 1.02 * network_cost(spec, image_size=size, **cost).total.macs, presets.load(NAME)
+    least = max(s for s in range(32, size, 8) if network_cost(lite, image_size=s, **cost).total.macs <= budget)
+    words = ["--init_checkpoint=imagenet", *straight(epochs), f"--input_image_size={least}"]
+    row = trained(work / f"small_images_{seed}", data, seed, NAME, *words)
+    note("small_images", row | {"macs": network_cost(lite, image_size=least, **cost).total.macs, "pixels": least})
+    return rows
+
+
+def straight(epochs: float) -> list[str]:
+    """The course of a training that is as long as a search and the training behind it."""
+    rate = ["--base_learning_rate=0.001", "--lr_warmup_epochs=0.3", f"--lr_decay_epochs={epochs / 5}"]
+    return [f"--train_epochs={2 * epochs}", *rate]
 
 
 def from_scratch(directory: pathlib.Path, data, seed: int, search: pathlib.Path, words: list[str]) -> dict[str, object]:
@@ -164,7 +229,7 @@ def summary(rows: list[dict[str, dict]]) -> dict[str, object]:
     for row in rows:
         for name, entry in row.items():
             if "top1" in entry:
-                scores.setdefault("random" if name.startswith("random") else name, []).append(entry["top1"])
+                scores.setdefault(re.sub(r"\d", "", name), []).append(entry["top1"])
     return {
         name: {"mean": statistics.mean(of), "stdev": statistics.stdev(of) if len(of) > 1 else None, "runs": len(of)}
         for name, of in scores.items()
@@ -184,7 +249,8 @@ def main() -> None:
     options = parser.parse_args()
     work = pathlib.Path(options.work).resolve()
     work.mkdir(parents=True, exist_ok=True)
-    rows = [measured(seed, options, work) for seed in map(int, options.seeds.split(","))]
+    of_seed = shrunk if options.shrink else measured
+    rows = [of_seed(seed, options, work) for seed in map(int, options.seeds.split(","))]
     print(json.dumps({"summary": summary(rows), "seeds": rows}))
 
 
