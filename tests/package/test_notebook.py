@@ -16,7 +16,7 @@ def test_the_notebook_runs_with_fewer_steps(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     book = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)
     (settings,) = [i for i, cell in enumerate(book.cells) if "parameters" in cell.metadata.get("tags", ())]
-    fewer = f"work = {str(tmp_path)!r}\nsearch_steps, train_epochs = 6, 0.1"
+    fewer = f"work = {str(tmp_path)!r}\nsearch_steps, train_epochs, known_epochs = 6, 0.1, 0.05"
     book.cells.insert(settings + 1, nbformat.v4.new_code_cell(fewer))
     (training,) = [i for i, cell in enumerate(book.cells) if cell.source.startswith("recipe =")]
     # Six steps may close every LightNL; the last block gets one, so that there is something to explain.
@@ -27,6 +27,7 @@ def test_the_notebook_runs_with_fewer_steps(tmp_path, monkeypatch):
     nbclient.NotebookClient(book, timeout=300, resources={"metadata": {"path": str(ROOT)}}).execute()
     assert (tmp_path / "search" / "arch.txt").is_file()
     assert (tmp_path / "train" / "best").is_dir()
+    assert (tmp_path / "known" / "tuned" / "best").is_dir()
     (pictures,) = [cell.outputs for cell in book.cells if "explain" in cell.source and cell.cell_type == "code"]
     assert "image/png" in pictures[-1].data
 
