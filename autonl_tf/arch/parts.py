@@ -1,4 +1,4 @@
-"""Parts of a network by name: stem, blockN, blockN-M, blocks, head, logits, backbone, batch_norm."""
+"""Parts of a network by name: stem, blockN, blockN-M, blocks, nonlocal, head, logits, backbone, batch_norm."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import re
 
 from autonl_tf.errors import UserError
 
-ACCEPTED = "stem, blockN, blockN-M, blocks, head, logits, backbone (all but logits), batch_norm (outside LightNL)"
+ACCEPTED = (
+    "stem, blockN, blockN-M, blocks, nonlocal (the blocks' LightNL), head, logits, backbone (all but logits), batch_norm "
+    "(outside LightNL)"
+)
 # How the names of the layers end that are the part `batch_norm`, and what those of non-local blocks have, which are not
 # of it: the scale of a new one is zero, and could not be trained if it were frozen.
 BATCH_NORM, NON_LOCAL = "_bn", ("_nl_", "_embedded_")
@@ -18,6 +21,7 @@ PREFIXES = {
     "backbone": ("stem_", "block", "head_"),
     "logits": ("logits",),
     "batch_norm": (),
+    "nonlocal": (),
 }
 
 
@@ -86,6 +90,6 @@ def _pieces(part: str, count: int, where: str) -> set[str | int]:
     numbers = blocks_of(part, count, where)
     if numbers is not None:
         return set(numbers)
-    if part == "batch_norm":
-        return {BATCH_NORM}
+    if not PREFIXES[part]:
+        return {part}
     return {piece for start in PREFIXES[part] for piece in (range(count) if start == "block" else [start])}

@@ -20,9 +20,11 @@ def layers_of(model: keras.Model, part: str, where: str) -> list[keras.layers.La
     """
     block_of = {layer.name: int(m[1]) for layer in model.layers if (m := re.match(r"block(\d+)_", layer.name))}
     numbers = blocks_of(part, max(block_of.values()) + 1, where)
+    non_local = [layer for layer in model.layers if any(piece in layer.name for piece in NON_LOCAL)]
+    if part == "nonlocal":
+        return non_local
     if part == "batch_norm":
-        named = [layer for layer in model.layers if layer.name.endswith(BATCH_NORM)]
-        return [layer for layer in named if not any(piece in layer.name for piece in NON_LOCAL)]
+        return [layer for layer in model.layers if layer.name.endswith(BATCH_NORM) and layer not in non_local]
     if numbers is None:
         return [layer for layer in model.layers if layer.name.startswith(PREFIXES[part])]
     return [layer for layer in model.layers if block_of.get(layer.name) in numbers]
