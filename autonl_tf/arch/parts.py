@@ -7,8 +7,8 @@ import re
 from autonl_tf.errors import UserError
 
 ACCEPTED = (
-    "stem, blockN, blockN-M, blocks, nonlocal (the blocks' LightNL), head, logits, backbone (all but logits), batch_norm "
-    "(outside LightNL)"
+    "stem, blockN, blockN-M, blocks, nonlocal (the blocks' LightNL), head, logits, backbone (all but logits), "
+    "batch_norm (outside LightNL)"
 )
 # How the names of the layers end that are the part `batch_norm`, and what those of non-local blocks have, which are not
 # of it: the scale of a new one is zero, and could not be trained if it were frozen.

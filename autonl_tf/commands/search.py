@@ -28,7 +28,7 @@ FLAGS = (
         "weights, and make up an epoch. 0, as in the paper: all images train both."
     ),
     real("search_warmup_share", None, (0.0, 0.89)).help(
-        "Share of the search in which gates are dropped at random and the cost does not count. Default: 0.625; 0.25 "
+        "Share of the search in which gates are dropped at random and the cost does not count. Default: 0.625; 0.5 "
         "from --init_checkpoint, whose weights are trained."
     ),
     real("gate_keep_probability", None, (0.01, 1.0)).help(
@@ -43,7 +43,7 @@ FLAGS = (
 REQUIRED = ("model_dir", "dataset")
 SETTLE_SHARE = 0.1  # of the search, at its end, in which decisions are fixed
 # Defaults that depend on what a search starts from: (random weights, those of --init_checkpoint).
-DEFAULTS = {"search_warmup_share": (0.625, 0.25), "gate_keep_probability": (0.6, 0.9)}
+DEFAULTS = {"search_warmup_share": (0.625, 0.5), "gate_keep_probability": (0.6, 0.9)}
 
 
 def check(config: Config) -> Config:

@@ -26,6 +26,8 @@ TRAINED_STATISTICS = 10_000
 # square, which starts at 1, has followed their small gradients down, and by a larger rate they lose what they know
 # (docs/training.md). A new classifier on features that stay has one minimum and few images.
 RATES = {"scratch": 0.016, "tuned": 0.001, "classifier": 0.0016, "qat": 0.0016}
+# What a checkpoint lacks, such as LightNL, has to learn what it does, as from scratch, beside weights that are trained.
+NEW_FACTOR = RATES["scratch"] / RATES["tuned"]  # of the learning rate
 WARMUP_SHARE = 0.1  # of a training
 STATISTICS_SHARE, AVERAGES_SHARE = 0.02, 0.05  # of the run: how far back batch norm's statistics and averages look
 MOST_MOMENTUM, MOST_DECAY = 0.99, 0.9999  # as published

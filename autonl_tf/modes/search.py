@@ -250,7 +250,8 @@ def _learner(
             say("frozen: batch_norm, since nothing but LightNL is chosen")
             for layer in batch_norms(supernet):
                 layer.trainable = not layer.name.endswith(BATCH_NORM)
-        groups = optimizer_groups(supernet, rates.weights_optimizer(config, length), schedule)
+        new_rate = rates.weights_optimizer(config, length, recipe.NEW_FACTOR) if start else None
+        groups = optimizer_groups(supernet, rates.weights_optimizer(config, length), schedule, new_rate)
         target, multiplier = budget_value(config), None
         if target is not None:
             cost = GateCost(supernet.table, model)

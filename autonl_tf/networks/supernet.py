@@ -62,7 +62,7 @@ class SuperBlock(keras.layers.Layer):
         self.depthwise_bn = GatedBatchNormalization(synchronized=sync_batch_norm, name="depthwise_bn")
         self.project_conv = convolution(base.out_filters, 1, name="project_conv")
         self.project_bn = batch_norm("project_bn", sync_batch_norm)
-        self.inserted = {kind.name: kind.layer(base, options, sync_batch_norm) for kind in self._inserted_kinds()}
+        self.inserted = {kind.name: kind.layer(base, options, sync_batch_norm) for kind in self.inserted_kinds()}
 
     def call(self, inputs, gates, training=None):
         """gates: lists of scalars by choice. Returns the outputs and distances by choice (empty in inference)."""
@@ -85,18 +85,18 @@ class SuperBlock(keras.layers.Layer):
         """What each gate compares with its threshold, by choice; `gates` decides which kernel taps count."""
         widths = self.depthwise.group_values(self.width_groups, gates["kernel"])
         values = {"kernel": self.depthwise.ring_values(), "expand": widths if self.block.droppable else widths[1:]}
-        for kind in self._inserted_kinds():
+        for kind in self.inserted_kinds():
             values |= kind.values(self.inserted[kind.name], distances)
         return values
 
     def inserted_slices(self, member: BlockSpec) -> dict[str, list[WeightSlice]]:
         """The weights of inserted layers in a member's block, by layer name without the block's prefix."""
         slices: dict[str, list[WeightSlice]] = {}
-        for kind in self._inserted_kinds():
+        for kind in self.inserted_kinds():
             slices |= kind.slices(self.inserted[kind.name], member)
         return slices
 
-    def _inserted_kinds(self) -> list[InsertedKind]:
+    def inserted_kinds(self) -> list[InsertedKind]:
         """The inserted kinds that have a layer in this block."""
         return [
             kind
@@ -106,7 +106,7 @@ class SuperBlock(keras.layers.Layer):
 
     def _through_inserted(self, position, x, gates, training):
         distances: dict[str, tf.Tensor] = {}
-        for kind in self._inserted_kinds():
+        for kind in self.inserted_kinds():
             if kind.position == position:
                 x, found = kind.call(self.inserted[kind.name], x, gates, training)
                 distances |= found
@@ -271,6 +271,18 @@ class Supernet(keras.Model):
         self.references.assign(tf.where(values > 0, values, 1.0))
         self.thresholds.assign(self._started(tf.minimum(values / self.references, 1.0)))
         self.margins.assign(self.starts)
+
+    def new_layers(self) -> list[keras.layers.Layer]:
+        """The layers, such as LightNL's, that the network which the search starts at lacks; none before `start_at`."""
+        gates = zip(self.table.gates, self.starts, strict=True)
+        closed = {(gate.block, gate.choice) for gate, start in gates if gate.adds and start < 0}
+        return [
+            block.inserted[kind.name]
+            for index, block in enumerate(self.blocks)
+            if isinstance(block, SuperBlock)
+            for kind in block.inserted_kinds()
+            if any((index, choice) in closed for choice in kind.choices)
+        ]
 
     def track(self, hold: tf.Tensor, follow: tf.Tensor) -> None:
         """After an update: averages distances and margins, and keeps thresholds within reach of their values.

@@ -19,16 +19,25 @@ from autonl_tf.search.threshold_optimizer import ThresholdAdam
 
 
 def optimizer_groups(
-    supernet: Supernet, weights_optimizer: keras.optimizers.Optimizer, schedule: SearchSchedule
+    supernet: Supernet,
+    weights_optimizer: keras.optimizers.Optimizer,
+    schedule: SearchSchedule,
+    new_optimizer: keras.optimizers.Optimizer | None = None,
 ) -> list[tuple]:
     """Pairs (optimizer, variables) for the learner: the weights', and `ThresholdAdam` for the thresholds.
 
     It divides a threshold's gradient by its own spread, so that every gate moves at the pace of its signal to noise
     and not by its share of the MACs, which differs a hundredfold between dropping a block and LightNL's ratio.
+
+    Args:
+      new_optimizer: that of `supernet.new_layers()` where it is another than the other weights'.
     """
-    weights = [variable for variable in supernet.trainable_variables if variable is not supernet.thresholds]
+    new = [v for layer in supernet.new_layers() for v in layer.trainable_variables] if new_optimizer else []
+    apart = {id(variable) for variable in [*new, supernet.thresholds]}
+    weights = [variable for variable in supernet.trainable_variables if id(variable) not in apart]
     rate = ThresholdRate(schedule.warmup_steps, schedule.settle_start, schedule.threshold_travel)
-    return [(weights_optimizer, weights), (ThresholdAdam(rate), [supernet.thresholds])]
+    of_new = [(new_optimizer, new)] if new else []
+    return [(weights_optimizer, weights), *of_new, (ThresholdAdam(rate), [supernet.thresholds])]
 
 
 def tracker(supernet: Supernet, schedule: SearchSchedule, target: TargetMultiplier | None = None) -> Callable:

@@ -106,7 +106,7 @@ def test_a_search_starts_at_a_trained_member_which_unchanged_is_what_it_was(wher
     run(*words)  # from its own checkpoint, where it has ended
     assert capsys.readouterr().out == told
     settings = json.loads((tmp_path / "search" / "config.json").read_text())["comparable"]
-    assert (settings["search_warmup_share"], settings["gate_keep_probability"]) == (0.25, 0.9)
+    assert (settings["search_warmup_share"], settings["gate_keep_probability"]) == (0.5, 0.9)
     kept = space.load(str(tmp_path / "search" / "searched_space.json"))
     assert kept.blocks == space.load(of_space).blocks
 

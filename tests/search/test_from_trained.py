@@ -7,11 +7,13 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.arch import presets
 from autonl_tf.commands.search import DEFAULTS as BY_START
 from autonl_tf.commands.search import FLAGS
 from autonl_tf.engine.batch_norm import set_momentum
 from autonl_tf.engine.learner import Learner, make_train_function
 from autonl_tf.engine.optimizer import TF1RMSprop
+from autonl_tf.modes.recipe import NEW_FACTOR
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.inherit import take_over
 from autonl_tf.networks.network import build_network
@@ -67,7 +69,8 @@ def margins(tmp_path_factory):
             cost_lambda=DEFAULTS.cost_lambda,
             threshold_travel=DEFAULTS.threshold_travel,
         )
-        learner = Learner(supernet, optimizer_groups(supernet, TF1RMSprop(0.004), schedule))
+        optimizers = [TF1RMSprop(rate) for rate in (0.004 / NEW_FACTOR, 0.004)]
+        learner = Learner(supernet, optimizer_groups(supernet, optimizers[0], schedule, optimizers[1]))
         objective = search_objective(
             supernet,
             GateCost(supernet.table, macs_model(space, **shape)),
@@ -91,3 +94,20 @@ def test_light_nl_comes_in_where_labels_relate_far_apart_parts(margins):
 
 def test_light_nl_stays_out_where_one_part_tells_the_label(margins):
     assert margins[False].max() < 0.1
+
+
+def test_only_the_light_nl_that_the_network_lacks_is_new_and_has_the_optimizer_for_it(tmp_path):
+    path = tmp_path / "arch.txt"
+    path.write_text("r1_k3_s11_e2_i32_o16_nonlocal0.25-1\nr1_k3_s22_e3_i16_o16\nr1_k3_s11_e3_i16_o16\n")
+    space = space_lib.load(f"around:{path}")
+    supernet = Supernet(space, image_size=SIZE, num_classes=CLASSES, name="supernet")
+    assert not supernet.new_layers()
+    supernet.start_at(supernet.table.opened(space.selections_of(presets.load(str(path)), "it")))
+    assert supernet.new_layers() == [block.inserted["nl"] for block in supernet.blocks[1:]]
+    schedule = SearchSchedule(10, 2, 2, 0.9, 0.1, 0.3, 3.0)
+    groups = optimizer_groups(supernet, TF1RMSprop(0.1), schedule, TF1RMSprop(1.6))
+    _, new, thresholds = ([variable.name for variable in variables] for _, variables in groups)
+    assert new == [v.name for block in supernet.blocks[1:] for v in block.inserted["nl"].trainable_variables]
+    assert thresholds == [supernet.thresholds.name]
+    every = [id(variable) for _, variables in groups for variable in variables]
+    assert sorted(every) == sorted(map(id, supernet.trainable_variables))
