@@ -162,8 +162,10 @@ def measured(seed: int, options: argparse.Namespace, work: pathlib.Path) -> dict
         path.write_text(blockstring.write(spec), encoding="utf-8")
         macs = network_cost(spec, image_size=options.size, num_classes=options.classes).total.macs
         first = made.setdefault(spec.canonical(), name)
-        row = trained(work / f"{first}_{seed}", data, seed, str(path), *lengths)
-        note(name, row | {"macs": macs, "light_nl": sum(b.nonlocal_ is not None for b in spec.singles())})
+        count = sum(block.nonlocal_ is not None for block in spec.singles())
+        rates = ["--lr_multipliers=nonlocal:16"] if count else []  # as in the search
+        row = trained(work / f"{first}_{seed}", data, seed, str(path), *lengths, *rates)
+        note(name, row | {"macs": macs, "light_nl": count})
     return rows
 
 

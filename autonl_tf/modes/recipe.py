@@ -48,7 +48,7 @@ DECAY_EPOCHS, DECAY_RATE = 2.4, 0.97  # of the staircase, where one of them is g
 _TOLD = (
     *("train_batch_size", "train_epochs", "base_learning_rate", "lr_warmup_steps", "lr_decay_epochs", "lr_decay_rate"),
     *("batch_norm_momentum", "moving_average_decay", "recalibrate_batches", "light_nl_decay", "eval_every_epochs"),
-    "freeze",
+    *("freeze", "lr_multipliers"),
 )
 
 
@@ -69,6 +69,8 @@ def completed(config: Config, images: int, tuned: bool = False) -> Config:
     has_rate = "batch_norm:" in (config.lr_multipliers or "")
     if tuned and config.freeze is None and not (config.qat or has_rate) and images < TRAINED_STATISTICS:
         config = config.replaced(freeze="batch_norm")
+    if tuned and config.nonlocal_ and config.lr_multipliers is None and not config.qat:
+        config = config.replaced(lr_multipliers=f"nonlocal:{NEW_FACTOR:g}")
     length = rates.length_of(config, images)
     chosen = _search(config, length) if config.mode == "search" else _training(config, length, images, tuned)
     # Nothing measures statistics anew under --qat: they are the checkpoint's, and training crops move them slowly.
@@ -84,7 +86,7 @@ def told(before: Config, after: Config, images: int) -> str | None:
     """What `completed` has filled in, as flags; None where nothing was open."""
     old, new, readers = before.values, after.values, after.read()
     words = [
-        f"--{name}={new[name] if name == 'freeze' else format(new[name], 'g')}"
+        f"--{name}={new[name] if isinstance(new[name], str) else format(new[name], 'g')}"
         for name in _TOLD
         if name in readers and old[name] is None and new[name] is not None
     ]

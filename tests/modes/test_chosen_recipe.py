@@ -110,6 +110,18 @@ def test_the_rate_follows_from_what_is_trained(words, tuned, rate):
     assert recipe.completed(configure(*TRAIN, *words), 800, tuned).base_learning_rate == rate
 
 
+def test_light_nl_that_is_added_to_trained_weights_learns_as_from_scratch_unless_told_otherwise():
+    def multipliers(tuned, *words):
+        return recipe.completed(configure(*TRAIN, *words), 800, tuned).lr_multipliers
+
+    places = "--nonlocal=all:0.25-1"
+    assert multipliers(True, places) == "nonlocal:16"
+    assert multipliers(False, places) is multipliers(True) is None
+    assert multipliers(True, places, "--lr_multipliers=backbone:0.1") == "backbone:0.1"
+    before = configure(*TRAIN, places)
+    assert "--lr_multipliers=nonlocal:16" in recipe.told(before, recipe.completed(before, 800, True), 800)
+
+
 def test_simulated_int8_keeps_its_statistics():
     words = ("--qat", "--init_checkpoint=y")
     chosen = recipe.completed(configure(*TRAIN, *words), 800, tuned=True)

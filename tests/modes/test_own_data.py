@@ -234,6 +234,8 @@ def test_frozen_batch_norm_leaves_light_nls_own_to_train():
     from autonl_tf.networks.network import build_network
 
     model = build_network(blockstring.parse("r1_k3_s11_e2_i32_o32_nonlocal0.25-1"), image_size=16, num_classes=2)
+    names = {layer.name for layer in layers_of(model, "nonlocal", "--freeze")}
+    assert names == {layer.name for layer in model.layers if layer.name.startswith("block0_nl_")}
     (line,) = finetune.freeze(model, "batch_norm")
     assert finetune.freeze(model, "none") == []
     trained = {variable.name for variable in model.trainable_variables}
