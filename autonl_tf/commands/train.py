@@ -7,6 +7,7 @@ from autonl_tf.arch import presets
 from autonl_tf.arch.parts import ACCEPTED as PARTS
 from autonl_tf.arch.parts import check_trained, named
 from autonl_tf.arch.quantizable import check_quantizable
+from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.data.labels import class_name
 from autonl_tf.errors import UserError
 from autonl_tf.reading import MOST_LONG, Unreadable, read_text
@@ -91,7 +92,7 @@ def _check_qat(config: Config) -> None:
 
 def check_files(config: Config) -> Config:
     spec = presets.load(config.arch, config.nonlocal_)
-    _check_parts(config, len(list(spec.singles())))
+    _check_parts(config, spec)
     if named(config.freeze) and not config.init_checkpoint:
         raise UserError(
             f"--freeze={config.freeze} keeps weights as they come from --init_checkpoint, which is not given; it would "
@@ -109,11 +110,16 @@ def check_files(config: Config) -> Config:
     return found.config
 
 
-def _check_parts(config: Config, blocks: int) -> None:
-    """Whether the network of so many blocks has the parts that `--freeze` and `--lr_multipliers` name, not frozen."""
+def _check_parts(config: Config, spec: NetworkSpec) -> None:
+    """Whether the network has the parts that `--freeze` and `--lr_multipliers` name, the latter not frozen."""
     frozen, rates = config.freeze, config.lr_multipliers
     parts = [part for part, _ in lr_multipliers(rates)] if rates else []
-    check_trained(named(frozen), parts, blocks, (f"--freeze={frozen}", f"--lr_multipliers={rates}"))
+    flags, blocks = (f"--freeze={frozen}", f"--lr_multipliers={rates}"), list(spec.singles())
+    check_trained(named(frozen), parts, len(blocks), flags)
+    if not any(block.nonlocal_ or block.embedded for block in blocks):
+        for flag, names in zip(flags, (named(frozen), parts), strict=True):
+            if "nonlocal" in names:
+                raise UserError(f"{flag}: {config.arch} has no non-local blocks; --nonlocal places them")
 
 
 def lr_multipliers(text: str) -> list[tuple[str, float]]:

@@ -69,7 +69,7 @@ def completed(config: Config, images: int, tuned: bool = False) -> Config:
     has_rate = "batch_norm:" in (config.lr_multipliers or "")
     if tuned and config.freeze is None and not (config.qat or has_rate) and images < TRAINED_STATISTICS:
         config = config.replaced(freeze="batch_norm")
-    if tuned and config.nonlocal_ and config.lr_multipliers is None and not config.qat:
+    if tuned and config.nonlocal_ not in (None, "none") and config.lr_multipliers is None and not config.qat:
         config = config.replaced(lr_multipliers=f"nonlocal:{NEW_FACTOR:g}")
     length = rates.length_of(config, images)
     chosen = _search(config, length) if config.mode == "search" else _training(config, length, images, tuned)

@@ -194,6 +194,10 @@ CASES = {
         (*TRAIN, "--lr_multipliers=head:2", "--freeze=backbone"),
         "--lr_multipliers=head:2: 'head' is frozen by --freeze",
     ),
+    "a rate of LightNL that is not there": (
+        (*TRAIN, "--arch=mobilenet_v2", "--lr_multipliers=nonlocal:16"),
+        "--lr_multipliers=nonlocal:16: mobilenet_v2 has no non-local blocks; --nonlocal places them",
+    ),
     "a search too short": ((*SEARCH, "--train_steps=1"), "a search of 1 steps leaves none for decisions: 1 are warm"),
     "a batch that cannot be cut": (
         (*TRAIN, "--train_batch_size=8", "--micro_batches=3"),

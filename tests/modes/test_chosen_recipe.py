@@ -116,7 +116,7 @@ def test_light_nl_that_is_added_to_trained_weights_learns_as_from_scratch_unless
 
     places = "--nonlocal=all:0.25-1"
     assert multipliers(True, places) == "nonlocal:16"
-    assert multipliers(False, places) is multipliers(True) is None
+    assert multipliers(False, places) is multipliers(True) is multipliers(True, "--nonlocal=none") is None
     assert multipliers(True, places, "--lr_multipliers=backbone:0.1") == "backbone:0.1"
     before = configure(*TRAIN, places)
     assert "--lr_multipliers=nonlocal:16" in recipe.told(before, recipe.completed(before, 800, True), 800)
