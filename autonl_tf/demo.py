@@ -14,7 +14,7 @@ import sys
 import time
 
 from autonl_tf.errors import USAGE_ERROR
-from autonl_tf.settings.following import interpreter
+from autonl_tf.settings.next_commands import interpreter
 
 SEARCH, TRAIN, EXPORT = "runs/demo/search", "runs/demo/train", "runs/demo/export"
 DATA = ("--dataset=demo", "--data_dir=runs/data")

@@ -17,7 +17,7 @@ from autonl_tf.files import directory_in_place
 from autonl_tf.modes import checkpointed
 from autonl_tf.records import ModelRecord, Origin
 from autonl_tf.settings.config import Config
-from autonl_tf.settings.following import OF_CHECKPOINT, beside, following
+from autonl_tf.settings.next_commands import OF_CHECKPOINT, beside, next_command
 from autonl_tf.streams import say
 
 
@@ -65,7 +65,7 @@ def _write(
         f"converted {description.converted_from.checkpoint}: {len(names)} classes, {description.input_image_size} px\n"
         f"written: {target}/checkpoints/{written.name}.*, model.json, arch.txt, labels.txt, config.json\n"
         "next (--mode=eval with a --dataset scores it):\n"
-        f"  {following(config, 'export', *words, without=(*OF_CHECKPOINT, 'label_file'))}"
+        f"  {next_command(config, 'export', *words, without=(*OF_CHECKPOINT, 'label_file'))}"
     )
 
 

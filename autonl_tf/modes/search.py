@@ -25,20 +25,31 @@ from autonl_tf.engine.saved import steps_saved
 from autonl_tf.engine.strategy import is_chief
 from autonl_tf.files import write_text
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import checkpointed, finetune, inputs, machines, memory, rates, recipe, run_directory, sizes, steps
+from autonl_tf.modes import (
+    checkpointed,
+    defaults,
+    finetune,
+    inputs,
+    machines,
+    memory,
+    rates,
+    run_directory,
+    sizes,
+    steps,
+)
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.inherit import take_over
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.reading import MOST_LONG, read_text
 from autonl_tf.search import results
-from autonl_tf.search.flips import flips_to_target
 from autonl_tf.search.multiplier import TargetMultiplier
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
 from autonl_tf.search.schedule import EXPLORE_PROBABILITY, SearchSchedule
+from autonl_tf.search.target_flips import flips_to_target
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
-from autonl_tf.settings.following import LENGTHS, OF_CHECKPOINT, beside, following
+from autonl_tf.settings.next_commands import LENGTHS, OF_CHECKPOINT, beside, next_command
 from autonl_tf.space import around
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import CostModel
@@ -66,7 +77,7 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
     share = config.search_split
     learnt, held_out = dataset.divided(share, config.seed) if share else (dataset, None)
     count = learnt.size("train")
-    config, before = recipe.completed(config, count), config
+    config, before = defaults.completed(config, count), config
     steps.check_batches(config, strategy)
     config = memory.fitted(config, strategy, space.largest())
     length = rates.length_of(config, count)
@@ -80,7 +91,7 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
         run_directory.open_run(config, strategy, dataset, ("train",), files) as directory,
         inputs.naming_corrupt(dataset, "train", data_service=config.data_service),
     ):
-        if (chosen := recipe.told(before, config, count)) and is_chief(strategy):
+        if (chosen := defaults.told(before, config, count)) and is_chief(strategy):
             say(chosen)
         learner = _learner(config, strategy, space, dataset, length, schedule, models[0], start, network)
         supernet = learner.model
@@ -250,7 +261,7 @@ def _learner(
             say("frozen: batch_norm, since nothing but LightNL is chosen")
             for layer in batch_norms(supernet):
                 layer.trainable = not layer.name.endswith(BATCH_NORM)
-        new_rate = rates.weights_optimizer(config, length, recipe.NEW_FACTOR) if start else None
+        new_rate = rates.weights_optimizer(config, length, defaults.NEW_FACTOR) if start else None
         groups = optimizer_groups(supernet, rates.weights_optimizer(config, length), schedule, new_rate)
         target, multiplier = budget_value(config), None
         if target is not None:
@@ -324,14 +335,14 @@ def _next_commands(config: Config, directory: pathlib.Path, freeze: list[str]) -
         rate = [f"--base_learning_rate={config.base_learning_rate:g}", "--lr_warmup_epochs=0"]
         batch = f"--train_batch_size={config.train_batch_size}"
         return [
-            following(config, "eval", f"--init_checkpoint={directory}", without=(*OF_CHECKPOINT, "model_dir")),
-            following(config, "train", *own, size, batch, length, *rate, *freeze, without=(*LENGTHS, "nonlocal")),
+            next_command(config, "eval", f"--init_checkpoint={directory}", without=(*OF_CHECKPOINT, "model_dir")),
+            next_command(config, "train", *own, size, batch, length, *rate, *freeze, without=(*LENGTHS, "nonlocal")),
         ]
     starts = [
         [f"--arch={directory}/arch.txt", f"--model_dir={beside(directory, 'train')}"],
         own,
     ]
-    return [following(config, "train", *words, size, without=LENGTHS) for words in starts]
+    return [next_command(config, "train", *words, size, without=LENGTHS) for words in starts]
 
 
 def _target_text(budget: dict[str, Any], model: CostModel) -> str:

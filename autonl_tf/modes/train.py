@@ -29,14 +29,25 @@ from autonl_tf.engine.runlog import METRICS, TEST, read_records
 from autonl_tf.engine.saved import steps_saved
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import checkpointed, finetune, inputs, machines, memory, rates, recipe, run_directory, sizes, steps
+from autonl_tf.modes import (
+    checkpointed,
+    defaults,
+    finetune,
+    inputs,
+    machines,
+    memory,
+    rates,
+    run_directory,
+    sizes,
+    steps,
+)
 from autonl_tf.modes.calibration import images_for_ranges
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import calibrate, quantized_network
 from autonl_tf.records import ModelRecord
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
-from autonl_tf.settings.following import OF_CHECKPOINT, beside, following
+from autonl_tf.settings.next_commands import OF_CHECKPOINT, beside, next_command
 from autonl_tf.streams import say
 
 _BATCH = 16  # of calibration images
@@ -64,7 +75,7 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
     dataset, tested = dataset.tested(config.test_split, config.seed)
     count = dataset.size("train")
     tuned = start is not None and start.format != "search"
-    config, before = recipe.completed(config, count, tuned), config
+    config, before = defaults.completed(config, count, tuned), config
     steps.check_batches(config, strategy)
     config = memory.fitted(config, strategy, spec)
     length = rates.length_of(config, count)
@@ -116,7 +127,7 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
             return measure.in_averages(learner.averages) if measure else contextlib.nullcontext()
 
         log = run_directory.run_log(config, strategy, length)
-        if (chosen := recipe.told(before, config, count)) and is_chief(strategy):
+        if (chosen := defaults.told(before, config, count)) and is_chief(strategy):
             say(chosen)
         if (
             config.listing
@@ -211,7 +222,7 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
     if config.qat:
         export.append("--formats=tflite_qat")
     commands = [
-        following(config, mode, *words, without=OF_CHECKPOINT)
+        next_command(config, mode, *words, without=OF_CHECKPOINT)
         for mode, words in (("eval", [model]), ("export", export))
     ]
     told = f"best validation top-1 {best.metric:.2%} at step {best.step}" if best else "no evaluation was finite"

@@ -9,8 +9,8 @@ from absl import flags
 from mode_cases import class_folder, configure, tree, write_space
 
 from autonl_tf.errors import UserError
-from autonl_tf.modes import rates, recipe, search
-from autonl_tf.settings.following import beside as beside_of
+from autonl_tf.modes import defaults, rates, search
+from autonl_tf.settings.next_commands import beside as beside_of
 
 STEPS = 12
 
@@ -125,7 +125,7 @@ def test_the_training_of_what_was_found_goes_beside_it_or_below_a_directory_with
 def test_a_searchs_learning_rate_warms_up_by_steps_however_small_the_set(given, steps, expected):
     words = ("--train_batch_size=128", f"--train_steps={steps}")
     config = configure("--mode=search", "--dataset=demo", "--model_dir=x", *words, *given)
-    config = recipe.completed(config, 14_080)
+    config = defaults.completed(config, 14_080)
     rate = rates.weights_optimizer(config, rates.length_of(config, 14_080))._learning_rate
     assert rate.warmup_steps == expected
 

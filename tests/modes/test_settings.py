@@ -100,14 +100,14 @@ def looked_at(tmp_path_factory):
         "convert": [f"--init_checkpoint={tiny_checkpoint(root / 'official')}", f"--model_dir={root}/convert"],
     }
     seen = {}
-    from autonl_tf.modes import memory, recipe, search, sizes
+    from autonl_tf.modes import defaults, memory, search, sizes
 
     def recorded(complete):
         return lambda config, *rest: Recorder(complete(config._real, *rest), config._seen)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sizes, "resolved", recorded(sizes.resolved))
-        patch.setattr(recipe, "completed", recorded(recipe.completed))
+        patch.setattr(defaults, "completed", recorded(defaults.completed))
         patch.setattr(memory, "fitted", recorded(memory.fitted))
         patch.setattr(search, "_with_points", recorded(search._with_points))
         for mode, given in words.items():

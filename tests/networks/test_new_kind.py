@@ -23,7 +23,7 @@ from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.inherit import inherited_network
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search import results
-from autonl_tf.search.flips import flips_to_target
+from autonl_tf.search.target_flips import flips_to_target
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model

@@ -13,7 +13,7 @@ from autonl_tf.commands.search import FLAGS
 from autonl_tf.engine.batch_norm import set_momentum
 from autonl_tf.engine.learner import Learner, make_train_function
 from autonl_tf.engine.optimizer import TF1RMSprop
-from autonl_tf.modes.recipe import NEW_FACTOR
+from autonl_tf.modes.defaults import NEW_FACTOR
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.inherit import take_over
 from autonl_tf.networks.network import build_network

@@ -10,9 +10,9 @@ from test_dynamics import CLASSES, SIZE, SPACE, STEPS, search
 from autonl_tf.errors import UserError
 from autonl_tf.networks.gate_table import GateTable
 from autonl_tf.search import results
-from autonl_tf.search.flips import TOLERANCE, flips_to_target
 from autonl_tf.search.multiplier import INTEGRAL, PROPORTIONAL, REACHED, TargetMultiplier
 from autonl_tf.search.schedule import SearchSchedule
+from autonl_tf.search.target_flips import TOLERANCE, flips_to_target
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
 

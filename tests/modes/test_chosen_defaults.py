@@ -8,7 +8,7 @@ from mode_cases import configure
 
 from autonl_tf.cli import parsing
 from autonl_tf.engine.schedules import WarmupCosine, WarmupStaircase
-from autonl_tf.modes import rates, recipe
+from autonl_tf.modes import defaults, rates
 
 TRAIN = ("--mode=train", "--arch=autonl_s", "--dataset=demo", "--model_dir=x")
 SEARCH = ("--mode=search", "--dataset=demo", "--model_dir=x")
@@ -28,13 +28,13 @@ FLAGS = pathlib.Path(__file__).resolve().parents[2] / "flags"
 )
 def test_batch_and_length_follow_the_number_of_images(images, batch, epochs, tuned):
     for start, expected in ((False, epochs), (True, tuned)):
-        chosen = recipe.completed(configure(*TRAIN), images, start)
+        chosen = defaults.completed(configure(*TRAIN), images, start)
         assert (chosen.train_batch_size, chosen.train_epochs) == (batch, expected)
 
 
 @pytest.mark.parametrize("images", [6, 800, 10_000, 1_281_167])
 def test_horizons_are_shares_of_the_run_and_at_most_the_published_ones(images):
-    chosen = recipe.completed(configure(*TRAIN), images)
+    chosen = defaults.completed(configure(*TRAIN), images)
     steps = rates.length_of(chosen, images).steps
     assert 1 / (1 - chosen.batch_norm_momentum) == pytest.approx(min(max(steps / 50, 5), 100), rel=1e-3)
     assert 1 / (1 - chosen.moving_average_decay) == pytest.approx(min(steps / 20, 10_000), rel=1e-2)
@@ -46,30 +46,30 @@ def test_horizons_are_shares_of_the_run_and_at_most_the_published_ones(images):
 
 def test_batch_norm_stays_the_checkpoints_on_small_sets_unless_told_otherwise():
     def frozen(images, *words, tuned=True):
-        return recipe.completed(configure(*TRAIN, *words), images, tuned).freeze
+        return defaults.completed(configure(*TRAIN, *words), images, tuned).freeze
 
     assert (frozen(9_999), frozen(10_000), frozen(800, tuned=False)) == ("batch_norm", None, None)
     assert (frozen(800, "--freeze=none"), frozen(800, "--freeze=stem")) == ("none", "stem")
     assert frozen(800, "--qat", "--init_checkpoint=imagenet") is None
     assert frozen(800, "--lr_multipliers=head:2,batch_norm:0.1") is None
     before = configure(*TRAIN)
-    assert "--freeze=batch_norm" in recipe.told(before, recipe.completed(before, 800, True), 800)
+    assert "--freeze=batch_norm" in defaults.told(before, defaults.completed(before, 800, True), 800)
 
 
 def test_quantization_aware_training_keeps_to_the_statistics_of_its_checkpoint():
-    chosen = recipe.completed(configure(*TRAIN, "--qat", "--init_checkpoint=imagenet"), 100, tuned=True)
+    chosen = defaults.completed(configure(*TRAIN, "--qat", "--init_checkpoint=imagenet"), 100, tuned=True)
     assert (chosen.batch_norm_momentum, chosen.recalibrate_batches) == (0.99, 0)
 
 
 def test_a_longer_set_is_searched_as_published():
-    chosen = recipe.completed(configure(*SEARCH), 1_281_167)
+    chosen = defaults.completed(configure(*SEARCH), 1_281_167)
     assert (chosen.train_epochs, chosen.lr_decay_epochs, chosen.lr_decay_rate) == (8, 2.4, 0.97)
     assert (chosen.base_learning_rate, chosen.batch_norm_momentum) == (0.016, 0.99)
 
 
 def test_the_rate_ends_near_zero_unless_decays_are_given():
     for words, kind in (((), WarmupCosine), (("--lr_decay_rate=0.9",), WarmupStaircase)):
-        chosen = recipe.completed(configure(*TRAIN, *words), 800)
+        chosen = defaults.completed(configure(*TRAIN, *words), 800)
         assert isinstance(rates.weights_optimizer(chosen, rates.length_of(chosen, 800))._learning_rate, kind)
     assert (chosen.lr_decay_epochs, chosen.lr_decay_rate) == (2.4, 0.9)
 
@@ -86,19 +86,19 @@ def test_what_is_given_stays_and_what_is_chosen_is_told():
         },
     }
     before = configure(*TRAIN, *(f"--{name}={value}" for name, value in given.items()))
-    after = recipe.completed(before, 800)
+    after = defaults.completed(before, 800)
     assert {name: after.values[name] for name in given} == given
-    assert after == before and recipe.told(before, after, 800) is None
+    assert after == before and defaults.told(before, after, 800) is None
     before = configure(*TRAIN, "--train_steps=100", "--lr_warmup_steps=3")
-    after = recipe.completed(before, 800)
+    after = defaults.completed(before, 800)
     assert (after.train_epochs, after.lr_warmup_steps, after.lr_warmup_epochs) == (None, 3, None)
-    told = recipe.told(before, after, 800)
+    told = defaults.told(before, after, 800)
     assert "for 800 images" in told and "--train_batch_size=32" in told and "--batch_norm_momentum=0.8 " in told
     assert "warmup" not in told and "train_epochs" not in told and "falls to 0" in told
     # What is told, given as flags, is the same run.
     words = [word for word in told.split() if word.startswith("--")]
     words = [word.rstrip(";") for word in words]
-    again = recipe.completed(configure(*TRAIN, "--train_steps=100", "--lr_warmup_steps=3", *words), 800)
+    again = defaults.completed(configure(*TRAIN, "--train_steps=100", "--lr_warmup_steps=3", *words), 800)
     assert again.values == after.values
 
 
@@ -107,24 +107,24 @@ def test_what_is_given_stays_and_what_is_chosen_is_told():
     [((), False, 0.016), ((), True, 0.001), (("--freeze=backbone",), True, 0.0016), (("--freeze=stem",), True, 0.001)],
 )
 def test_the_rate_follows_from_what_is_trained(words, tuned, rate):
-    assert recipe.completed(configure(*TRAIN, *words), 800, tuned).base_learning_rate == rate
+    assert defaults.completed(configure(*TRAIN, *words), 800, tuned).base_learning_rate == rate
 
 
 def test_light_nl_that_is_added_to_trained_weights_learns_as_from_scratch_unless_told_otherwise():
     def multipliers(tuned, *words):
-        return recipe.completed(configure(*TRAIN, *words), 800, tuned).lr_multipliers
+        return defaults.completed(configure(*TRAIN, *words), 800, tuned).lr_multipliers
 
     places = "--nonlocal=all:0.25-1"
     assert multipliers(True, places) == "nonlocal:16"
     assert multipliers(False, places) is multipliers(True) is multipliers(True, "--nonlocal=none") is None
     assert multipliers(True, places, "--lr_multipliers=backbone:0.1") == "backbone:0.1"
     before = configure(*TRAIN, places)
-    assert "--lr_multipliers=nonlocal:16" in recipe.told(before, recipe.completed(before, 800, True), 800)
+    assert "--lr_multipliers=nonlocal:16" in defaults.told(before, defaults.completed(before, 800, True), 800)
 
 
 def test_simulated_int8_keeps_its_statistics():
     words = ("--qat", "--init_checkpoint=y")
-    chosen = recipe.completed(configure(*TRAIN, *words), 800, tuned=True)
+    chosen = defaults.completed(configure(*TRAIN, *words), 800, tuned=True)
     assert chosen.recalibrate_batches == 0 and chosen.base_learning_rate == 0.0016
 
 
@@ -136,4 +136,4 @@ def test_a_recipe_leaves_nothing_open(path, monkeypatch):
     values(["main.py", f"--flagfile={path}", "--dataset=demo", "--model_dir=x"])
     before = parsing.from_flags(values)
     for images in (800, 1_281_167):
-        assert recipe.completed(before, images) == before
+        assert defaults.completed(before, images) == before

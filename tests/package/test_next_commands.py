@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 
 from autonl_tf.cli import parsing
-from autonl_tf.settings import following
+from autonl_tf.settings import next_commands
 
 
 @pytest.fixture
@@ -40,17 +40,17 @@ def test_the_program_is_named_as_its_shell_finds_it(place, monkeypatch, started,
     if active:
         monkeypatch.setenv("PATH", f"{place}:/usr/bin")
     monkeypatch.setattr(sys, "argv", [started])
-    assert following.program() == expected
+    assert next_commands.program() == expected
 
 
 def test_elsewhere_the_path_is_written_in_full_and_quoted(place, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setattr(sys, "argv", [str(place.parents[1] / "main.py")])
-    assert following.program() == shlex.join([f"{place}/python", f"{place.parents[1]}/main.py"])
-    assert following.interpreter() == f"{place}/python"
+    assert next_commands.program() == shlex.join([f"{place}/python", f"{place.parents[1]}/main.py"])
+    assert next_commands.interpreter() == f"{place}/python"
     monkeypatch.chdir(place)
-    assert following.interpreter() == os.path.join(".", "python")
+    assert next_commands.interpreter() == os.path.join(".", "python")
 
 
 def parsed(*words):
@@ -66,10 +66,10 @@ def test_what_follows_keeps_the_users_flags_but_those_of_length_or_that_it_does_
         *("--base_learning_rate=0.05", "--train_steps=600", "--lr_decay_epochs=1.5", "--noexif_orientation"),
         *("--skip_corrupt", "--train_batch_size=64", "--cost_lambda=1", "--micro_batches=4", "--crop_padding=0"),
     )
-    text = following.following(
-        search, "train", "--arch=runs/a b/arch.txt", "--model_dir=runs/a b_train", without=following.LENGTHS
+    text = next_commands.next_command(
+        search, "train", "--arch=runs/a b/arch.txt", "--model_dir=runs/a b_train", without=next_commands.LENGTHS
     )
-    words = shlex.split(text.removeprefix(following.program()))
+    words = shlex.split(text.removeprefix(next_commands.program()))
     assert words[:3] == ["--mode=train", "--arch=runs/a b/arch.txt", "--model_dir=runs/a b_train"]
     train = parsed(*words)
     assert {name for name in train.given if name not in ("mode", "arch", "model_dir")} == {
@@ -85,11 +85,11 @@ def test_a_checkpoint_answers_for_itself():
         *("--mode=train", "--dataset=demo", "--model_dir=run", "--arch=autonl_s", "--nonlocal=none"),
         *("--init_checkpoint=start", "--nouse_averages", "--eval_batch_size=7", "--input_image_size=64"),
     )
-    text = following.following(train, "eval", "--model_dir=run", without=following.OF_CHECKPOINT)
-    words = shlex.split(text.removeprefix(following.program()))
+    text = next_commands.next_command(train, "eval", "--model_dir=run", without=next_commands.OF_CHECKPOINT)
+    words = shlex.split(text.removeprefix(next_commands.program()))
     assert words == ["--mode=eval", "--model_dir=run", "--dataset=demo", "--eval_batch_size=7"]
 
 
 def test_a_run_beside_another():
     for path, beside in (("runs/a", "runs/a_train"), ("..", "../train"), (".", "./train")):
-        assert following.beside(path, "train") == beside
+        assert next_commands.beside(path, "train") == beside

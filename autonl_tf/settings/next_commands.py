@@ -39,7 +39,7 @@ def program() -> str:
     return shlex.quote(_shown(os.path.abspath(started), "autonl"))
 
 
-def following(config: Config, mode: str, *words: str, without: Collection[str] = ()) -> str:
+def next_command(config: Config, mode: str, *words: str, without: Collection[str] = ()) -> str:
     """A command that goes on from this run in another mode.
 
     Args:
