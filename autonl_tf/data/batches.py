@@ -11,7 +11,7 @@ from autonl_tf.data import corrupt, images, own_files
 from autonl_tf.data.augment.policies import Augmentation
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.reading import AS_SHOWN, BadExample, Reading, check_bad
-from autonl_tf.data.splits import IndexedSplit, of_files, shard_count
+from autonl_tf.data.splits import PROCESSORS, IndexedSplit, of_files, shard_count
 from autonl_tf.errors import UserError
 
 
@@ -67,7 +67,7 @@ def train_batches(
             )
         return normalize(image), example["label"]
 
-    batches = stream.elements.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = stream.elements.map(prepare, num_parallel_calls=PROCESSORS, deterministic=True)
     batches = batches.batch(batch_size, drop_remainder=True)
     if data_service:
         service = tf.data.experimental.service
@@ -101,7 +101,7 @@ def eval_batches(
         image = images.preprocess_for_eval(example["image"], image_size, crop_padding, dataset.reading)
         return normalize(image), example["label"], tf.constant(1.0)
 
-    real = stream.elements.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    real = stream.elements.map(prepare, num_parallel_calls=PROCESSORS, deterministic=True)
     rounds = -(-size // (batch_size * num_shards))
     padding = rounds * batch_size - shard_count(size, batch_size, shard, num_shards)
     nothing = (tf.zeros([image_size, image_size, 3]), tf.constant(0), tf.constant(0.0))
@@ -153,7 +153,7 @@ def predict_batches(
         image = images.preprocess_for_eval(example["image"], image_size, crop_padding, reading)
         return normalize(image), tf.constant(1.0)
 
-    real = stream.elements.map(prepare, tf.data.AUTOTUNE, deterministic=True)
+    real = stream.elements.map(prepare, PROCESSORS, deterministic=True)
     nothing = (tf.zeros([image_size, image_size, 3]), tf.constant(0.0))
     padding = -len(files) % batch_size
     padded = real.concatenate(tf.data.Dataset.from_tensors(nothing).repeat(padding))
@@ -173,4 +173,4 @@ def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:
     options.experimental_optimization.map_and_batch_fusion = True
     # The shards are made here; tf.distribute must not divide them once more.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+    return batches.prefetch(2).with_options(options)

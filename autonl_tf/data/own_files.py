@@ -23,6 +23,7 @@ from autonl_tf.data.splits import (
     in_turn,
     permutation,
     shuffled,
+    untuned,
 )
 
 _POSITIONS = 1024  # of a round of an indexed split, about
@@ -58,7 +59,7 @@ def endless(
     def of_round(number: tf.Tensor) -> tf.data.Dataset:
         return read(number).skip(tf.where(number == first, tf.constant(rest, tf.int64), 0))
 
-    return Stream(tf.data.Dataset.range(first, ENDLESS).flat_map(of_round), split.load, split.name)
+    return Stream(untuned(tf.data.Dataset.range(first, ENDLESS).flat_map(of_round)), split.load, split.name)
 
 
 def _stretch(split: IndexedSplit, seed, length, shard, num_shards, number) -> tf.data.Dataset:

@@ -31,6 +31,7 @@ _WINDOW = 4096  # records; ImageNet's are about 110 KB each
 KEYS_PER_FILE = 1 << 32  # a record's key: file number * this + record number
 _EPOCH_STRIDE = 1 << 32  # keeps the seeds of the windows of different epochs apart
 ENDLESS = np.iinfo(np.int64).max
+PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Stream(NamedTuple):
@@ -39,6 +40,18 @@ class Stream(NamedTuple):
     elements: tf.data.Dataset
     load: Callable[..., tuple[tf.Tensor, Example]]  # (*element) -> (position int64, example)
     name: Callable[..., tf.Tensor]  # (*element) -> the example's name, also where it cannot be loaded
+
+
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The dataset without autotuning, in it and in whatever is built on it, so that its iterators end at once.
+
+    Autotuning has a thread that looks at the pipeline ever more rarely, at last once a minute. TensorFlow (2.20, 2.21)
+    wakes it before it sets the flag that tells it to end, so that it may well sleep on, and whoever lets go of the
+    iterator waits: up to as long again as the iterator was in use. Parallel calls and buffers are given instead.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def shard_count(size: int, block: int, shard: int, num_shards: int) -> int:
@@ -59,7 +72,7 @@ class IndexedSplit:
         """One epoch of this shard: in natural order, or in the order of (seed, epoch)."""
         positions = _own(tf.range(self.size, dtype=tf.int64), block, shard, num_shards)
         indices = positions if seed is None else tf.gather(permutation(self.size, seed, epoch), positions)
-        return Stream(tf.data.Dataset.from_tensor_slices((positions, indices)), self.load, self.name)
+        return Stream(untuned(tf.data.Dataset.from_tensor_slices((positions, indices))), self.load, self.name)
 
     def endless(self, seed: int, start_block=0, block=1, shard=0, num_shards=1) -> Stream:
         """This shard of the endless training sequence, from its `start_block`-th block on."""
@@ -73,7 +86,7 @@ class IndexedSplit:
             return tf.data.Dataset.from_tensor_slices((positions, indices))
 
         epochs = tf.data.Dataset.range(start // self.size, ENDLESS)
-        return Stream(epochs.flat_map(read_epoch), self.load, self.name)
+        return Stream(untuned(epochs.flat_map(read_epoch)), self.load, self.name)
 
     def load(self, position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, Example]:
         return position, self.fetch(index)
@@ -141,7 +154,7 @@ class RecordSplit:
         def parse(key: tf.Tensor, record: tf.Tensor) -> Example:
             return self.parse(record, self._key_name(key))
 
-        parsed = self._natural().map(parse, tf.data.AUTOTUNE, deterministic=True)
+        parsed = untuned(self._natural()).map(parse, PROCESSORS, deterministic=True)
         columns = parsed.batch(self.size).get_single_element()
 
         def fetch(index: tf.Tensor) -> Example:
@@ -232,7 +245,7 @@ def in_turn(files: tf.data.Dataset, read: Callable[..., tf.data.Dataset], at_onc
         read,
         cycle_length=at_once,
         block_length=_RECORDS_IN_A_ROW,
-        num_parallel_calls=tf.data.AUTOTUNE,
+        num_parallel_calls=min(PROCESSORS, at_once),
         deterministic=True,
     )
 
@@ -245,7 +258,7 @@ def shuffled(columns: tuple[tf.Tensor, ...], seed: int, stream: tf.Tensor) -> tf
 
 def _numbered(records: tf.data.Dataset, start: int, block, shard, num_shards) -> tf.data.Dataset:
     """(position, key, serialized) of one shard's records."""
-    numbered = records.enumerate(start).map(lambda position, record: (position, *record))
+    numbered = untuned(records.enumerate(start).map(lambda position, record: (position, *record)))
     if num_shards == 1:
         return numbered
     return numbered.filter(lambda position, key, record: position // block % num_shards == shard)

@@ -12,6 +12,7 @@ from autonl_tf.data import imagenet, images
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.other_kinds import readable_in_graph
+from autonl_tf.data.splits import PROCESSORS
 from autonl_tf.engine.evaluate import evaluate
 from autonl_tf.engine.runlog import METRICS, TEST, read_records, told
 from autonl_tf.engine.strategy import make_strategy
@@ -134,7 +135,7 @@ def _held_out(dataset: ImageDataset, size: int, padding: int, batch_size: int) -
     def prepare(example):
         return images.preprocess_for_eval(example["image"], size, padding, dataset.reading), example["label"]
 
-    return dataset.examples("validation").map(prepare, tf.data.AUTOTUNE).batch(batch_size).prefetch(1)
+    return dataset.examples("validation").map(prepare, PROCESSORS).batch(batch_size).prefetch(1)
 
 
 def made_up_images(size: int, count: int = 8) -> list[bytes]:

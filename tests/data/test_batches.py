@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autonl_tf.arch.spec import Normalization
-from autonl_tf.data import datasets, images, splits
+from autonl_tf.data import datasets, images, own_files, splits
 from autonl_tf.data.augment import policies
 from autonl_tf.data.batches import eval_batches, predict_batches, train_batches, usable_files
 from autonl_tf.data.datasets import ImageDataset, OpenedSplit, open_dataset
@@ -330,6 +330,20 @@ def test_evaluation_images_are_the_normalised_preprocessed_ones(pictures):
 def test_a_split_that_is_absent_is_an_error(pictures):
     with pytest.raises(UserError, match="no validation images"):
         eval_batches(pictures, image_size=16, normalization=AUTONL, batch_size=2)
+
+
+# --- how iterators end
+
+
+def test_no_pipeline_is_autotuned_so_that_its_iterators_end_at_once(pictures, record_split):
+    """TensorFlow's thread for that may sleep for a minute after it was told to end, and the end of a run with it."""
+    indexed, records = IndexedSplit(3, lambda index: {}), record_split([3, 4])
+    streams = [of(split) for split in (indexed, records) for of in (type(split).once, lambda s: s.endless(seed=0))]
+    streams.append(own_files.endless(records, 0, 0, 1, 0, 1))
+    pixels = {"image_size": 16, "normalization": AUTONL, "batch_size": 2}
+    pipelines = [*(stream.elements for stream in streams), train_batches(pictures, seed=0, **pixels)]
+    pipelines += [eval_batches(pictures, split="train", **pixels), predict_batches(["a.jpg"], **pixels)]
+    assert [pipeline.options().autotune.enabled for pipeline in pipelines] == [False] * len(pipelines)
 
 
 # --- prediction batches
