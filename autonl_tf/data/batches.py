@@ -67,7 +67,8 @@ def train_batches(
             )
         return normalize(image), example["label"]
 
-    batches = stream.elements.map(prepare, num_parallel_calls=PROCESSORS, deterministic=True)
+    calls = tf.data.AUTOTUNE if data_service else PROCESSORS  # as many as its workers have processors, up to 16
+    batches = stream.elements.map(prepare, num_parallel_calls=calls, deterministic=True)
     batches = batches.batch(batch_size, drop_remainder=True)
     if data_service:
         service = tf.data.experimental.service
