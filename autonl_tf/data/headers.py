@@ -23,7 +23,6 @@ _SCAN = b"\xff\xda\0"  # of a JPEG: begins the first scan, behind which are pixe
 _ADOBE = b"\xff\xee\0\x0eAdobe\0\x64" + bytes(5)
 _GREYS = b"".join(bytes([value, value, value, 0]) for value in range(256))
 _RED_GREEN_BLUE = b"".join(mask.to_bytes(4, "little") for mask in (0xFF0000, 0xFF00, 0xFF))
-_EXIF = b"Exif\0\0"  # in a JPEG: begins EXIF data, behind the marker and the length of their block
 _ORIENTATION, _LONG = 0x0112, 4  # a tag of EXIF data, and one of the types that its value may have
 _MOST_TAGS = 512
 
@@ -103,17 +102,12 @@ def with_inks_inverted(image_bytes: tf.Tensor) -> tf.Tensor:
     return tf.strings.join([JPEG[:2], _ADOBE, _from(image_bytes, 2)])
 
 
-def has_exif(image_bytes: tf.Tensor) -> tf.Tensor:
-    """Whether a JPEG has EXIF data, or what looks like them, before its first scan."""
-    return tf.size(_split(_split(image_bytes, _SCAN, 1)[0], _EXIF, 1)) > 1
-
-
 def orientation(image_bytes: tf.Tensor) -> tf.Tensor:
     """The EXIF orientation of a JPEG, PNG or WebP, int32 scalar 1 to 8; 1 (as stored) where there is none, and of an
     animated WebP, which Pillow turns."""
     jpeg, png = is_jpeg(image_bytes), is_png(image_bytes)
     # What begins the EXIF data: in a JPEG behind the block's own marker and length, in a WebP before its length.
-    mark = tf.where(jpeg, _EXIF, tf.where(png, b"eXIf", b"EXIF"))
+    mark = tf.where(jpeg, b"Exif\0\0", tf.where(png, b"eXIf", b"EXIF"))
     searched = tf.cond(jpeg, lambda: _split(image_bytes, _SCAN, 1)[0], lambda: image_bytes)
     pieces = _split(searched, mark)[:-1]  # each ends where the mark stands
 
@@ -131,6 +125,7 @@ def orientation(image_bytes: tf.Tensor) -> tf.Tensor:
         value = _of_exif(tf.strings.regex_replace(block, r"^Exif\x00\x00", ""))
         return tf.where(tf.reduce_any(marked), value, 1)
 
+    # Most images have none: these few operations are all that they cost.
     return tf.cond(tf.size(pieces) > 0, of_block, lambda: tf.constant(1))
 
 
@@ -324,7 +319,7 @@ def _padded(image_bytes: tf.Tensor, size: int) -> tf.Tensor:
 
 def _split(text: tf.Tensor, mark: tf.Tensor | bytes, most: int = -1) -> tf.Tensor:
     """The pieces of a string between the marks in it, the first `most` of them."""
-    return tf.raw_ops.StringSplitV2(input=tf.reshape(text, [1]), sep=mark, maxsplit=most).values
+    return tf.raw_ops.StringSplitV2(input=text[tf.newaxis], sep=mark, maxsplit=most).values
 
 
 def _from(text: tf.Tensor, offset: tf.Tensor | int) -> tf.Tensor:

@@ -169,31 +169,23 @@ def _cut(image_bytes: tf.Tensor, choose_crop: _ChooseCrop, reading: Reading) -> 
     """The crop that is chosen of an image as it is shown: string scalar -> uint8 [height, width, 3]."""
     if not reading.with_pillow:
         image_bytes = _decodable_in_graph(image_bytes, reading)
+    orientation = _orientation(image_bytes) if reading.exif_orientation else tf.constant(1)
 
     def of_jpeg() -> tf.Tensor:
         data, height, width = _jpeg(image_bytes, reading)
         return tf.image.decode_and_crop_jpeg(data, choose_crop(height, width), channels=3)
 
-    def of_other(orientation: tf.Tensor) -> tf.Tensor:
+    def of_other() -> tf.Tensor:
         image = _decoder(reading)(image_bytes, orientation)
         height, width, _ = tf.unstack(tf.shape(image), 3)
         top, left, height, width = tf.unstack(choose_crop(height, width), 4)
         return image[top : top + height, left : left + width]
 
-    # What few images need stays a call, which TensorFlow skips at once; it goes through every operation of a branch.
-    @functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
-    def of_any() -> tf.Tensor:
-        orientation = _orientation(image_bytes) if reading.exif_orientation else tf.constant(1)
-        is_upright_jpeg = headers.is_jpeg(image_bytes) & (orientation == 1)
-        return tf.cond(is_upright_jpeg, of_jpeg, lambda: of_other(orientation))
-
-    is_upright_jpeg = headers.is_jpeg(image_bytes)
-    if reading.exif_orientation:
-        is_upright_jpeg &= ~headers.has_exif(image_bytes)
-    return tf.ensure_shape(tf.cond(is_upright_jpeg, of_jpeg, of_any), [None, None, 3])
+    is_upright_jpeg = headers.is_jpeg(image_bytes) & (orientation == 1)
+    return tf.ensure_shape(tf.cond(is_upright_jpeg, of_jpeg, of_other), [None, None, 3])
 
 
-# Traced once, not in every pipeline.
+# What few images need is traced once, not in every pipeline.
 _IMAGE_BYTES = tf.TensorSpec([], tf.string)
 _orientation = tf.function(headers.orientation, input_signature=[_IMAGE_BYTES], autograph=False)
 
