@@ -83,7 +83,7 @@ def test_the_page_names_only_parts_that_exist():
     (factors,) = re.findall(r"^\| `--lr_multipliers=(\S+)`", page, re.MULTILINE)
     parts += [entry.split(":")[0] for entry in factors.split(",")]
     assert len(parts) > 6
-    model = build_network(blockstring.parse("r21_k3_s11_e1_i32_o32"), image_size=8, num_classes=2)
+    model = build_network(blockstring.parse("r21_k3_s11_e1_i32_o32_nonlocal0.25-1"), image_size=8, num_classes=2)
     for part in parts:
         assert layers_of(model, part, "the page")
     assert len(commands()) == 5
