@@ -45,8 +45,8 @@ class Stream(NamedTuple):
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """The dataset without autotuning, in it and in whatever is built on it, so that its iterators end at once.
 
-    Autotuning has a thread that looks at the pipeline ever more rarely, at last once a minute. With TensorFlow 2.21 it may
-    sleep on when it is told to end, and whoever lets go of the iterator waits: searches of 100, 300 and 1,875 steps
+    Autotuning has a thread that looks at the pipeline ever more rarely, at last once a minute. With TensorFlow 2.21 it
+    may sleep on when it is told to end, and whoever lets go of the iterator waits: searches of 100, 300 and 1,875 steps
     stood still for 20, 51 and 88 s after their last checkpoint, and do not without it. Parallel calls and buffers are
     given instead.
     """
