@@ -67,7 +67,7 @@ def train_batches(
             )
         return normalize(image), example["label"]
 
-    calls = tf.data.AUTOTUNE if data_service else PROCESSORS  # as many as its workers have processors, up to 16
+    calls = tf.data.AUTOTUNE if data_service else PROCESSORS  # its workers have processors of their own
     batches = stream.elements.map(prepare, num_parallel_calls=calls, deterministic=True)
     batches = batches.batch(batch_size, drop_remainder=True)
     if data_service:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import tensorflow as tf
 
 from autonl_tf.data import shards
-from autonl_tf.data.splits import Example, RecordFile, RecordSplit
+from autonl_tf.data.splits import Example, RecordFile, RecordSplit, untuned
 from autonl_tf.errors import UserError, first_line, system_failure
 
 # Counting records takes a look at each header. Where the files are remote and as many as ImageNet's, its
@@ -65,7 +65,7 @@ def first_unreadable(files: tuple[RecordFile, ...]) -> str | None:
     None."""
     for file in files:
         try:
-            tf.data.TFRecordDataset(file.path).reduce(0, lambda count, _: count + 1)
+            untuned(tf.data.TFRecordDataset(file.path)).reduce(0, lambda count, _: count + 1)
         except tf.errors.OpError as error:
             return told(file.path, error)
     return None

@@ -26,8 +26,6 @@ TRAINED_STATISTICS = 10_000
 # square, which starts at 1, has followed their small gradients down, and by a larger rate they lose what they know
 # (docs/training.md). A new classifier on features that stay has one minimum and few images.
 RATES = {"scratch": 0.016, "tuned": 0.001, "classifier": 0.0016, "qat": 0.0016}
-# What a checkpoint lacks, such as LightNL, has to learn what it does, as from scratch, beside weights that are trained.
-NEW_FACTOR = RATES["scratch"] / RATES["tuned"]  # of the learning rate
 WARMUP_SHARE = 0.1  # of a training
 STATISTICS_SHARE, AVERAGES_SHARE = 0.02, 0.05  # of the run: how far back batch norm's statistics and averages look
 MOST_MOMENTUM, MOST_DECAY = 0.99, 0.9999  # as published
@@ -69,8 +67,6 @@ def completed(config: Config, images: int, tuned: bool = False) -> Config:
     has_rate = "batch_norm:" in (config.lr_multipliers or "")
     if tuned and config.freeze is None and not (config.qat or has_rate) and images < TRAINED_STATISTICS:
         config = config.replaced(freeze="batch_norm")
-    if tuned and config.nonlocal_ not in (None, "none") and config.lr_multipliers is None and not config.qat:
-        config = config.replaced(lr_multipliers=f"nonlocal:{NEW_FACTOR:g}")
     length = rates.length_of(config, images)
     chosen = _search(config, length) if config.mode == "search" else _training(config, length, images, tuned)
     # Nothing measures statistics anew under --qat: they are the checkpoint's, and training crops move them slowly.
@@ -79,7 +75,18 @@ def completed(config: Config, images: int, tuned: bool = False) -> Config:
         "base_learning_rate": RATES[_kind(config, tuned)],
         "batch_norm_momentum": MOST_MOMENTUM if config.qat else momentum,
     }
-    return config.replaced(**{name: value for name, value in chosen.items() if config.values[name] is None})
+    config = config.replaced(**{name: value for name, value in chosen.items() if config.values[name] is None})
+    if tuned and config.nonlocal_ not in (None, "none") and config.lr_multipliers is None and not config.qat:
+        config = config.replaced(lr_multipliers=f"nonlocal:{new_factor(config):g}")
+    return config
+
+
+def new_factor(config: Config) -> float:
+    """Times the learning rate of trained weights, for what they lack, such as LightNL.
+
+    It learns by the rate of a start from scratch, but no slower than they, and at most a thousand times as fast.
+    """
+    return min(max(1.0, RATES["scratch"] / config.base_learning_rate), 1000.0)
 
 
 def told(before: Config, after: Config, images: int) -> str | None:

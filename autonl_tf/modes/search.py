@@ -261,7 +261,7 @@ def _learner(
             say("frozen: batch_norm, since nothing but LightNL is chosen")
             for layer in batch_norms(supernet):
                 layer.trainable = not layer.name.endswith(BATCH_NORM)
-        new_rate = rates.weights_optimizer(config, length, defaults.NEW_FACTOR) if start else None
+        new_rate = rates.weights_optimizer(config, length, defaults.new_factor(config)) if start else None
         groups = optimizer_groups(supernet, rates.weights_optimizer(config, length), schedule, new_rate)
         target, multiplier = budget_value(config), None
         if target is not None:

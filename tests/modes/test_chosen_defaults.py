@@ -118,6 +118,8 @@ def test_light_nl_that_is_added_to_trained_weights_learns_as_from_scratch_unless
     assert multipliers(True, places) == "nonlocal:16"
     assert multipliers(False, places) is multipliers(True) is multipliers(True, "--nonlocal=none") is None
     assert multipliers(True, places, "--lr_multipliers=backbone:0.1") == "backbone:0.1"
+    rates_given = {"0.004": "nonlocal:4", "0.1": "nonlocal:1", "1e-9": "nonlocal:1000"}
+    assert {r: multipliers(True, places, f"--base_learning_rate={r}") for r in rates_given} == rates_given
     before = configure(*TRAIN, places)
     assert "--lr_multipliers=nonlocal:16" in defaults.told(before, defaults.completed(before, 800, True), 800)
 

@@ -13,7 +13,6 @@ from autonl_tf.commands.search import FLAGS
 from autonl_tf.engine.batch_norm import set_momentum
 from autonl_tf.engine.learner import Learner, make_train_function
 from autonl_tf.engine.optimizer import TF1RMSprop
-from autonl_tf.modes.defaults import NEW_FACTOR
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.inherit import take_over
 from autonl_tf.networks.network import build_network
@@ -69,7 +68,7 @@ def margins(tmp_path_factory):
             cost_lambda=DEFAULTS.cost_lambda,
             threshold_travel=DEFAULTS.threshold_travel,
         )
-        optimizers = [TF1RMSprop(rate) for rate in (0.004 / NEW_FACTOR, 0.004)]
+        optimizers = [TF1RMSprop(rate) for rate in (0.004 / 16, 0.004)]
         learner = Learner(supernet, optimizer_groups(supernet, optimizers[0], schedule, optimizers[1]))
         objective = search_objective(
             supernet,
