@@ -5,7 +5,7 @@ float32, are made int8 after it in the form that the CPU delegate takes (`int8_p
 products of a conventional non-local block; the final softmax, whose int8 form has steps of 1/256; and the normalisation
 of the input, which as int8 would round twice.
 
-Ranges cover 95% of the images (`networks.ranges`).
+Every tensor takes the range by which its int8 values are nearest to its own (`networks.ranges`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from autonl_tf.errors import UserError
 from autonl_tf.export import int8_products, product_pattern, quantization, rewrite, tflite
 from autonl_tf.export.directory import QUANTIZER_NEEDED
-from autonl_tf.networks.ranges import COVERED, addable, covering
+from autonl_tf.networks.ranges import SHARES, ClosestRanges, addable, finite_images
 
 # By the ops' names: LightNL's products; a network's `block3_embedded_product` and the products within an
 # `EmbeddedNonLocal` layer (of such a name); and `tflite`'s own scope.
@@ -43,16 +43,16 @@ _TINY = 1e-12
 def quantize_int8(
     float_path: str | Path,
     path: str | Path,
-    calibration_images: Iterable[np.ndarray],
-    covered: float = COVERED,
+    calibration_images: np.ndarray,
+    shares: Sequence[float] = SHARES,
     float_products: bool = False,
 ) -> None:
     """Quantizes a file of `tflite.convert_fp32` and writes it to `path`; its input stays float32.
 
     Args:
       float_path: the float32 file.
-      calibration_images: float32 [S, S, 3] each, scale of 0 to 255.
-      covered: share of them that every range is to cover.
+      calibration_images: float32 [N, S, S, 3], scale of 0 to 255.
+      shares: a range covers one of these of the images.
       float_products: LightNL's products stay float32.
 
     Raises:
@@ -68,7 +68,7 @@ def quantize_int8(
         source = Path(shutil.copy(float_path, folder))
         rewrite.norms_as_convolutions(source)
         model = flatbuffer_utils.read_model(str(source))
-        measured = _addable(model, ranges(source, calibration_images, covered))
+        measured = _addable(model, ranges(source, calibration_images, shares))
         op = qtyping.TFLOperationName
         work = quantizer.Quantizer(str(source), recipe.static_wi8_ai8())
     for scope in FLOAT_SCOPES:
@@ -130,9 +130,9 @@ def _constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
 
 
 def ranges(
-    float_path: str | Path, images: Iterable[np.ndarray], covered: float = COVERED
+    float_path: str | Path, images: np.ndarray, shares: Sequence[float] = SHARES
 ) -> dict[str, tuple[float, float]]:
-    """Name -> (low, high) over images [S, S, 3]: the quantiles 1 - covered and covered of their extremes.
+    """Name -> (low, high), the range of a tensor over images [N, S, S, 3], which the file is run on twice.
 
     Only computed tensors have one: a range given for a constant kernel would replace those of its output channels.
     """
@@ -144,11 +144,20 @@ def ranges(
     contents = quantization.read(float_path)
     outputs = [values for operator in contents.operators for values in operator.outputs]
     computed = {values.name: values.index for values in (*contents.inputs, *outputs) if values.type == "float32"}
-    rows = []
-    for image in images:
-        interpreter.set_tensor(entry["index"], np.asarray(image, np.float32)[np.newaxis])
-        interpreter.invoke()
-        values = map(interpreter.get_tensor, computed.values())
-        rows.append([(value.min(), value.max()) for value in values])
-    extremes = np.reshape(np.array(rows, np.float32), [len(rows), len(computed), 2])
-    return covering({name: extremes[:, index] for index, name in enumerate(computed)}, covered)
+
+    def values_of(images: np.ndarray) -> Iterator[Iterator[tuple[str, np.ndarray]]]:
+        """An image's tensors with their names, image by image."""
+        for image in images:
+            interpreter.set_tensor(entry["index"], np.asarray(image, np.float32)[np.newaxis])
+            interpreter.invoke()
+            yield ((name, interpreter.get_tensor(index)) for name, index in computed.items())
+
+    rows = [[(values.min(), values.max()) for _, values in tensors] for tensors in values_of(images)]
+    found = np.reshape(np.array(rows, np.float32), [len(rows), len(computed), 2])
+    extremes = {name: found[:, number] for number, name in enumerate(computed)}
+    finite = finite_images(extremes)
+    closest = ClosestRanges({name: ends[finite] for name, ends in extremes.items()}, shares)
+    for tensors in values_of(np.asarray(images)[finite]):
+        for name, values in tensors:
+            closest.see(name, values)
+    return {name: (found.low, found.high) for name, found in closest.chosen().items()}

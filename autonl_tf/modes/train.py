@@ -50,8 +50,6 @@ from autonl_tf.settings.config import Config
 from autonl_tf.settings.next_commands import OF_CHECKPOINT, beside, next_command
 from autonl_tf.streams import say
 
-_BATCH = 16  # of calibration images
-
 
 def run(config: Config) -> None:
     """Trains, from the newest checkpoint of `--model_dir` if it has one, and says what to run next."""
@@ -204,7 +202,7 @@ def _learner(
 
 def _calibrate(config: Config, model: keras.Model, dataset: ImageDataset, normalization: Normalization) -> None:
     pixels = images_for_ranges(config, dataset, config.input_image_size, config.crop_padding)
-    calibrate(model, (normalize(pixels[i : i + _BATCH], normalization) for i in range(0, len(pixels), _BATCH)))
+    calibrate(model, normalize(pixels, normalization).numpy())
 
 
 def _mixing(config: Config) -> Mixing | None:

@@ -21,13 +21,13 @@ Weights' ranges follow from the weights at every use, so that averaged weights a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.networks.ranges import addable, covering
+from autonl_tf.networks.ranges import ClosestRanges, addable, finite_images
 
 _OUTPUT = (
     *("BatchNormalization", "Activation", "Swish", "ReLU", "GlobalAveragePooling2D", "Multiply", "Add", "Concatenate"),
@@ -36,6 +36,7 @@ _OUTPUT = (
 _WEIGHTS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}
 _UNTOUCHED = ("InputLayer", "Dropout", "ChannelGroup")
 _LEAST_GAMMA = 1e-6
+_BATCH = 16  # of calibration images
 
 
 def quantized_network(model: keras.Model) -> keras.Model:
@@ -104,13 +105,13 @@ def _is_relu(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, keras.layers.ReLU) or getattr(layer, "activation", None) is keras.activations.relu
 
 
-def calibrate(quantized: keras.Model, batches: Iterable[np.ndarray]) -> None:
+def calibrate(quantized: keras.Model, images: np.ndarray) -> None:
     """Starts every range of a network of `quantized_network` from images, as int8 after training takes its own.
 
-    The float network is run on them: quantizers change nothing meanwhile.
+    The float network is run on them, twice: quantizers change nothing meanwhile.
 
     Args:
-      batches: normalised images, [B, S, S, 3] each.
+      images: normalised, [N, S, S, 3].
 
     Raises:
       UserError: on too many images a value is not finite.
@@ -118,12 +119,29 @@ def calibrate(quantized: keras.Model, batches: Iterable[np.ndarray]) -> None:
     """
     from autonl_tf.networks import quantizers
 
-    with quantizers.observing() as observed:
-        for images in batches:
-            quantized(images, training=False)
-    for name, (low, high) in covering(observed.extremes()).items():
-        quantizer, weights = observed.ranges[name]
-        quantizer.start(weights, low, high)
+    held, rows = {}, {}
+
+    def note_extremes(quantizer, weights, inputs):
+        name = weights["low"].name
+        held[name] = (quantizer, weights)
+        rows.setdefault(name, []).append(np.stack(quantizers.extremes_of(inputs), axis=1))
+
+    def note_errors(quantizer, weights, inputs):
+        closest.see(weights["low"].name, inputs.numpy())
+
+    def run(images, observer):
+        with quantizers.observing(observer):
+            for first in range(0, len(images), _BATCH):
+                quantized(images[first : first + _BATCH], training=False)
+
+    run(images, note_extremes)
+    extremes = {name: np.concatenate(batches) for name, batches in rows.items()}
+    finite = finite_images(extremes)
+    closest = ClosestRanges({name: values[finite] for name, values in extremes.items()})
+    run(images[finite], note_errors)
+    for name, found in closest.chosen().items():
+        quantizer, weights = held[name]
+        quantizer.start(weights, found)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -21,9 +21,10 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantizers imp
 from tensorflow_model_optimization.quantization.keras import QuantizeConfig
 
 from autonl_tf.layers.light_nl import LightNLProduct
-from autonl_tf.networks.ranges import COVERED
+from autonl_tf.networks.ranges import CoveringRange
 
 RANGE_DECAY = 0.99
+_COVERED = 0.95  # of the images, by a range that no calibration set
 BITS = 8
 # The least range of a channel, as a share of its kernel's and by itself: in narrower steps a bias would not fit int32.
 # Live channels of trained networks are above 2^-9 of their kernel's, dead ones below 2^-18.
@@ -37,38 +38,26 @@ _LOCAL = {
 }
 
 
-class Observed:
-    """The least and greatest values of images that range quantizers saw, by the name of the range's first variable."""
-
-    def __init__(self):
-        self.ranges: dict[str, tuple[RangeQuantizer, dict[str, tf.Variable]]] = {}
-        self._rows: dict[str, list[np.ndarray]] = {}
-
-    def note(self, quantizer: RangeQuantizer, weights: dict[str, tf.Variable], inputs: tf.Tensor) -> None:
-        name = weights["low"].name
-        self.ranges[name] = (quantizer, weights)
-        self._rows.setdefault(name, []).append(np.stack(_extremes(inputs), axis=1))
-
-    def extremes(self) -> dict[str, np.ndarray]:
-        """Name -> float32 [N, 2], an image a row."""
-        return {name: np.concatenate(rows) for name, rows in self._rows.items()}
-
-
-_observed: Observed | None = None
+_Observer = Callable[["RangeQuantizer", dict[str, tf.Variable], tf.Tensor], None]
+_observer: _Observer | None = None
 
 
 @contextlib.contextmanager
-def observing() -> Iterator[Observed]:
-    """Within it quantizers change nothing, so that a network is the float one, and note what ranges are of; eagerly."""
-    global _observed
-    _observed = Observed()
+def observing(observer: _Observer) -> Iterator[None]:
+    """Within it quantizers change nothing, so that a network is the float one; eagerly.
+
+    Args:
+      observer: called with each range quantizer that is met, its variables, and what it was given.
+    """
+    global _observer
+    _observer = observer
     try:
-        yield _observed
+        yield
     finally:
-        _observed = None
+        _observer = None
 
 
-def _extremes(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def extremes_of(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The least and greatest value of every image, [B] each, 0 included."""
     axes = list(range(1, inputs.shape.rank))
     held = tf.stop_gradient(tf.cast(inputs, tf.float32))
@@ -103,7 +92,7 @@ class WeightQuantizer(Quantizer):
 
     def __call__(self, inputs, training, weights, **kwargs):
         kernel = self.laid_out(inputs)
-        if _observed is None:
+        if _observer is None:
             reach = self.reach(kernel)
             kernel = tf.quantization.fake_quant_with_min_max_vars_per_channel(kernel, -reach, reach, BITS, True)
         return tf.reshape(kernel, inputs.shape) if self.depthwise else kernel
@@ -124,13 +113,14 @@ class WeightQuantizer(Quantizer):
 
 
 class RangeQuantizer(Quantizer):
-    """Activations to int8 with a zero point. With l, h the quantiles that cover a batch's images (`networks.ranges`), 0
-    included, and n the batches seen:
+    """Activations to int8 with a zero point. With l, h the quantiles that cover a share of a batch's images
+    (`networks.ranges`), 0 included, and n the batches seen:
 
         d = min(0.99, n / (n + 1));    low <- d low + (1 - d) l;    high <- d high + (1 - d) h
 
-    A range from calibration counts as that of 99 batches. Without, the first batch's is taken as it is; the library's
-    starts at +-6 and moves by a thousandth towards the batch's very least and greatest values.
+    A range from calibration counts as that of 99 batches, and its share stands. Without, the share is 0.95 and the
+    first batch's range is taken as it is; the library's starts at +-6 and moves by a thousandth towards the batch's
+    very least and greatest values.
 
     Args:
       centred: the zero point is 0: h is the greatest magnitude and l = -h; int8 holds from -128/127 high to high.
@@ -144,18 +134,20 @@ class RangeQuantizer(Quantizer):
             initializer = tf.constant_initializer(start)
             return layer.add_weight(f"{name}_{suffix}", shape=[], initializer=initializer, **_LOCAL)
 
-        return {"low": variable("low", -1.0), "high": variable("high", 1.0), "seen": variable("seen", 0.0)}
+        starts = {"low": -1.0, "high": 1.0, "seen": 0.0, "covered": _COVERED}
+        return {suffix: variable(suffix, start) for suffix, start in starts.items()}
 
     def __call__(self, inputs, training, weights, **kwargs):
-        if _observed is not None:
-            _observed.note(self, weights, inputs)
+        if _observer is not None:
+            _observer(self, weights, inputs)
             return inputs
         low, high, seen = weights["low"], weights["high"], weights["seen"]
         if training:
             count = seen.read_value()
             decay = tf.minimum(RANGE_DECAY, count / (count + 1.0))
-            least, greatest = _extremes(inputs)
-            least, greatest = self._range(_quantile(least, 1 - COVERED), _quantile(greatest, COVERED))
+            least, greatest = extremes_of(inputs)
+            share = weights["covered"].read_value()
+            least, greatest = self._range(_quantile(least, 1 - share), _quantile(greatest, share))
             low.assign(decay * low.read_value() + (1 - decay) * least)
             high.assign(decay * high.read_value() + (1 - decay) * greatest)
             seen.assign_add(1.0)
@@ -170,9 +162,10 @@ class RangeQuantizer(Quantizer):
         greatest = tf.maximum(tf.maximum(greatest, -least), _LEAST)
         return -greatest, greatest
 
-    def start(self, weights: dict[str, tf.Variable], least: float, greatest: float) -> None:
-        """Sets the range, as many batches would have."""
-        least, greatest = self._range(least, greatest)
+    def start(self, weights: dict[str, tf.Variable], found: CoveringRange) -> None:
+        """Sets the range, as many batches would have, and the share that it goes on to cover."""
+        least, greatest = self._range(found.low, found.high)
+        weights["covered"].assign(found.share)
         weights["low"].assign(least)
         weights["high"].assign(greatest)
         weights["seen"].assign(RANGE_DECAY / (1 - RANGE_DECAY))
@@ -197,7 +190,7 @@ def kernel_steps(wrapper: keras.layers.Layer) -> np.ndarray:
 
 def held_sigmoid(values: tf.Tensor) -> tf.Tensor:
     """What a sigmoid gives, in int8: every file has it in steps of 1/256 from 0."""
-    return values if _observed is not None else tf.quantization.fake_quant_with_min_max_vars(values, *_SIGMOID, BITS)
+    return values if _observer is not None else tf.quantization.fake_quant_with_min_max_vars(values, *_SIGMOID, BITS)
 
 
 class SigmoidQuantizer(Quantizer):

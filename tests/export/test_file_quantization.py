@@ -46,7 +46,7 @@ def files(request, tmp_path_factory):
     tflite.convert_fp32(model, paths["float32"], image_size=SIZE, normalization=Normalization())
     int8.quantize_int8(paths["float32"], paths["int8"], pictures(8))
     quantized = quantized_network(model)
-    calibrate(quantized, [normalize(pictures(8), Normalization())])
+    calibrate(quantized, normalize(pictures(8), Normalization()).numpy())
     qat.convert_qat(quantized, paths["qat"], image_size=SIZE, normalization=Normalization())
     return paths
 

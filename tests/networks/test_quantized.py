@@ -16,6 +16,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.networks import quantizers
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import calibrate, quantized_network
+from autonl_tf.networks.ranges import SHARES
 
 SIZE = 32
 # Both orders of LightNL's product, a stride, squeeze-excite, kernels in groups.
@@ -56,13 +57,15 @@ def test_calibrated_ranges_give_the_float_networks_logits_and_training_keeps_the
     images = pictures(64, seed=1)
     untouched = {variable.name: variable.numpy() for variable in quantized.variables}
     before = apart(pair, images)
-    calibrate(quantized, [pictures(20, seed=2), pictures(12, seed=3)])
+    calibrate(quantized, np.concatenate([pictures(20, seed=2), pictures(12, seed=3)]))
     start = apart(pair, images)
     assert start < 0.1 and before > 0.5, (start, before)
     ranges = {name for name in untouched if name.split("_")[-1] in ("low:0", "high:0", "seen:0")}
+    shares = {float(variable.numpy()) for variable in quantized.variables if variable.name.endswith("covered:0")}
+    assert len(shares) > 1 and shares <= set(map(np.float32, SHARES))  # every tensor its own
     for variable in quantized.variables:
         same = np.array_equal(variable.numpy(), untouched[variable.name])
-        assert same == (variable.name not in ranges), variable.name
+        assert variable.name.endswith("covered:0") or same == (variable.name not in ranges), variable.name
     for layer in quantized.submodules:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 1.0
@@ -75,7 +78,7 @@ def test_calibrated_ranges_give_the_float_networks_logits_and_training_keeps_the
 def test_a_range_covers_the_images_and_not_the_odd_one_with_values_far_outside(pair):
     quantized, images = pair[1], pictures(64)
     images[0] *= 50.0
-    calibrate(quantized, [images])
+    calibrate(quantized, images)
     low, high = quantizers.output_range(quantized.get_layer("quantize_image"))
     assert -4 < float(low) < -1 and 1 < float(high) < 4
 
@@ -84,9 +87,9 @@ def test_values_that_are_not_finite_on_many_images_are_told(pair):
     images = pictures(8)
     images[:2] = np.nan
     with pytest.raises(UserError, match="on 2 of 8 calibration images the network's values are not finite"):
-        calibrate(pair[1], [images])
+        calibrate(pair[1], images)
     with pytest.raises(ValueError, match="at least one"):
-        calibrate(pair[1], [])
+        calibrate(pair[1], images[:0])
 
 
 def test_what_is_fused_into_a_convolution_has_no_range_of_its_own(pair):
@@ -125,7 +128,7 @@ for scope in (strategy.scope(), tf.distribute.get_strategy().scope()):
         spec = cases.blockstring.parse("r1_k3_s22_e1_i32_o16_nonlocal0.25-1")
         cases.keras.utils.set_random_seed(0)
         network = cases.quantized_network(cases.build_network(spec, image_size=cases.SIZE, num_classes=3))
-        cases.calibrate(network, [cases.pictures(4)])
+        cases.calibrate(network, cases.pictures(4))
         found.append((network, {{v.name: v.numpy() for v in network.variables}}))
 (network, held), (_, expected) = found
 assert held.keys() == expected.keys() and all(np.array_equal(held[name], expected[name]) for name in held)
