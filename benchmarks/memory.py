@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 MAIN = pathlib.Path(__file__).resolve().parents[1] / "main.py"
-# Name: flags. All below 6 GB. The constants of `autonl_tf/arch/memory.py` were set by the first nine, not by the rest.
+# Name: flags. All below 6 GB. The first nine, not the rest, set the constants of `autonl_tf/arch/peak_memory.py`.
 CASES = {
     "search, demo space, 32 px, batch 64": (
         "--mode=search --search_space=demo --input_image_size=32 --train_batch_size=64"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from autonl_tf.arch.spec import Normalization
-from autonl_tf.data import corrupt, images, own_files
+from autonl_tf.data import bad_images, images, own_files
 from autonl_tf.data.augment.policies import Augmentation
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.reading import AS_SHOWN, BadExample, Reading, check_bad
@@ -126,9 +126,9 @@ def usable_files(
     if not files:
         raise UserError("no image files to classify")
     least = images.least_side(image_size, crop_padding)
-    bad = corrupt.find_bad(_files(files).once(), len(files), not skip_corrupt, least, reading)
+    bad = bad_images.find_bad(_files(files).once(), len(files), not skip_corrupt, least, reading)
     check_bad(bad, len(files), skip_corrupt, reading)
-    corrupt.tell(bad, reading)
+    bad_images.tell(bad, reading)
     left_out = {example.position for example in bad}
     return [path for position, path in enumerate(files) if position not in left_out], bad
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from autonl_tf.data import corrupt, images
+from autonl_tf.data import bad_images, images
 from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.data.facts import calibration_files
 from autonl_tf.data.reading import AS_SHOWN, DAMAGED, MISSING, UNREADABLE, Reading
@@ -59,8 +59,8 @@ def calibration_images(
         try:
             prepared.append(images.preprocess_for_eval(tf.constant(encoded), image_size, crop_padding, reading).numpy())
         except tf.errors.InvalidArgumentError:
-            reason = corrupt.why_bad(encoded, least, reading) or DAMAGED
-            fault = f"calibration: {corrupt.BadExample(0, name, reason).told(reading)}"
+            reason = bad_images.why_bad(encoded, least, reading) or DAMAGED
+            fault = f"calibration: {bad_images.BadExample(0, name, reason).told(reading)}"
             if not skip_corrupt:
                 raise UserError(f"{fault} {_HINT}") from None
             _log.warning("left out: %s", fault)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
-from autonl_tf.data import corrupt, folder, tfrecord
+from autonl_tf.data import bad_images, folder, tfrecord
 from autonl_tf.data.facts import Facts, kind_and_path, of_records
 from autonl_tf.data.labels import LabelFile, labelled, numbered, read_label_file
 from autonl_tf.data.manifest import Entry
@@ -84,8 +84,8 @@ class ImageDataset(Facts):
         self._splits: dict[str, IndexedSplit | RecordSplit] = {}
 
     def faults(self) -> dict[str, dict[str, dict[str, int]]]:
-        """How many images of each fault have been left out of each split used so far, see `corrupt.count_faults`."""
-        return {split: corrupt.count_faults(examples) for split, examples in self.left_out.items()}
+        """How many images of each fault have been left out of each split used so far, see `bad_images.count_faults`."""
+        return {split: bad_images.count_faults(examples) for split, examples in self.left_out.items()}
 
     def size(self, split: str) -> int:
         """The number of (good) examples of 'train' or 'validation'; 0 where the data has no such split."""
@@ -191,7 +191,7 @@ class ImageDataset(Facts):
             return examples
         if not self._skip_corrupt:
             raise UserError(f"{found[0].told(self.reading)} (--skip_corrupt leaves it out)")
-        corrupt.tell(found, self.reading)
+        bad_images.tell(found, self.reading)
         self.left_out[split] = found
         if len(found) == examples.size:
             first = found[0].told(self.reading)
@@ -217,7 +217,7 @@ class ImageDataset(Facts):
 
     def _decode_all(self, examples: IndexedSplit | RecordSplit, first_only: bool) -> list[BadExample]:
         try:
-            return corrupt.find_bad(examples.once(), examples.size, first_only, self._least_side, self.reading)
+            return bad_images.find_bad(examples.once(), examples.size, first_only, self._least_side, self.reading)
         except _RECORD_ERRORS as error:
             raise _record_error(self.name, examples, error) from error
         except tf.errors.InvalidArgumentError as error:

@@ -11,8 +11,8 @@ from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Loaded
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.checkpoint.pytorch import open_pytorch
+from autonl_tf.data.bad_images import count_faults
 from autonl_tf.data.batches import usable_files
-from autonl_tf.data.corrupt import count_faults
 from autonl_tf.modes import inputs, left_out, sizes
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import copy_float_weights, quantized_network

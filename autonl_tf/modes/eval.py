@@ -13,7 +13,7 @@ from autonl_tf.engine.runlog import told
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.errors import WORKER_LOST
 from autonl_tf.layers.precision import precision_scope
-from autonl_tf.modes import checkpointed, inputs, left_out, machines, steps
+from autonl_tf.modes import checkpointed, inputs, left_out, machines, train_step
 from autonl_tf.modes.mistakes import FILES as REPORT_FILES
 from autonl_tf.modes.mistakes import write_report
 from autonl_tf.settings import agreement
@@ -47,7 +47,7 @@ def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
         inputs.naming_corrupt(dataset, "validation"),
         signals.watched(machines.others(config, strategy), config.wait_seconds, WORKER_LOST),
     ):
-        evaluator = Evaluator(strategy, network.model, jit_compile=steps.jit_compile(config, strategy))
+        evaluator = Evaluator(strategy, network.model, jit_compile=train_step.jit_compile(config, strategy))
         scores = evaluator(batches, dataset.size("validation"))
     if not is_chief(strategy):
         return

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from autonl_tf.data import manifest
 from autonl_tf.data.datasets import ImageDataset
 
-# As `data.corrupt.count_faults` counts them.
+# As `data.bad_images.count_faults` counts them.
 Faults = dict[str, dict[str, int]]
 NONE: Faults = {"corrupt": {}, "not_read": {}}
 

@@ -29,13 +29,13 @@ from autonl_tf.modes import (
     checkpointed,
     defaults,
     finetune,
+    fit_memory,
     inputs,
     machines,
-    memory,
     rates,
     run_directory,
     sizes,
-    steps,
+    train_step,
 )
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.inherit import take_over
@@ -66,7 +66,7 @@ def run(config: Config) -> None:
 
 
 def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.Space) -> None:
-    steps.check_batches(config, strategy)
+    train_step.check_batches(config, strategy)
     dataset = inputs.dataset_of(config)
     start = _start(config, space) if config.init_checkpoint else None
     config = sizes.resolved(config, dataset, start and start.checkpoint)
@@ -78,8 +78,8 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
     learnt, held_out = dataset.divided(share, config.seed) if share else (dataset, None)
     count = learnt.size("train")
     config, before = defaults.completed(config, count), config
-    steps.check_batches(config, strategy)
-    config = memory.fitted(config, strategy, space.largest())
+    train_step.check_batches(config, strategy)
+    config = fit_memory.fitted(config, strategy, space.largest())
     length = rates.length_of(config, count)
     config = _with_points(config, length)
     schedule = schedule_of(config, length.steps)
@@ -101,7 +101,7 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
             costs[0],
             schedule,
             global_batch_size=config.train_batch_size,
-            num_parts=steps.parts_of_batch(config, strategy),
+            num_parts=train_step.parts_of_batch(config, strategy),
             label_smoothing=config.label_smoothing,
             weight_decay_rate=config.weight_decay,
             seed=config.seed,
@@ -113,7 +113,9 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
         run_training(
             strategy,
             learner,
-            steps.train_function(config, strategy, learner, objective, tracker(supernet, schedule, learner.multiplier)),
+            train_step.train_function(
+                config, strategy, learner, objective, tracker(supernet, schedule, learner.multiplier)
+            ),
             inputs.training_input(config, strategy, learnt, space.largest().normalization, held_out),
             total_steps=length.steps,
             steps_per_loop=config.steps_per_loop,
@@ -267,7 +269,7 @@ def _learner(
         if target is not None:
             cost = GateCost(supernet.table, model)
             multiplier = TargetMultiplier(cost, target, model.reachable(), supernet.starts, schedule)
-        return SearchLearner(supernet, groups, multiplier, steps.update_check(config))
+        return SearchLearner(supernet, groups, multiplier, train_step.update_check(config))
 
 
 def _write(

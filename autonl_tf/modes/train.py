@@ -33,13 +33,13 @@ from autonl_tf.modes import (
     checkpointed,
     defaults,
     finetune,
+    fit_memory,
     inputs,
     machines,
-    memory,
     rates,
     run_directory,
     sizes,
-    steps,
+    train_step,
 )
 from autonl_tf.modes.calibration import images_for_ranges
 from autonl_tf.networks.network import build_network
@@ -60,7 +60,7 @@ def run(config: Config) -> None:
 
 
 def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) -> None:
-    steps.check_batches(config, strategy)
+    train_step.check_batches(config, strategy)
     per_replica_batch_size(strategy, config.eval_batch_size, "eval_batch_size")
     dataset = inputs.dataset_of(config)
     start = checkpointed.opened(config, config.init_checkpoint, spec) if config.init_checkpoint else None
@@ -74,8 +74,8 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
     count = dataset.size("train")
     tuned = start is not None and start.format != "search"
     config, before = defaults.completed(config, count, tuned), config
-    steps.check_batches(config, strategy)
-    config = memory.fitted(config, strategy, spec)
+    train_step.check_batches(config, strategy)
+    config = fit_memory.fitted(config, strategy, spec)
     length = rates.length_of(config, count)
     weights = finetune.class_weights(config.class_weights, dataset)
     learner, knows = _learner(config, strategy, spec, dataset, length, start)
@@ -101,14 +101,14 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
         objective = classification_objective(
             learner.model,
             global_batch_size=config.train_batch_size,
-            num_parts=steps.parts_of_batch(config, strategy),
+            num_parts=train_step.parts_of_batch(config, strategy),
             label_smoothing=config.label_smoothing,
             weight_decay_rate=config.weight_decay,
             light_nl_decay=config.light_nl_decay,
             class_weights=weights,
             mixing=_mixing(config),
         )
-        evaluator = Evaluator(strategy, learner.model, jit_compile=steps.jit_compile(config, strategy))
+        evaluator = Evaluator(strategy, learner.model, jit_compile=train_step.jit_compile(config, strategy))
         pixels = {"image_size": image_size, "crop_padding": padding, "normalization": spec.normalization}
         batches = inputs.evaluation_input(config, strategy, dataset, **pixels)
         measure = None
@@ -137,7 +137,7 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
         outcome = run_training(
             strategy,
             learner,
-            steps.train_function(config, strategy, learner, objective),
+            train_step.train_function(config, strategy, learner, objective),
             inputs.training_input(config, strategy, dataset, spec.normalization),
             total_steps=length.steps,
             steps_per_loop=config.steps_per_loop,
@@ -197,7 +197,7 @@ def _learner(
         groups = finetune.groups(
             model, config.lr_multipliers, lambda factor: rates.weights_optimizer(config, length, factor)
         )
-        return Learner(model, groups, averages, update_check=steps.update_check(config)), knows
+        return Learner(model, groups, averages, update_check=train_step.update_check(config)), knows
 
 
 def _calibrate(config: Config, model: keras.Model, dataset: ImageDataset, normalization: Normalization) -> None:

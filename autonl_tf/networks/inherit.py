@@ -14,7 +14,7 @@ from autonl_tf.arch.spec import BlockSpec
 from autonl_tf.layers.superkernel import ring_indicators
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import SuperBlock, Supernet
-from autonl_tf.space.kind import WeightSlice, batch_norm_slices
+from autonl_tf.space.gate_kind import WeightSlice, batch_norm_slices
 
 RING_SCALE = 0.1  # of the root mean square of a kernel's trained core: what a new ring around it begins with
 

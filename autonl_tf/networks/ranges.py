@@ -2,8 +2,8 @@
 
 A tensor's range goes from a low quantile over images of an image's least value to a high one of its greatest. How many
 images it should cover differs from tensor to tensor: a network with LightNL has a few images with far larger values
-than all others, and to cover those costs the others their precision; elsewhere every value counts. Of a few shares a
-tensor therefore takes the one whose int8 values are nearest to its own, image by image. `benchmarks/int8_ranges.py`
+than all others, and to cover those costs the others their precision; elsewhere every value counts. A tensor therefore
+takes that of a few shares whose int8 values are nearest to its own, image by image. `benchmarks/int8_ranges.py`
 compares this with one share for all tensors.
 """
 
@@ -98,7 +98,7 @@ class ClosestRanges:
 
 @functools.lru_cache
 def _positions(size: int) -> np.ndarray:
-    """Of the values of an image those that are compared: at random, since a regular step could meet few channels."""
+    """The values of an image that are compared: at random, since a regular step could meet few channels."""
     if size <= _SAMPLE:
         return np.arange(size)
     return np.random.default_rng(0).choice(size, _SAMPLE, replace=False)

@@ -28,7 +28,7 @@ from autonl_tf.layers.superkernel import SuperkernelDepthwiseConv2D
 from autonl_tf.networks.gate_table import GateTable
 from autonl_tf.networks.network import batch_norm, classifier, convolution, fixed_block, padded
 from autonl_tf.space.block import SpaceBlock
-from autonl_tf.space.kind import InsertedKind, WeightSlice
+from autonl_tf.space.gate_kind import InsertedKind, WeightSlice
 from autonl_tf.space.space import Space
 
 # With which the gates of what a block can do without (LightNL, squeeze-excite) enter the decision phase.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from autonl_tf.arch.spec import BlockSpec
-from autonl_tf.space.kind import Kind
+from autonl_tf.space.gate_kind import Kind
 
 
 @dataclasses.dataclass(frozen=True)

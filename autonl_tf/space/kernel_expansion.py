@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from autonl_tf.arch import blockstring
 from autonl_tf.errors import UserError
-from autonl_tf.space.kind import Kind, candidate_list
+from autonl_tf.space.gate_kind import Kind, candidate_list
 
 
 class Kernel(Kind):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autonl_tf.arch.spec import LightNLSpec
 from autonl_tf.errors import UserError
-from autonl_tf.space.kind import InsertedKind, WeightSlice, batch_norm_slices, candidate_list, check_distinct
+from autonl_tf.space.gate_kind import InsertedKind, WeightSlice, batch_norm_slices, candidate_list, check_distinct
 
 
 class LightNL(InsertedKind):

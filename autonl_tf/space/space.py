@@ -37,7 +37,7 @@ from autonl_tf.reading import MOST_SHORT, Unreadable, read_json
 from autonl_tf.space import around
 from autonl_tf.space.block import SpaceBlock
 from autonl_tf.space.fitting import fitted, listed
-from autonl_tf.space.kind import Kind, check_kinds
+from autonl_tf.space.gate_kind import Kind, check_kinds
 from autonl_tf.space.kinds import KINDS
 
 MOST_SELECTIONS = 100_000  # of the blocks of a space together; the paper's has 2,737

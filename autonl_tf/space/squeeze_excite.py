@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autonl_tf.arch.spec import squeeze_filters
 from autonl_tf.errors import UserError
-from autonl_tf.space.kind import InsertedKind, WeightSlice, candidate_list, check_distinct
+from autonl_tf.space.gate_kind import InsertedKind, WeightSlice, candidate_list, check_distinct
 
 
 class SqueezeExcite(InsertedKind):

@@ -7,7 +7,7 @@ import os
 import pytest
 from dataset_cases import two_classes
 
-from autonl_tf.data import corrupt, reading
+from autonl_tf.data import bad_images, reading
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.data.manifest import Entry, Manifest, changes, digest, parse
 
@@ -66,8 +66,8 @@ def test_only_what_is_new_is_decoded_and_known_faults_are_counted(make_folder, m
         decoded.append(count)
         return find_bad(stream, count, *rest)
 
-    find_bad = corrupt.find_bad
-    monkeypatch.setattr(corrupt, "find_bad", counted)
+    find_bad = bad_images.find_bad
+    monkeypatch.setattr(bad_images, "find_bad", counted)
     root = make_folder(two_classes(count=3) | {"ant/bad.jpg": b"bad", "bee/bad.jpg": b""})
 
     def checked(known, **how):

@@ -13,7 +13,7 @@ import tf_keras as keras
 from picture_kinds import CASES, RGB, SIDE, bmp, encoded
 
 from autonl_tf.arch.spec import Normalization
-from autonl_tf.data import corrupt, headers, images, signatures
+from autonl_tf.data import bad_images, headers, images, signatures
 from autonl_tf.data.batches import eval_batches, predict_batches, usable_files
 from autonl_tf.data.calibration import calibration_images
 from autonl_tf.data.datasets import open_dataset
@@ -102,10 +102,10 @@ def test_the_kind_is_the_same_in_a_graph_and_of_a_file():
 def test_what_is_not_read_is_named_and_counted_apart_from_what_is_corrupt(folder):
     refused = [case for case in CASES if case.pixels is None]
     for case in refused:
-        reason = corrupt.why_bad(case.data)
+        reason = bad_images.why_bad(case.data)
         assert re.search(case.refused, reason) and (reason.endswith(IS_NOT_READ) or "not an image" in reason)
-    cut = [corrupt.why_bad(case.data[: len(case.data) * 2 // 3]) for case in READ]
-    examples = [corrupt.BadExample(0, "x", reason) for reason in cut]
+    cut = [bad_images.why_bad(case.data[: len(case.data) * 2 // 3]) for case in READ]
+    examples = [bad_images.BadExample(0, "x", reason) for reason in cut]
     assert sum(example.is_corrupt for example in examples) > 0.9 * len(READ)  # an animation may be whole by then
 
 
@@ -139,10 +139,10 @@ def test_as_the_release_reads_them_photographs_are_not_turned():
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "JPEG2000", "AVIF", "PPM"])
 def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(file_format):
     data, limit = encoded(RGB, file_format), SIDE * SIDE
-    assert corrupt.why_bad(data, reading=Reading(max_pixels=limit)) is None
-    reason = corrupt.why_bad(data, reading=Reading(max_pixels=limit - 1))
+    assert bad_images.why_bad(data, reading=Reading(max_pixels=limit)) is None
+    reason = bad_images.why_bad(data, reading=Reading(max_pixels=limit - 1))
     assert reason == f"more than {limit - 1} pixels (--max_pixels)"
-    assert not corrupt.BadExample(0, "x", reason).is_corrupt
+    assert not bad_images.BadExample(0, "x", reason).is_corrupt
 
 
 def test_huge_images_are_refused_by_their_headers_alone(tmp_path):
@@ -168,6 +168,6 @@ def test_a_directory_is_predicted_without_its_bad_files(tmp_path, caplog):
         usable_files(files, image_size=SIDE)
     kept, left_out = usable_files(files, image_size=SIDE, skip_corrupt=True)
     assert kept == [str(tmp_path / "good.png")]
-    faults = corrupt.count_faults(left_out)
+    faults = bad_images.count_faults(left_out)
     assert faults == {"corrupt": {"not an image of a known kind": 1}, "not_read": {"HEIC": 1}}
     assert "left out image" in caplog.text and "HEIC is not read; accepted: JPEG, PNG" in caplog.text

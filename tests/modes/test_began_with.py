@@ -7,7 +7,7 @@ import os
 import pytest
 from mode_cases import class_folder, given, run
 
-from autonl_tf.data import corrupt
+from autonl_tf.data import bad_images
 from autonl_tf.errors import UserError
 
 
@@ -21,13 +21,13 @@ def test_a_run_goes_on_with_the_images_it_began_with_alone(training, tmp_path, m
     def decodes(*arguments):
         raise AssertionError("images are decoded again")
 
-    find_bad = corrupt.find_bad
-    monkeypatch.setattr(corrupt, "find_bad", decodes)
+    find_bad = bad_images.find_bad
+    monkeypatch.setattr(bad_images, "find_bad", decodes)
     run(*words)
     run(*words, "--check_images=none")
     with pytest.raises(AssertionError, match="decoded again"):
         run(*words, "--check_images=full")
-    monkeypatch.setattr(corrupt, "find_bad", find_bad)
+    monkeypatch.setattr(bad_images, "find_bad", find_bad)
 
     os.utime(root / "train" / "cat" / "0.jpg", (1, 1))
     capsys.readouterr()

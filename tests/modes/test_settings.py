@@ -100,7 +100,7 @@ def looked_at(tmp_path_factory):
         "convert": [f"--init_checkpoint={tiny_checkpoint(root / 'official')}", f"--model_dir={root}/convert"],
     }
     seen = {}
-    from autonl_tf.modes import defaults, memory, search, sizes
+    from autonl_tf.modes import defaults, fit_memory, search, sizes
 
     def recorded(complete):
         return lambda config, *rest: Recorder(complete(config._real, *rest), config._seen)
@@ -108,7 +108,7 @@ def looked_at(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sizes, "resolved", recorded(sizes.resolved))
         patch.setattr(defaults, "completed", recorded(defaults.completed))
-        patch.setattr(memory, "fitted", recorded(memory.fitted))
+        patch.setattr(fit_memory, "fitted", recorded(fit_memory.fitted))
         patch.setattr(search, "_with_points", recorded(search._with_points))
         for mode, given in words.items():
             seen[mode] = set()

@@ -27,7 +27,7 @@ from autonl_tf.search.target_flips import flips_to_target
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
-from autonl_tf.space.kind import InsertedKind, WeightSlice, batch_norm_slices, candidate_list, check_kinds
+from autonl_tf.space.gate_kind import InsertedKind, WeightSlice, batch_norm_slices, candidate_list, check_kinds
 from autonl_tf.space.kinds import KINDS
 
 STRIDE = 2

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from autonl_tf.arch import memory, parts
+from autonl_tf.arch import parts, peak_memory
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.engine import capacity, rundir
 from autonl_tf.engine.strategy import most_of_all, per_replica_batch_size
@@ -109,9 +109,9 @@ class _Plan:
         on_host = self._there_is is None or self._there_is.owner != capacity.GPU
         return self._here * peak.device + peak.program if on_host else peak.device
 
-    def _peak(self, parts: int, batch: int | None = None) -> memory.Memory:
+    def _peak(self, parts: int, batch: int | None = None) -> peak_memory.Memory:
         config = self._config
-        return memory.peak(
+        return peak_memory.peak(
             self._spec,
             mode=config.mode,
             image_size=config.input_image_size,
@@ -121,7 +121,7 @@ class _Plan:
             eval_batch=-(-config.eval_batch_size // self._replicas) if config.mode == "train" else 0,
             frozen=self._frozen,
             depth_multiplier=config.depth_multiplier,
-            compute_bytes=memory.FLOAT if config.precision == "float32" else memory.FLOAT // 2,
+            compute_bytes=peak_memory.FLOAT if config.precision == "float32" else peak_memory.FLOAT // 2,
         )
 
 

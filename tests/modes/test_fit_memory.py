@@ -9,7 +9,7 @@ import pytest
 from mode_cases import run
 
 from autonl_tf.engine import capacity
-from autonl_tf.modes import memory
+from autonl_tf.modes import fit_memory
 
 
 @pytest.fixture
@@ -18,14 +18,14 @@ def there_is(monkeypatch):
 
     def limit(gigabytes, free=None):
         found = capacity.Capacity(gigabytes * 1e9, (free or gigabytes) * 1e9, "this machine")
-        monkeypatch.setattr(memory.capacity, "of_devices", lambda strategy: found)
+        monkeypatch.setattr(fit_memory.capacity, "of_devices", lambda strategy: found)
 
     return limit
 
 
 def test_a_run_that_does_not_fit_is_refused_with_one_that_does(searching, training, there_is, refused, monkeypatch):
-    monkeypatch.setattr(memory.memory, "PROGRAM", 0)  # what is left are images of a tiny network
-    monkeypatch.setattr(memory.memory, "GRAPH", {"search": 0, "train": 0})
+    monkeypatch.setattr(fit_memory.peak_memory, "PROGRAM", 0)  # what is left are images of a tiny network
+    monkeypatch.setattr(fit_memory.peak_memory, "GRAPH", {"search": 0, "train": 0})
     there_is(0.03)
     big = [word for word in searching if "batch_size" not in word and "image_size" not in word]
     big += ["--train_batch_size=64", "--input_image_size=128"]
@@ -39,8 +39,10 @@ def test_a_run_that_does_not_fit_is_refused_with_one_that_does(searching, traini
 
 
 def test_auto_takes_the_fewest_parts_that_fit_and_a_run_keeps_them(searching, there_is, monkeypatch, capsys):
-    peak = memory.memory.Memory
-    monkeypatch.setattr(memory.memory, "peak", lambda spec, micro_batches, **_: peak(6e9 / micro_batches, 1e9, 0, 0))
+    peak = fit_memory.peak_memory.Memory
+    monkeypatch.setattr(
+        fit_memory.peak_memory, "peak", lambda spec, micro_batches, **_: peak(6e9 / micro_batches, 1e9, 0, 0)
+    )
     there_is(6, free=5)  # 7 GB whole, 4 GB in two parts
     run(*searching)
     said = capsys.readouterr().err

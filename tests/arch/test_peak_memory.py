@@ -2,7 +2,7 @@
 
 import pytest
 
-from autonl_tf.arch import memory, parts, presets
+from autonl_tf.arch import parts, peak_memory, presets
 from autonl_tf.arch.blockstring import parse
 
 SIZES = {"image_size": 32, "num_classes": 10}
@@ -20,7 +20,7 @@ SIZES = {"image_size": 32, "num_classes": 10}
     ],
 )
 def test_what_a_block_keeps_is_what_its_gradients_read(line, kept):
-    stages = memory.kept_maps(parse(line), 32, 1.0, searched=False)
+    stages = peak_memory.kept_maps(parse(line), 32, 1.0, searched=False)
     maps = [size for maps in stages for size in maps]
     side = 8 if "s22" in line else 16
     assert sum(maps) == 3 * 32**2 + 3 * 256 * 32 + kept + 2 * side**2 * 1280
@@ -29,7 +29,7 @@ def test_what_a_block_keeps_is_what_its_gradients_read(line, kept):
 def test_a_peak_goes_with_the_batch_and_against_the_parts():
     spec = presets.load("autonl_s")
     one, many, cut = (
-        memory.peak(spec, mode="train", batch=batch, micro_batches=cuts, **SIZES)
+        peak_memory.peak(spec, mode="train", batch=batch, micro_batches=cuts, **SIZES)
         for batch, cuts in ((1, 1), (64, 1), (64, 8))
     )
     assert many.activations == pytest.approx(64 * one.activations)
@@ -37,15 +37,15 @@ def test_a_peak_goes_with_the_batch_and_against_the_parts():
     assert cut.variables == pytest.approx(one.variables * 6 / 5)  # the gradients are added up
     assert cut.images == many.images == 64 * one.images
     assert many.total == many.device + many.program > many.device > cut.device
-    half = memory.peak(spec, mode="train", batch=64, compute_bytes=2, **SIZES)
+    half = peak_memory.peak(spec, mode="train", batch=64, compute_bytes=2, **SIZES)
     assert half.activations == many.activations / 2 and half.variables == many.variables
-    evaluated = memory.peak(spec, mode="train", batch=1, eval_batch=4096, **SIZES)
+    evaluated = peak_memory.peak(spec, mode="train", batch=1, eval_batch=4096, **SIZES)
     assert evaluated.activations > 100 * one.activations
 
 
 def test_a_searched_space_takes_more_than_its_largest_member():
     spec = presets.load("autonl_s")
-    searched, trained = (memory.peak(spec, mode=mode, batch=16, **SIZES) for mode in ("search", "train"))
+    searched, trained = (peak_memory.peak(spec, mode=mode, batch=16, **SIZES) for mode in ("search", "train"))
     assert searched.activations > trained.activations
 
 
@@ -53,12 +53,12 @@ def test_what_is_frozen_from_the_front_keeps_no_maps():
     spec = presets.load("efficientnet_lite0")
     blocks = len(spec.singles())
     takes = {
-        freeze: memory.peak(
+        freeze: peak_memory.peak(
             spec, mode="train", batch=64, frozen=parts.frozen_from_the_front(freeze, blocks), **SIZES
         ).activations
         for freeze in ("block1-3", "stem", "stem,block0-3", "stem,blocks", "backbone")
     }
-    whole = memory.peak(spec, mode="train", batch=64, **SIZES).activations
+    whole = peak_memory.peak(spec, mode="train", batch=64, **SIZES).activations
     assert takes["block1-3"] == whole  # the stem's gradient goes through them
     assert whole > takes["stem"] > takes["stem,block0-3"] > takes["stem,blocks"] >= takes["backbone"] > 0
     assert takes["backbone"] < whole / 5

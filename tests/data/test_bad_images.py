@@ -5,7 +5,7 @@ import os
 import pytest
 from dataset_cases import listing, two_classes
 
-from autonl_tf.data import corrupt, datasets, reading
+from autonl_tf.data import bad_images, datasets, reading
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.errors import UserError
 
@@ -115,8 +115,8 @@ def test_what_is_no_regular_file_is_refused_instead_of_waited_for(make_folder):
 
 def test_a_large_set_says_that_it_is_being_checked(make_folder, monkeypatch, caplog):
     monkeypatch.setattr(datasets, "_MANY_IMAGES", 10)
-    monkeypatch.setattr(corrupt, "_PROGRESS_SECONDS", 0.0)
-    monkeypatch.setattr(corrupt, "_FIRST_WORD_SECONDS", 0.0)
+    monkeypatch.setattr(bad_images, "_PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(bad_images, "_FIRST_WORD_SECONDS", 0.0)
     root = make_folder(two_classes(count=80))
     with caplog.at_level("INFO", logger="autonl_tf"):
         open_dataset("folder:" + root, validation_fraction=0).check("train")
