@@ -69,11 +69,8 @@ def main() -> None:
                 "error": 100 * float(lost.std() / np.sqrt(len(lost))),
                 "distance": float(np.abs(np.log(got + _LEAST) - np.log(expected + _LEAST)).mean()),
             }
-            print(
-                "{}: top-1 {top1:.2%}, drop {drop:.2f} +- {error:.2f}, distance {distance:.3f}".format(
-                    name, **rows[name]
-                )
-            )
+            line = "{}: top-1 {top1:.2%}, drop {drop:.2f} +- {error:.2f}, distance {distance:.3f}"
+            print(line.format(name, **rows[name]), flush=True)
     result = {"dataset": dataset.name, "images": len(images), "float32": float(right.mean()), "int8": rows}
     print(json.dumps({"commit": git_commit(), "versions": versions(), **result}))
 
