@@ -153,11 +153,11 @@ def ranges(
             yield ((name, interpreter.get_tensor(index)) for name, index in computed.items())
 
     rows = [[(values.min(), values.max()) for _, values in tensors] for tensors in values_of(images)]
-    found = np.reshape(np.array(rows, np.float32), [len(rows), len(computed), 2])
-    extremes = {name: found[:, number] for number, name in enumerate(computed)}
+    ends = np.reshape(np.array(rows, np.float32), [len(rows), len(computed), 2])
+    extremes = {name: ends[:, number] for number, name in enumerate(computed)}
     finite = finite_images(extremes)
-    closest = ClosestRanges({name: ends[finite] for name, ends in extremes.items()}, shares)
-    for tensors in values_of(np.asarray(images)[finite]):
+    closest = ClosestRanges({name: rows[finite] for name, rows in extremes.items()}, shares)
+    for tensors in values_of(images[finite]):
         for name, values in tensors:
-            closest.see(name, values)
-    return {name: (found.low, found.high) for name, found in closest.chosen().items()}
+            closest.see(name, values[np.newaxis])
+    return closest.chosen()

@@ -36,7 +36,7 @@ _OUTPUT = (
 _WEIGHTS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}
 _UNTOUCHED = ("InputLayer", "Dropout", "ChannelGroup")
 _LEAST_GAMMA = 1e-6
-_BATCH = 16  # of calibration images
+_BATCH = 16  # calibration images
 
 
 def quantized_network(model: keras.Model) -> keras.Model:
@@ -139,9 +139,9 @@ def calibrate(quantized: keras.Model, images: np.ndarray) -> None:
     finite = finite_images(extremes)
     closest = ClosestRanges({name: values[finite] for name, values in extremes.items()})
     run(images[finite], note_errors)
-    for name, found in closest.chosen().items():
+    for name, (low, high) in closest.chosen().items():
         quantizer, weights = held[name]
-        quantizer.start(weights, found)
+        quantizer.start(weights, low, high)
 
 
 @contextlib.contextmanager

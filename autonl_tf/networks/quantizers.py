@@ -21,10 +21,9 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantizers imp
 from tensorflow_model_optimization.quantization.keras import QuantizeConfig
 
 from autonl_tf.layers.light_nl import LightNLProduct
-from autonl_tf.networks.ranges import CoveringRange
 
 RANGE_DECAY = 0.99
-_COVERED = 0.95  # of the images, by a range that no calibration set
+_COVERED = 0.95  # of a batch's images
 BITS = 8
 # The least range of a channel, as a share of its kernel's and by itself: in narrower steps a bias would not fit int32.
 # Live channels of trained networks are above 2^-9 of their kernel's, dead ones below 2^-18.
@@ -113,14 +112,13 @@ class WeightQuantizer(Quantizer):
 
 
 class RangeQuantizer(Quantizer):
-    """Activations to int8 with a zero point. With l, h the quantiles that cover a share of a batch's images
-    (`networks.ranges`), 0 included, and n the batches seen:
+    """Activations to int8 with a zero point. With l, h the quantiles 0.05 and 0.95 of the least and greatest values of
+    a batch's images, 0 included, and n the batches seen:
 
         d = min(0.99, n / (n + 1));    low <- d low + (1 - d) l;    high <- d high + (1 - d) h
 
-    A range from calibration counts as that of 99 batches, and its share stands. Without, the share is 0.95 and the
-    first batch's range is taken as it is; the library's starts at +-6 and moves by a thousandth towards the batch's
-    very least and greatest values.
+    A range from calibration counts as that of 99 batches. Without, the first batch's is taken as it is; the library's
+    starts at +-6 and moves by a thousandth towards the batch's very least and greatest values.
 
     Args:
       centred: the zero point is 0: h is the greatest magnitude and l = -h; int8 holds from -128/127 high to high.
@@ -134,8 +132,7 @@ class RangeQuantizer(Quantizer):
             initializer = tf.constant_initializer(start)
             return layer.add_weight(f"{name}_{suffix}", shape=[], initializer=initializer, **_LOCAL)
 
-        starts = {"low": -1.0, "high": 1.0, "seen": 0.0, "covered": _COVERED}
-        return {suffix: variable(suffix, start) for suffix, start in starts.items()}
+        return {"low": variable("low", -1.0), "high": variable("high", 1.0), "seen": variable("seen", 0.0)}
 
     def __call__(self, inputs, training, weights, **kwargs):
         if _observer is not None:
@@ -146,8 +143,7 @@ class RangeQuantizer(Quantizer):
             count = seen.read_value()
             decay = tf.minimum(RANGE_DECAY, count / (count + 1.0))
             least, greatest = extremes_of(inputs)
-            share = weights["covered"].read_value()
-            least, greatest = self._range(_quantile(least, 1 - share), _quantile(greatest, share))
+            least, greatest = self._range(_quantile(least, 1 - _COVERED), _quantile(greatest, _COVERED))
             low.assign(decay * low.read_value() + (1 - decay) * least)
             high.assign(decay * high.read_value() + (1 - decay) * greatest)
             seen.assign_add(1.0)
@@ -162,10 +158,9 @@ class RangeQuantizer(Quantizer):
         greatest = tf.maximum(tf.maximum(greatest, -least), _LEAST)
         return -greatest, greatest
 
-    def start(self, weights: dict[str, tf.Variable], found: CoveringRange) -> None:
-        """Sets the range, as many batches would have, and the share that it goes on to cover."""
-        least, greatest = self._range(found.low, found.high)
-        weights["covered"].assign(found.share)
+    def start(self, weights: dict[str, tf.Variable], least: float, greatest: float) -> None:
+        """Sets the range, as many batches would have."""
+        least, greatest = self._range(least, greatest)
         weights["low"].assign(least)
         weights["high"].assign(greatest)
         weights["seen"].assign(RANGE_DECAY / (1 - RANGE_DECAY))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -21,15 +20,7 @@ _FINITE = 0.95  # of the images, at least
 SHARES = (1.0, 0.99, 0.97, 0.95, 0.9, 0.8, 0.65, 0.5)  # of the images, by the ranges a tensor may take
 _STEPS = 255
 _SAMPLE = 4096  # values of a tensor an image, by which ranges are compared
-_TINY = 1e-12
-
-
-class CoveringRange(NamedTuple):
-    """A range and the share of the images that it covers."""
-
-    low: float
-    high: float
-    share: float
+_TINY = 1e-30
 
 
 def finite_images(extremes: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -63,7 +54,8 @@ class ClosestRanges:
         e(s) = mean over images of sqrt(sum (q_s(x) - x)^2 / sum x^2),
 
     the sums over at most 4096 of an image's values, the same of every image. An image counts by its relative error, so
-    that one with far larger values counts no more than another; of equal errors the wider range is taken.
+    that one with far larger values counts no more than another; of equal errors the wider range is taken. A tensor
+    whose range is to be symmetric is compared like the others.
 
     Args:
       extremes: name -> [N, 2] as of `finite_images`, finite.
@@ -71,29 +63,26 @@ class ClosestRanges:
     """
 
     def __init__(self, extremes: Mapping[str, np.ndarray], shares: Sequence[float] = SHARES):
-        self._shares, high = tuple(shares), np.array(shares)
+        high = np.array(shares)
         self._ends = {
             name: np.stack([np.quantile(rows[:, 0], 1 - high), np.quantile(rows[:, 1], high)], axis=1)
             for name, rows in extremes.items()
         }
-        self._errors = {name: np.zeros(len(shares)) for name in self._ends}
+        self._errors = {name: np.zeros(len(high)) for name in self._ends}
 
     def see(self, name: str, values: np.ndarray) -> None:
         """Notes the errors in a tensor's values on some images, [B, ...]; every image is to be seen once."""
         rows = values.reshape(len(values), -1)
-        rows = rows[:, _positions(rows.shape[1])].astype(np.float32)
+        rows = rows[:, _positions(rows.shape[1])].astype(np.float64)  # whose squares are finite
         power = np.maximum(np.square(rows).sum(axis=1), _TINY)
         for number, (low, high) in enumerate(self._ends[name]):
             lost = np.square(_as_int8(rows, low, high) - rows).sum(axis=1)
             self._errors[name][number] += np.sqrt(lost / power).sum()
 
-    def chosen(self) -> dict[str, CoveringRange]:
-        """Name -> its range."""
-        best = {name: int(errors.argmin()) for name, errors in self._errors.items()}
-        return {
-            name: CoveringRange(*map(float, self._ends[name][number]), self._shares[number])
-            for name, number in best.items()
-        }
+    def chosen(self) -> dict[str, tuple[float, float]]:
+        """Name -> (low, high)."""
+        best = {name: ends[self._errors[name].argmin()] for name, ends in self._ends.items()}
+        return {name: (float(low), float(high)) for name, (low, high) in best.items()}
 
 
 @functools.lru_cache
@@ -107,8 +96,8 @@ def _positions(size: int) -> np.ndarray:
 def _as_int8(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """The values as int8 by a range, which always includes 0."""
     low, high = min(low, 0.0), max(high, 0.0)
-    step = np.float32(max((high - low) / _STEPS, _TINY))
-    zero = np.float32(np.round(-low / step))
+    step = max((high - low) / _STEPS, _TINY)
+    zero = np.round(-low / step)
     return (np.clip(np.round(values / step) + zero, 0, _STEPS) - zero) * step
 
 
