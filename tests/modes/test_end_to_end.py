@@ -92,7 +92,7 @@ def next_lines(done):
 def next_commands(done):
     """The flags of these commands, which begin as this program was started."""
     lines = [shlex.split(line) for line in next_lines(done)]
-    assert all(os.path.samefile(words[0], sys.executable) and words[1] == str(MAIN) for words in lines)
+    assert all(os.path.samefile(shutil.which(words[0]), sys.executable) and words[1] == str(MAIN) for words in lines)
     return [words[2:] for words in lines]
 
 
