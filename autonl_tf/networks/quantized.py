@@ -1,7 +1,7 @@
 """A network that computes as its int8 file will: quantization-aware training with tensorflow-model-optimization.
 
 The library's own configurations know neither LightNL nor squeeze-excite's multiply nor our dropout, and quantize
-depthwise kernels per tensor. So every layer gets one from here:
+depthwise kernels per tensor. So every layer behind the beginning gets one from here:
 
     convolutions, depthwise ones, dense     weights int8 per output channel, symmetric
     batch norm, swish, relu, relu6,         output int8 with a zero point; the range starts from calibration images
@@ -12,6 +12,9 @@ depthwise kernels per tensor. So every layer gets one from here:
     LightNL's product                       output, and what is inside: phi, M or S and (affinity first) g, each
                                             int8 with zero point 0 and a range of its own
     dropout, slices of channels             nothing: they keep their input's values
+
+The beginning stays float32, as `export.int8` has it: the first convolution and the depthwise ones behind it, up to the
+next convolution. Its last value has a range.
 
 What else a network may have (`arch.quantizable`) would be cut into pieces by the CPU delegate, and is refused.
 
@@ -27,7 +30,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.networks.ranges import ClosestRanges, addable, finite_images
+from autonl_tf.networks.ranges import addable, covering
 
 _OUTPUT = (
     *("BatchNormalization", "Activation", "Swish", "ReLU", "GlobalAveragePooling2D", "Multiply", "Add", "Concatenate"),
@@ -35,6 +38,7 @@ _OUTPUT = (
 )
 _WEIGHTS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}
 _UNTOUCHED = ("InputLayer", "Dropout", "ChannelGroup")
+_ENDS_BEGINNING = ("Conv2D", "Dense", "LightNLProduct")
 _LEAST_GAMMA = 1e-6
 _BATCH = 16  # calibration images
 
@@ -64,9 +68,16 @@ def quantized_network(model: keras.Model) -> keras.Model:
     }
     givers, takers = _neighbours(model)
     fused = {name for name, layers in takers.items() if layers and all(map(_is_relu, layers))}
+    beginning = _beginning(model)
 
     def annotated(layer):
         kind, output = layer.__class__.__name__, None if layer.name in fused else "range"
+        if kind not in (*_UNTOUCHED, *_WEIGHTS, *_OUTPUT):
+            raise ValueError(f"layer {layer.name} ({kind}): no quantization is defined for it")
+        if layer.name in beginning:
+            copy = layer.__class__.from_config(layer.get_config())
+            last = layer.name == beginning[-1]
+            return quantize_annotate_layer(copy, quantizers.LayerConfig(None, output)) if last else copy
         copied = made.get(kind, layer.__class__)
         if kind == "BatchNormalization" and isinstance(givers[layer.name][0], keras.layers.Concatenate):
             copied = quantizers.QuantizedNorm
@@ -76,10 +87,8 @@ def quantized_network(model: keras.Model) -> keras.Model:
         if kind in _WEIGHTS:  # without a bias a batch norm follows
             output = output if copy.use_bias else None
             return quantize_annotate_layer(copy, quantizers.LayerConfig(_WEIGHTS[kind], output))
-        if kind in _OUTPUT:
-            output = "sigmoid" if getattr(layer, "activation", None) is keras.activations.sigmoid else output
-            return quantize_annotate_layer(copy, quantizers.LayerConfig(None, output))
-        raise ValueError(f"layer {layer.name} ({kind}): no quantization is defined for it")
+        output = "sigmoid" if getattr(layer, "activation", None) is keras.activations.sigmoid else output
+        return quantize_annotate_layer(copy, quantizers.LayerConfig(None, output))
 
     with quantize_scope(quantizers.custom_objects()):
         template = keras.models.clone_model(model, clone_function=annotated)
@@ -88,6 +97,15 @@ def quantized_network(model: keras.Model) -> keras.Model:
     for variable, value in zip(model.weights, model.get_weights(), strict=True):
         held[variable.name].assign(value)
     return quantized
+
+
+def _beginning(model: keras.Model) -> list[str]:
+    """The names of the layers that stay float32, of which the last has a range."""
+    kinds = [layer.__class__.__name__ for layer in model.layers]
+    _, end, *_ = (*(index for index, kind in enumerate(kinds) if kind in _ENDS_BEGINNING), 0, 0)
+    linear = ("Conv2D", "DepthwiseConv2D", "BatchNormalization")
+    last = max((index for index in range(end) if kinds[index] in linear), default=-1)
+    return [layer.name for layer in model.layers[: last + 1]]
 
 
 def _neighbours(model: keras.Model) -> tuple[dict[str, list], dict[str, list]]:
@@ -108,7 +126,7 @@ def _is_relu(layer: keras.layers.Layer) -> bool:
 def calibrate(quantized: keras.Model, images: np.ndarray) -> None:
     """Starts every range of a network of `quantized_network` from images, as int8 after training takes its own.
 
-    The float network is run on them, twice: quantizers change nothing meanwhile.
+    The float network is run on them: quantizers change nothing meanwhile.
 
     Args:
       images: normalised, [N, S, S, 3].
@@ -119,28 +137,11 @@ def calibrate(quantized: keras.Model, images: np.ndarray) -> None:
     """
     from autonl_tf.networks import quantizers
 
-    held, rows = {}, {}
-
-    def note_extremes(quantizer, weights, inputs):
-        name = weights["low"].name
-        held[name] = (quantizer, weights)
-        rows.setdefault(name, []).append(np.stack(quantizers.extremes_of(inputs), axis=1))
-
-    def note_errors(quantizer, weights, inputs):
-        closest.see(weights["low"].name, inputs.numpy())
-
-    def run(images, observer):
-        with quantizers.observing(observer):
-            for first in range(0, len(images), _BATCH):
-                quantized(images[first : first + _BATCH], training=False)
-
-    run(images, note_extremes)
-    extremes = {name: np.concatenate(batches) for name, batches in rows.items()}
-    finite = finite_images(extremes)
-    closest = ClosestRanges({name: values[finite] for name, values in extremes.items()})
-    run(images[finite], note_errors)
-    for name, (low, high) in closest.chosen().items():
-        quantizer, weights = held[name]
+    with quantizers.observing() as observed:
+        for first in range(0, len(images), _BATCH):
+            quantized(images[first : first + _BATCH], training=False)
+    for name, (low, high) in covering(observed.extremes()).items():
+        quantizer, weights = observed.ranges[name]
         quantizer.start(weights, low, high)
 
 
@@ -188,8 +189,8 @@ def nothing_too_small(quantized: keras.Model) -> Iterator[None]:
         inner = getattr(layer, "layer", None)
         if isinstance(inner, keras.layers.BatchNormalization):
             (convolution,) = givers[layer.name]
-            if not hasattr(convolution.layer, "kernel_size"):
-                continue  # behind a concatenation
+            if not hasattr(getattr(convolution, "layer", None), "kernel_size"):
+                continue  # behind a float32 convolution or a concatenation
             source = convolution
             while output_range(source) is None:
                 (source,) = givers[source.name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -15,15 +15,13 @@ from tensorflow_model_optimization.python.core.quantization.keras import (
     quantize_registry,
     quantize_scheme,
 )
-from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_transforms
-from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import model_transformer
 from tensorflow_model_optimization.python.core.quantization.keras.quantizers import Quantizer
 from tensorflow_model_optimization.quantization.keras import QuantizeConfig
 
 from autonl_tf.layers.light_nl import LightNLProduct
+from autonl_tf.networks.ranges import COVERED
 
 RANGE_DECAY = 0.99
-_COVERED = 0.95  # of a batch's images
 BITS = 8
 # The least range of a channel, as a share of its kernel's and by itself: in narrower steps a bias would not fit int32.
 # Live channels of trained networks are above 2^-9 of their kernel's, dead ones below 2^-18.
@@ -37,26 +35,38 @@ _LOCAL = {
 }
 
 
-_Observer = Callable[["RangeQuantizer", dict[str, tf.Variable], tf.Tensor], None]
-_observer: _Observer | None = None
+class Observed:
+    """The least and greatest values of images that range quantizers saw, by the name of the range's first variable."""
+
+    def __init__(self):
+        self.ranges: dict[str, tuple[RangeQuantizer, dict[str, tf.Variable]]] = {}
+        self._rows: dict[str, list[np.ndarray]] = {}
+
+    def note(self, quantizer: RangeQuantizer, weights: dict[str, tf.Variable], inputs: tf.Tensor) -> None:
+        name = weights["low"].name
+        self.ranges[name] = (quantizer, weights)
+        self._rows.setdefault(name, []).append(np.stack(_extremes(inputs), axis=1))
+
+    def extremes(self) -> dict[str, np.ndarray]:
+        """Name -> float32 [N, 2], an image a row."""
+        return {name: np.concatenate(rows) for name, rows in self._rows.items()}
+
+
+_observed: Observed | None = None
 
 
 @contextlib.contextmanager
-def observing(observer: _Observer) -> Iterator[None]:
-    """Within it quantizers change nothing, so that a network is the float one; eagerly.
-
-    Args:
-      observer: called with each range quantizer that is met, its variables, and what it was given.
-    """
-    global _observer
-    _observer = observer
+def observing() -> Iterator[Observed]:
+    """Within it quantizers change nothing, so that a network is the float one, and note what ranges are of; eagerly."""
+    global _observed
+    _observed = Observed()
     try:
-        yield
+        yield _observed
     finally:
-        _observer = None
+        _observed = None
 
 
-def extremes_of(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _extremes(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The least and greatest value of every image, [B] each, 0 included."""
     axes = list(range(1, inputs.shape.rank))
     held = tf.stop_gradient(tf.cast(inputs, tf.float32))
@@ -91,7 +101,7 @@ class WeightQuantizer(Quantizer):
 
     def __call__(self, inputs, training, weights, **kwargs):
         kernel = self.laid_out(inputs)
-        if _observer is None:
+        if _observed is None:
             reach = self.reach(kernel)
             kernel = tf.quantization.fake_quant_with_min_max_vars_per_channel(kernel, -reach, reach, BITS, True)
         return tf.reshape(kernel, inputs.shape) if self.depthwise else kernel
@@ -112,8 +122,8 @@ class WeightQuantizer(Quantizer):
 
 
 class RangeQuantizer(Quantizer):
-    """Activations to int8 with a zero point. With l, h the quantiles 0.05 and 0.95 of the least and greatest values of
-    a batch's images, 0 included, and n the batches seen:
+    """Activations to int8 with a zero point. With l, h the quantiles that cover a batch's images (`networks.ranges`), 0
+    included, and n the batches seen:
 
         d = min(0.99, n / (n + 1));    low <- d low + (1 - d) l;    high <- d high + (1 - d) h
 
@@ -135,15 +145,15 @@ class RangeQuantizer(Quantizer):
         return {"low": variable("low", -1.0), "high": variable("high", 1.0), "seen": variable("seen", 0.0)}
 
     def __call__(self, inputs, training, weights, **kwargs):
-        if _observer is not None:
-            _observer(self, weights, inputs)
+        if _observed is not None:
+            _observed.note(self, weights, inputs)
             return inputs
         low, high, seen = weights["low"], weights["high"], weights["seen"]
         if training:
             count = seen.read_value()
             decay = tf.minimum(RANGE_DECAY, count / (count + 1.0))
-            least, greatest = extremes_of(inputs)
-            least, greatest = self._range(_quantile(least, 1 - _COVERED), _quantile(greatest, _COVERED))
+            least, greatest = _extremes(inputs)
+            least, greatest = self._range(_quantile(least, 1 - COVERED), _quantile(greatest, COVERED))
             low.assign(decay * low.read_value() + (1 - decay) * least)
             high.assign(decay * high.read_value() + (1 - decay) * greatest)
             seen.assign_add(1.0)
@@ -185,7 +195,7 @@ def kernel_steps(wrapper: keras.layers.Layer) -> np.ndarray:
 
 def held_sigmoid(values: tf.Tensor) -> tf.Tensor:
     """What a sigmoid gives, in int8: every file has it in steps of 1/256 from 0."""
-    return values if _observer is not None else tf.quantization.fake_quant_with_min_max_vars(values, *_SIGMOID, BITS)
+    return values if _observed is not None else tf.quantization.fake_quant_with_min_max_vars(values, *_SIGMOID, BITS)
 
 
 class SigmoidQuantizer(Quantizer):
@@ -301,24 +311,9 @@ class LayerConfig(QuantizeConfig):
         return {"kernel": self.kernel, "output": self.output}
 
 
-class _Input(default_8bit_transforms.InputLayerQuantize):
-    """Quantizes what enters the network."""
-
-    def replacement(self, match_layer):
-        node = super().replacement(match_layer)
-        node.layer["config"]["quantizer"] = {"class_name": "RangeQuantizer", "config": {}}
-        # The library counts its layers through the process; checkpoints go by names.
-        node.layer["name"] = node.layer["config"]["name"] = "quantize_image"
-        return node
-
-    def custom_objects(self):
-        return {**super().custom_objects(), **custom_objects()}
-
-
 class _Layout(quantize_layout_transform.QuantizeLayoutTransform):
     def apply(self, model, layer_quantize_map):
-        transformer = model_transformer.ModelTransformer(model, [_Input()], set(layer_quantize_map), layer_quantize_map)
-        return transformer.transform()
+        return keras.models.clone_model(model), layer_quantize_map  # variables are named after layers, not wrappers
 
 
 class _NoRegistry(quantize_registry.QuantizeRegistry):
@@ -332,7 +327,7 @@ class _NoRegistry(quantize_registry.QuantizeRegistry):
 
 
 class Scheme(quantize_scheme.QuantizeScheme):
-    """Annotations as they are, and the input quantized; no rewriting of the graph."""
+    """Annotations as they are; no rewriting of the graph."""
 
     def get_layout_transformer(self):
         return _Layout()

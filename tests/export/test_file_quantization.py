@@ -56,13 +56,14 @@ def operators(request, files) -> tuple[quantization.Operator, ...]:
     return quantization.read(files[request.param]).operators
 
 
-def test_every_kernel_is_int8_with_a_scale_for_every_output_channel(files, operators):
+def test_every_kernel_behind_the_beginning_is_int8_with_a_scale_for_every_output_channel(files, operators):
     kernels = [operator for operator in operators if operator.kernel]
+    assert [operator.kernel.type for operator in kernels[:2]] == ["float32"] * 2
     plain = quantization.read(files["float32"]).operators
     norms = [op for op in plain if op.kind == "MUL" and op.inputs[1].constant and len(op.inputs[1].shape) == 1]
     # A batch norm behind a concatenation, a factor and a term in the float file, is a depthwise convolution.
     assert len(kernels) == len([operator for operator in plain if operator.kernel]) + len(norms)
-    for operator in kernels:
+    for operator in kernels[2:]:
         kernel = operator.kernel
         assert kernel.type == "int8" and operator.per_channel, operator
         assert len(kernel.scales) == operator.channels == operator.outputs[0].shape[-1]
@@ -73,7 +74,7 @@ def test_every_kernel_is_int8_with_a_scale_for_every_output_channel(files, opera
 
 def test_a_bias_has_the_steps_of_input_times_kernel(operators):
     for operator in operators:
-        if operator.bias:
+        if operator.bias and operator.type != "float32":
             scales = operator.inputs[0].scales[0] * np.array(operator.kernel.scales)
             assert operator.bias.type == "int32" and set(operator.bias.zero_points) == {0}
             np.testing.assert_allclose(operator.bias.scales, scales, rtol=1e-5)
@@ -103,11 +104,15 @@ def test_no_bias_is_cut_off_and_a_channel_of_zeros_keeps_its_own(files):
     assert any(values.shape == (32,) and np.isclose(values[DEAD], 1.5) for values, _ in got.values())
 
 
-def test_everything_is_int8_but_the_normalisation_and_the_softmax(operators):
+def test_everything_is_int8_but_the_beginning_and_the_softmax(files, operators):
+    """Nothing goes to float32 and back in between; without a fused relu6 there is a swish."""
+    swish = [] if operators[2].activation else ["LOGISTIC", "MUL"]
+    beginning = ["SUB", "MUL", "CONV_2D", *swish, "DEPTHWISE_CONV_2D"]
     floats = [operator for operator in operators if operator.type == "float32" and operator.kind != "DEQUANTIZE"]
-    assert [operator.kind for operator in floats] == ["SUB", "MUL", "SOFTMAX"]
+    assert [operator.kind for operator in floats] == [*beginning, "SOFTMAX"]
     ends = [operator.kind for operator in operators if operator.kind == "DEQUANTIZE"]
-    assert ends == ["DEQUANTIZE"]  # of the logits: nothing goes to float32 and back in between
+    assert ends == ["DEQUANTIZE"]  # of the logits
+    assert operators[len(beginning)].kind == "QUANTIZE"
 
 
 def test_a_fused_activation_stays_fused(files, operators):
@@ -119,8 +124,8 @@ def test_a_fused_activation_stays_fused(files, operators):
 
 
 def test_an_int8_sigmoid_has_the_range_that_its_kernel_needs(operators):
-    (outputs,) = {op.outputs[0].scales + op.outputs[0].zero_points for op in operators if op.kind == "LOGISTIC"}
-    assert outputs == (1 / 256, -128)
+    found = [op.outputs[0] for op in operators if op.kind == "LOGISTIC" and op.type == "int8"]
+    assert {values.scales + values.zero_points for values in found} == {(1 / 256, -128)}
 
 
 def test_constants_are_where_every_runtime_looks_for_them(files, tmp_path):
@@ -133,13 +138,15 @@ def test_constants_are_where_every_runtime_looks_for_them(files, tmp_path):
 
 
 def test_the_summary_counts_what_the_file_holds(files):
-    for name, kind in (("float32", "float32"), ("int8", "int8")):
+    for name in ("float32", "int8"):
         found = quantization.read(files[name]).operators
         short = quantization.summary(found)
         assert sum(short["computed_in"].values()) == len([o for o in found if o.kind not in quantization.CONVERSIONS])
-        for rows in short["kernels"].values():
-            assert set(rows) == {kind}
-            assert rows[kind]["per_channel"] == (rows[kind]["count"] if name == "int8" else 0)
+        beginning = ("CONV_2D", "DEPTHWISE_CONV_2D") if name == "int8" else ()
+        for kind, rows in short["kernels"].items():
+            assert set(rows) == ({"float32", "int8"} if kind in beginning else {name})
+            assert all(row["per_channel"] == (row["count"] if of == "int8" else 0) for of, row in rows.items())
+            assert kind not in beginning or rows["float32"]["count"] == 1
 
 
 def test_what_is_not_a_whole_tflite_file_is_refused_in_one_line(files, tmp_path):

@@ -74,10 +74,12 @@ def test_calibrated_ranges_give_the_float_networks_logits_and_training_keeps_the
 
 def test_a_range_covers_the_images_and_not_the_odd_one_with_values_far_outside(pair):
     quantized, images = pair[1], pictures(64)
+    calibrate(quantized, images)
+    ends = quantizers.output_range(quantized.get_layer("quant_block0_project_bn"))
+    low, high = (float(end) for end in ends)
     images[0] *= 50.0
     calibrate(quantized, images)
-    low, high = quantizers.output_range(quantized.get_layer("quantize_image"))
-    assert -4 < float(low) < -1 and 1 < float(high) < 4
+    assert 1.5 * low < float(ends[0]) < 0.5 * low and 0.5 * high < float(ends[1]) < 1.5 * high
 
 
 def test_values_that_are_not_finite_on_many_images_are_told(pair):
@@ -92,10 +94,26 @@ def test_values_that_are_not_finite_on_many_images_are_told(pair):
 def test_what_is_fused_into_a_convolution_has_no_range_of_its_own(pair):
     """The file computes a relu6 within the convolution in front, and rounds once."""
     float_network, quantized = pair
-    for name in ("stem_bn", "block1_depthwise_bn", "block1_se_reduce", "head_bn"):
+    for name in ("block0_depthwise_bn", "block1_depthwise_bn", "block1_se_reduce", "head_bn"):
         relu6 = "relu6" in float_network.layers[3].name
         assert (quantizers.output_range(quantized.get_layer(f"quant_{name}")) is None) == relu6, name
     assert quantizers.output_range(quantized.get_layer("quant_block0_project_bn")) is not None
+
+
+def test_nothing_is_rounded_up_to_the_first_convolution_behind_depthwise_ones(pair):
+    float_network, quantized = pair
+    images = pictures(4)
+    calibrate(quantized, images)
+
+    def values(network, name):
+        found = [layer for layer in network.layers if layer.name in (name, f"quant_{name}")]
+        output = found[0].get_output_at(len(found[0].inbound_nodes) - 1)
+        return keras.Model(network.input, output)(images, training=False).numpy()
+
+    for name in ("stem_bn", "block0_depthwise"):
+        np.testing.assert_array_equal(values(quantized, name), values(float_network, name))
+    activation = [layer.name for layer in float_network.layers if layer.name.startswith("block0_depthwise_")][-1]
+    assert 30 < len(np.unique(values(quantized, activation))) <= 256
 
 
 def test_a_sigmoid_is_rounded_to_the_steps_that_every_int8_file_has():
