@@ -2,11 +2,14 @@
 
 Weights are int8 per output channel, activations int8 with a zero point. LightNL's products, which the quantizer leaves
 float32, are made int8 after it in the form that the CPU delegate takes (`int8_products`). What stays float32: the
-products of a conventional non-local block; the final softmax, whose int8 form has steps of 1/256; and the normalisation
+products of a conventional non-local block; the final softmax, whose int8 form has steps of 1/256; the normalisation
 of the input, which as int8 would round twice; and the beginning of the network: the first convolution and the depthwise
 ones behind it, up to the next convolution. The first channels differ much in scale: in one int8 tensor the small ones
 have a few steps, and the depthwise kernel, with its batch norm, enlarges them. In int8 it would cost
 most of what int8 loses (`benchmarks/int8_ranges.py`); as float32 it makes a file 3% to 4% slower (x86).
+
+The classifier's weights are int8, its output is float32: the runtime finds the range of what it takes image by image. A
+range of logits that covers most images would be coarse beside the small differences that decide on the others.
 
 Ranges cover 95% of the images (`networks.ranges`).
 """
@@ -82,6 +85,10 @@ def quantize_int8(
         work.update_quantization_recipe(scope, op.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE)
     for operation in (op.INPUT, op.OUTPUT, op.SOFTMAX):
         work.update_quantization_recipe(".*", operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+    by_channel = qtyping.TensorQuantizationConfig(8, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE)
+    precise = qtyping.OpQuantizationConfig(None, by_channel, qtyping.ComputePrecision.INTEGER)
+    for scope in _classifier(model):
+        work.update_quantization_recipe(scope, op.FULLY_CONNECTED, precise)
     found = {
         name: {"min": np.reshape(low, [1]), "max": np.reshape(high, [1])} for name, (low, high) in measured.items()
     }
@@ -105,8 +112,18 @@ def _beginning(model: schema.ModelT) -> list[str]:
     kernels = [i for i, operator in enumerate(operators[:end]) if operator.kernel]
     if not kernels or any(operators[kernels[-1]].outputs[0] in operator.inputs for operator in products):
         return []
-    names = ("".join(f"{output.name};" for output in operator.outputs) for operator in operators[: kernels[-1] + 1])
-    return [f"^{re.escape(name)}$" for name in names]
+    return [_scope(operator) for operator in operators[: kernels[-1] + 1]]
+
+
+def _classifier(model: schema.ModelT) -> list[str]:
+    """The scope of the dense layer in front of the softmax, if there is one."""
+    *_, operator, _ = quantization.contents(model).operators
+    return [_scope(operator)] if operator.kind == "FULLY_CONNECTED" else []
+
+
+def _scope(operator: quantization.Operator) -> str:
+    """What the library finds this operator by, and no other."""
+    return f"^{re.escape(''.join(f'{output.name};' for output in operator.outputs))}$"
 
 
 def _addable(model: schema.ModelT, measured: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:

@@ -14,7 +14,8 @@ depthwise kernels per tensor. So every layer behind the beginning gets one from 
     dropout, slices of channels             nothing: they keep their input's values
 
 The beginning stays float32, as `export.int8` has it: the first convolution and the depthwise ones behind it, up to the
-next convolution. Its last value has a range.
+next convolution. What it gives has a range. Where a shortcut around the first block takes a value from within, its sum
+is float32, too.
 
 What else a network may have (`arch.quantizable`) would be cut into pieces by the CPU delegate, and is refused.
 
@@ -100,7 +101,7 @@ def quantized_network(model: keras.Model) -> keras.Model:
 
 
 def _beginning(model: keras.Model) -> list[str]:
-    """The names of the layers that stay float32, of which the last has a range."""
+    """The names of the layers that stay float32."""
     kinds = [layer.__class__.__name__ for layer in model.layers]
     _, end, *_ = (*(index for index, kind in enumerate(kinds) if kind in _ENDS_BEGINNING), 0, 0)
     linear = ("Conv2D", "DepthwiseConv2D", "BatchNormalization")
@@ -202,7 +203,8 @@ def nothing_too_small(quantized: keras.Model) -> Iterator[None]:
         if isinstance(inner, keras.layers.Add):
             total = tuple(float(end.read_value()) for end in output_range(layer))
             for giver in givers[layer.name]:
-                term = output_range(giver)
+                if (term := output_range(giver)) is None:
+                    continue  # from within the beginning
                 wanted = addable(tuple(float(end.read_value()) for end in term), total)
                 for variable, value in zip(term, wanted, strict=True):
                     assign(variable, value)

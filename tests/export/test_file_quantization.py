@@ -13,6 +13,7 @@ from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
 from autonl_tf.errors import UserError
 from autonl_tf.export import int8, qat, quantization, tflite
+from autonl_tf.export.score import TFLiteRunner
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import calibrate, quantized_network
 
@@ -104,15 +105,34 @@ def test_no_bias_is_cut_off_and_a_channel_of_zeros_keeps_its_own(files):
     assert any(values.shape == (32,) and np.isclose(values[DEAD], 1.5) for values, _ in got.values())
 
 
-def test_everything_is_int8_but_the_beginning_and_the_softmax(files, operators):
-    """Nothing goes to float32 and back in between; without a fused relu6 there is a swish."""
+def test_everything_is_int8_but_the_beginning_and_the_end(operators):
+    """Nothing goes to float32 and back in between; without a fused relu6 there is a swish.
+
+    The classifier after training has int8 weights and float32 logits, in files of --qat int8 logits.
+    """
     swish = [] if operators[2].activation else ["LOGISTIC", "MUL"]
     beginning = ["SUB", "MUL", "CONV_2D", *swish, "DEPTHWISE_CONV_2D"]
     floats = [operator for operator in operators if operator.type == "float32" and operator.kind != "DEQUANTIZE"]
-    assert [operator.kind for operator in floats] == [*beginning, "SOFTMAX"]
-    ends = [operator.kind for operator in operators if operator.kind == "DEQUANTIZE"]
-    assert ends == ["DEQUANTIZE"]  # of the logits
+    classifier = [operator.kind for operator in operators[-2:-1] if operator.kernel]
+    assert [operator.kind for operator in floats] == [*beginning, *classifier, "SOFTMAX"]
+    assert [operator.kind for operator in operators].count("DEQUANTIZE") == 1
     assert operators[len(beginning)].kind == "QUANTIZE"
+
+
+@pytest.mark.parametrize("header", ["", "network activation=relu6\n"])
+def test_a_shortcut_around_the_first_block_takes_its_value_from_the_float_beginning(header, tmp_path):
+    spec = blockstring.parse(header + "r1_k3_s11_e1_i32_o32\nr1_k3_s22_e3_i32_o24\n")
+    model = lively(build_network(spec, image_size=SIZE, num_classes=3))
+    quantized = quantized_network(model)
+    calibrate(quantized, normalize(pictures(8), Normalization()).numpy())
+    files = {name: tmp_path / f"{name}.tflite" for name in ("float32", "int8", "qat")}
+    tflite.convert_fp32(model, files["float32"], image_size=SIZE, normalization=Normalization())
+    int8.quantize_int8(files["float32"], files["int8"], pictures(8))
+    qat.convert_qat(quantized, files["qat"], image_size=SIZE, normalization=Normalization())
+    assert all(tflite.graph_facts(files[name]).xnnpack_whole for name in ("int8", "qat"))
+    simulated = quantized(normalize(pictures(8), Normalization()), training=False)
+    got = TFLiteRunner(files["qat"])(pictures(8))
+    np.testing.assert_allclose(got, keras.activations.softmax(simulated), atol=0.05)
 
 
 def test_a_fused_activation_stays_fused(files, operators):
