@@ -6,7 +6,8 @@
 A share of 1 is the full range, 0.5 the median of the images' extremes, near what a moving average of them gives. Then
 by the share that an export takes, with the beginning of the network in int8 too, which an export leaves float32; and
 with LightNL's products in float32. A row has the top-1, its drop in points with the standard error of the images'
-differences, and the mean distance of an output's log probability from the float file's. Ends in one line of JSON.
+differences, and the mean distance of an output's log probability from the float file's. Last how many times as long as
+with the beginning in int8 a file takes. Ends in one line of JSON.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from support import interleaved
 
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.data.images import preprocess_for_eval
@@ -45,6 +47,7 @@ def main() -> None:
     parser.add_argument("--label_file")
     parser.add_argument("--crop_padding", type=int, default=0)
     parser.add_argument("--images", type=int, default=1600, help="held-out images that are scored")
+    parser.add_argument("--seconds", type=float, default=20, help="for the time of a file, one thread")
     options = parser.parse_args()
     (entry,) = Interpreter(options.file).get_input_details()
     size = int(entry["shape"][1])
@@ -57,12 +60,14 @@ def main() -> None:
     print(f"float32: top-1 {right.mean():.2%} of {len(images)} images of {dataset.name}")
     variants = {f"covering {share:.0%}": {"covered": share} for share in _SHARES}
     usual = f"covering {COVERED:.0%}"
-    variants[f"{usual}, the beginning int8 too"] = {"float_beginning": False}
+    whole = f"{usual}, the beginning int8 too"
+    variants[whole] = {"float_beginning": False}
     variants[f"{usual}, LightNL's products float32"] = {"float_products": True}
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "int8.tflite"
+        paths = {name: Path(folder) / f"{name}.tflite" for name in variants}
         for name, words in variants.items():
+            path = paths[name]
             int8.quantize_int8(options.file, path, calibration, **words)
             got = TFLiteRunner(path)(images)
             lost = right.astype(float) - (got.argmax(axis=1) == labels)
@@ -74,7 +79,9 @@ def main() -> None:
             }
             line = "{}: top-1 {top1:.2%}, drop {drop:.2f} +- {error:.2f}, distance {distance:.3f}"
             print(line.format(name, **rows[name]), flush=True)
+        times = interleaved.measure({name: (str(paths[name]), 1) for name in (usual, whole)}, options.seconds, 4)
     result = {"dataset": dataset.name, "images": len(images), "float32": float(right.mean()), "int8": rows}
+    result["times_the_beginning_in_int8"] = interleaved.ratio(times, usual, whole)
     print(json.dumps({"commit": git_commit(), "versions": versions(), **result}))
 
 
