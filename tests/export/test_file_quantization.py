@@ -19,7 +19,7 @@ from autonl_tf.networks.quantized import calibrate, quantized_network
 
 SIZE = 32
 RELU6 = "network activation=relu6\n" + EVERYTHING
-NETWORKS = ("autonl_s", "autonl_l", "relu6")
+NETWORKS = ("autonl_s", "relu6")
 DEAD = 3  # a channel of block 0's depthwise convolution
 
 
