@@ -43,6 +43,9 @@ FLOAT_SCOPES = (
     f".*{tflite.NORMALIZATION}.*",
 )
 _ENDS_BEGINNING = ("CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL")
+# Since that version a dense layer of float32 values and int8 weights has a scale for every output channel. The library
+# writes 1, by which an older runtime would take the first channel's for all; so it refuses the file.
+_CLASSIFIER_VERSION = 12
 _STEPS, _LIMIT = 255, 127  # an activation's range in steps; the greatest weight
 _GREATEST_BIAS = 2**30  # in steps
 _TINY = 1e-12
@@ -96,8 +99,12 @@ def quantize_int8(
     # The library draws progress bars and prints sizes, which nothing turns off.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         quantized = work.quantize(found).quantized_model
+    written = flatbuffer_utils.read_model_from_bytearray(bytes(quantized))
+    for code in written.operatorCodes:
+        if code.builtinCode == schema.BuiltinOperator.FULLY_CONNECTED:
+            code.version = _CLASSIFIER_VERSION
     # The library puts large constants behind the flat buffer, where older runtimes do not look.
-    flatbuffer_utils.write_model(flatbuffer_utils.read_model_from_bytearray(bytes(quantized)), str(path))
+    flatbuffer_utils.write_model(written, str(path))
     if not float_products:
         int8_products.quantize_products(path, int8_products.measured(measured))
 
