@@ -30,7 +30,8 @@ def folder(root: pathlib.Path) -> pathlib.Path:
 
 
 @pytest.mark.parametrize("script", ["examples/mobilenet_v2_light_nl.py", "benchmarks/int8_ranges.py"])
-def test_images_that_set_ranges_are_of_every_class(script, tmp_path):
+def test_images_that_set_ranges_are_of_every_class(script, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend((ROOT / script).parent)
     spec = importlib.util.spec_from_file_location("script", ROOT / script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
