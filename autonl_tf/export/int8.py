@@ -5,8 +5,8 @@ float32, are made int8 after it in the form that the CPU delegate takes (`int8_p
 products of a conventional non-local block; the final softmax, whose int8 form has steps of 1/256; the normalisation
 of the input, which as int8 would round twice; and the beginning of the network: the first convolution and the depthwise
 ones behind it, up to the next convolution. The first channels differ much in scale: in one int8 tensor the small ones
-have a few steps, and the depthwise kernel, with its batch norm, enlarges them. In int8 it would cost
-most of what int8 loses (`benchmarks/int8_ranges.py`); as float32 it makes a file up to 6% slower (x86).
+have a few steps, and the depthwise kernel, with its batch norm, enlarges them: most of what int8 would lose
+(`benchmarks/int8_ranges.py`). As float32 the beginning makes a file up to 6% slower (x86).
 
 The classifier's weights are int8, its output is float32: the runtime finds the range of what it takes image by image. A
 range of logits that covers most images would be coarse beside the small differences that decide on the others.
