@@ -14,7 +14,7 @@ from autonl_tf.checkpoint.blocks import block_of, blocks_in, told
 from autonl_tf.checkpoint.description import CLASSIFIER, Description
 from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
-from autonl_tf.networks.quantized import is_range
+from autonl_tf.networks.quantized import check_beginning, is_range
 
 Tell = Callable[[str], object]
 
@@ -77,6 +77,8 @@ class Checkpoint(Description):
         variables = {name: variable for name, variable in variables.items() if wanted(name)}
         chosen = self.choose(model, variables, use_averages)
         shapes = {name: shape for name, shape in chosen.stored.shapes.items() if wanted(name)}
+        if simulated:
+            check_beginning(shapes, self.where)
         added = {block_of(name) for name in variables} - {None}
         added -= set(map(block_of, shapes)) if self.spec_is_assumed else blocks_in(self.spec)
         if added and simulated:

@@ -233,7 +233,8 @@ class Checkpoints:
         try:
             self._of(run_of(prefix)).read(str(prefix)).assert_consumed()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
-            raise UserError(f"{prefix}: made by another model or other settings: {first_line(error)}") from error
+            said = first_line(error).removesuffix(": attributes {")  # of an object that the model has not
+            raise UserError(f"{prefix}: made by another model or other settings: {said}") from error
 
     def _of(self, run: str | None) -> tf.train.Checkpoint:
         """What a run of that identity saves."""

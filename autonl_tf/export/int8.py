@@ -90,7 +90,8 @@ def quantize_int8(
         work.update_quantization_recipe(".*", operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
     by_channel = qtyping.TensorQuantizationConfig(8, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE)
     precise = qtyping.OpQuantizationConfig(None, by_channel, qtyping.ComputePrecision.INTEGER)
-    for scope in _classifier(model):
+    classifier = _classifier(model)
+    for scope in classifier:
         work.update_quantization_recipe(scope, op.FULLY_CONNECTED, precise)
     found = {
         name: {"min": np.reshape(low, [1]), "max": np.reshape(high, [1])} for name, (low, high) in measured.items()
@@ -100,7 +101,7 @@ def quantize_int8(
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         quantized = work.quantize(found).quantized_model
     written = flatbuffer_utils.read_model_from_bytearray(bytes(quantized))
-    for code in written.operatorCodes:
+    for code in written.operatorCodes if classifier else ():
         if code.builtinCode == schema.BuiltinOperator.FULLY_CONNECTED:
             code.version = _CLASSIFIER_VERSION
     # The library puts large constants behind the flat buffer, where older runtimes do not look.

@@ -25,12 +25,13 @@ Weights' ranges follow from the weights at every use, so that averaged weights a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.errors import UserError
 from autonl_tf.networks.ranges import addable, covering
 
 _OUTPUT = (
@@ -213,6 +214,15 @@ def nothing_too_small(quantized: keras.Model) -> Iterator[None]:
     finally:
         for reference, value in changed.items():
             reference.deref().assign(value)
+
+
+def check_beginning(names: Iterable[str], where: object) -> None:
+    """Raises UserError where the names of a checkpoint's variables say that its beginning was trained as int8."""
+    if any("quantize_image" in name for name in names):
+        raise UserError(
+            f"{where}: was trained with --qat by an earlier version, whose int8 began at the image; "
+            "start --qat again from the float weights"
+        )
 
 
 def is_range(name: str) -> bool:

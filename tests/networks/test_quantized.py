@@ -15,7 +15,7 @@ from autonl_tf.arch import blockstring
 from autonl_tf.errors import UserError
 from autonl_tf.networks import quantizers
 from autonl_tf.networks.network import build_network
-from autonl_tf.networks.quantized import calibrate, quantized_network
+from autonl_tf.networks.quantized import calibrate, check_beginning, quantized_network
 
 SIZE = 32
 # Both orders of LightNL's product, a stride, squeeze-excite, kernels in groups.
@@ -114,6 +114,13 @@ def test_nothing_is_rounded_up_to_the_first_convolution_behind_depthwise_ones(pa
         np.testing.assert_array_equal(values(quantized, name), values(float_network, name))
     activation = [layer.name for layer in float_network.layers if layer.name.startswith("block0_depthwise_")][-1]
     assert 30 < len(np.unique(values(quantized, activation))) <= 256
+
+
+def test_ranges_of_an_earlier_version_are_refused_in_one_line_and_todays_are_not(pair):
+    names = [variable.name for variable in pair[1].variables]
+    check_beginning(names, "runs/qat")
+    with pytest.raises(UserError, match=r"^runs/qat: was trained with --qat by an earlier version[^\n]*$"):
+        check_beginning([*names, "quantize_image/quantize_image_low"], "runs/qat")
 
 
 def test_a_sigmoid_is_rounded_to_the_steps_that_every_int8_file_has():
