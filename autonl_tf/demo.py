@@ -26,7 +26,7 @@ def commands() -> list[list[str]]:
         ["--flagfile=flags/demo_search.flags", f"--model_dir={SEARCH}"],
         ["--flagfile=flags/demo_train.flags", f"--model_dir={TRAIN}"],
         ["--mode=eval", f"--model_dir={TRAIN}", *DATA],
-        ["--mode=export", f"--model_dir={TRAIN}", f"--export_dir={EXPORT}", *DATA],
+        ["--mode=export", f"--model_dir={TRAIN}", f"--output={EXPORT}", *DATA],
     ]
 
 

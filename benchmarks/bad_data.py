@@ -158,7 +158,7 @@ def try_folder(work: pathlib.Path, files: int, limit: float) -> dict:
     counts = {split: {group: found[group] for group in ("corrupt", "not_read")} for split, found in skipped.items()}
     wanted = {"train": expected_counts(written["train"]), "validation": expected_counts(written["val"])}
     print(f"--skip_corrupt: code {skips['code']} after {skips['seconds']} s: {counts} {skips['error']}", flush=True)
-    words = ["--mode=eval", f"--dataset=folder:{root}", f"--model_dir={work}/run", "--skip_corrupt", "--output=json"]
+    words = ["--mode=eval", f"--dataset=folder:{root}", f"--model_dir={work}/run", "--skip_corrupt", "--json"]
     scored = command(words, limit)
     scores = json.loads(scored["stdout"]) if scored["code"] == 0 else {"count": None, "skipped": None}
     usable = sum(written["val"].values()) - sum(sum(group.values()) for group in wanted["validation"].values())

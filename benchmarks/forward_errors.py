@@ -70,7 +70,7 @@ def on_photographs(folder: pathlib.Path, golden_path: str, work: pathlib.Path) -
     prefix = write_checkpoint(work / "autonl_s" / "bestmodel.ckpt", weights.values)
     began = time.perf_counter()
     words = ["--mode=predict", "--arch=autonl_s", f"--init_checkpoint={prefix}", f"--images={folder}/*/*"]
-    command = [sys.executable, "main.py", *words, f"--predictions_out={work}/out.npz"]
+    command = [sys.executable, "main.py", *words, f"--output={work}/out.npz"]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - began
     written = np.load(work / "out.npz")

@@ -61,7 +61,7 @@ def searched(directory: pathlib.Path, data: list[str], seed: int, *words: str) -
     minutes = timed(directory, "--flagfile=flags/known_search.flags", *data, f"--seed={seed}", *words)
     scored = directory / "scored.json"
     if not scored.is_file():
-        scored.write_text(main_py("--mode=eval", f"--model_dir={directory}", *data, "--output=json"))
+        scored.write_text(main_py("--mode=eval", f"--model_dir={directory}", *data, "--json"))
     result = json.loads((directory / "search.json").read_text(encoding="utf-8"))
     top1 = json.loads(scored.read_text())["top1"]
     return {"top1_at_once": top1, "minutes": minutes, "macs": result["macs"], "arch": result["arch"]}

@@ -132,7 +132,7 @@ def measured(folder: pathlib.Path, network: str, seed: int, flags: list[str], si
         found["exports"] = {}
         for name in FORMATS:
             shutil.rmtree(out, ignore_errors=True)
-            words = ("--mode=export", f"--model_dir={run}", f"--export_dir={out}", data, f"--formats={name}")
+            words = ("--mode=export", f"--model_dir={run}", f"--output={out}", data, f"--formats={name}")
             code, said, _ = main_py(*words)
             if code:
                 found["exports"][name] = said

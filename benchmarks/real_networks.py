@@ -54,7 +54,7 @@ def predicted(name: str, photographs: pathlib.Path, golden: str | None, work: pa
     """Top-1 and top-5 of every photograph, and how far the logits are from the golden ones."""
     out = work / f"{name}.npz"
     words = ("--mode=predict", f"--arch={name}", "--init_checkpoint=imagenet", f"--images={photographs}")
-    seconds = main_py(*words, f"--predictions_out={out}")
+    seconds = main_py(*words, f"--output={out}")
     written = np.load(out)
     files = [str(pathlib.Path(file).relative_to(photographs)) for file in written["files"]]
     labels = np.array([synsets().index(file.split("/")[0]) for file in files])
@@ -117,7 +117,7 @@ def exported(name: str, data: pathlib.Path, work: pathlib.Path, qat: bool) -> di
     out = work / f"{label}_export"
     shutil.rmtree(out, ignore_errors=True)
     main_py(
-        *("--mode=export", *start, *labelled, f"--export_dir={out}", f"--formats={formats}"),
+        *("--mode=export", *start, *labelled, f"--output={out}", f"--formats={formats}"),
         *("--max_accuracy_drop=100", "--eval_batch_size=50"),
     )
     card = json.loads((out / "card.json").read_text(encoding="utf-8"))

@@ -50,7 +50,7 @@ def measured(options: argparse.Namespace, data: list[str], work: pathlib.Path, s
     if not (search / "arch.txt").is_file():
         words = [f"--model_dir={search}", f"--seed={seed}", *shlex.split(options.search_flags)]
         command(f"--flagfile=flags/{task}_search.flags", *data, *words)
-    scored = json.loads(command("--mode=eval", f"--model_dir={search}", *data, "--output=json"))
+    scored = json.loads(command("--mode=eval", f"--model_dir={search}", *data, "--json"))
     row = {"arch": (search / "arch.txt").read_text(encoding="utf-8").splitlines(), "untrained": scored["top1"]}
     for name, words in (("scratch", []), ("searched", [f"--init_checkpoint={search}"])):
         directory = work / f"{name}_{seed}"

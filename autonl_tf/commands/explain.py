@@ -5,16 +5,15 @@ from __future__ import annotations
 from autonl_tf.errors import UserError
 from autonl_tf.settings import files
 from autonl_tf.settings.config import Config
-from autonl_tf.settings.flag import path, text
+from autonl_tf.settings.flag import text
 from autonl_tf.settings.shared import check_one_source
 
 FLAGS = (
-    path("explain_dir").help("Directory where explain writes one picture per image."),
     text("query_points", "0.25:0.25,0.5:0.5,0.75:0.75").help(
         "Points whose affinities explain shows: X:Y as shares of width and height, separated by commas."
     ),
 )
-REQUIRED = ("images", "explain_dir")
+REQUIRED = ("images", "output")
 
 
 def check(config: Config) -> Config:
@@ -24,9 +23,9 @@ def check(config: Config) -> Config:
 
 def check_files(config: Config) -> Config:
     files.check_inputs(config, config.init_checkpoint or config.model_dir)
-    files.check_apart(config, "explain_dir")
+    files.check_apart(config, "output")
     query_points(config.query_points)
-    files.check_directory("explain_dir", config.explain_dir)
+    files.check_directory("output", config.output)
     return config
 
 

@@ -8,13 +8,10 @@ from autonl_tf.export.directory import check_export_dir, check_quantizer
 from autonl_tf.flag_values import DEFAULT_FORMATS, FORMATS
 from autonl_tf.settings import files
 from autonl_tf.settings.config import Config
-from autonl_tf.settings.flag import choice, path, real, words
+from autonl_tf.settings.flag import choice, real, refuse_pattern, words
 from autonl_tf.settings.shared import check_one_source, check_pixels, refuse_calibration
 
 FLAGS = (
-    path("export_dir", for_tensorflow=True, written=True).help(
-        "Directory where export writes the SavedModel and the TFLite files."
-    ),
     words("formats", ",".join(DEFAULT_FORMATS)).help(
         f"Formats to export: {', '.join(FORMATS)}. tflite_qat needs a checkpoint trained with --qat."
     ),
@@ -27,11 +24,15 @@ FLAGS = (
         "of the loss, since a few images more or less are chance."
     ),
 )
-REQUIRED = ("export_dir",)
+REQUIRED = ("output",)
 
 
 def check(config: Config) -> Config:
     check_one_source(config)
+    try:
+        refuse_pattern(config.output)
+    except ValueError as error:
+        raise UserError(f"--output={config.output!r}: {error}") from None
     formats = config.formats
     for name in formats:
         if name not in FORMATS:
@@ -70,7 +71,7 @@ def check_files(config: Config) -> Config:
     if "tflite_int8" in config.formats:
         check_quantizer()
     config = files.check_inputs(config, config.init_checkpoint or config.model_dir).config
-    files.check_apart(config, "export_dir")
-    files.check_directory("export_dir", config.export_dir, parents=True)
-    check_export_dir(config.export_dir)
+    files.check_apart(config, "output")
+    files.check_directory("output", config.output, parents=True)
+    check_export_dir(config.output)
     return config

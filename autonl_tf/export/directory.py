@@ -16,17 +16,15 @@ QUANTIZER_NEEDED = "--formats=tflite_int8 needs ai-edge-quantizer: python -m pip
 def check_export_dir(export_dir: str | Path) -> None:
     """Raises UserError unless an export may go there: it is missing, empty, or an earlier export, and no mount."""
     if "://" in str(export_dir):
-        raise UserError(f"--export_dir={export_dir}: not a local directory; export locally and copy it there")
+        raise UserError(f"--output={export_dir}: not a local directory; export locally and copy it there")
     path = Path(export_dir)
     if not path.exists():
         return
     if not path.is_dir():
-        raise UserError(
-            f"--export_dir={export_dir}: is a file; accepted: a new or empty directory, or an earlier export"
-        )
+        raise UserError(f"--output={export_dir}: is a file; accepted: a new or empty directory, or an earlier export")
     if path.resolve().is_mount():
         raise UserError(
-            f"--export_dir={export_dir}: is where a file system is mounted, which cannot be put in place as a whole; "
+            f"--output={export_dir}: is where a file system is mounted, which cannot be put in place as a whole; "
             "accepted: a directory below it"
         )
     present = files_in(path)
@@ -36,7 +34,7 @@ def check_export_dir(export_dir: str | Path) -> None:
     strangers = [name for name in present if name not in known]
     if strangers:
         raise UserError(
-            f"--export_dir={export_dir}: holds {strangers[0]}, which no export wrote; "
+            f"--output={export_dir}: holds {strangers[0]}, which no export wrote; "
             "accepted: a new or empty directory, or an earlier export"
         )
 

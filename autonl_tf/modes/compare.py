@@ -14,19 +14,19 @@ from autonl_tf.settings.config import Config
 
 
 def run(config: Config) -> None:
-    """Prints the comparison; with `--picture` draws it; with `--output=json` one object, `describe`'s for each."""
+    """Prints the comparison; with `--output` draws it; with `--json` one object, `describe`'s for each."""
     names = config.arch.split(",")
     if len(names) < 2:
         raise UserError(f"--arch={config.arch}: --mode=compare takes two networks or more")
     sizes = [describe.sizes_of(name, **_given(config, name, names)) for name in names]
     results = [describe.description(name, config.nonlocal_, **of) for name, of in zip(names, sizes, strict=True)]
-    if config.picture:
+    if config.output:
         from autonl_tf.pictures.comparison import draw_comparison
 
         specs = [presets.load(name, config.nonlocal_) for name in names]
         costs = [cost.network_cost(spec, **of) for spec, of in zip(specs, sizes, strict=True)]
-        describe.write_picture(config.picture, lambda path: draw_comparison(names, costs, path))
-    print(json.dumps({"networks": results}) if config.output == "json" else table(results))
+        describe.write_picture(config.output, lambda path: draw_comparison(names, costs, path))
+    print(json.dumps({"networks": results}) if config.json else table(results))
 
 
 def _given(config: Config, name: str, names: list[str]) -> dict[str, Any]:

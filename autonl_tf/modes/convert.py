@@ -60,7 +60,7 @@ def _write(
             write_model_json(aside, description)
             written = write_weights(aside, step, model, averages)
         check_free(config.model_dir)  # it may have been filled in the meantime
-    words = [f"--model_dir={config.model_dir}", f"--export_dir={beside(config.model_dir, 'export')}"]
+    words = [f"--model_dir={config.model_dir}", f"--output={beside(config.model_dir, 'export')}"]
     print(
         f"converted {description.converted_from.checkpoint}: {len(names)} classes, {description.input_image_size} px\n"
         f"written: {target}/checkpoints/{written.name}.*, model.json, arch.txt, labels.txt, config.json\n"

@@ -24,31 +24,31 @@ TFLITE = ".tflite"
 
 
 def run(config: Config) -> None:
-    """Prints a table, or with `--output=json` one object, whose keys `description`, `zoo`, `tflite_file` and
+    """Prints a table, or with `--json` one object, whose keys `description`, `zoo`, `tflite_file` and
     `spaces.description` tell."""
     if config.arch is None:
-        _refuse(config, f"--search_space={config.search_space} is a space", "nonlocal", "depth_multiplier", "picture")
+        _refuse(config, f"--search_space={config.search_space} is a space", "nonlocal", "depth_multiplier", "output")
         sizes = {"image_size": config.input_image_size, "num_classes": config.num_label_classes or DEFAULT_CLASSES}
         result = spaces.description(config.search_space, **sizes)
         text = "\n".join([*aligned(spaces.rows(result), left=4), "", spaces.summary(result)])
-        print(json.dumps(result) if config.output == "json" else text)
+        print(json.dumps(result) if config.json else text)
         return
     if pathlib.Path(config.arch).suffix == TFLITE:
-        of_networks = ("nonlocal", "input_image_size", "num_label_classes", "depth_multiplier", "picture")
+        of_networks = ("nonlocal", "input_image_size", "num_label_classes", "depth_multiplier", "output")
         _refuse(config, f"--arch={config.arch} is a TFLite file", *of_networks)
         result = tflite_file(config.arch)
-        print(json.dumps(result) if config.output == "json" else tflite_table(result))
+        print(json.dumps(result) if config.json else tflite_table(result))
         return
     if config.arch == presets.ZOO:
-        if config.picture:
-            raise UserError("--picture draws one network; for several give --mode=compare their names")
+        if config.output:
+            raise UserError("--output draws one network; for several give --mode=compare their names")
         result = zoo(config.nonlocal_, **settings(config))
-        print(json.dumps(result) if config.output == "json" else zoo_table(result))
+        print(json.dumps(result) if config.json else zoo_table(result))
         return
     result = description(config.arch, config.nonlocal_, **settings(config))
-    if config.picture:
+    if config.output:
         _draw(config)
-    print(json.dumps(result) if config.output == "json" else table(result))
+    print(json.dumps(result) if config.json else table(result))
 
 
 def settings(config: Config) -> dict[str, Any]:
@@ -332,7 +332,7 @@ def _draw(config: Config) -> None:
 
     spec, sizes = presets.load(config.arch, config.nonlocal_), sizes_of(config.arch, **settings(config))
     write_picture(
-        config.picture,
+        config.output,
         lambda path: draw_network(spec, path, image_size=sizes["image_size"], cost=cost.network_cost(spec, **sizes)),
     )
 
@@ -340,5 +340,5 @@ def _draw(config: Config) -> None:
 def write_picture(path: str, draw) -> None:
     """`draw(path)`. Raises UserError where the file cannot be written."""
     if not pathlib.Path(path).parent.is_dir():
-        raise UserError(f"--picture={path}: its directory does not exist")
+        raise UserError(f"--output={path}: its directory does not exist")
     draw(path)

@@ -23,13 +23,13 @@ from autonl_tf.streams import say
 
 
 def run(config: Config) -> None:
-    """Prints the scores, and writes the report of `--report_dir`.
+    """Prints the scores, and writes the report of `--output`.
 
-    With `--output=json` one object: checkpoint, step, averages, top1 and, of ten classes or more, top5 as shares, loss,
+    With `--json` one object: checkpoint, step, averages, top1 and, of ten classes or more, top5 as shares, loss,
     count, and how many images of which fault were skipped.
     """
-    if config.report_dir:
-        check_directory("report_dir", config.report_dir)
+    if config.output:
+        check_directory("output", config.output)
     machines.on_devices(config, lambda strategy: _evaluate(config, strategy))
 
 
@@ -51,14 +51,14 @@ def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
         scores = evaluator(batches, dataset.size("validation"))
     if not is_chief(strategy):
         return
-    if directory := config.report_dir:
+    if directory := config.output:
         again = eval_batches(dataset, batch_size=config.eval_batch_size, **pixels)
         titles = [imagenet.titled(name) for name in names]
         report = write_report(directory, network.model, again, titles, normalization)
         if count := int(report.not_finite.sum()):
             say(f"warning: the logits of {count} images are not finite: they count as misses")
         say(f"written: {directory}/{{{','.join(REPORT_FILES)}}}")
-    if config.output == "json":
+    if config.json:
         skipped = dataset.faults().get("validation", left_out.NONE)
         print(json_line({**network.loaded._asdict(), "dataset": dataset.name, **scores, "skipped": skipped}))
     else:

@@ -18,17 +18,17 @@ from autonl_tf.streams import say
 
 
 def run(config: Config) -> None:
-    """Writes `--explain_dir`/NAME.png for every image of `--images`, and prints their paths.
+    """Writes `--output`/NAME.png for every image of `--images`, and prints their paths.
 
     The maps of a network trained with `--qat` are those of its float weights, without the simulated int8.
     """
-    check_directory("explain_dir", config.explain_dir)
+    check_directory("output", config.output)
     points, files = query_points(config.query_points), matching(config.images)
-    target_of = dict(zip(files, _targets(config.explain_dir, files), strict=True))
+    target_of = dict(zip(files, _targets(config.output, files), strict=True))
     network = checkpointed.load(config)
     model = network.float_model
     usable = checkpointed.usable(config, network, files)
-    pathlib.Path(config.explain_dir).mkdir(parents=True, exist_ok=True)
+    pathlib.Path(config.output).mkdir(parents=True, exist_ok=True)
     done = 0
     for images, weights in predict_batches(
         usable,

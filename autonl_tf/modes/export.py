@@ -30,7 +30,7 @@ SAMPLES = 32
 
 def run(config: Config) -> None:
     """Exports; with `--dataset` on its validation images and with the accuracy measured, else on made-up images."""
-    check_export_dir(config.export_dir)
+    check_export_dir(config.output)
     if "tflite_int8" in config.formats:
         check_quantizer()
     network = checkpointed.load(config)
@@ -65,7 +65,7 @@ def run(config: Config) -> None:
     report = export_all(
         network.float_model,
         network.spec,
-        config.export_dir,
+        config.output,
         image_size=size,
         class_names=[imagenet.titled(name) for name in class_names],
         sample_encoded_images=encoded,

@@ -1,4 +1,4 @@
-"""`--report_dir` of `--mode=eval`: what the network gets wrong, as tables and pictures."""
+"""`--output` of `--mode=eval`: what the network gets wrong, as tables and pictures."""
 
 from __future__ import annotations
 

@@ -21,13 +21,13 @@ BEST = 5
 
 
 def run(config: Config) -> None:
-    """Prints the five best labels of every image, or, where `--predictions_out` takes them, where they are. What
+    """Prints the five best labels of every image, or, where `--output` takes them, where they are. What
     `--skip_corrupt` leaves out is listed on standard error.
 
-    With `--output=json` one object a line in any case: file, and labels with their probabilities.
+    With `--json` one object a line in any case: file, and labels with their probabilities.
     """
     files = matching(config.images)
-    out = config.predictions_out
+    out = config.output
     if out:
         check_output(out)
     network = checkpointed.load(config)
@@ -51,7 +51,7 @@ def run(config: Config) -> None:
             say(f"warning: the logits of {file} are not finite")
     for file, scores in zip(files, probabilities(logits), strict=True):
         best = [(names[label], float(scores[label])) for label in np.argsort(-scores, kind="stable")[:BEST]]
-        if config.output == "json":
+        if config.json:
             print(json_line({"file": file, "best": best}))
         elif not out:
             print(f"{file}: " + ", ".join(f"{name} {score:.2%}" for name, score in best))

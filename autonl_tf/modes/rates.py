@@ -35,11 +35,8 @@ def length_of(config: Config, images: int) -> Length:
 
 
 def weights_optimizer(config: Config, length: Length, factor: float = 1.0) -> TF1RMSprop:
-    """The recipe's RMSProp with its schedule, the peak rate scaled with the batch unless told otherwise, and by
-    `factor`."""
-    peak = factor * config.base_learning_rate
-    if config.scale_learning_rate:
-        peak = scale_learning_rate(peak, config.train_batch_size)
+    """The recipe's RMSProp with its schedule, the peak rate scaled with the batch and by `factor`."""
+    peak = scale_learning_rate(factor * config.base_learning_rate, config.train_batch_size)
     warmup = config.lr_warmup_steps
     if warmup is None:
         warmup = int(config.lr_warmup_epochs * length.steps_per_epoch)

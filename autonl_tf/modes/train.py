@@ -216,7 +216,7 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
     metrics = directory / "metrics.jsonl"
     draw_training(read_records(metrics), directory / "training.png", validation=read_records(metrics, "validation"))
     best, model = outcome.best, f"--model_dir={directory}"
-    export = [model, f"--export_dir={beside(directory, 'export')}"]
+    export = [model, f"--output={beside(directory, 'export')}"]
     if config.qat:
         export.append("--formats=tflite_qat")
     commands = [

@@ -14,12 +14,8 @@ FLAGS = (
         "that from --init_checkpoint (docs/training.md)."
     ),
     real("base_learning_rate", None, (1e-12, 1000.0)).help(
-        "Learning rate for 256 images per step, scaled with the batch. Default: 0.016; 0.001 from --init_checkpoint; "
-        "0.0016 with --freeze=backbone or --qat."
-    ),
-    switch("scale_learning_rate", True).help(
-        "Scale the peak rate with the batch: base_learning_rate * train_batch_size / 256. Otherwise it is "
-        "base_learning_rate for any batch."
+        "Peak learning rate for 256 images per step; it is multiplied by train_batch_size / 256. Default: 0.016; "
+        "0.001 from --init_checkpoint; 0.0016 with --freeze=backbone or --qat."
     ),
     real("lr_warmup_epochs", None, (0.0, limits.EPOCHS[1])).help(
         "Linear warm-up of the learning rate, in epochs. Give this or --lr_warmup_steps, which has the default."

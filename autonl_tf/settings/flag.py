@@ -170,12 +170,7 @@ class _PathParser(flags.ArgumentParser):
             raise ValueError(f"no such user: {text.split('/')[0]} (./{text} is a file of that name)")
         path = path.rstrip("/") or path[:1]
         if self._for_tensorflow:
-            if found := re.search(r"[\[\\\x00-\x1f\x7f]", path):
-                raise ValueError(f"{found[0]!r}: TensorFlow reads no checkpoint back from such a path; choose another")
-            try:
-                path.encode()
-            except UnicodeEncodeError:
-                raise ValueError(f"not text in {sys.getfilesystemencoding()}; choose another path") from None
+            refuse_pattern(path)
         if self._written:
             folder, name = os.path.split(path)
             try:
@@ -184,6 +179,16 @@ class _PathParser(flags.ArgumentParser):
                 if error.errno == errno.ENAMETOOLONG:
                     raise ValueError("too long for a file's name") from None
         return path
+
+
+def refuse_pattern(path: str) -> None:
+    """Raises ValueError for a path that TensorFlow, which takes checkpoints' names for patterns, cannot read back."""
+    if found := re.search(r"[\[\\\x00-\x1f\x7f]", path):
+        raise ValueError(f"{found[0]!r}: TensorFlow reads no checkpoint back from such a path; choose another")
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"not text in {sys.getfilesystemencoding()}; choose another path") from None
 
 
 def define_path(name, default, *, help, flag_values, **meaning):

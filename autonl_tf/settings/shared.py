@@ -55,9 +55,14 @@ RUN_FLAGS = (
         "batch-norm statistics, LightNL's product, logits and loss are always float32."
     ),
     path("images", modes=("predict", "explain")).help("Image files: a path, a directory or a glob."),
-    path("picture", written=True, modes=("describe", "compare")).help("PNG file to draw the network or networks into."),
-    choice("output", "text", ("text", "json"), modes=("describe", "compare", "eval", "predict")).help(
-        "Text for people, or JSON on standard output: one object, or one per line (predict)."
+    path("output", written=True, modes=("eval", "predict", "export", "explain", "describe", "compare")).help(
+        "Where to write. export: directory of the SavedModel and the TFLite files. eval: directory of per-class "
+        "accuracy, the confusion matrix and the most confident mistakes. explain: directory of one picture per image. "
+        "predict: a .npz with `files` and `logits` [N, classes], or a .csv with the best classes. describe and "
+        "compare: a .png that shows the network or networks."
+    ),
+    switch("json", False, modes=("describe", "compare", "eval", "predict")).help(
+        "Print JSON on standard output: one object, or one per line (predict)."
     ),
 )
 
@@ -168,7 +173,7 @@ SECTIONS = {
 
 def check(config: Config) -> None:
     """Raises UserError where these flags do not go together."""
-    local = ("model_dir", "init_checkpoint", "export_dir", "predictions_out", "picture", "explain_dir", "report_dir")
+    local = ("model_dir", "init_checkpoint", "output")
     for name in local:
         if "://" in (config.values[name] or ""):
             raise UserError(f"--{name}={config.values[name]}: not a local path; copy to or from a bucket yourself")
@@ -186,8 +191,8 @@ def check(config: Config) -> None:
     _check_devices(config)
     if config.nonlocal_ and not config.arch:
         raise UserError(f"--nonlocal={config.nonlocal_} needs --arch; a checkpoint's own blocks stay as they are")
-    if config.picture and pathlib.Path(config.picture).suffix != ".png":
-        raise UserError(f"--picture={config.picture}: must end in .png")
+    if config.mode in ("describe", "compare") and config.output and pathlib.Path(config.output).suffix != ".png":
+        raise UserError(f"--output={config.output}: must end in .png")
     if config.input_image_size is not None:
         check_batches_fit(config, config.input_image_size)
 

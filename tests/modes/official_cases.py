@@ -19,8 +19,8 @@ PHOTOGRAPHS = sorted((TESTDATA / "preprocess").glob("*.jpg"))
 
 
 def said_by(capsys, *words):
-    """What a mode prints with `--output=json`, and what it says beside."""
-    run(*words, "--output=json")
+    """What a mode prints with `--json`, and what it says beside."""
+    run(*words, "--json")
     said = capsys.readouterr()
     return [json.loads(line) for line in said.out.splitlines()], said.err
 

@@ -29,7 +29,7 @@ def four(tmp_path):
 def test_other_classes_than_the_checkpoints_are_refused(mode, home, trained, four, tmp_path, refused):
     words = [f"--mode={mode}", f"--model_dir={home}/trained", f"--dataset=folder:{four}"]
     if mode == "export":
-        words.append(f"--export_dir={tmp_path}/export")
+        words.append(f"--output={tmp_path}/export")
     refused(words, r"trained/best/ckpt-\d+: has 3 classes, folder:.*four has 4")
     (tmp_path / "labels.txt").write_text("bee\nant\ncat\n")
     words = given(words, dataset=f"folder:{home}/pictures", label_file=tmp_path / "labels.txt")
@@ -49,8 +49,8 @@ def test_a_missing_checkpoint_is_refused(flag, mode, home, tmp_path, refused):
     (tmp_path / "empty").mkdir()
     for name in ("empty", "none"):
         words = [f"--mode={mode}", f"--{flag}={tmp_path}/{name}", f"--dataset=folder:{home}/pictures"]
-        words += [f"--images={home}/pictures/val/ant/0.jpg", f"--predictions_out={tmp_path}/out.npz"]
-        refused([*words, f"--export_dir={tmp_path}/export"], rf"{tmp_path}/{name}: no checkpoint")
+        words += [f"--images={home}/pictures/val/ant/0.jpg", f"--output={tmp_path}/out.npz"]
+        refused([*words, f"--output={tmp_path}/export"], rf"{tmp_path}/{name}: no checkpoint")
 
 
 def test_training_from_a_missing_checkpoint_is_refused(training, tmp_path, refused):
@@ -234,7 +234,7 @@ def test_the_checkpoint_of_another_run_is_refused_wherever_its_directory_is_read
 @pytest.fixture
 def predicting(home, trained, tmp_path):
     words = ("--mode=predict", f"--model_dir={home}/trained", f"--images={home}/pictures/val/*/0.jpg")
-    return (*words, f"--predictions_out={tmp_path}/out.npz")
+    return (*words, f"--output={tmp_path}/out.npz")
 
 
 def test_pictures_that_are_missing_or_cannot_be_decoded_are_refused(predicting, spoilt, tmp_path, refused):
@@ -248,17 +248,17 @@ def test_pictures_that_are_missing_or_cannot_be_decoded_are_refused(predicting, 
 
 
 def test_an_archive_that_cannot_be_written_is_refused(predicting, tmp_path, refused):
-    refused(given(predicting, predictions_out=tmp_path / "none" / "out.npz"), r"--predictions_out=.*/none/out\.npz: ")
+    refused(given(predicting, output=tmp_path / "none" / "out.npz"), r"--output=.*/none/out\.npz: ")
     (tmp_path / "folder.npz").mkdir()
-    refused(given(predicting, predictions_out=tmp_path / "folder.npz"), r"--predictions_out=.*/folder\.npz: ")
+    refused(given(predicting, output=tmp_path / "folder.npz"), r"--output=.*/folder\.npz: ")
 
 
 def test_an_export_directory_in_use_is_refused(home, trained, tmp_path, refused):
     words = ["--mode=export", f"--model_dir={home}/trained"]
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("years of work")
-    refused([*words, f"--export_dir={tmp_path}/full"], r"--export_dir=.*/full: holds thesis\.txt")
-    refused([*words, f"--export_dir={tmp_path}/full/thesis.txt"], r"--export_dir=.*/thesis\.txt: is a file")
+    refused([*words, f"--output={tmp_path}/full"], r"--output=.*/full: holds thesis\.txt")
+    refused([*words, f"--output={tmp_path}/full/thesis.txt"], r"--output=.*/thesis\.txt: is a file")
 
 
 # Devices.

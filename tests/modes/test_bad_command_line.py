@@ -29,7 +29,7 @@ WRONG_FLAGS = {
     "no model_dir": (["--mode=train", "--arch=autonl_s", "--dataset=demo"], "--model_dir"),
     "no weights": (["--mode=predict", "--images=a.jpg"], "--init_checkpoint"),
     "archive of another kind": (
-        ["--mode=predict", "--images=a.jpg", "--model_dir=run", "--predictions_out=out.txt"],
+        ["--mode=predict", "--images=a.jpg", "--model_dir=run", "--output=out.txt"],
         "out.txt",
     ),
     "zone without a TPU": (["--mode=eval", "--dataset=demo", "--model_dir=run", "--tpu_zone=z"], "--tpu"),
@@ -82,8 +82,8 @@ WRONG_FLAGS = {
         "accepted: one of the two",
     ),
     "describe a space's picture": (
-        ["--mode=describe", "--search_space=paper", "--picture=a.png"],
-        "--picture is for architectures; --search_space=paper is a space",
+        ["--mode=describe", "--search_space=paper", "--output=a.png"],
+        "--output is for architectures; --search_space=paper is a space",
     ),
     "unknown augmentation": (["--mode=train", "--augment=mixup"], "mixup"),
     "RandAugment's flag without it": (

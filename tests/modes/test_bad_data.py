@@ -42,12 +42,12 @@ def test_skip_corrupt_counts_what_it_leaves_out_and_goes_on(home, trained, train
     report = json.loads((tmp_path / "run" / "skipped.json").read_text())
     culprit = {f"{spoilt}/train/bee/1.jpg": "cut short"}
     assert report["train"] == {"corrupt": {"cut short": 1}, "not_read": {}, "images": culprit}
-    run("--mode=eval", f"--model_dir={home}/trained", dataset, "--skip_corrupt", "--output=json")
+    run("--mode=eval", f"--model_dir={home}/trained", dataset, "--skip_corrupt", "--json")
     said = capsys.readouterr()
     scores = json.loads(said.out)
     assert (scores["count"], scores["skipped"]) == (5, {"corrupt": {"cut short": 1}, "not_read": {}})
     assert "left out 1 corrupt images" in said.err
-    run("--mode=export", f"--model_dir={home}/trained", dataset, "--skip_corrupt", f"--export_dir={tmp_path}/export")
+    run("--mode=export", f"--model_dir={home}/trained", dataset, "--skip_corrupt", f"--output={tmp_path}/export")
     assert json.loads((tmp_path / "export" / "card.json").read_text())["accuracy"]["count"] == 5
     assert "left out 1 corrupt images" in capsys.readouterr().err
 
@@ -79,7 +79,7 @@ def test_a_corrupt_picture_met_on_the_way_is_named(mode, home, trained, training
     data = {"dataset": f"imagenet_tfrecord:{tmp_path}", "label_file": tmp_path / "labels.txt"}
     split = "train" if mode == "train" else "validation"
     if mode != "train":
-        training = [f"--mode={mode}", f"--model_dir={home}/trained", f"--export_dir={tmp_path}/export"]
+        training = [f"--mode={mode}", f"--model_dir={home}/trained", f"--output={tmp_path}/export"]
     with pytest.raises(UserError, match=rf"corrupt image .*{split}-00000-of-00001#1: cut short .*--skip_corrupt"):
         run(*given(training, **data))
     assert not (tmp_path / "export").exists()

@@ -35,7 +35,7 @@ json.dump(ended, sys.stdout)
 
 TRAIN = ("--mode=train", "--arch=arch.txt", "--dataset=folder:pictures", "--model_dir=run")
 SEARCH = ("--mode=search", "--search_space=space.json", "--dataset=folder:pictures", "--model_dir=run")
-EXPORT = ("--mode=export", "--export_dir=out", "--init_checkpoint=weights")
+EXPORT = ("--mode=export", "--output=out", "--init_checkpoint=weights")
 CONVERT = ("--mode=convert", "--from=pytorch", "--arch=autonl_s", "--model_dir=run")
 PREDICT = ("--mode=predict", "--init_checkpoint=weights")
 EVAL = ("--mode=eval", "--dataset=folder:pictures")
@@ -76,7 +76,7 @@ CASES = {
     "a class without a weight": ((*TRAIN, "--class_weights=weights.txt"), "lacks 1 classes, 'cat' first"),
     "a text for an image": ((*PREDICT, "--images=two.txt"), "corrupt image two.txt: not an image of a known kind"),
     "a text among the images": (
-        ("--mode=explain", "--init_checkpoint=weights", "--explain_dir=out", "--images=mixed"),
+        ("--mode=explain", "--init_checkpoint=weights", "--output=out", "--images=mixed"),
         "corrupt image mixed/b.jpg: not an image of a known kind",
     ),
     "nothing but texts": (
@@ -109,7 +109,7 @@ CASES = {
     "a file of PyTorch": ((*EVAL, "--init_checkpoint=state.pth"), "make a run directory of it with --mode=convert"),
     "a run without checkpoints": ((*EVAL, "--model_dir=fresh"), "fresh: no checkpoint in this directory"),
     "an export of run without checkpoints": (
-        ("--mode=export", "--export_dir=out", "--model_dir=fresh"),
+        ("--mode=export", "--output=out", "--model_dir=fresh"),
         "fresh: no checkpoint in this directory",
     ),
     "a prefix whose index is missing": (
@@ -152,7 +152,7 @@ CASES = {
     ),
     "int8 of weights that were not trained so": ((*EXPORT, "--formats=tflite_qat"), "was not trained with --qat"),
     "maps of a network without non-local blocks": (
-        ("--mode=explain", "--init_checkpoint=local", "--explain_dir=out", "--images=pictures"),
+        ("--mode=explain", "--init_checkpoint=local", "--output=out", "--images=pictures"),
         "a network without a non-local block",
     ),
     "a conversion of what is converted": (
@@ -224,12 +224,12 @@ CASES = {
         "--model_dir=pictures/train/run: lies among the images of --dataset=folder:pictures; choose",
     ),
     "a report among the images": (
-        (*EVAL, "--init_checkpoint=weights", "--report_dir=pictures/val/ant"),
-        "--report_dir=pictures/val/ant: lies among the images of --dataset=folder:pictures",
+        (*EVAL, "--init_checkpoint=weights", "--output=pictures/val/ant"),
+        "--output=pictures/val/ant: lies among the images of --dataset=folder:pictures",
     ),
     "maps among the images": (
-        ("--mode=explain", "--init_checkpoint=weights", "--images=pictures", "--explain_dir=linked"),
-        "--explain_dir=linked: lies among the images of --images=pictures",
+        ("--mode=explain", "--init_checkpoint=weights", "--images=pictures", "--output=linked"),
+        "--output=linked: lies among the images of --images=pictures",
     ),
     "a rate given twice": ((*TRAIN, "--lr_multipliers=head:2,head:3"), "'head' is given twice"),
     "no images that set ranges": (

@@ -15,7 +15,7 @@ def test_the_zoo_lists_every_network(capsys):
     said = capsys.readouterr().out
     for name in presets.names():
         assert f"\n{name} " in said
-    describe.run(configure("--mode=describe", "--arch=all", "--output=json", "--nonlocal=all:0.25-1"))
+    describe.run(configure("--mode=describe", "--arch=all", "--json", "--nonlocal=all:0.25-1"))
     result = json.loads(capsys.readouterr().out)
     assert [network["arch"] for network in result["networks"]] == list(presets.published())
     assert result["nonlocal"] == "all:0.25-1"
@@ -31,7 +31,7 @@ def test_the_zoo_lists_every_network(capsys):
 def test_networks_stand_side_by_side_by_map_size(capsys, tmp_path):
     (tmp_path / "mine.txt").write_text(ARCH)
     names = f"autonl_s,{tmp_path}/mine.txt"
-    compare.run(configure("--mode=compare", f"--arch={names}", f"--picture={tmp_path}/c.png"))
+    compare.run(configure("--mode=compare", f"--arch={names}", f"--output={tmp_path}/c.png"))
     said = capsys.readouterr().out.splitlines()
     assert said[0].split() == ["map", *names.split(",")]
     assert [line.split()[0] for line in said if line[:1].isdigit() and "x" in line.split()[0]] == [
@@ -39,14 +39,14 @@ def test_networks_stand_side_by_side_by_map_size(capsys, tmp_path):
     ]  # fmt: skip
     assert any(line.split()[:2] == ["MACs", "266.9M"] for line in said)
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
-    compare.run(configure("--mode=compare", f"--arch={names}", "--output=json"))
+    compare.run(configure("--mode=compare", f"--arch={names}", "--json"))
     result = json.loads(capsys.readouterr().out)
     assert [network["arch"] for network in result["networks"]] == names.split(",")
 
 
 def test_networks_of_different_sizes_stand_stage_beside_stage(capsys, tmp_path):
     names = "efficientnet_lite0,efficientnet_lite2,autonl_s"
-    compare.run(configure("--mode=compare", f"--arch={names}", f"--picture={tmp_path}/c.png"))
+    compare.run(configure("--mode=compare", f"--arch={names}", f"--output={tmp_path}/c.png"))
     said = capsys.readouterr().out.splitlines()
     assert [line.partition("  ")[0] for line in said if line[:1].isdigit() and "x" in line.split()[0]] == [
         "112x112, 130x130", "56x56, 65x65", "28x28, 33x33", "14x14, 17x17", "7x7, 9x9",
@@ -72,7 +72,7 @@ def test_the_command_takes_the_networks_as_words(tmp_path):
 
 
 def test_a_picture_of_one_network_is_drawn(tmp_path):
-    describe.run(configure("--mode=describe", "--arch=fbnet_a", f"--picture={tmp_path}/n.png"))
+    describe.run(configure("--mode=describe", "--arch=fbnet_a", f"--output={tmp_path}/n.png"))
     assert (tmp_path / "n.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -81,9 +81,9 @@ def test_a_picture_of_one_network_is_drawn(tmp_path):
     [
         (["--mode=compare", "--arch=autonl_s"], "takes two networks or more"),
         (["--mode=compare", "--arch=autonl_s,nosuch"], "--arch=nosuch"),
-        (["--mode=compare", "--arch=autonl_s,autonl_l", "--picture=none/c.png"], "directory does not exist"),
-        (["--mode=describe", "--arch=autonl_s", "--picture=c.jpg"], "must end in .png"),
-        (["--mode=describe", "--arch=all", "--picture=c.png"], "--picture draws one network"),
+        (["--mode=compare", "--arch=autonl_s,autonl_l", "--output=none/c.png"], "directory does not exist"),
+        (["--mode=describe", "--arch=autonl_s", "--output=c.jpg"], "must end in .png"),
+        (["--mode=describe", "--arch=all", "--output=c.png"], "--output draws one network"),
         (["--mode=describe", "--arch=autonl_s", "--nonlocal=30:0.25-1"], "no block 30"),
         (["--mode=eval", "--dataset=demo", "--model_dir=run", "--nonlocal=none"], "--nonlocal=none needs --arch"),
     ],
@@ -110,7 +110,7 @@ def test_another_family_with_blocks_placed_by_hand_trains_evaluates_and_exports(
     run("--mode=train", *which, data, model, *SHORT)
     assert (tmp_path / "run" / "arch.txt").read_text() == FAMILY.replace("o12_se", "o12_embedded0.5-2_se")
     run("--mode=eval", *which, data, model)
-    run("--mode=export", data, model, f"--export_dir={tmp_path}/export")
+    run("--mode=export", data, model, f"--output={tmp_path}/export")
     card = json.loads((tmp_path / "export" / "card.json").read_text())
     assert card["verification"]["agreements"]
     with pytest.raises(UserError, match="holds another architecture"):

@@ -22,7 +22,7 @@ RANDOM = json.loads((TESTDATA / "presets" / "random_archs.json").read_text())
 
 def described(capsys, *words):
     """What describe prints as JSON: one line, one object."""
-    describe.run(configure("--mode=describe", "--output=json", *words))
+    describe.run(configure("--mode=describe", "--json", *words))
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     return json.loads(out)
@@ -106,7 +106,7 @@ def test_a_run_directory_is_counted_at_its_own_size_and_classes(capsys, tmp_path
     )
     assert own == given and (own["input_image_size"], own["num_label_classes"]) == (32, 3)
     assert (larger["input_image_size"], larger["num_label_classes"]) == (64, 3)
-    compare.run(configure("--mode=compare", f"--arch={tmp_path},mobilenet_v2", "--output=json"))
+    compare.run(configure("--mode=compare", f"--arch={tmp_path},mobilenet_v2", "--json"))
     ours, beside = json.loads(capsys.readouterr().out)["networks"]
     assert ours == own and (beside["input_image_size"], beside["num_label_classes"]) == (32, 3)
     (tmp_path / name).write_text("{}")
@@ -140,7 +140,7 @@ def test_the_table_has_one_row_a_block_and_the_totals(capsys):
 
 
 def test_the_command_prints_one_object_and_nothing_else(tmp_path):
-    done = command("--mode=describe", "--arch=autonl_s", "--output=json", cwd=tmp_path)
+    done = command("--mode=describe", "--arch=autonl_s", "--json", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["macs"] == 266878784
     assert not list(tmp_path.iterdir())

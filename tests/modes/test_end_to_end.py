@@ -63,9 +63,9 @@ def story(tmp_path_factory):
         path.unlink()
     told.run("again", *told.train_words)
     model = "--model_dir=train"
-    told.run("eval", "--mode=eval", model, told.dataset, "--eval_batch_size=4", "--output=json")
-    told.run("predict", "--mode=predict", model, "--images=my pictures/val/*/*.jpg", "--predictions_out=out.npz")
-    told.run("export", "--mode=export", model, told.dataset, "--export_dir=export")
+    told.run("eval", "--mode=eval", model, told.dataset, "--eval_batch_size=4", "--json")
+    told.run("predict", "--mode=predict", model, "--images=my pictures/val/*/*.jpg", "--output=out.npz")
+    told.run("export", "--mode=export", model, told.dataset, "--output=export")
     return told
 
 
@@ -253,7 +253,7 @@ def test_nothing_was_written_elsewhere(story):
 
 def test_what_a_training_needs_survives_a_move(story, tmp_path, capsys):
     shutil.copytree(story.root / "train", tmp_path / "moved")
-    eval.run(configure("--mode=eval", f"--model_dir={tmp_path}/moved", story.dataset, "--output=json"))
+    eval.run(configure("--mode=eval", f"--model_dir={tmp_path}/moved", story.dataset, "--json"))
     moved = json.loads(capsys.readouterr().out)
     scores = json.loads(story.said["eval"].stdout)
     assert moved["top1"] == scores["top1"] and moved["prefix"].startswith(str(tmp_path / "moved"))

@@ -12,7 +12,7 @@ def words(home, trained, tmp_path):
         "--mode=explain",
         f"--model_dir={home}/trained",
         f"--images={home}/pictures/val/*/0.jpg",
-        f"--explain_dir={tmp_path}/out",
+        f"--output={tmp_path}/out",
     ]
 
 
@@ -39,5 +39,5 @@ def test_points_that_are_none_are_refused(text):
 def test_a_wrong_request_is_refused(words, tmp_path, refused):
     refused(given(words, images=tmp_path / "none.jpg"), "no such file")
     (tmp_path / "file").write_text("")
-    refused(given(words, explain_dir=tmp_path / "file"), "is a file")
-    refused(given(words, explain_dir=tmp_path / "none" / "out"), "cannot be made")
+    refused(given(words, output=tmp_path / "file"), "is a file")
+    refused(given(words, output=tmp_path / "none" / "out"), "cannot be made")

@@ -15,7 +15,7 @@ def test_an_image_without_a_finite_answer_costs_a_miss_and_not_the_export(home, 
         Image.new("RGB", (32, 32)).save(path)
     (sample,) = (
         export.inputs.dataset_of(
-            configure("--mode=export", "--model_dir=x", "--export_dir=y", f"--dataset=folder:{folder}")
+            configure("--mode=export", "--model_dir=x", "--output=y", f"--dataset=folder:{folder}")
         )
         .examples("validation", shuffle_seed=0)
         .take(1)
@@ -35,7 +35,7 @@ def test_an_image_without_a_finite_answer_costs_a_miss_and_not_the_export(home, 
     monkeypatch.setattr(export.checkpointed, "load", huge)
     monkeypatch.setattr(export, "SAMPLES", 1)
     words = ("--mode=export", f"--model_dir={home}/trained", f"--dataset=folder:{folder}")
-    export.run(configure(*words, f"--export_dir={tmp_path}/export", "--formats=tflite_fp32"))
+    export.run(configure(*words, f"--output={tmp_path}/export", "--formats=tflite_fp32"))
     card = json.loads((tmp_path / "export" / "card.json").read_text(encoding="utf-8"))
     assert card["accuracy"]["loss"] is None and card["accuracy"]["count"] == 3
     assert card["scores"]["files"][0]["not_finite"] == 1

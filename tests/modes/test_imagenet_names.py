@@ -32,7 +32,7 @@ def test_the_run_holds_the_synsets(known):
 def test_predictions_are_named(known, tmp_path, capsys):
     words = ("--mode=predict", f"--model_dir={known}/run", f"--images={known}/pictures/val")
     capsys.readouterr()
-    run(*words, "--output=json", f"--predictions_out={tmp_path}/p.csv")
+    run(*words, "--json", f"--output={tmp_path}/p.csv")
     best = [json.loads(line)["best"] for line in capsys.readouterr().out.splitlines()]
     titles = {imagenet.titled(synset) for synset in imagenet.synsets()}
     assert len(best) == 3 and all(len(row) == 5 and {name for name, _ in row} <= titles for row in best)
@@ -47,7 +47,7 @@ def test_a_folder_of_some_synsets_is_evaluated_by_imagenets_labels(known, tmp_pa
     words = ("--mode=eval", f"--model_dir={known}/run", f"--dataset=folder:{known}/pictures")
     with pytest.raises(UserError, match=r"has 1000 classes, .* has 3; --label_file=imagenet gives"):
         run(*words)
-    run(*words, "--label_file=imagenet", f"--report_dir={tmp_path}/report")
+    run(*words, "--label_file=imagenet", f"--output={tmp_path}/report")
     with open(tmp_path / "report" / "classes.csv", newline="") as file:
         seen = [row["class"] for row in csv.DictReader(file) if row["images"] == "1"]
     assert sorted(seen) == TITLES
@@ -55,7 +55,7 @@ def test_a_folder_of_some_synsets_is_evaluated_by_imagenets_labels(known, tmp_pa
 
 def test_an_export_names_its_classes_and_they_read_back_as_synsets(known, tmp_path):
     data = (f"--dataset=folder:{known}/pictures", "--label_file=imagenet")
-    out = f"--export_dir={tmp_path}/out"
+    out = f"--output={tmp_path}/out"
     run("--mode=export", f"--model_dir={known}/run", *data, out, "--formats=savedmodel")
     lines = (tmp_path / "out" / "labels.txt").read_text().splitlines()
     assert [lines[0], lines[281], lines[999]] == TITLES

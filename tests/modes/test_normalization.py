@@ -70,7 +70,7 @@ def test_predict_eval_and_its_report_follow(home, lite, expected, tmp_path, monk
         "--mode=predict",
         f"--model_dir={lite}/run",
         f"--images={home}/pictures/val",
-        f"--predictions_out={tmp_path}/p.npz",
+        f"--output={tmp_path}/p.npz",
     )
     np.testing.assert_allclose(np.load(tmp_path / "p.npz")["logits"], logits, rtol=1e-4, atol=1e-5)
     shown = []
@@ -80,9 +80,9 @@ def test_predict_eval_and_its_report_follow(home, lite, expected, tmp_path, monk
         "--mode=eval",
         f"--model_dir={lite}/run",
         f"--dataset=folder:{home}/pictures",
-        f"--report_dir={tmp_path}/r",
+        f"--output={tmp_path}/r",
     )
-    run(*words, "--output=json", "--eval_batch_size=3")
+    run(*words, "--json", "--eval_batch_size=3")
     cross_entropy = -np.log(tf.nn.softmax(logits).numpy()[np.arange(3), np.arange(3)]).mean()
     assert json.loads(capsys.readouterr().out)["loss"] == pytest.approx(cross_entropy, rel=1e-4)
     originals = np.clip(pixels / 255, 0, 1)
@@ -92,14 +92,14 @@ def test_predict_eval_and_its_report_follow(home, lite, expected, tmp_path, monk
 def test_pictures_of_affinities_show_the_image_as_it_is(home, lite, expected, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(explain, "draw_affinities", lambda picture, *_, **__: shown.append(picture))
-    run("--mode=explain", f"--model_dir={lite}/run", f"--images={home}/pictures/val", f"--explain_dir={tmp_path}/maps")
+    run("--mode=explain", f"--model_dir={lite}/run", f"--images={home}/pictures/val", f"--output={tmp_path}/maps")
     np.testing.assert_allclose(shown, np.clip(expected[1] / 255, 0, 1), atol=1e-5)
 
 
 def test_every_exported_file_has_it_inside_and_the_card_says_it(home, lite, expected, tmp_path):
     files, pixels, logits = expected
     words = ("--mode=export", f"--model_dir={lite}/run", f"--dataset=folder:{home}/pictures", f"--formats={FORMATS}")
-    run(*words, f"--export_dir={tmp_path}/out", "--max_accuracy_drop=100")
+    run(*words, f"--output={tmp_path}/out", "--max_accuracy_drop=100")
     served = tf.saved_model.load(f"{tmp_path}/out/saved_model/1").signatures
     by_bytes = served["serving_default"](image_bytes=tf.constant([tf.io.read_file(file).numpy() for file in files]))
     for got in (by_bytes, served["float_images"](images=tf.constant(pixels))):

@@ -66,7 +66,7 @@ def test_skip_corrupt_counts_every_fault_and_uses_all_other_images(bad_data, mad
         assert len(report[split]["images"]) == sum(sum(counts.values()) for counts in wanted.values())
     capsys.readouterr()
     eval_words = given(words(made, tmp_path)[:2], mode="eval")
-    run(*eval_words, f"--model_dir={tmp_path}/run", "--skip_corrupt", "--output=json")
+    run(*eval_words, f"--model_dir={tmp_path}/run", "--skip_corrupt", "--json")
     scores = json.loads(capsys.readouterr().out)
     wanted = bad_data.expected_counts(written["val"])
     assert scores["skipped"] == wanted

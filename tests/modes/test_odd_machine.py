@@ -22,7 +22,7 @@ def test_files_and_variables_of_the_user_neither_stop_nor_change_a_mode(home, tr
         "MPLBACKEND": "nonsense",
     }.items():
         monkeypatch.setenv(name, str(value))
-    words = [f"--model_dir={home}/trained", f"--images={home}/pictures/val/ant/0.jpg", "--explain_dir=~/maps"]
+    words = [f"--model_dir={home}/trained", f"--images={home}/pictures/val/ant/0.jpg", "--output=~/maps"]
     done = command("--mode=explain", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "maps" / "0.png").is_file()

@@ -51,7 +51,7 @@ def data(tmp_path_factory):
 
 
 def predicted(tmp_path, *words):
-    run("--mode=predict", *words, IMAGES, f"--predictions_out={tmp_path}/out.npz")
+    run("--mode=predict", *words, IMAGES, f"--output={tmp_path}/out.npz")
     with np.load(tmp_path / "out.npz") as written:
         assert list(written["files"]) == list(map(str, PHOTOGRAPHS))
         return written["logits"]
@@ -164,7 +164,7 @@ def test_training_starts_from_it(fitted, data, tmp_path, capsys):
 
 def test_export_names_the_datas_classes_and_is_verified(fitted, data, tmp_path):
     archive = fitted[0]
-    run("--mode=export", f"--init_checkpoint={archive}", SMALL, *data, f"--export_dir={tmp_path}/export")
+    run("--mode=export", f"--init_checkpoint={archive}", SMALL, *data, f"--output={tmp_path}/export")
     card = json.loads((tmp_path / "export" / "card.json").read_text())
     assert (tmp_path / "export" / "labels.txt").read_text().split() == list(TEN)
     assert card["weights"] == {"prefix": f"{archive}/bestmodel.ckpt", "step": 312, "averages": True}
@@ -214,7 +214,7 @@ def test_other_classes_than_the_checkpoints_are_refused(tiny, tmp_path, refused)
     words = [f"--init_checkpoint={tiny}", f"--dataset=folder:{three}", f"--arch={tiny.parent}/arch.txt", SMALL]
     pattern = r"bestmodel\.ckpt: has 10 classes, folder:.* has 3; --label_file gives"
     refused(["--mode=eval", *words], pattern)
-    refused(["--mode=export", *words, f"--export_dir={tmp_path}/export"], pattern)
+    refused(["--mode=export", *words, f"--output={tmp_path}/export"], pattern)
 
 
 def test_conversion_overwrites_nothing_and_takes_official_checkpoints_only(tiny, converted, tmp_path, refused):

@@ -129,8 +129,8 @@ def test_balanced_weights_make_classes_count_alike(others):
 
 
 def test_the_report_tells_what_is_wrong_with_each_class(home, trained, tmp_path, capsys):
-    run("--mode=eval", f"--model_dir={home}/trained", f"--dataset=folder:{home}/pictures", f"--report_dir={tmp_path}/r",
-        "--output=json")  # fmt: skip
+    run("--mode=eval", f"--model_dir={home}/trained", f"--dataset=folder:{home}/pictures", f"--output={tmp_path}/r",
+        "--json")  # fmt: skip
     scores = json.loads(capsys.readouterr().out)
     with open(tmp_path / "r" / "confusion.csv", newline="") as file:
         table = list(csv.reader(file))
@@ -151,7 +151,7 @@ def test_a_report_names_the_classes_of_a_checkpoint_that_only_numbers_them(home,
     description |= {"class_names": ["0", "1", "2"], "classes_are_numbered": True}
     (tmp_path / "numbered" / "model.json").write_text(json.dumps(description))
     words = ["--mode=eval", f"--model_dir={tmp_path}/numbered", f"--dataset=folder:{home}/pictures"]
-    run(*words, f"--report_dir={tmp_path}/r")
+    run(*words, f"--output={tmp_path}/r")
     assert (tmp_path / "r" / "confusion.csv").read_text().splitlines()[0].split(",")[1:] == list(CLASSES)
 
 
@@ -169,10 +169,10 @@ def test_numbers_that_are_not_finite_are_null_in_json_and_told(home, trained, tm
         return network
 
     monkeypatch.setattr(checkpointed, "load", spoilt)
-    run("--mode=predict", f"--model_dir={home}/trained", f"--images={home}/pictures/val/ant/0.jpg", "--output=json")
+    run("--mode=predict", f"--model_dir={home}/trained", f"--images={home}/pictures/val/ant/0.jpg", "--json")
     assert [score for _, score in strict(capsys.readouterr().out)["best"]] == [None] * 3
-    words = ["--mode=eval", f"--model_dir={home}/trained", f"--dataset=folder:{home}/pictures", "--output=json"]
-    run(*words, f"--report_dir={tmp_path}/r")
+    words = ["--mode=eval", f"--model_dir={home}/trained", f"--dataset=folder:{home}/pictures", "--json"]
+    run(*words, f"--output={tmp_path}/r")
     said = capsys.readouterr()
     scores = strict(said.out)
     assert (scores["loss"], scores["top1"], scores["count"]) == (None, 0, 3)
@@ -185,11 +185,11 @@ def test_file_names_that_are_not_text_are_told_and_kept(home, trained, tmp_path)
     (tmp_path / "photos").mkdir()
     shutil.copy(home / "pictures" / "val" / "bee" / "0.jpg", tmp_path / "photos" / name)
     words = [f"--model_dir={home}/trained", f"--images={tmp_path}/photos"]
-    done = command("--mode=predict", *words, f"--predictions_out={tmp_path}/out.csv", cwd=tmp_path)
+    done = command("--mode=predict", *words, f"--output={tmp_path}/out.csv", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"written: {tmp_path}/out.csv, 1 images\n"
     assert b"/photos/b\xff.jpg," in (tmp_path / "out.csv").read_bytes()
-    done = command("--mode=explain", *words, f"--explain_dir={tmp_path}/maps", cwd=tmp_path)
+    done = command("--mode=explain", *words, f"--output={tmp_path}/maps", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert os.listdir(tmp_path / "maps") == [os.fsdecode(b"b\xff.png")]
 
@@ -197,15 +197,15 @@ def test_file_names_that_are_not_text_are_told_and_kept(home, trained, tmp_path)
 def test_a_report_that_cannot_be_written_is_refused(home, trained, tmp_path, refused):
     words = ["--mode=eval", f"--model_dir={home}/trained", f"--dataset=folder:{home}/pictures"]
     (tmp_path / "file").write_text("")
-    refused([*words, f"--report_dir={tmp_path}/file"], "is a file")
-    refused([*words, f"--report_dir={tmp_path}/none/r"], "cannot be made")
+    refused([*words, f"--output={tmp_path}/file"], "is a file")
+    refused([*words, f"--output={tmp_path}/none/r"], "cannot be made")
 
 
 def test_predictions_of_a_folder_go_into_a_table(home, trained, tmp_path, capsys):
     shutil.copytree(home / "pictures" / "val", tmp_path / "photos")
     (tmp_path / "photos" / "note.txt").write_text("not an image")
     out = tmp_path / "out.csv"
-    run("--mode=predict", f"--model_dir={home}/trained", f"--images={tmp_path}/photos", f"--predictions_out={out}")
+    run("--mode=predict", f"--model_dir={home}/trained", f"--images={tmp_path}/photos", f"--output={out}")
     capsys.readouterr()
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))

@@ -70,7 +70,7 @@ def test_another_precision_is_refused_for_the_same_run(home, trained):
 def test_evaluation_reads_it_in_any_precision(home, trained, precision, capsys):
     data = f"--dataset=folder:{home}/pictures"
     model = ("--mode=eval", f"--model_dir={trained}", data, "--eval_batch_size=4", f"--precision={precision}")
-    eval.run(configure(*model, "--output=json"))
+    eval.run(configure(*model, "--json"))
     scores = json.loads(capsys.readouterr().out)
     assert scores["count"] == 9 and np.isfinite(scores["loss"])
     eval.run(configure(*model))
@@ -80,7 +80,7 @@ def test_evaluation_reads_it_in_any_precision(home, trained, precision, capsys):
 
 def test_another_precision_starts_from_it(home, trained):
     more = ("--precision=bfloat16", f"--init_checkpoint={trained}", "--clip_gradient_norm=1", "--on_nan=skip")
-    train.run(configure(*words(home, "brain", *more, "--noscale_learning_rate")))
+    train.run(configure(*words(home, "brain", *more)))
     records = read_records(home / "brain" / "metrics.jsonl")
     assert records[-1]["skipped_updates"] == 0 and np.isfinite(records[-1]["loss"])
     assert {value.dtype.name for name, value in stored(home / "brain").items() if name.startswith("var")} == {"float32"}

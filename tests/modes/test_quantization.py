@@ -84,7 +84,7 @@ def test_the_first_evaluation_of_simulated_int8_is_the_float_ones(home, tmp_path
     pictures = sorted(map(str, (home / "pictures" / "val").rglob("*.jpg")))
     ((images, _),) = predict_batches(pictures, image_size=32, batch_size=9, normalization=Normalization())
     for run in (home / "float", tmp_path / "still"):
-        network = checkpointed.load(configure("--mode=export", f"--model_dir={run}", "--export_dir=unused"))
+        network = checkpointed.load(configure("--mode=export", f"--model_dir={run}", "--output=unused"))
         logits.append(network.model(images, training=False).numpy())
     expected, got = logits
     assert np.linalg.norm(got - expected) < 0.25 * np.linalg.norm(expected)
@@ -107,7 +107,7 @@ def exported(home):
     formats = "savedmodel,tflite_fp32,tflite_fp16,tflite_int8,tflite_qat"
     done = command(
         *("--mode=export", "--model_dir=qat", "--dataset=folder:pictures", f"--formats={formats}"),
-        *("--export_dir=export", "--max_accuracy_drop=100", "--calibration_images=6"),
+        *("--output=export", "--max_accuracy_drop=100", "--calibration_images=6"),
         cwd=home,
     )
     assert done.returncode == 0, done.stderr
@@ -121,7 +121,7 @@ def test_every_format_from_one_checkpoint(home, exported):
     assert [row["artifact"] for row in card["scores"]["files"]] == files
     assert all(row["images"] == 9 and row["top1"] is not None for row in card["scores"]["files"])
     accuracy, scores = card["accuracy"], {row["artifact"]: row for row in card["scores"]["files"]}
-    own = command("--mode=eval", "--model_dir=qat", "--dataset=folder:pictures", "--output=json", cwd=home)
+    own = command("--mode=eval", "--model_dir=qat", "--dataset=folder:pictures", "--json", cwd=home)
     assert accuracy["quantized_top1"] == json.loads(own.stdout)["top1"] == scores[files[3]]["quantized_top1"]
     assert scores[files[3]]["quantized_drop_points"] == pytest.approx(
         100 * (accuracy["quantized_top1"] - scores[files[3]]["top1"])
@@ -142,7 +142,7 @@ def test_every_format_from_one_checkpoint(home, exported):
 
 def test_a_tflite_file_is_described_and_what_is_none_refused(home, exported, capsys):
     words = ["--mode=describe", f"--arch={home}/export/model_int8.tflite"]
-    describe.run(configure(*words, "--output=json"))
+    describe.run(configure(*words, "--json"))
     found = json.loads(capsys.readouterr().out)
     card = json.loads((home / "export" / "card.json").read_text())
     short = card["artifacts"]["model_int8.tflite"]["quantization"]
@@ -155,7 +155,7 @@ def test_a_tflite_file_is_described_and_what_is_none_refused(home, exported, cap
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if "CONV_2D" in line]) > short["kernels"]["CONV_2D"]["int8"]["count"]
     assert "inputs: 1x32x32x3 uint8; outputs: 1x3 float32" in lines[-3]
-    for flag in ("--nonlocal=none", "--input_image_size=32", "--picture=x.png"):
+    for flag in ("--nonlocal=none", "--input_image_size=32", "--output=x.png"):
         with pytest.raises(UserError, match=r"is for architectures; --arch=.*model_int8\.tflite is a TFLite file"):
             describe.run(configure(*words, flag))
     (home / "cut.tflite").write_bytes((home / "export" / "model_int8.tflite").read_bytes()[:2000])
@@ -165,7 +165,7 @@ def test_a_tflite_file_is_described_and_what_is_none_refused(home, exported, cap
 
 
 def test_the_exported_file_answers_as_the_checkpoint_evaluates(home):
-    config = configure("--mode=export", f"--model_dir={home}/qat", "--export_dir=unused", "--formats=tflite_qat")
+    config = configure("--mode=export", f"--model_dir={home}/qat", "--output=unused", "--formats=tflite_qat")
     network = checkpointed.load(config)
     assert network.model is not network.float_model
     pictures = sorted(map(str, (home / "pictures" / "val").rglob("*.jpg")))
@@ -174,7 +174,7 @@ def test_the_exported_file_answers_as_the_checkpoint_evaluates(home):
     if not (home / "only_qat").exists():
         export.run(
             configure(
-                *("--mode=export", f"--model_dir={home}/qat", f"--export_dir={home}/only_qat", "--formats=tflite_qat")
+                *("--mode=export", f"--model_dir={home}/qat", f"--output={home}/only_qat", "--formats=tflite_qat")
             )
         )
     pixels = images.numpy() * np.float32(Normalization().stddev) + np.float32(Normalization().mean)
@@ -184,7 +184,7 @@ def test_the_exported_file_answers_as_the_checkpoint_evaluates(home):
 
 def test_a_quantization_aware_network_is_explained_too(home, tmp_path):
     pictures = f"--images={home}/pictures/val/ant"
-    explain.run(configure("--mode=explain", f"--model_dir={home}/qat", pictures, f"--explain_dir={tmp_path}/maps"))
+    explain.run(configure("--mode=explain", f"--model_dir={home}/qat", pictures, f"--output={tmp_path}/maps"))
     assert len(list((tmp_path / "maps").glob("*.png"))) == 3
 
 
@@ -193,7 +193,7 @@ def test_calibration_images_need_no_classes(home, tmp_path):
     loose.mkdir()
     for number, path in enumerate(sorted((home / "pictures" / "train").rglob("*.jpg"))):
         shutil.copy(path, loose / f"{number}.jpg")
-    words = ["--mode=export", f"--model_dir={home}/float", "--formats=tflite_int8", f"--export_dir={tmp_path}/export"]
+    words = ["--mode=export", f"--model_dir={home}/float", "--formats=tflite_int8", f"--output={tmp_path}/export"]
     export.run(configure(*words, f"--calibration_dataset=folder:{loose}"))
     assert (tmp_path / "export" / "model_int8.tflite").is_file()
     data = json.loads((tmp_path / "export" / "card.json").read_text())["data"]
@@ -211,7 +211,7 @@ def test_of_the_training_images_only_those_are_read_that_are_taken(home, tmp_pat
     (bad,) = sorted((tmp_path / "pictures").glob("train/*/*"))[:1]
     bad.write_bytes(b"no image")
     words = ["--mode=export", f"--model_dir={home}/float", "--formats=tflite_int8", "--max_accuracy_drop=100"]
-    words += [f"--dataset=folder:{tmp_path}/pictures", f"--export_dir={tmp_path}/export"]
+    words += [f"--dataset=folder:{tmp_path}/pictures", f"--output={tmp_path}/export"]
     with pytest.raises(UserError, match=rf"calibration: corrupt image .*{bad.name}: not an image.*--skip_corrupt"):
         export.run(configure(*words))
     export.run(configure(*words, "--calibration_images=2"))
@@ -220,7 +220,7 @@ def test_of_the_training_images_only_those_are_read_that_are_taken(home, tmp_pat
 
 def test_int8_without_its_package_is_refused_before_anything_is_read(home, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
-    words = ["--mode=export", f"--model_dir={home}/none", "--formats=tflite_int8", f"--export_dir={tmp_path}/export"]
+    words = ["--mode=export", f"--model_dir={home}/none", "--formats=tflite_int8", f"--output={tmp_path}/export"]
     with pytest.raises(UserError, match=r"tflite_int8 needs ai-edge-quantizer: .*autonl-tf\[export\]"):
         export.run(configure(*words, f"--calibration_dataset=folder:{home}/pictures"))
 
@@ -228,7 +228,7 @@ def test_int8_without_its_package_is_refused_before_anything_is_read(home, tmp_p
 def test_a_set_without_training_images_needs_a_calibration_set(home, tmp_path):
     shutil.copytree(home / "pictures" / "val", tmp_path / "pictures" / "val")
     words = ["--mode=export", f"--model_dir={home}/float", "--formats=tflite_int8", "--max_accuracy_drop=100"]
-    words += [f"--dataset=folder:{tmp_path}/pictures", f"--export_dir={tmp_path}/export"]
+    words += [f"--dataset=folder:{tmp_path}/pictures", f"--output={tmp_path}/export"]
     with pytest.raises(UserError, match="no train images to set int8's ranges; give --calibration_dataset"):
         export.run(configure(*words))
     assert not (tmp_path / "export").exists()
@@ -253,7 +253,7 @@ def test_a_set_without_training_images_needs_a_calibration_set(home, tmp_path):
 )
 def test_wrong_flags_of_export(given, message):
     with pytest.raises(UserError, match=message):
-        configure("--mode=export", "--model_dir=x", "--export_dir=y", *given)
+        configure("--mode=export", "--model_dir=x", "--output=y", *given)
 
 
 def test_layers_without_an_int8_form_are_told_before_the_data_set_is_read(home, tmp_path):
@@ -286,7 +286,7 @@ def test_what_cannot_be_quantized_is_refused(home, tmp_path):
         with pytest.raises(UserError, match=message):
             configure(*qat_words(home, "x"), extra)
     with pytest.raises(UserError, match=r"tflite_qat: .*/float/.* was not trained with --qat"):
-        directory = f"--export_dir={tmp_path}/export"
+        directory = f"--output={tmp_path}/export"
         export.run(configure("--mode=export", f"--model_dir={home}/float", "--formats=tflite_qat", directory))
     with pytest.raises(UserError, match=r"/qat/best/.*: was trained with --qat"):
         train.run(configure(*words(home, "y"), "--train_steps=2", f"--init_checkpoint={home}/qat"))
@@ -295,5 +295,5 @@ def test_what_cannot_be_quantized_is_refused(home, tmp_path):
         with pytest.raises(UserError, match=rf"--calibration_dataset=folder:.*{name}: no "):
             folder = f"--calibration_dataset=folder:{tmp_path}/{name}"
             words_ = ["--mode=export", f"--model_dir={home}/float", "--formats=tflite_int8", folder]
-            export.run(configure(*words_, f"--export_dir={tmp_path}/export"))
+            export.run(configure(*words_, f"--output={tmp_path}/export"))
     assert not (tmp_path / "export").exists()

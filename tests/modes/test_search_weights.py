@@ -130,7 +130,7 @@ def test_where_only_places_are_chosen_the_networks_batch_norm_stays_to_the_bit(w
 
 
 def test_before_a_training_goes_on_from_weights_that_know_the_classes_they_are_scored(home, trained, tmp_path, capsys):
-    run("--mode=eval", f"--init_checkpoint={home}/trained", f"--dataset=folder:{home}/pictures", "--output=json")
+    run("--mode=eval", f"--init_checkpoint={home}/trained", f"--dataset=folder:{home}/pictures", "--json")
     scores = json.loads(capsys.readouterr().out)
     words = given([*trained, f"--init_checkpoint={home}/trained"], model_dir=tmp_path / "run")
     run(*words)

@@ -91,10 +91,10 @@ def looked_at(tmp_path_factory):
         "profile": [f"--search_space={root}/few.json", f"--model_dir={root}/profile", "--input_image_size=32"],
         "train": [f"--arch={root}/arch.txt", trained, *fit],
         "eval": [trained, *data],
-        "predict": [trained, f"--images={root}/pictures/val/*/*.jpg", f"--predictions_out={root}/out.npz"],
-        "explain": [trained, f"--images={root}/pictures/val/*/*.jpg", f"--explain_dir={root}/explain"],
+        "predict": [trained, f"--images={root}/pictures/val/*/*.jpg", f"--output={root}/out.npz"],
+        "explain": [trained, f"--images={root}/pictures/val/*/*.jpg", f"--output={root}/explain"],
         "export": [
-            *(trained, *data, f"--export_dir={root}/export", "--max_accuracy_drop=100"),
+            *(trained, *data, f"--output={root}/export", "--max_accuracy_drop=100"),
             *("--formats=tflite_fp32,tflite_int8", "--calibration_images=2"),
         ],
         "convert": [f"--init_checkpoint={tiny_checkpoint(root / 'official')}", f"--model_dir={root}/convert"],
@@ -140,11 +140,7 @@ HOME_FLAGS = {
     "compare_with": "~/run",
     "init_checkpoint": "~/run/",
     "images": "~/photos/*.jpg",
-    "predictions_out": "~/out.csv",
-    "explain_dir": "~/maps",
-    "report_dir": "~/report",
-    "picture": "~/net.png",
-    "export_dir": "~/export",
+    "output": "~/export",
     "arch": "~/a.txt,autonl_s,~/b.txt",
     "dataset": "folder:~/photos",
     "data_dir": "~/data",
@@ -174,7 +170,7 @@ def test_every_path_flag_knows_the_home_directory(monkeypatch):
     assert parsed("dataset", "folder:/") == "folder:/" and parsed("arch", "autonl_s") == "autonl_s"
 
 
-@pytest.mark.parametrize("name", ["model_dir", "init_checkpoint", "export_dir", "data_dir"])
+@pytest.mark.parametrize("name", ["model_dir", "init_checkpoint", "data_dir"])
 @pytest.mark.parametrize("path", ["runs/a [2]", "runs/a\\b", "a\nb", "a\x1bb", "a\udcffb"])
 def test_a_path_that_tensorflow_cannot_read_back_is_refused(name, path):
     with pytest.raises(flags.Error, match=rf"(?s)flag --{name}=.*choose another"):
@@ -186,7 +182,7 @@ def test_other_odd_paths_are_taken_as_they_are(path):
     assert parsed("model_dir", path) == path
 
 
-@pytest.mark.parametrize("name", ["model_dir", "export_dir", "predictions_out", "picture"])
+@pytest.mark.parametrize("name", ["model_dir", "output"])
 def test_a_name_too_long_to_be_written_aside_is_refused(name):
     with pytest.raises(flags.Error, match="too long for a file's name"):
         parsed(name, "x" * 250)

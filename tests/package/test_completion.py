@@ -46,7 +46,7 @@ def test_bash_completes_flags_and_their_values(bash):
 
 def test_paths_are_completed():
     text = completion.script("bash")
-    assert re.search(r"_shtab_autonl___?export_dir_COMPGEN=_shtab_compgen_dirs", text)
+    assert re.search(r"_shtab_autonl___?model_dir_COMPGEN=_shtab_compgen_dirs", text)
     assert re.search(r"_shtab_autonl___?init_checkpoint_COMPGEN=_shtab_compgen_files", text)
 
 
