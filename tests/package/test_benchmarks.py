@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from autonl_tf.space import space as space_lib
+
 BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
 
 
@@ -114,3 +116,58 @@ def test_an_op_counts_for_the_family_of_its_kind_in_whatever_form_it_comes(impor
     assert {kind: family(kind) for row in kinds.values() for kind in row} == {
         kind: name for name, row in kinds.items() for kind in row
     }
+
+
+def member(top1, macs, params):
+    return {"top1": [top1], "macs": macs, "params": params, "synflow": float(params)}
+
+
+def test_regret_is_against_the_best_member_that_the_budget_allows(imported):
+    regrets = imported("search_evidence").regrets
+    members = [member(0.5, 10, 1), member(0.7, 20, 3), member(0.6, 20, 4), member(0.9, 30, 9)]
+    row = regrets(members, 25, [members[1], members[0]], [members[0]], cost=3.2)
+    assert (row["members"], row["best"], row["ranks"]) == (3, 0.7, [1, 3])
+    assert row["found"] == pytest.approx([0, 20]) and row["params"] == row["synflow"] == pytest.approx(10)
+    assert row["uniform"] == pytest.approx([20]) and row["random_member"] == pytest.approx(10)
+    assert row["random_search"] == {"trainings": 3, "regret": pytest.approx(0)}
+    # One of three draws of two members lacks the best, and takes the second best.
+    assert regrets(members, 25, [], [], cost=2.0)["random_search"]["regret"] == pytest.approx(10 / 3, abs=0.2)
+
+
+def test_a_found_network_beats_others_only_by_more_than_two_errors(imported):
+    against = imported("search_evidence").against
+    found = [{"top1": [score]} for score in (0.70, 0.72, 0.74)]  # 0.72, its standard error 0.0115
+    rows = {"found": found, "uniform": [{"top1": [0.69, 0.69]}], "random": [{"top1": [0.71]}, {"top1": [0.71]}]}
+    said = against(rows, [*rows["uniform"], *rows["random"]])
+    assert json.loads(json.dumps(said)) == said
+    assert said["beats_best_uniform"] and not said["beats_random_90th"]
+    assert said["found_error"] == pytest.approx(0.02 / 3**0.5) and said["better_networks"] == 0
+
+
+@pytest.mark.parametrize("name", ["cifar10", "demo"])
+def test_contenders_are_members_of_about_so_many_macs(imported, name):
+    space = space_lib.load(name)
+    contenders = imported("support.contenders").Contenders(space, 64, 8, tolerance=0.1)
+    macs = contenders.cost(space.largest()).macs * 0.6
+    uniform, random_ = contenders.uniform(macs, 3), contenders.random(macs, 5, 0, squeeze_excite=False)
+    assert uniform and len(random_) == len({spec.canonical() for spec in random_}) == 5
+    for spec in (*uniform, *random_):
+        assert space.contains(spec) and abs(contenders.cost(spec).macs / macs - 1) <= 0.1
+        assert not any(block.se_ratio for block in spec.blocks)
+    for spec in uniform:
+        searched = spec.blocks[1:]
+        assert len({block.kernels for block in searched}) == len({block.expansion for block in searched}) == 1
+        assert not any(block.nonlocal_ for block in searched)
+
+
+def test_every_member_of_a_small_space_comes_once(imported):
+    entries = [{"block": "r1_k3_s22_e6_i32_o16"}, {"block": "r1_k3_s11_e6_i16_o16", "kernels": [3]}]
+    content = {"candidates": {"kernels": [3, 5], "expansions": [3, 6], "se_ratios": [0.25]}, "blocks": entries}
+    entries[0]["block"] = "r1_k5_s22_e6_i32_o16"
+    space = space_lib.parse(content, "small")
+    make = imported("support.contenders").Contenders
+    members = make(space, 64, 8, 0.1).every()
+    assert len(members) == len({spec.canonical() for spec in members}) == space.count() == 8 * 5
+    assert all(map(space.contains, members))
+    with pytest.raises(ValueError, match="accepted: at most"):
+        make(space_lib.load("paper"), 224, 1000, 0.1).every()
