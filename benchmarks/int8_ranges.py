@@ -25,7 +25,7 @@ from autonl_tf.data.datasets import open_dataset
 from autonl_tf.data.images import preprocess_for_eval
 from autonl_tf.engine.rundir import git_commit, versions
 from autonl_tf.export import int8
-from autonl_tf.export.score import TFLiteRunner
+from autonl_tf.export.accuracy_loss import TFLiteRunner
 from autonl_tf.networks.ranges import COVERED
 
 _SHARES = (1.0, 0.99, 0.97, 0.95, 0.9, 0.8, 0.5)

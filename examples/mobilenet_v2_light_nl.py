@@ -22,7 +22,7 @@ from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.batches import train_batches
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.data.images import preprocess_for_eval
-from autonl_tf.export import int8, rewrite, score, tflite
+from autonl_tf.export import accuracy_loss, int8, rewrite, tflite
 from autonl_tf.layers.light_nl import LightNL
 from autonl_tf.networks.insert import insert_behind
 
@@ -90,7 +90,7 @@ def main() -> None:
     held_out = [(images[start : start + 50], labels[start : start + 50]) for start in range(0, len(images), 50)]
     result = {}
     for row, (name, path) in zip(
-        score.score_files(model, files, held_out, normalization=Normalization()), files.items(), strict=True
+        accuracy_loss.score_files(model, files, held_out, normalization=Normalization()), files.items(), strict=True
     ):
         facts = tflite.graph_facts(path)
         result[name] = {

@@ -25,7 +25,7 @@ from autonl_tf.commands import (
 )
 from autonl_tf.errors import UserError
 from autonl_tf.reading import read_text
-from autonl_tf.settings import fit, shared
+from autonl_tf.settings import recipe, shared
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import Flag, choice
 
@@ -43,7 +43,7 @@ def _title(mode: str) -> str:
 MODE = choice("mode", None, tuple(COMMANDS), modes=COMMANDS).help("What to do.")
 SECTIONS = {
     **shared.SECTIONS,
-    "How search and training update weights, and for how long.": [flag.read_by(*shared.FIT) for flag in fit.FLAGS],
+    "How search and training update weights, and for how long.": [flag.read_by(*shared.FIT) for flag in recipe.FLAGS],
     **{_title(name): [flag.read_by(name) for flag in command.FLAGS] for name, command in COMMANDS.items()},
 }
 FLAGS: dict[str, Flag] = {flag.name: flag for flag in (MODE, *(flag for held in SECTIONS.values() for flag in held))}

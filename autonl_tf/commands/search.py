@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from autonl_tf.errors import UserError
-from autonl_tf.settings import files, fit
+from autonl_tf.settings import files, recipe
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import amount, choice, path, real
 from autonl_tf.space import space as space_lib
@@ -50,14 +50,14 @@ def check(config: Config) -> Config:
     started = int(config.init_checkpoint is not None)
     left_open = {name: pair[started] for name, pair in DEFAULTS.items() if config.values[name] is None}
     config = config.replaced(**left_open)
-    fit.check(config)
+    recipe.check(config)
     if config.arch and not config.init_checkpoint:
         raise UserError(
             f"--arch={config.arch}: in a search the network that the weights of --init_checkpoint are of, which is "
             "not given; what may be chosen is --search_space"
         )
     _check_cost(config)
-    if config.search_split and fit.is_cut(config):
+    if config.search_split and recipe.is_cut(config):
         raise UserError("--search_split does not go with --micro_batches above 1: a step's two batches stay whole")
     if config.search_split and config.precision == "float16":
         raise UserError(

@@ -11,7 +11,7 @@ from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.data.labels import class_name
 from autonl_tf.errors import UserError
 from autonl_tf.reading import MOST_LONG, Unreadable, read_text
-from autonl_tf.settings import files, fit
+from autonl_tf.settings import files, recipe
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import path, real, switch, text, whole
 from autonl_tf.settings.shared import refuse_calibration
@@ -65,7 +65,7 @@ REQUIRED = ("model_dir", "dataset", "arch")
 
 
 def check(config: Config) -> Config:
-    fit.check(config)
+    recipe.check(config)
     for name in ("mixup_alpha", "cutmix_alpha"):
         if 0 < config.values[name] < 0.001:
             raise UserError(f"--{name}={config.values[name]}: accepted: 0, or 0.001 to 100")
@@ -77,7 +77,7 @@ def check(config: Config) -> Config:
 
 
 def _check_qat(config: Config) -> None:
-    if fit.is_cut(config) or config.sync_batch_norm:
+    if recipe.is_cut(config) or config.sync_batch_norm:
         raise UserError("--qat does not go with --micro_batches or --sync_batch_norm")
     for name in ("freeze", "lr_multipliers"):
         if config.values[name]:

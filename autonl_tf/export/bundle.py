@@ -20,7 +20,7 @@ from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.data import images as image_ops
 from autonl_tf.data.reading import AS_SHOWN, Reading
 from autonl_tf.errors import UserError
-from autonl_tf.export import card, int8, qat, rewrite, score, serving, tflite, verify
+from autonl_tf.export import accuracy_loss, card, int8, qat, rewrite, serving, tflite, verify
 from autonl_tf.export.directory import check_export_dir
 from autonl_tf.export.saved_model import export_saved_model
 from autonl_tf.files import directory_in_place
@@ -41,7 +41,7 @@ class Request:
       quantized_top1: its top-1 on `held_out`, as a share; None: not measured.
       held_out: batches (images [B, S, S, 3] in the scale of 0 to 255, labels [B]) that TFLite files are scored on;
         None: the samples, without labels.
-      max_accuracy_drop: points of top-1 that a TFLite file may lose on `held_out`; None: as `score.check` has it.
+      max_accuracy_drop: points of top-1 that a TFLite file may lose on `held_out`; None: see `accuracy_loss.check`.
       tolerance: largest difference accepted of what should be equal but for rounding, see `verify`.
     """
 
@@ -157,12 +157,16 @@ def _fill(
     if files:
         known = request.held_out is not None
         batches = request.held_out if known else [(reference.images, np.zeros(len(reference.images), int))]
-        scores = score.score_files(model, files, batches, normalization=description.spec.normalization, labelled=known)
+        scores = accuracy_loss.score_files(
+            model, files, batches, normalization=description.spec.normalization, labelled=known
+        )
         if known and request.quantized_top1 is not None:
             own = TFLITE["tflite_qat"]
-            scores = [score.beside_quantized(s, request.quantized_top1) if s.artifact == own else s for s in scores]
+            scores = [
+                accuracy_loss.beside_quantized(s, request.quantized_top1) if s.artifact == own else s for s in scores
+            ]
     for found in scores:
-        score.check(found, request.max_accuracy_drop)
+        accuracy_loss.check(found, request.max_accuracy_drop)
     return card.write_card(
         directory,
         description,

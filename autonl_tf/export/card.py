@@ -20,8 +20,8 @@ from autonl_tf.arch.spec import NetworkSpec, Normalization
 from autonl_tf.data.reading import IN_GRAPH, Reading
 from autonl_tf.errors import UserError
 from autonl_tf.export import quantization, saved_model, tflite
+from autonl_tf.export.accuracy_loss import MOST_DROP, Score
 from autonl_tf.export.directory import CARD_JSON, files_in
-from autonl_tf.export.score import MOST_DROP, Score
 from autonl_tf.export.tflite import GraphFacts
 from autonl_tf.export.verify import Agreement
 from autonl_tf.records import CARD_FORMAT

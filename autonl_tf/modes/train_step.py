@@ -11,7 +11,7 @@ from autonl_tf.engine.strategy import per_replica_batch_size
 from autonl_tf.engine.update_check import UpdateCheck
 from autonl_tf.errors import UserError
 from autonl_tf.settings.config import Config
-from autonl_tf.settings.fit import check_parts_of_batch
+from autonl_tf.settings.recipe import check_parts_of_batch
 
 
 def check_batches(config: Config, strategy: tf.distribute.Strategy) -> None:

@@ -25,8 +25,8 @@ from autonl_tf.reading import read_json
 from autonl_tf.records import RunRecord
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
-from autonl_tf.settings.fit import check_parts_of_batch
 from autonl_tf.settings.flag import AUTO
+from autonl_tf.settings.recipe import check_parts_of_batch
 from autonl_tf.settings.shared import FIT, check_batches_fit
 from autonl_tf.space import around
 from autonl_tf.space.space import Space

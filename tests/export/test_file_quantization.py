@@ -13,7 +13,7 @@ from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
 from autonl_tf.errors import UserError
 from autonl_tf.export import int8, qat, quantization, tflite
-from autonl_tf.export.score import TFLiteRunner
+from autonl_tf.export.accuracy_loss import TFLiteRunner
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import calibrate, quantized_network
 

@@ -18,7 +18,7 @@ from autonl_tf.arch.quantizable import check_quantizable
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
 from autonl_tf.errors import UserError
-from autonl_tf.export import bundle, int8, qat, rewrite, score, tflite
+from autonl_tf.export import accuracy_loss, bundle, int8, qat, rewrite, tflite
 from autonl_tf.layers.embedded_nl import EmbeddedNonLocal
 from autonl_tf.networks import quantizers
 from autonl_tf.networks.insert import insert_behind
@@ -117,7 +117,7 @@ def test_signature_types_and_shapes(formats):
 
 def test_probabilities_are_float_and_finer_than_an_int8_softmax(formats):
     for name, path in files(formats).items():
-        answers = score.TFLiteRunner(path)(pictures(20, first=200))
+        answers = accuracy_loss.TFLiteRunner(path)(pictures(20, first=200))
         np.testing.assert_allclose(answers.sum(axis=1), 1.0, atol=1e-5, err_msg=name)
         steps = answers * 256
         assert np.abs(steps - np.rint(steps)).max() > 0.05, name
@@ -126,14 +126,14 @@ def test_probabilities_are_float_and_finer_than_an_int8_softmax(formats):
 def test_float16_is_the_network_but_for_its_weights_rounding(mobile, formats):
     images = pictures(20, first=200)
     expected = tf.nn.softmax(mobile(normalize(images, Normalization()), training=False)).numpy()
-    got = score.TFLiteRunner(files(formats)["tflite_fp16"])(images)
+    got = accuracy_loss.TFLiteRunner(files(formats)["tflite_fp16"])(images)
     np.testing.assert_allclose(got, expected, atol=0.05)
 
 
 def test_the_quantization_aware_file_answers_as_the_network_trained_did(quantized, formats):
     images = pictures(40, first=200)
     expected = tf.nn.softmax(quantized(normalize(images, Normalization()), training=False)).numpy()
-    got = score.TFLiteRunner(files(formats)["tflite_qat"])(images)
+    got = accuracy_loss.TFLiteRunner(files(formats)["tflite_qat"])(images)
     assert np.mean(got.argmax(axis=1) == expected.argmax(axis=1)) >= 0.9
     assert np.abs(got - expected).mean() < 0.05
 
@@ -190,39 +190,39 @@ def test_pixels_as_bytes_give_the_float_files_answers(mobile, tmp_path):
     path = tmp_path / "m.tflite"
     tflite.convert_fp32(mobile, path, image_size=SIZE, normalization=Normalization())
     images = pictures(10)
-    expected = score.TFLiteRunner(path)(images)
+    expected = accuracy_loss.TFLiteRunner(path)(images)
     rewrite.take_uint8(path)
     assert tflite.graph_facts(path).input_type == "uint8" and tflite.graph_facts(path).xnnpack_whole
-    np.testing.assert_array_equal(score.TFLiteRunner(path)(images), expected)
+    np.testing.assert_array_equal(accuracy_loss.TFLiteRunner(path)(images), expected)
     with pytest.raises(ValueError, match="not float32"):
         rewrite.take_uint8(path)
 
 
 def test_a_quantized_file_far_from_its_own_network_fails_too():
-    found = score.Score("model_qat.tflite", 100, 0, 0.90, 0.85, -5.0, 0.9, 0.1, 0.01)
-    score.check(found, 1.0)
-    score.check(score.beside_quantized(found, 0.905), 1.0)
+    found = accuracy_loss.Score("model_qat.tflite", 100, 0, 0.90, 0.85, -5.0, 0.9, 0.1, 0.01)
+    accuracy_loss.check(found, 1.0)
+    accuracy_loss.check(accuracy_loss.beside_quantized(found, 0.905), 1.0)
     with pytest.raises(UserError, match=r"top-1 90\.00% .*, 5\.00 points below the quantized network's 95\.00%"):
-        score.check(score.beside_quantized(found, 0.95), 1.0)
+        accuracy_loss.check(accuracy_loss.beside_quantized(found, 0.95), 1.0)
 
 
 @pytest.mark.parametrize("hits", range(1, 101))
 def test_a_drop_just_as_large_as_accepted_is_accepted(hits):
     """0.95 - 0.94 is a little more than 0.01."""
 
-    def tally(right: int) -> score._Tally:
-        found = score._Tally()
+    def tally(right: int) -> accuracy_loss._Tally:
+        found = accuracy_loss._Tally()
         answers = np.repeat([[0.9, 0.1], [0.1, 0.9]], [right, 100 - right], axis=0)
         found.add(answers, answers, np.zeros(100, int))
         return found
 
-    found = score._score("model_int8.tflite", tally(hits - 1), tally(hits), True)
-    score.check(found, 1.0)
-    score.check(score.beside_quantized(found, hits / 100), 1.0)
+    found = accuracy_loss._score("model_int8.tflite", tally(hits - 1), tally(hits), True)
+    accuracy_loss.check(found, 1.0)
+    accuracy_loss.check(accuracy_loss.beside_quantized(found, hits / 100), 1.0)
     with pytest.raises(UserError, match=r"1\.00 points below the checkpoint"):
-        score.check(found, 0.99)
+        accuracy_loss.check(found, 0.99)
     with pytest.raises(UserError, match=r"2\.00 points below the quantized"):
-        score.check(score.beside_quantized(found, (hits + 1) / 100), 1.0)
+        accuracy_loss.check(accuracy_loss.beside_quantized(found, (hits + 1) / 100), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -239,14 +239,14 @@ def test_a_drop_just_as_large_as_accepted_is_accepted(hits):
 def test_by_default_a_drop_counts_beyond_one_point_and_its_standard_error(images, lost, gained, fails):
     right = np.array([[0.9, 0.1]] * (images - gained) + [[0.1, 0.9]] * gained)
     file = np.concatenate([right[:lost, ::-1], right[lost : images - gained], right[images - gained :, ::-1]])
-    reference, tally = score._Tally(), score._Tally()
+    reference, tally = accuracy_loss._Tally(), accuracy_loss._Tally()
     reference.add(right, right, np.zeros(images, int))
     tally.add(file, right, np.zeros(images, int))
-    found = score._score("model_int8.tflite", tally, reference, True)
+    found = accuracy_loss._score("model_int8.tflite", tally, reference, True)
     assert found.drop_points == pytest.approx(100 * (lost - gained) / images)
     assert found.drop_standard_error == pytest.approx(100 * (lost + gained) ** 0.5 / images)
     with pytest.raises(UserError, match="points below") if fails else contextlib.nullcontext():
-        score.check(found, None)
+        accuracy_loss.check(found, None)
 
 
 def test_a_relu6_network_becomes_one_int8_piece_that_answers_as_trained(tmp_path):
@@ -260,7 +260,7 @@ def test_a_relu6_network_becomes_one_int8_piece_that_answers_as_trained(tmp_path
     assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole and "RELU6" not in facts.ops  # within convolutions
     images = pictures(40, first=200)
     expected = tf.nn.softmax(model(normalize(images, Normalization()), training=False)).numpy()
-    got = score.TFLiteRunner(path)(images)
+    got = accuracy_loss.TFLiteRunner(path)(images)
     assert np.mean(got.argmax(axis=1) == expected.argmax(axis=1)) >= 0.8
     assert np.abs(got - expected).mean() < 0.05
 

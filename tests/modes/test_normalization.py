@@ -12,7 +12,7 @@ from autonl_tf.arch import blockstring
 from autonl_tf.data import images
 from autonl_tf.errors import UserError
 from autonl_tf.export import int8, tflite
-from autonl_tf.export.score import TFLiteRunner
+from autonl_tf.export.accuracy_loss import TFLiteRunner
 from autonl_tf.modes import checkpointed, explain, inputs, mistakes
 from autonl_tf.networks.network import build_network
 

@@ -15,7 +15,7 @@ from autonl_tf.arch.spec import Normalization
 from autonl_tf.checkpoint.ours import find_checkpoint
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.errors import UserError
-from autonl_tf.export.score import TFLiteRunner
+from autonl_tf.export.accuracy_loss import TFLiteRunner
 from autonl_tf.modes import checkpointed, describe, explain, export, train
 
 VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
