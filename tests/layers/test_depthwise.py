@@ -9,7 +9,7 @@ import tf_keras as keras
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autonl_tf.layers.activations import activation, swish
+from autonl_tf.layers.activations import swish
 from autonl_tf.layers.depthwise import DepthwiseConv2D, depthwise_conv2d
 
 
@@ -133,9 +133,3 @@ def test_swish_at_the_ends_of_a_type_has_a_finite_gradient(dtype):
         y = swish(x)
     assert y.dtype == dtype
     np.testing.assert_array_equal(tf.cast(tape.gradient(y, x), tf.float32), [0.0, 0.0, 0.5, 1.0, 1.0])
-
-
-def test_a_swish_layer_survives_its_configuration():
-    layer = activation("swish", "block0")
-    again = type(layer).from_config(layer.get_config())
-    assert again.name == "block0_swish" and type(again) is type(layer)

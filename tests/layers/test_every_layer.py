@@ -1,0 +1,130 @@
+"""What holds of every layer: build, call, shape, precision, gradients, configuration, files."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from autonl_tf import layers
+
+ON = tf.constant(1.0)
+# Arguments of the class, and those of a call behind the images.
+EXAMPLES = {
+    "ChannelGroup": ({"start": 2, "size": 4}, ()),
+    "ChannelShuffle": ({"groups": 2}, ()),
+    "DepthwiseConv2D": ({"kernel_size": 3, "strides": 2, "padding": "same"}, ()),
+    "Dropout": ({"rate": 0.5}, ()),
+    "EmbeddedNonLocal": ({"ratio": 0.5, "stride": 2}, ()),
+    "EmbeddedProduct": ({}, None),
+    "GatedBatchNormalization": ({}, ()),
+    "GatedLightNL": ({"filters": (2, 4), "strides": (2, 1)}, (ON, [ON], [ON])),
+    "GatedSqueezeExcite": ({"filters": (2, 4)}, ([ON, ON],)),
+    "HardSwish": ({}, ()),
+    "LightNL": ({"ratio": 0.25, "stride": 2}, ()),
+    "LightNLProduct": ({"ratio": 0.5, "stride": 2}, ()),
+    "SuperkernelDepthwiseConv2D": ({"kernel_sizes": (3, 5), "stride": 2}, ([ON],)),
+    "Swish": ({}, ()),
+}
+ALONE = [name for name, (_, rest) in EXAMPLES.items() if rest == ()]  # the others are parts of something
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+IMAGES = tf.random.stateless_normal([2, 8, 8, 8], [1, 2])
+
+
+def kinds():
+    """Every class of a layer that a module of the folder defines."""
+    modules = [importlib.import_module(f"{layers.__name__}.{m.name}") for m in pkgutil.iter_modules(layers.__path__)]
+    found = [kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)]
+    return {
+        kind.__name__: kind
+        for kind in found
+        if issubclass(kind, keras.layers.Layer) and kind.__module__.startswith(layers.__name__)
+    }
+
+
+KINDS = kinds()
+
+
+def called(layer, images, **more):
+    """The layer's output for images; the first of several."""
+    rest = EXAMPLES[type(layer).__name__][1]
+    result = layer([images, images, images]) if rest is None else layer(images, *rest, **more)
+    return result[0] if isinstance(result, tuple) else result
+
+
+def trains(layer):
+    return "training" in inspect.signature(layer.call).parameters
+
+
+@pytest.fixture(params=PRECISIONS)
+def policy(request):
+    return request.param
+
+
+@pytest.fixture(params=sorted(KINDS))
+def make(request):
+    """make(policy): a layer of the kind with random weights."""
+
+    def made(policy="float32"):
+        layer = KINDS[request.param](**EXAMPLES[request.param][0], dtype=policy)
+        called(layer, IMAGES)
+        for number, variable in enumerate(layer.variables):
+            variable.assign(tf.abs(tf.random.stateless_normal(variable.shape, [3, number])))
+        return layer
+
+    return made
+
+
+def test_every_layer_has_an_example():
+    assert set(KINDS) == set(EXAMPLES)
+
+
+def test_variables_are_float32_and_the_output_is_of_the_policys_type(make, policy):
+    layer = make(policy)
+    result = called(layer, IMAGES)
+    assert result.dtype == keras.mixed_precision.Policy(policy).compute_dtype
+    assert {variable.dtype for variable in layer.variables} <= {tf.float32}
+    expected = called(make(), IMAGES).numpy()
+    error = np.linalg.norm(tf.cast(result, tf.float32) - expected) / np.linalg.norm(expected)
+    assert error < {"float32": 1e-6, "mixed_float16": 0.01, "mixed_bfloat16": 0.06}[policy]
+
+
+@pytest.mark.parametrize("make", ALONE, indirect=True)
+def test_the_shape_is_known_before_the_call(make):
+    layer = make()
+    assert layer.compute_output_shape(IMAGES.shape) == called(layer, IMAGES).shape
+
+
+def test_every_trainable_variable_has_a_finite_gradient(make, policy):
+    layer = make(policy)
+    with tf.GradientTape() as tape:
+        result = called(layer, IMAGES, **({"training": True} if trains(layer) else {}))
+        total = tf.reduce_mean(tf.square(tf.cast(result, tf.float32)))
+    for variable, gradient in zip(
+        layer.trainable_variables, tape.gradient(total, layer.trainable_variables), strict=True
+    ):
+        assert gradient is not None and np.isfinite(gradient).all(), variable.name
+
+
+def test_its_configuration_makes_it_again(make, policy):
+    layer = make(policy)
+    again = type(layer).from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    called(again, IMAGES)
+    again.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(called(again, IMAGES), called(layer, IMAGES))
+
+
+@pytest.mark.parametrize("make", ALONE, indirect=True)
+def test_a_network_with_it_is_saved_and_read_back(make, tmp_path):
+    inputs = keras.Input(IMAGES.shape[1:])
+    model = keras.Model(inputs, make()(inputs))
+    for name in ("model.keras", "model.h5", "saved_model"):
+        model.save(tmp_path / name)
+        again = keras.models.load_model(tmp_path / name)
+        np.testing.assert_array_equal(again(IMAGES), model(IMAGES))
