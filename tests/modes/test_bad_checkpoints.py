@@ -49,8 +49,9 @@ def test_a_missing_checkpoint_is_refused(flag, mode, home, tmp_path, refused):
     (tmp_path / "empty").mkdir()
     for name in ("empty", "none"):
         words = [f"--mode={mode}", f"--{flag}={tmp_path}/{name}", f"--dataset=folder:{home}/pictures"]
-        words += [f"--images={home}/pictures/val/ant/0.jpg", f"--output={tmp_path}/out.npz"]
-        refused([*words, f"--output={tmp_path}/export"], rf"{tmp_path}/{name}: no checkpoint")
+        words += [f"--images={home}/pictures/val/ant/0.jpg"]
+        output = {"predict": "out.npz"}.get(mode, "export")
+        refused([*words, f"--output={tmp_path}/{output}"], rf"{tmp_path}/{name}: no checkpoint")
 
 
 def test_training_from_a_missing_checkpoint_is_refused(training, tmp_path, refused):
