@@ -55,7 +55,7 @@ def run(config: Config) -> None:
             print(json_line({"file": file, "best": best}))
         elif not out:
             print(f"{file}: " + ", ".join(f"{name} {score:.2%}" for name, score in best))
-    if out and config.output != "json":
+    if out and not config.json:
         print(f"written: {shown(out)}, {len(files)} images")
 
 
