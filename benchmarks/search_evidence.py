@@ -18,23 +18,22 @@ Searches and trainings are commands of `main.py`; what they take beyond the prog
 validation images. --jobs commands run at once, each on its share of the processors.
 
 Resumable: the same command goes on where it was stopped, and it stops by itself, between two commands, when --minutes
-are over. A command that fails ends its part, and is told. Writes evidence.md and a picture a part into --work, and ends
-in one line of JSON with what there is so far.
+are over (exit code 42). A command that fails ends its part, and is told (exit code 1). --work holds one set of
+settings. Writes evidence.md and a picture a part there, and ends in one line of JSON with what there is so far.
 """
 
 from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import functools
 import json
 import math
 import os
 import pathlib
-import queue
 import shlex
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -45,6 +44,8 @@ from support.contenders import Contenders
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.engine.rundir import git_commit, versions
+from autonl_tf.errors import PREEMPTED, UserError
+from autonl_tf.settings.flag import AmountParser
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
 
@@ -53,8 +54,16 @@ DEMO = {"search_space": "demo", "image_size": 64, "classes": 8}
 DRAWS = 10_000  # random searches whose mean regret is told
 
 
+# What every run of a directory of --work shares; how many there are may differ.
+SETTINGS = ("dataset", "search_space", "image_size", "classes", "search_flags", "train_flags")
+
+
 class Stopped(Exception):
-    """A part cannot go on: the budget of time is over, or a command failed. What is done stays."""
+    """A part cannot go on: a command failed, or the part is not for these data. What is done stays."""
+
+
+class OutOfTime(Stopped):
+    """The budget of time is over."""
 
 
 class Bench:
@@ -62,29 +71,60 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace):
         self.options = options
-        self.work = (ROOT / options.work).resolve()
-        self.work.mkdir(parents=True, exist_ok=True)
         space = space_lib.load(options.search_space)
+        space.check(options.image_size)
         self.networks = Contenders(space, options.image_size, options.classes, options.tolerance)
+        for target in self.target_macs():
+            macs_model(space, **self.shape).check_target(target, "targets")
+        self.work = (ROOT / options.work).resolve()
+        self._check_settings({name: getattr(options, name) for name in SETTINGS} | {"space": space.content})
         self.ends = time.monotonic() + options.minutes * 60
-        # Each command has a share of the processors to itself.
-        self.shares: queue.Queue[set[int]] = queue.Queue()
-        processors = sorted(os.sched_getaffinity(0))
-        for number in range(options.jobs):
-            self.shares.put(set(processors[number :: options.jobs]) or set(processors))
+
+    def _check_settings(self, settings: dict) -> None:
+        """Raises UserError where the directory holds runs of other settings, whose scores would be taken for these."""
+        path = self.work / "settings.json"
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            if changed := [name for name in settings if before.get(name) != settings[name]]:
+                raise UserError(
+                    f"--work={self.work}: holds runs with another --{changed[0]}; accepted: a new directory"
+                )
+        self.work.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings), encoding="utf-8")
 
     def each(self, function: Callable, calls: list[tuple]) -> list:
-        """function(*call) of every call, --jobs at once, in order.
+        """function(*call) of every call, in order, --jobs at once, each on a share of the processors; up to the first
+        that cannot be done, behind which none is begun.
 
-        Raises:
-          Stopped: one could not be done; the others that had begun are.
+        Returns:
+          For each call its result, or the Stopped that it raised, or None where it was not begun.
         """
-        began = time.monotonic()
-        with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
-            futures = [pool.submit(function, *call) for call in calls]
+        began, jobs = time.monotonic(), self.options.jobs
+        processors = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        shares = [set(processors[number::jobs]) for number in range(jobs)]
+
+        def take_share() -> None:
+            if share := shares.pop():
+                os.sched_setaffinity(0, share)  # of this thread, and of the commands that it starts
+
+        failed = threading.Event()
+
+        def one(call: tuple) -> object:
+            if failed.is_set():
+                return None
+            try:
+                return function(*call)
+            except Stopped as reason:
+                failed.set()
+                return reason
+
+        with concurrent.futures.ThreadPoolExecutor(jobs, initializer=take_share) as pool:
+            futures = [pool.submit(one, call) for call in calls]
             for number, _ in enumerate(concurrent.futures.as_completed(futures), start=1):
-                done = f"{function.__name__}: {number} of {len(calls)} done"
-                print(f"== {done}, {(time.monotonic() - began) / 60:.1f} minutes", file=sys.stderr, flush=True)
+                if not failed.is_set():
+                    spent = (time.monotonic() - began) / 60
+                    done = f"{function.__name__}: {number} of {len(calls)} done, {spent:.1f} minutes"
+                    print(f"== {done}, {spent * (len(calls) / number - 1):.1f} left", file=sys.stderr, flush=True)
         return [future.result() for future in futures]
 
     def _command(self, directory: pathlib.Path, *words: str) -> float:
@@ -92,17 +132,11 @@ class Bench:
         done = directory / "minutes.json"
         if not done.exists():
             if time.monotonic() > self.ends:
-                raise Stopped("out of time")
-            words = (*words, f"--model_dir={directory}")
-            share, began = self.shares.get(), time.monotonic()
-            pinned = functools.partial(os.sched_setaffinity, 0, share)
-            try:
-                run = [sys.executable, "main.py", *words]
-                ended = subprocess.run(run, cwd=ROOT, stdout=sys.stderr, check=False, preexec_fn=pinned)
-            finally:
-                self.shares.put(share)
+                raise OutOfTime("out of time")
+            began, run = time.monotonic(), [sys.executable, "main.py", *words, f"--model_dir={directory}"]
+            ended = subprocess.run(run, cwd=ROOT, stdout=sys.stderr, check=False)
             if ended.returncode:
-                raise Stopped(f"exit code {ended.returncode}: {shlex.join(words)}")
+                raise Stopped(f"exit code {ended.returncode}: {shlex.join(run[1:])}")
             done.write_text(json.dumps((time.monotonic() - began) / 60), encoding="utf-8")
         return json.loads(done.read_text(encoding="utf-8"))
 
@@ -114,6 +148,8 @@ class Bench:
         words = ("--mode=search", *shlex.split(options.search_flags), *own, f"--seed={seed}", *words)
         minutes = self._command(directory, *words)
         found = json.loads((directory / "search.json").read_text(encoding="utf-8"))
+        if found["macs"] != (macs := self.networks.cost(read(found["arch"])).macs):
+            raise Stopped(f"the network found has {found['macs']:,} MACs, with --classes={options.classes} {macs:,}")
         return {**found, "minutes": minutes}
 
     def train(self, spec: NetworkSpec, seed: int) -> dict:
@@ -130,37 +166,51 @@ class Bench:
         scores = [record["values"] for record in map(json.loads, lines) if record["phase"] == "validation"]
         return {"top1": scores[-1]["top1"], "minutes": minutes}
 
-    def trained(self, specs: list[NetworkSpec], seeds: int) -> list[dict]:
-        """For each network its cost, and top-1 of every seed."""
+    def trained(self, specs: list[NetworkSpec], seeds: int, rows: list[dict]) -> list[dict]:
+        """Appends to `rows`, for each network, its cost, and top-1 of every seed; gives `rows`.
+
+        Raises:
+          Stopped: not all could be trained; the rows have what is.
+        """
         # Searches may find the same network, which is trained once.
-        pairs = [(spec, seed) for spec in {spec.canonical(): spec for spec in specs}.values() for seed in range(seeds)]
+        pairs = [(spec, seed) for seed in range(seeds) for spec in {spec.canonical(): spec for spec in specs}.values()]
         runs: dict[str, list[dict]] = {}
-        for (spec, _), run in zip(pairs, self.each(self.train, pairs), strict=True):
-            runs.setdefault(spec.canonical(), []).append(run)
-        rows = []
+        results = self.each(self.train, pairs)
+        for (spec, _), run in zip(pairs, results, strict=True):
+            if isinstance(run, dict):
+                runs.setdefault(spec.canonical(), []).append(run)
         for spec in specs:
-            own, cost = runs[spec.canonical()], self.networks.cost(spec)
-            blocks = blockstring.write(spec).split("\n")[:-1]
-            rows.append({"blocks": blocks, "macs": cost.macs, "params": cost.params})
-            rows[-1] |= {"top1": [run["top1"] for run in own], "minutes": [round(run["minutes"], 2) for run in own]}
+            if own := runs.get(spec.canonical()):
+                cost = self.networks.cost(spec)
+                rows.append({"arch": blockstring.write(spec).splitlines(), "macs": cost.macs, "params": cost.params})
+                rows[-1] |= {"top1": [run["top1"] for run in own], "minutes": [round(run["minutes"], 2) for run in own]}
+        all_done(results)
         return rows
 
     def searched(self, target: float) -> list[dict]:
         """search.json of the searches for a target."""
         seeds = range(self.options.search_seeds)
         aim = f"--target_macs={target:.0f}"
-        return self.each(self.search, [(f"search_{target:.0f}_{seed}", seed, aim) for seed in seeds])
+        return all_done(self.each(self.search, [(f"search_{target:.0f}_{seed}", seed, aim) for seed in seeds]))
 
     def target_macs(self) -> list[float]:
         """--targets in MACs; those left out are evenly spread within the space's reach, in the logarithm."""
         if self.options.targets:
-            return [float(word.removesuffix("M")) * (1e6 if word[-1:] == "M" else 1) for word in self.options.targets]
+            return self.options.targets
         low, high = macs_model(self.networks.space, **self.shape).reachable()
         return [low * (high / low) ** share for share in (0.3, 0.5, 0.7)]
 
     @property
     def shape(self) -> dict[str, int]:
         return {"image_size": self.options.image_size, "num_classes": self.options.classes}
+
+
+def all_done(results: list) -> list:
+    """The results of `Bench.each`. Raises the Stopped that is among them."""
+    for result in results:
+        if isinstance(result, Stopped):
+            raise result
+    return results
 
 
 def read(lines: list[str]) -> NetworkSpec:
@@ -179,7 +229,8 @@ def rank(bench: Bench, result: dict) -> None:
         searches = bench.searched(target)
         row = {"target": target, "search_minutes": [round(one["minutes"], 2) for one in searches]}
         result.setdefault("rank", []).append(row)
-        row["found"] = bench.trained([read(one["arch"]) for one in searches], options.train_seeds)
+        row["found"] = []
+        bench.trained([read(one["arch"]) for one in searches], options.train_seeds, row["found"])
         macs = float(np.mean([found["macs"] for found in row["found"]]))
         groups = {
             "uniform": networks.uniform(macs, options.uniforms),
@@ -189,7 +240,8 @@ def rank(bench: Bench, result: dict) -> None:
             plain = networks.random(macs, options.plain_randoms, 1, squeeze_excite=False)
             groups["random without squeeze-excite"] = plain
         for name, specs in groups.items():
-            row[name] = bench.trained(specs, options.random_seeds)
+            row[name] = []
+            bench.trained(specs, options.random_seeds, row[name])
         row |= against(row, [one for name in groups for one in row[name]])
 
 
@@ -213,20 +265,20 @@ def truth(bench: Bench, result: dict) -> None:
         members = bench.networks.every()
     except ValueError as error:
         raise Stopped(str(error)) from None
-    held = result.setdefault("truth", {})
-    held["members"] = bench.trained(members, options.random_seeds)
-    for row, spec in zip(held["members"], members, strict=True):
-        row["synflow"] = bench.networks.synflow(spec)
-    held["targets"] = []
-    by_blocks = {tuple(row["blocks"]): row for row in held["members"]}
-    for target in bench.target_macs():
-        searches = bench.searched(target)
-        found = [by_blocks[tuple(blockstring.write(read(one["arch"])).split("\n")[:-1])] for one in searches]
+    held = result.setdefault("truth", {"members": [], "targets": []})
+    searches_for = {target: bench.searched(target) for target in bench.target_macs()}
+    bench.trained(members, options.random_seeds, held["members"])
+    of = {spec.canonical(): row for spec, row in zip(members, held["members"], strict=True)}
+    for spec in members:
+        of[spec.canonical()]["synflow"] = bench.networks.synflow(spec)
+    for target, searches in searches_for.items():
+        found = [of[read(one["arch"]).canonical()] for one in searches]
+        uniform = [of[spec.canonical()] for spec in bench.networks.uniform(target, 1)]
         cost = np.mean([one["minutes"] for one in searches])
         cost /= np.mean([minutes for row in held["members"] for minutes in row["minutes"]])
-        held["targets"].append({"target": target, "cost_in_trainings": float(cost)})
-        uniform = [by_blocks[tuple(blockstring.write(s).split("\n")[:-1])] for s in bench.networks.uniform(target, 1)]
-        held["targets"][-1] |= regrets(held["members"], target * (1 + options.tolerance), found, uniform, cost)
+        row = regrets(held["members"], target * (1 + options.tolerance), found, uniform, cost)
+        row["found_networks"] = [{name: one[name] for name in ("macs", "top1")} for one in found]
+        held["targets"].append({"target": target, "cost_in_trainings": float(cost), **row})
 
 
 def regrets(members: list[dict], most_macs: float, found: list[dict], uniform: list[dict], cost: float) -> dict:
@@ -278,7 +330,8 @@ def far(bench: Bench, result: dict) -> None:
         plain = bench.search(f"far_without_{seed}", seed, *words)
         rows |= {"search": light(found), "search_without": light(plain)}
         for name, one in (("found", found), ("found_without", plain)):
-            rows |= {name: bench.trained([read(one["arch"])], bench.options.train_seeds)[0]}
+            rows[name] = []
+            bench.trained([read(one["arch"])], bench.options.train_seeds, rows[name])
 
 
 def texture(bench: Bench, result: dict) -> None:
@@ -336,13 +389,8 @@ def draw(bench: Bench, result: dict) -> None:
         groups = {name: [one for row in result["rank"] for one in row.get(name, [])] for name in GROUPS}
         pictures["rank"] = list(zip(groups, groups.values(), (VERMILION, BLUE, QUIET, ORANGE), strict=True))
     if result.get("truth", {}).get("targets"):
-        members = result["truth"]["members"]
-        ranked = [
-            next(one for one in members if abs(100 * (row["best"] - np.mean(one["top1"])) - lost) < 1e-9)
-            for row in result["truth"]["targets"]
-            for lost in row["found"]
-        ]
-        pictures["truth"] = [("every member", members, QUIET), ("found", ranked, VERMILION)]
+        found = [one for row in result["truth"]["targets"] for one in row["found_networks"]]
+        pictures["truth"] = [("every member", result["truth"]["members"], QUIET), ("found", found, VERMILION)]
     for name, groups in pictures.items():
         figure = new_figure(7, 4.6, f"Found and other networks: {bench.options.dataset}")
         axes = plain_axes(figure.add_axes((0.1, 0.12, 0.86, 0.68)), "validation top-1, %; bars: deviation of its seeds")
@@ -358,24 +406,39 @@ def draw(bench: Bench, result: dict) -> None:
         save(figure, bench.work / f"{name}.png")
 
 
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; accepted: a whole number from 1")
+    return int(text)
+
+
+def amounts(text: str) -> list[float]:
+    """MACs with commas between, as the program's flags take them."""
+    try:
+        return [AmountParser().parse(word) for word in text.split(",")]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}; {error}, with commas between") from None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default="rank")
     parser.add_argument("--dataset", default="demo", help="as of main.py")
     parser.add_argument("--search_space", help="as of main.py")
-    parser.add_argument("--image_size", type=int)
-    parser.add_argument("--classes", type=int, help="how many classes the data has")
-    parser.add_argument("--targets", type=lambda text: text.split(","), help="MACs, as 12.2M,20M")
-    parser.add_argument("--search_seeds", type=int, default=3)
-    parser.add_argument("--train_seeds", type=int, default=3)
-    parser.add_argument("--random_seeds", type=int, default=2, help="trainings of every other network")
+    parser.add_argument("--image_size", type=positive)
+    parser.add_argument("--classes", type=positive, help="how many classes the data has")
+    parser.add_argument("--targets", type=amounts, help="MACs, as 12.2M,20M")
+    parser.add_argument("--search_seeds", type=positive, default=3)
+    parser.add_argument("--train_seeds", type=positive, default=3)
+    parser.add_argument("--random_seeds", type=positive, default=2, help="trainings of every other network")
     parser.add_argument("--randoms", type=int, default=12)
     parser.add_argument("--plain_randoms", type=int, default=4, help="random members without squeeze-excite")
     parser.add_argument("--uniforms", type=int, default=2)
     parser.add_argument("--tolerance", type=float, default=0.05, help="of the MACs")
     parser.add_argument("--search_flags", help="more flags of --mode=search, in one word")
     parser.add_argument("--train_flags", help="more flags of --mode=train, in one word")
-    parser.add_argument("--jobs", type=int, default=1, help="commands at once")
+    parser.add_argument("--jobs", type=positive, default=1, help="commands at once")
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--work", default="runs/evidence")
     options = parser.parse_args()
@@ -391,16 +454,21 @@ def main() -> None:
     parts = options.parts.split(",")
     if unknown := [part for part in parts if part not in PARTS]:
         parser.error(f"--parts: no {', '.join(unknown)}; accepted: {', '.join(PARTS)}")
-    bench, result = Bench(options), {}
+    try:
+        bench, result, code = Bench(options), {}, 0
+    except UserError as error:
+        parser.error(str(error))
     for part in parts:
         try:
             PARTS[part](bench, result)
         except Stopped as reason:
             result.setdefault("stopped", {})[part] = str(reason)
+            code = PREEMPTED if isinstance(reason, OutOfTime) and code != 1 else 1
     (bench.work / "evidence.md").write_text(table(result), encoding="utf-8")
     draw(bench, result)
     given = shlex.join(["python", "benchmarks/search_evidence.py", *sys.argv[1:]])
     print(json.dumps({"command": given, "commit": git_commit(), "versions": versions(), "result": result}))
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -94,7 +94,7 @@ def path(name: str, default: str | None = None, *, modes: Collection[str] = (), 
     return Flag(name, default, define_path, modes=modes, bounds=meaning)
 
 
-class _AmountParser(flags.ArgumentParser):
+class AmountParser(flags.ArgumentParser):
     """A number from 1 to 1e15, as 350e6, 350M, 0.35G or 350000k."""
 
     syntactic_help = "a number from 1 to 1e15, such as 350e6 or 350M"
@@ -117,7 +117,7 @@ class _AmountSerializer(flags.ArgumentSerializer):
 
 def define_amount(name, default, *, help, flag_values):
     """An absl flag that takes 350M as well as 350e6; None or a float."""
-    flags.DEFINE(_AmountParser(), name, default, help=help, flag_values=flag_values, serializer=_AmountSerializer())
+    flags.DEFINE(AmountParser(), name, default, help=help, flag_values=flag_values, serializer=_AmountSerializer())
 
 
 AUTO = "auto"  # in the place of a number: it is found

@@ -55,8 +55,9 @@ class Contenders:
         return list(found.values())
 
     def uniform(self, macs: float, count: int) -> list[NetworkSpec]:
-        """What is written down in a minute: one kernel and one expansion throughout, no squeeze-excite and no LightNL,
-        as many of the blocks that may be dropped, from the first one on, as fit: the nearest to so many MACs."""
+        """What is written down in a minute: one kernel and one expansion throughout (a block that has no such option
+        takes its smallest), no squeeze-excite and no LightNL, as many of the blocks that may be dropped, from the first
+        one on, as fit: the nearest to so many MACs."""
         blocks = self.space.blocks
         droppable = [index for index, block in enumerate(blocks) if block.searchable and block.droppable]
         values = {c: sorted({v for b in blocks for v in b.options[c] if v}) for c in ("kernel", "expand")}
@@ -66,8 +67,11 @@ class Contenders:
             for index, block in enumerate(blocks):
                 selection = dict(block.smallest)
                 for choice, value in (("kernel", kernel), ("expand", expand)):
-                    if value in block.options[choice]:
-                        selection[choice] = block.options[choice].index(value)
+                    options = block.options[choice]
+                    if value in options:
+                        selection[choice] = options.index(value)
+                    elif options[0] == 0:
+                        selection[choice] = 1  # kept, by its smallest
                 if index in droppable[kept:]:
                     selection["expand"] = 0
                 selections.append(selection)

@@ -7,11 +7,13 @@ import pathlib
 
 import pytest
 from absl import flags
+from mode_cases import configure
 
 import autonl_tf
 from autonl_tf.cli import parsing
 from autonl_tf.cli.parsing import COMMANDS, FLAGS
 from autonl_tf.commands import search
+from autonl_tf.errors import UserError
 from autonl_tf.settings.flag import define_path
 
 PACKAGE = pathlib.Path(autonl_tf.__file__).parent
@@ -175,6 +177,13 @@ def test_every_path_flag_knows_the_home_directory(monkeypatch):
 def test_a_path_that_tensorflow_cannot_read_back_is_refused(name, path):
     with pytest.raises(flags.Error, match=rf"(?s)flag --{name}=.*choose another"):
         parsed(name, path)
+
+
+def test_an_export_is_refused_where_tensorflow_cannot_read_it_back():
+    words = ("--mode=export", "--model_dir=run", "--output=runs/a [2]")
+    with pytest.raises(UserError, match=r"--output='runs/a \[2\]': '\[': TensorFlow reads no checkpoint back"):
+        configure(*words)
+    assert configure("--mode=predict", "--model_dir=run", "--images=a", "--output=runs/a [2].csv").output
 
 
 @pytest.mark.parametrize("path", ["runs/a b", "a*b", "a?b", "é", "a]b", "a{b,c}", "a'b", "-x"])

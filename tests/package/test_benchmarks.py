@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from autonl_tf.errors import UserError
 from autonl_tf.space import space as space_lib
 
 BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
@@ -171,3 +172,45 @@ def test_every_member_of_a_small_space_comes_once(imported):
     assert all(map(space.contains, members))
     with pytest.raises(ValueError, match="accepted: at most"):
         make(space_lib.load("paper"), 224, 1000, 0.1).every()
+
+
+def evidence(module, work, *words):
+    """The Bench of a command line of search_evidence.py on a space of the built-in data."""
+    options = {"dataset": "demo", "search_space": "demo", "image_size": 64, "classes": 8, "tolerance": 0.05, "jobs": 1}
+    options |= {"work": str(work), "targets": None, "minutes": 1.0, "search_flags": "", "train_flags": ""}
+    return module.Bench(argparse.Namespace(**options | dict(words)))
+
+
+def test_runs_of_other_settings_are_not_taken_for_these(imported, tmp_path):
+    module = imported("search_evidence")
+    for _ in range(2):
+        evidence(module, tmp_path / "work", ("minutes", 2.0), ("jobs", 2))
+    with pytest.raises(UserError, match=r"--work=.*/work: holds runs with another --train_flags"):
+        evidence(module, tmp_path / "work", ("train_flags", "--train_steps=3"))
+    with pytest.raises(UserError, match=r"--targets=1M: out of this space's reach"):
+        evidence(module, tmp_path / "none", ("targets", [1e6]))
+    assert not (tmp_path / "none").exists()
+
+
+def test_behind_a_failure_no_command_is_begun_and_what_was_done_is_told(imported, tmp_path):
+    module = imported("search_evidence")
+    bench, begun = evidence(module, tmp_path / "work"), []
+
+    def train(spec, seed):
+        begun.append(seed)
+        if seed == 1:
+            raise module.Stopped("it failed")
+        return {"top1": 0.5, "minutes": 1.0}
+
+    bench.train, rows = train, []
+    with pytest.raises(module.Stopped, match="it failed"):
+        bench.trained([bench.networks.space.largest()], 9, rows)
+    assert begun == [0, 1] and [row["top1"] for row in rows] == [[0.5]]
+
+
+def test_a_uniform_network_keeps_a_block_that_lacks_its_expansion(imported):
+    entries = [{"block": "r1_k3_s22_e6_i32_o16"}, {"block": "r1_k3_s11_e6_i16_o16", "expansions": [6]}]
+    space = space_lib.parse({"candidates": {"kernels": [3], "expansions": [3, 6]}, "blocks": entries}, "small")
+    contenders = imported("support.contenders").Contenders(space, 64, 8, 10.0)
+    uniform = contenders.uniform(contenders.cost(space.largest()).macs, 9)
+    assert {tuple(block.expansion for block in spec.blocks) for spec in uniform} == {(3,), (6,), (3, 6), (6, 6)}

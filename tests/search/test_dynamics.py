@@ -44,11 +44,8 @@ def batches():
     return iter(data.repeat().batch(BATCH, drop_remainder=True))
 
 
-def search(cost_lambda, target=None):
-    """A search as `--mode=search` makes it. Returns its result, and every step's margins and metrics."""
-    keras.utils.set_random_seed(0)
-    strategy = tf.distribute.get_strategy()
-    schedule = SearchSchedule(
+def schedule_of(cost_lambda):
+    return SearchSchedule(
         total_steps=STEPS,
         warmup_steps=STEPS // 4,
         settle_steps=STEPS // 10,
@@ -57,6 +54,12 @@ def search(cost_lambda, target=None):
         cost_lambda=cost_lambda,
         threshold_travel=DEFAULTS.threshold_travel,
     )
+
+
+def search(cost_lambda, target=None):
+    """A search as `--mode=search` makes it. Returns its result, and every step's margins and metrics."""
+    keras.utils.set_random_seed(0)
+    strategy, schedule = tf.distribute.get_strategy(), schedule_of(cost_lambda)
     supernet = Supernet(
         space_lib.parse(SPACE, "test"),
         image_size=SIZE,
@@ -95,12 +98,12 @@ def searches():
     return {cost_lambda: search(cost_lambda) for cost_lambda in (0.0, DEFAULTS.cost_lambda, 100.0)}
 
 
-def test_without_a_cost_most_stays_but_some_of_what_a_block_can_do_without(searches):
-    """The gates of LightNL and squeeze-excite start near their thresholds, and wander with seed and roundings; one
-    of the others may close too in so short a search, on some processors."""
+def test_without_a_cost_nothing_closes_beyond_the_noise_but_some_of_what_a_block_can_do_without(searches):
+    """The gates of LightNL and squeeze-excite start near their thresholds, and wander with seed and roundings. One
+    expansion's margin was 0.23 with one thread and -0.04 with two; the noise of a margin is 0.34."""
     result, _ = searches[0.0]
-    gates = [gate for gate in result["gates"] if not gate["name"].split("/")[1].startswith(("nl", "se"))]
-    assert sum(gate["open"] for gate in gates) > len(gates) / 2, gates
+    closed = {gate["name"]: gate["margin"] for gate in result["gates"] if gate["margin"] < -schedule_of(0.0).noise}
+    assert all(name.split("/")[1].startswith(("nl", "se")) for name in closed), closed
 
 
 def test_a_very_large_lambda_finds_the_smallest_member(searches):
