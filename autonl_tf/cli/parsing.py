@@ -100,7 +100,7 @@ def usage(mode: str | None) -> str:
         text = f"{_USAGE.replace('MODE', needed, 1)}\n{ABOUT[mode]}\n"
         sections.sort(key=lambda section: section[0] != _title(mode))
     for title, held in sections:
-        if told := [flag.told() for flag in held if mode is None or mode in flag.modes]:
+        if told := [flag.told(mode) for flag in held if mode is None or mode in flag.modes]:
             text += "\n".join(["", title, *told, ""])
     return text
 
@@ -179,7 +179,7 @@ def from_flags(values: flags.FlagValues) -> Config:
     )
     for name in COMMANDS[mode].REQUIRED:
         if not config.values[name]:
-            raise UserError(f"--mode={mode} needs --{name}: {FLAGS[name].text}")
+            raise UserError(f"--mode={mode} needs --{name}: {FLAGS[name].meaning(mode)}")
     shared.check(config)
     return COMMANDS[mode].check(config)
 

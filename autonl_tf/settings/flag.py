@@ -16,7 +16,7 @@ from absl import flags
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """A flag: its default, how absl defines it, the commands that read it, and what it is for."""
+    """A flag: its default, how absl defines it, the commands that read it, and what it is for, to all or to each."""
 
     name: str
     default: Any
@@ -24,9 +24,16 @@ class Flag:
     modes: Collection[str] = ()
     bounds: dict[str, Any] = dataclasses.field(default_factory=dict)
     text: str = ""
+    text_of: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def help(self, text: str) -> Flag:
-        return dataclasses.replace(self, text=text)
+    def help(self, text: str, **text_of: str) -> Flag:
+        """The flag with what it is for; `text_of` has it for each command, where they differ."""
+        return dataclasses.replace(self, text=text, text_of=text_of)
+
+    def meaning(self, mode: str | None) -> str:
+        """What it is for in a command; None: in all."""
+        each = [f"{name}: {text[0].lower()}{text[1:]}" for name, text in self.text_of.items()]
+        return self.text_of.get(mode) or " ".join([self.text, *each])
 
     def read_by(self, *modes: str) -> Flag:
         return dataclasses.replace(self, modes=modes)
@@ -34,15 +41,15 @@ class Flag:
     def add_to(self, values: flags.FlagValues) -> None:
         self.define(self.name, self.default, help=self.text, flag_values=values, **self.bounds)
 
-    def told(self) -> str:
-        """Its lines of `--help`."""
+    def told(self, mode: str | None = None) -> str:
+        """Its lines of `--help`, of a command or of all."""
         accepted = ""
         if "enum_values" in self.bounds:
             accepted = f" ({'|'.join(self.bounds['enum_values'])})"
         elif "lower_bound" in self.bounds:
             accepted = f" ({self.bounds['lower_bound']:,} to {self.bounds['upper_bound']:,})"
         default = "" if self.default is None else f" [{self.default}]"
-        text = f"--{self.name}{accepted}: {self.text}{default}"
+        text = f"--{self.name}{accepted}: {self.meaning(mode)}{default}"
         return textwrap.fill(
             text, 100, initial_indent="  ", subsequent_indent="      ", break_long_words=False, break_on_hyphens=False
         )

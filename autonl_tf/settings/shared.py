@@ -56,10 +56,13 @@ RUN_FLAGS = (
     ),
     path("images", modes=("predict", "explain")).help("Image files: a path, a directory or a glob."),
     path("output", written=True, modes=("eval", "predict", "export", "explain", "describe", "compare")).help(
-        "Where to write. export: directory of the SavedModel and the TFLite files. eval: directory of per-class "
-        "accuracy, the confusion matrix and the most confident mistakes. explain: directory of one picture per image. "
-        "predict: a .npz with `files` and `logits` [N, classes], or a .csv with the best classes. describe and "
-        "compare: a .png that shows the network or networks."
+        "Where to write.",
+        export="Directory of the SavedModel and the TFLite files.",
+        eval="Directory of per-class accuracy, the confusion matrix and the most confident mistakes.",
+        explain="Directory of one picture per image.",
+        predict="A .npz with `files` and `logits` [N, classes], or a .csv with the best classes.",
+        describe="A .png that shows the network.",
+        compare="A .png that shows the networks.",
     ),
     switch("json", False, modes=("describe", "compare", "eval", "predict")).help(
         "Print JSON on standard output: one object, or one per line (predict)."
