@@ -1,6 +1,6 @@
 """Does the search beat the trivial? On the built-in data, or on your own folder as it stands.
 
-    python benchmarks/search_evidence.py --dataset=folder:photos --search_space=cifar10 --image_size=48 --classes=6
+    python benchmarks/search_evidence.py --dataset=folder:photos --search_space=cifar10 --image_size=48
         --targets=12.2M [--parts=rank] [--jobs=2] [--minutes=60] [--work=runs/evidence/photos]
 
 Parts:
@@ -43,6 +43,7 @@ from support.contenders import Contenders
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.data.facts import known
 from autonl_tf.engine.rundir import git_commit, versions
 from autonl_tf.errors import PREEMPTED, UserError
 from autonl_tf.settings.flag import AmountParser
@@ -427,7 +428,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="demo", help="as of main.py")
     parser.add_argument("--search_space", help="as of main.py")
     parser.add_argument("--image_size", type=positive)
-    parser.add_argument("--classes", type=positive, help="how many classes the data has")
+    parser.add_argument("--classes", type=positive, help="how many classes TensorFlow Datasets' data has; others tell")
     parser.add_argument("--targets", type=amounts, help="MACs, as 12.2M,20M")
     parser.add_argument("--search_seeds", type=positive, default=3)
     parser.add_argument("--train_seeds", type=positive, default=3)
@@ -443,6 +444,13 @@ def main() -> None:
     parser.add_argument("--work", default="runs/evidence")
     options = parser.parse_args()
     demo = options.dataset == "demo"
+    try:
+        facts, _ = known(options.dataset)
+    except UserError as error:
+        parser.error(f"--dataset: {error}")
+    if facts and options.classes not in (None, facts.num_classes):
+        parser.error(f"--classes={options.classes}: {options.dataset} has {facts.num_classes}")
+    options.classes = facts.num_classes if facts else options.classes
     for name, value in DEMO.items():
         if getattr(options, name) is None:
             if not demo:

@@ -214,3 +214,13 @@ def test_a_uniform_network_keeps_a_block_that_lacks_its_expansion(imported):
     contenders = imported("support.contenders").Contenders(space, 64, 8, 10.0)
     uniform = contenders.uniform(contenders.cost(space.largest()).macs, 9)
     assert {tuple(block.expansion for block in spec.blocks) for spec in uniform} == {(3,), (6,), (3, 6), (6, 6)}
+
+
+def test_classes_that_the_data_has_not_are_refused_before_a_search(imported, monkeypatch, tmp_path, capsys):
+    module = imported("search_evidence")
+    words = ["--classes=9", f"--work={tmp_path / 'work'}"]
+    monkeypatch.setattr(module.sys, "argv", ["search_evidence.py", *words])
+    with pytest.raises(SystemExit, match="2"):
+        module.main()
+    assert "--classes=9: demo has 8" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
