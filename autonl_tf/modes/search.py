@@ -183,7 +183,7 @@ def _flipping(learner: SearchLearner, model: CostModel, schedule: SearchSchedule
         if step != schedule.settle_start:
             return {}
         margins = learner.model.margins.numpy()
-        flips = flips_to_target(learner.model.table, model, margins, learner.multiplier.target)
+        flips = flips_to_target(learner.model.table, model, margins, learner.multiplier.target, schedule.noise)
         away = np.where(margins >= 0, -np.maximum(margins, 1e-6), -margins)
         learner.model.margins.assign(np.where(flips, away, margins))
         learner.flipped.assign(flips.astype(np.float32))

@@ -159,11 +159,11 @@ def test_it_is_costed_decoded_timed_and_landed_on_like_the_others(supernet):
         assert float(cost(table.opened(selections))) == network_cost(spec, **SHAPE).total.macs == model.of(selections)
     pieces = latency.pieces(table.space, **SHAPE)
     assert any("embedded0.5-2" in key for key in pieces)
-    target = sum(model.reachable()) / 2
     margins = np.where([gate.choice == "embedded" for gate in table.gates], 0.01, 0.5)
-    flips = flips_to_target(table, model, margins, target)
+    target = model.of(table.selections(margins > 0.1))
+    flips = flips_to_target(table, model, margins, target, noise=0.2)
     spec, result = results.summary(table, margins, flipped=flips, **SHAPE)
-    assert result["macs"] == pytest.approx(target, rel=0.02)
+    assert result["macs"] == pytest.approx(target, rel=0.01)
     assert {gate["name"] for gate in result["gates"] if gate["flipped"]} >= {"block0/embedded0.5"}
     assert all(gate["counts"] for gate in result["gates"] if gate["name"] == "block0/embedded0.5")
     assert blockstring.parse(blockstring.write(spec)).canonical() == spec.canonical()

@@ -30,52 +30,72 @@ TABLE = GateTable(space_lib.parse(SMALL, "small"))
 MODEL = macs_model(TABLE.space, image_size=16, num_classes=3)
 
 
-def brute_force(margins, target):
-    """The least sum of |margin| over all subsets of gates that come within the tolerance; None where none does."""
-    best = None
-    for bits in range(2 ** len(TABLE)):
-        flips = np.array([bits >> gate & 1 for gate in range(len(TABLE))], bool)
-        cost = MODEL.of(TABLE.selections((margins >= 0) ^ flips))
-        weight = np.abs(margins[flips]).sum()
-        if abs(cost / target - 1) <= TOLERANCE and (best is None or weight < best):
-            best = weight
-    return best
+def brute_force(margins, target, noise):
+    """The least sum of |margin| over all subsets of gates, within the tolerance that the margins allow; None where no
+    member comes within a tenth."""
+    subsets = [np.array([bits >> gate & 1 for gate in range(len(TABLE))], bool) for bits in range(2 ** len(TABLE))]
+    errors = [MODEL.of(TABLE.selections((margins >= 0) ^ flips)) / target - 1 for flips in subsets]
+    for most, shortfalls in ((noise, (0.01, 0.02, 0.05, 0.1)), (np.inf, (0.1,))):
+        for shortfall in shortfalls:
+            weights = [
+                np.abs(margins[flips]).sum()
+                for flips, error in zip(subsets, errors, strict=True)
+                if -shortfall <= error <= TOLERANCE and np.all(np.abs(margins[flips]) <= most)
+            ]
+            if weights:
+                return min(weights)
+    return None
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.floats(0, 1))
-def test_flips_land_on_the_target_with_the_least_sum_of_margins(seed, share):
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.floats(0.05, 0.5))
+def test_flips_land_near_the_target_with_the_least_sum_of_margins(seed, share, noise):
     margins = np.random.default_rng(seed).uniform(-0.5, 1, len(TABLE))
     low, high = MODEL.reachable()
     target = low + share * (high - low)
-    flips = flips_to_target(TABLE, MODEL, margins, target)
+    flips = flips_to_target(TABLE, MODEL, margins, target, noise)
     reached = MODEL.of(TABLE.selections((margins >= 0) ^ flips))
-    least = brute_force(margins, target)
-    if least is None:
+    if abs(MODEL.of(TABLE.selections(margins >= 0)) / target - 1) <= TOLERANCE:
+        assert not flips.any()
+    elif (least := brute_force(margins, target, noise)) is None:
         everything = [
             MODEL.constant + float(a) + float(b) for a in MODEL.tables[0].ravel() for b in MODEL.tables[1].ravel()
         ]
         nearest = min(abs(cost / target - 1) for cost in everything)
         assert abs(reached / target - 1) <= nearest + 1e-3
     else:
-        assert abs(reached / target - 1) <= TOLERANCE
+        assert -0.1 <= reached / target - 1 <= TOLERANCE
         assert np.abs(margins[flips]).sum() == pytest.approx(least, rel=0.1, abs=0.02)
+
+
+def test_firm_decisions_stay_where_close_calls_come_near_enough():
+    """One gate a block is a close call, all others are firm: a target 4% above what closing those costs."""
+    margins = np.ones(len(TABLE))
+    close = [TABLE.names.index(f"block{block}/expand6") for block in range(2)]
+    margins[close] = 0.01
+    closed = np.ones(len(TABLE), bool)
+    closed[close] = False
+    target = MODEL.of(TABLE.selections(closed)) * 1.04
+    flips = flips_to_target(TABLE, MODEL, margins, target, 0.2)
+    assert list(np.flatnonzero(flips)) == sorted(close)
+    flips = flips_to_target(TABLE, MODEL, margins, target, np.inf)  # nothing is firm
+    assert abs(MODEL.of(TABLE.selections((margins >= 0) ^ flips)) / target - 1) <= TOLERANCE
 
 
 def test_nothing_is_flipped_where_the_target_is_met_already():
     margins = np.full(len(TABLE), 0.5)
-    assert not flips_to_target(TABLE, MODEL, margins, MODEL.reachable()[1] * 0.995).any()
+    assert not flips_to_target(TABLE, MODEL, margins, MODEL.reachable()[1] * 0.995, 0.2).any()
 
 
 @pytest.mark.parametrize("name", ["paper", "demo"])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.98])
-def test_every_shipped_space_lands_within_a_hundredth(name, share):
+def test_every_shipped_space_lands_within_a_hundredth_where_no_margin_is_too_firm(name, share):
     table = GateTable(space_lib.load(name))
     model = macs_model(table.space, image_size={"paper": 224, "demo": 64}[name], num_classes=8)
     low, high = model.reachable()
     target = low * (high / low) ** share
     margins = np.random.default_rng(0).uniform(-0.5, 1, len(table))
-    flips = flips_to_target(table, model, margins, target)
+    flips = flips_to_target(table, model, margins, target, np.inf)
     assert abs(model.of(table.selections((margins >= 0) ^ flips)) / target - 1) <= TOLERANCE
 
 
@@ -246,10 +266,9 @@ def test_a_low_target_brings_the_cost_down_before_any_flip(searches):
     assert target <= result["macs"] < 0.98 * result["largest_macs"]
 
 
-def test_lambda_rises_while_the_cost_is_above_the_target_and_is_0_outside_the_decision_phase(searches):
+def test_lambda_rises_at_first_for_a_low_target_and_is_0_outside_the_decision_phase(searches):
+    warm = STEPS // 4 // 8  # records of the warm-up
     for _, _, records in searches:
-        warm = [record["cost_lambda"] for record in records[: STEPS // 4 // 8]]
-        assert set(warm) == {0.0}
-        first, second = records[STEPS // 4 // 8], records[STEPS // 4 // 8 + 1]
-        assert 0 < first["cost_lambda"] < second["cost_lambda"]
-        assert records[-1]["cost_lambda"] == 0
+        assert {record["cost_lambda"] for record in records[:warm]} == {0.0} == {records[-1]["cost_lambda"]}
+    low = [record["cost_lambda"] for record in searches[0][2]]
+    assert 0 < low[warm] < low[warm + 1]
