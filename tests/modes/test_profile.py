@@ -294,9 +294,13 @@ def test_a_search_by_that_table_meets_a_target_in_milliseconds(home, table):
     budget = facts["budget"]
     assert budget["cost"] == "latency_ms" and budget["target"] == pytest.approx(target)
     costs = [model.of(list(member)) for member in members]
-    # The space has six networks: the nearest may be further off than 1%, and none of them nearer than what was found.
+    # The space has six networks: there may be none from 10% below the target to 1% above it.
     assert budget["found"] in [pytest.approx(cost) for cost in costs]
-    assert abs(budget["error"]) <= max(0.01, min(abs(cost / target - 1) for cost in costs)) + 1e-9
+    errors = [cost / target - 1 for cost in costs]
+    if any(-0.1 <= error <= 0.01 for error in errors):
+        assert -0.1 <= budget["error"] <= 0.01 + 1e-9
+    else:
+        assert abs(budget["error"]) == pytest.approx(min(map(abs, errors)))
     assert all(point["latency_ms"] > 0 and point["macs"] > 1e5 for point in facts["trajectory"])
 
 
