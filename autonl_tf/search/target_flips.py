@@ -2,8 +2,8 @@
 
 Decisions are discrete: where the controller ends, the cost lies between two networks. The flips chosen have the least
 sum of margins of all that bring the cost near the target, found by dynamic programming over blocks. How near, the
-margins say: a firm decision is not turned for the last percent. Of 72 members of a space that were all trained, the
-least sum within 1% of the target, whatever margins that took, lost 1.7 points of top-1 (docs/results.md).
+margins say: a firm decision is not turned for the last percent. The least sum within 1% of the target, whatever margins
+it took, gave up to 2.8 points of top-1 away in a space whose members were all trained (docs/results.md).
 """
 
 from __future__ import annotations
