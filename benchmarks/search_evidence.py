@@ -51,7 +51,7 @@ from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-DEMO = {"search_space": "demo", "image_size": 64, "classes": 8}
+DEMO = {"search_space": "demo", "image_size": 64}
 DRAWS = 10_000  # random searches whose mean regret is told
 
 
@@ -450,12 +450,12 @@ def main() -> None:
         parser.error(f"--dataset: {error}")
     if facts and options.classes not in (None, facts.num_classes):
         parser.error(f"--classes={options.classes}: {options.dataset} has {facts.num_classes}")
-    options.classes = facts.num_classes if facts else options.classes
-    for name, value in DEMO.items():
+    told = ({"classes": facts.num_classes} if facts else {}) | (DEMO if demo else {})
+    for name in ("search_space", "image_size", "classes"):
         if getattr(options, name) is None:
-            if not demo:
+            if name not in told:
                 parser.error(f"--{name} is needed beside --dataset={options.dataset}")
-            setattr(options, name, value)
+            setattr(options, name, told[name])
     for kind in ("search", "train"):
         if getattr(options, f"{kind}_flags") is None:
             setattr(options, f"{kind}_flags", f"--flagfile=flags/demo_{kind}.flags" if demo else "")

@@ -183,7 +183,7 @@ def _flipping(learner: SearchLearner, model: CostModel, schedule: SearchSchedule
         if step != schedule.settle_start:
             return {}
         margins = learner.model.margins.numpy()
-        flips = flips_to_target(learner.model.table, model, margins, learner.multiplier.target, schedule.noise)
+        flips = flips_to_target(learner.model.table, model, margins, learner.multiplier.target, schedule.close_call)
         away = np.where(margins >= 0, -np.maximum(margins, 1e-6), -margins)
         learner.model.margins.assign(np.where(flips, away, margins))
         learner.flipped.assign(flips.astype(np.float32))
@@ -288,7 +288,7 @@ def _write(
     records = read_records(directory / "metrics.jsonl")
     names = ("step", *(model.name for model in models), "cost_lambda", "cross_entropy")
     result |= {
-        "budget": results.budget(table, model, result, budget_value(config), schedule.noise),
+        "budget": results.budget(table, model, result, budget_value(config), schedule),
         "decisions": results.decisions(result, schedule),
         "close_calls": results.close_calls(table, model, result),
         "phases": {

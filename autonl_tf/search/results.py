@@ -11,11 +11,10 @@ from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.networks.gate_table import GateTable
-from autonl_tf.search.schedule import SearchSchedule
+from autonl_tf.search.schedule import MOST_NOISE, SearchSchedule
 from autonl_tf.space.cost_model import CostModel
 
 MOST_FLIPPED = 0.1  # of the cost, up to which flips may decide it
-MOST_NOISE = 0.5  # of a margin, beyond which a search was too short: a kernel, a width or a block starts at about 1
 NEXT_TO_NOTHING = 0.02  # of the most expensive member's cost: a search that removed no more decided nothing
 
 
@@ -82,7 +81,7 @@ def summary(
 
 
 def budget(
-    table: GateTable, model: CostModel, result: dict[str, Any], target: float | None, noise: float
+    table: GateTable, model: CostModel, result: dict[str, Any], target: float | None, schedule: SearchSchedule
 ) -> dict[str, Any]:
     """How the found network stands to what it may cost: JSON-ready.
 
@@ -90,14 +89,13 @@ def budget(
       model: the cost that was charged.
       result: of `summary`.
       target: what was asked for, or None.
-      noise: of a margin (`SearchSchedule.noise`).
 
     Returns:
       `cost` (its name), `found`, `cheapest` and `dearest` of the space, `per_block` (0 where a block is dropped),
       `stem_and_head` (both together), `before_flips` (found, where there were none), and with a target: `target`,
       `error` (found / target - 1), `flips` (names), `flips_share` (of the cost, which they decided),
-      `flips_not_close` (those whose margin is beyond the noise, or 0.5) and `converged`: there are none of these, flips
-      decided at most a tenth of the cost, and the search was not too short (`warnings`).
+      `flips_not_close` (those that are no close calls) and `converged`: there are none of these, flips decided at most
+      a tenth of the cost, and the search was not too short (`warnings`).
     """
     gates = np.array([gate["open"] for gate in result["gates"]], np.float32)
     before = np.array([gate["open"] != gate["flipped"] for gate in result["gates"]], np.float32)
@@ -116,14 +114,14 @@ def budget(
         return stand
     flips = [gate for gate in result["gates"] if gate["flipped"]]
     share = abs(stand["found"] - stand["before_flips"]) / stand["found"]
-    not_close = [gate["name"] for gate in flips if abs(gate["margin"]) > min(noise, MOST_NOISE)]
+    not_close = [gate["name"] for gate in flips if abs(gate["margin"]) > schedule.close_call]
     return stand | {
         "target": target,
         "error": stand["found"] / target - 1,
         "flips": [gate["name"] for gate in flips],
         "flips_share": share,
         "flips_not_close": not_close,
-        "converged": not not_close and share <= MOST_FLIPPED and noise <= MOST_NOISE,
+        "converged": not not_close and share <= MOST_FLIPPED and schedule.noise <= MOST_NOISE,
     }
 
 
@@ -166,7 +164,7 @@ def warnings(result: dict[str, Any], schedule: SearchSchedule) -> list[str]:
         reasons = []
         if names := stand["flips_not_close"]:
             listed = ", ".join(names)
-            reasons.append(f"no close calls, their margins beyond the noise of {schedule.noise:.2f}: {listed}")
+            reasons.append(f"no close calls, their margins beyond {schedule.close_call:.2f}: {listed}")
         if stand["flips_share"] > MOST_FLIPPED:
             reasons.append(f"flips decided {stand['flips_share']:.0%} of the cost")
         reasons = reasons or ["too short to tell"]

@@ -25,6 +25,7 @@ import tf_keras as keras
 
 EXPLORE_PROBABILITY = 0.1  # in the decision phase, of a flip of each gate, to learn what it costs
 OPEN_PROBABILITY = 0.5  # in the warm-up, of a gate that starts closed
+MOST_NOISE = 0.5  # of a margin, beyond which a search was too short: a kernel, a width or a block starts at about 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,11 @@ class SearchSchedule:
         """How far a threshold wanders in the decision phase that nothing but noise moves, as a standard deviation: the
         root of the sum of the squared rates. A margin below it says little."""
         return self.threshold_travel * math.sqrt(4 / (3 * self.decision_steps))
+
+    @property
+    def close_call(self) -> float:
+        """The largest margin of a decision that counts as a close call: the noise, at most `MOST_NOISE`."""
+        return min(self.noise, MOST_NOISE)
 
     def decided_share(self, step: tf.Tensor) -> tf.Tensor:
         """Which share of the decision phase is over once this step, one of it, is made: above 0, up to 1."""

@@ -18,24 +18,26 @@ SHORTFALLS = (0.01, 0.02, 0.05, 0.1)  # below the target: the least that close c
 _BINS = 4000  # of the cost, up to the target and a tenth more
 
 
-def flips_to_target(table: GateTable, model: CostModel, margins: np.ndarray, target: float, noise: float) -> np.ndarray:
+def flips_to_target(
+    table: GateTable, model: CostModel, margins: np.ndarray, target: float, close_call: float
+) -> np.ndarray:
     """Which gates to flip, bool [G]; none where the network the margins decide is within 1% of the target already.
 
     They have the least sum of margins of all whose cost is at most 1% above the target and 1% below it, or 2, 5, 10%
-    where only a flip that is no close call, its margin beyond `noise`, would come nearer. Where close calls do not come
-    within 10%, any flips are taken that do; where none do, those that come nearest.
+    where only a flip that is no close call would come nearer. Where close calls do not come within 10%, any flips are
+    taken that do; where none do, those that come nearest.
 
     The networks considered are all members of the space (costs kept exactly; of several that come to the same bin of
     the cost, a 4000th part, the one with the smaller sum stays).
 
     Args:
-      noise: of a margin (`SearchSchedule.noise`).
+      close_call: the largest margin of one (`SearchSchedule.close_call`).
     """
     margins = np.asarray(margins, np.float64)
     now = model.of(table.selections(margins >= 0))
     if abs(now / target - 1) <= TOLERANCE:
         return np.zeros(len(table), bool)
-    for most, shortfalls in ((noise, SHORTFALLS), (np.inf, SHORTFALLS[-1:])):
+    for most, shortfalls in ((close_call, SHORTFALLS), (np.inf, SHORTFALLS[-1:])):
         paths = _Paths(table, model, margins, target, most)
         error = paths.costs / target - 1
         for shortfall in shortfalls:

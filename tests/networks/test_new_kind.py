@@ -161,7 +161,7 @@ def test_it_is_costed_decoded_timed_and_landed_on_like_the_others(supernet):
     assert any("embedded0.5-2" in key for key in pieces)
     margins = np.where([gate.choice == "embedded" for gate in table.gates], 0.01, 0.5)
     target = model.of(table.selections(margins > 0.1))
-    flips = flips_to_target(table, model, margins, target, noise=0.2)
+    flips = flips_to_target(table, model, margins, target, close_call=0.2)
     spec, result = results.summary(table, margins, flipped=flips, **SHAPE)
     assert result["macs"] == pytest.approx(target, rel=0.01)
     assert {gate["name"] for gate in result["gates"] if gate["flipped"]} >= {"block0/embedded0.5"}

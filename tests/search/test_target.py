@@ -178,9 +178,10 @@ def test_gates_close_one_after_the_other_by_what_they_gain_and_not_beyond_the_ta
     assert len(np.unique(closed.round(6))) == len(closed)
 
 
-def result_of(margins, flipped, target, noise=0.2):
+def result_of(margins, flipped, target, steps=300):
+    """A result of so many steps of decisions (300: a noise of 0.2), and how it stands to the target."""
     _, result = results.summary(TABLE, margins, image_size=16, num_classes=3, flipped=flipped)
-    return result, results.budget(TABLE, MODEL, result, target, noise)
+    return result, results.budget(TABLE, MODEL, result, target, SearchSchedule(steps, 0, 0, 0.6, 0.1, 0.3, 3.0))
 
 
 def flipping(**margins):
@@ -207,8 +208,8 @@ def test_each_flip_has_to_be_a_close_call_however_firm_all_others_are():
     assert result_of(*flipping(**close), 1e6)[1]["converged"]
     budget = result_of(*flipping(**not_close), 1e6)[1]
     assert budget["flips_not_close"] == ["block1/nl"] and not budget["converged"]
-    assert result_of(*flipping(**not_close), 1e6, noise=0.3)[1]["converged"]
-    assert not result_of(*flipping(**not_close), 1e6, noise=0.6)[1]["converged"]  # too short to tell
+    assert result_of(*flipping(**not_close), 1e6, steps=133)[1]["converged"]
+    assert not result_of(*flipping(**not_close), 1e6, steps=33)[1]["converged"]  # too short to tell
 
 
 def test_close_calls_that_decide_much_of_the_cost_are_not_converged():
@@ -220,7 +221,7 @@ def test_close_calls_that_decide_much_of_the_cost_are_not_converged():
 def warned(margins, flipped, steps, target=None):
     result, _ = result_of(margins, flipped, target)
     schedule = SearchSchedule(steps, 0, 0, 0.6, 0.1, 0.3, 3.0)
-    result["budget"] = results.budget(TABLE, MODEL, result, target, schedule.noise)
+    result["budget"] = results.budget(TABLE, MODEL, result, target, schedule)
     result["decisions"] = results.decisions(result, schedule)
     return [line.partition(":")[0] for line in results.warnings(result, schedule)], result["decisions"]
 
