@@ -21,7 +21,8 @@ import numpy as np
 from PIL import Image
 
 MAIN = pathlib.Path(__file__).resolve().parents[1] / "main.py"
-# Name: flags. All below 6 GB. The first nine, not the rest, set the constants of `autonl_tf/arch/peak_memory.py`.
+# Name: flags. All below 8 GB. The first nine, not the rest, set the constants of `autonl_tf/arch/peak_memory.py`, but
+# for that of batches cut into parts, which those in parts set.
 CASES = {
     "search, demo space, 32 px, batch 64": (
         "--mode=search --search_space=demo --input_image_size=32 --train_batch_size=64"
@@ -35,6 +36,16 @@ CASES = {
     "search, paper space, 224 px, batch 16": "--mode=search --search_space=paper --train_batch_size=16",
     "search, paper space, 224 px, batch 32 in 4": (
         "--mode=search --search_space=paper --train_batch_size=32 --micro_batches=4"
+    ),
+    "search, paper space, 224 px, batch 256 in 16": (
+        "--mode=search --search_space=paper --train_batch_size=256 --micro_batches=16"
+    ),
+    "train, MobileNetV2, 160 px, batch 32": (
+        "--mode=train --arch=mobilenet_v2 --input_image_size=160 --train_batch_size=32 --eval_batch_size=8"
+    ),
+    "train, MobileNetV2, 160 px, batch 128 in 4": (
+        "--mode=train --arch=mobilenet_v2 --input_image_size=160 --train_batch_size=128 --eval_batch_size=8 "
+        "--micro_batches=4"
     ),
     "train, AutoNL-S, 224 px, batch 32": "--mode=train --arch=autonl_s --train_batch_size=32 --eval_batch_size=32",
     "train, AutoNL-L, 160 px, batch 64": "--mode=train --arch=autonl_l --input_image_size=160 --train_batch_size=64",
@@ -68,9 +79,9 @@ SHORT = "--train_steps=2 --steps_per_loop=2 --search_warmup_share=0.5"
 
 
 def photographs(root: pathlib.Path) -> pathlib.Path:
-    """A class folder: four classes, 40 smooth JPEG files of 320 x 256 px each to train and 10 to validate."""
+    """A class folder: four classes, 80 smooth JPEG files of 320 x 256 px each to train and 10 to validate."""
     rng = np.random.default_rng(0)
-    for split, count in (("train", 40), ("val", 10)):
+    for split, count in (("train", 80), ("val", 10)):
         for name in "abcd":
             folder = root / split / name
             folder.mkdir(parents=True)
