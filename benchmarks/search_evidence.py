@@ -10,6 +10,9 @@ Parts:
   truth    every member of a small space (at most 1,000), trained alike by --random_seeds seeds; then the regret and the
            rank of what the searches found for each of --targets, beside a random search of equal cost, the best by
            parameters, a uniform network, and a score that needs no training (synflow).
+  deviations  what searches find without one of the deviations from the paper at a time (`support/without.py`; --without
+           names them, default: all): behind `truth` the regret for each of --targets; on the built-in data in how many
+           blocks LightNL is, for far and for texture labels.
   far, texture  built-in data only: whether LightNL is chosen where labels relate far-apart parts, with and without it
            in the space for equal MACs, and dropped where they are a texture.
 
@@ -128,26 +131,28 @@ class Bench:
                     print(f"== {done}, {spent * (len(calls) / number - 1):.1f} left", file=sys.stderr, flush=True)
         return [future.result() for future in futures]
 
-    def _command(self, directory: pathlib.Path, *words: str) -> float:
-        """Runs main.py into a run directory, unless it was done; gives the minutes it took."""
+    def _command(self, directory: pathlib.Path, *words: str, program: tuple[str, ...] = ("main.py",)) -> float:
+        """Runs main.py, or a program that takes its words, into a run directory, unless it was done; gives the minutes
+        it took."""
         done = directory / "minutes.json"
         if not done.exists():
             if time.monotonic() > self.ends:
                 raise OutOfTime("out of time")
-            began, run = time.monotonic(), [sys.executable, "main.py", *words, f"--model_dir={directory}"]
+            began, run = time.monotonic(), [sys.executable, *program, *words, f"--model_dir={directory}"]
             ended = subprocess.run(run, cwd=ROOT, stdout=sys.stderr, check=False)
             if ended.returncode:
                 raise Stopped(f"exit code {ended.returncode}: {shlex.join(run[1:])}")
             done.write_text(json.dumps((time.monotonic() - began) / 60), encoding="utf-8")
         return json.loads(done.read_text(encoding="utf-8"))
 
-    def search(self, name: str, seed: int, *words: str) -> dict:
-        """search.json of one search, and the `minutes` it took."""
+    def search(self, name: str, seed: int, *words: str, without: str | None = None) -> dict:
+        """search.json of one search, `without` one of the deviations or as it is, and the `minutes` it took."""
         directory, options = self.work / name, self.options
         own = [f"--dataset={options.dataset}", f"--search_space={options.search_space}"]
         own.append(f"--input_image_size={options.image_size}")
         words = ("--mode=search", *shlex.split(options.search_flags), *own, f"--seed={seed}", *words)
-        minutes = self._command(directory, *words)
+        program = ("benchmarks/support/without.py", without) if without else ("main.py",)
+        minutes = self._command(directory, *words, program=program)
         found = json.loads((directory / "search.json").read_text(encoding="utf-8"))
         if found["macs"] != (macs := self.networks.cost(read(found["arch"])).macs):
             raise Stopped(f"the network found has {found['macs']:,} MACs, with --classes={options.classes} {macs:,}")
@@ -261,6 +266,8 @@ def against(row: dict, others: list[dict]) -> dict:
 
 
 def truth(bench: Bench, result: dict) -> None:
+    from autonl_tf.search.target_flips import TOLERANCE
+
     options = bench.options
     try:
         members = bench.networks.every()
@@ -273,11 +280,13 @@ def truth(bench: Bench, result: dict) -> None:
     for spec in members:
         of[spec.canonical()]["synflow"] = bench.networks.synflow(spec)
     for target, searches in searches_for.items():
+        most = target * (1 + TOLERANCE)  # as much as a search may take
         found = [of[read(one["arch"]).canonical()] for one in searches]
-        uniform = [of[spec.canonical()] for spec in bench.networks.uniform(target, 1)]
+        uniforms = [of[spec.canonical()] for spec in bench.networks.uniform(target, len(members))]
+        uniform = [row for row in uniforms if row["macs"] <= most][:1]
         cost = np.mean([one["minutes"] for one in searches])
         cost /= np.mean([minutes for row in held["members"] for minutes in row["minutes"]])
-        row = regrets(held["members"], target * (1 + options.tolerance), found, uniform, cost)
+        row = regrets(held["members"], most, found, uniform, cost)
         row["found_networks"] = [{name: one[name] for name in ("macs", "top1")} for one in found]
         held["targets"].append({"target": target, "cost_in_trainings": float(cost), **row})
 
@@ -311,10 +320,40 @@ def regrets(members: list[dict], most_macs: float, found: list[dict], uniform: l
     }
 
 
+def deviations(bench: Bench, result: dict) -> None:
+    options, held = bench.options, result.setdefault("deviations", {})
+    known_top1, best, aims = {}, {}, {"far": (), "texture": ("--dataset=demo:texture",)}
+    if options.dataset != "demo":
+        if "truth" not in result or not result["truth"]["targets"]:
+            raise Stopped("deviations come behind truth, or on the built-in data")
+        aims = {f"search_{target:.0f}": (f"--target_macs={target:.0f}",) for target in bench.target_macs()}
+        best = {f"search_{row['target']:.0f}": row["best"] for row in result["truth"]["targets"]}
+        known_top1 = {read(row["arch"]).canonical(): np.mean(row["top1"]) for row in result["truth"]["members"]}
+    calls = [
+        (name, aim, seed) for name in (None, *options.without) for aim in aims for seed in range(options.search_seeds)
+    ]
+
+    def search(name: str | None, aim: str, seed: int) -> dict:
+        directory = f"without_{name}_{aim}_{seed}" if name else f"{aim}_{seed}"
+        return bench.search(directory, seed, *aims[aim], without=name)
+
+    results = bench.each(search, calls)
+    for (name, aim, _), found in zip(calls, results, strict=True):
+        if isinstance(found, dict):
+            row = light(found)
+            if best:
+                row["regret"] = 100 * float(best[aim] - known_top1[read(found["arch"]).canonical()])
+            held.setdefault(name or "nothing", {}).setdefault(aim, []).append(row)
+    all_done(results)
+
+
 def light(found: dict) -> dict:
-    """What a search did about LightNL."""
+    """What a search came to, about LightNL above all."""
     with_light_nl = sum("nonlocal" in line for line in found["arch"])
-    return {"macs": found["macs"], "blocks": len(found["arch"]), "with_light_nl": with_light_nl}
+    flips = sum(gate["flipped"] for gate in found["gates"])
+    last = found["trajectory"][-1]["cross_entropy"]
+    searched = {"flips": flips, "cross_entropy": last, "minutes": found["minutes"]}
+    return {"macs": found["macs"], "blocks": len(found["arch"]), "with_light_nl": with_light_nl} | searched
 
 
 def far(bench: Bench, result: dict) -> None:
@@ -347,7 +386,7 @@ def _needs_demo(bench: Bench) -> None:
         raise Stopped("far and texture are labels of the built-in data")
 
 
-PARTS = {"rank": rank, "truth": truth, "far": far, "texture": texture}
+PARTS = {"rank": rank, "truth": truth, "deviations": deviations, "far": far, "texture": texture}
 GROUPS = ("found", "uniform", "random", "random without squeeze-excite")
 
 
@@ -437,6 +476,7 @@ def main() -> None:
     parser.add_argument("--plain_randoms", type=int, default=4, help="random members without squeeze-excite")
     parser.add_argument("--uniforms", type=int, default=2)
     parser.add_argument("--tolerance", type=float, default=0.05, help="of the MACs")
+    parser.add_argument("--without", help="deviations, with commas between")
     parser.add_argument("--search_flags", help="more flags of --mode=search, in one word")
     parser.add_argument("--train_flags", help="more flags of --mode=train, in one word")
     parser.add_argument("--jobs", type=positive, default=1, help="commands at once")
@@ -462,6 +502,12 @@ def main() -> None:
     parts = options.parts.split(",")
     if unknown := [part for part in parts if part not in PARTS]:
         parser.error(f"--parts: no {', '.join(unknown)}; accepted: {', '.join(PARTS)}")
+    if "deviations" in parts:
+        from support.without import DEVIATIONS
+
+        options.without = options.without.split(",") if options.without else list(DEVIATIONS)
+        if unknown := [name for name in options.without if name not in DEVIATIONS]:
+            parser.error(f"--without: no {', '.join(unknown)}; accepted: {', '.join(DEVIATIONS)}")
     try:
         bench, result, code = Bench(options), {}, 0
     except UserError as error:
