@@ -6,6 +6,7 @@ import json
 import pathlib
 import random
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -224,3 +225,36 @@ def test_classes_that_the_data_has_not_are_refused_before_a_search(imported, mon
         module.main()
     assert "--classes=9: demo has 8" in capsys.readouterr().err
     assert not (tmp_path / "work").exists()
+
+
+TURNED_OFF = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from support import without
+
+places = [without.supernet, without.objective, without.multiplier, without.search, without.superkernel, without.gated]
+places += [without.supernet.Supernet, without.supernet.SuperBlock, without.superkernel.SuperkernelDepthwiseConv2D]
+places += [without.gated.GatedSqueezeExcite, without.gated.GatedLightNL]
+start = without.supernet.Supernet.__init__.__kwdefaults__
+
+def state():
+    return {(place.__name__, name): id(value) for place in places for name, value in vars(place).items()} | {
+        "start": start["start_margin"]
+    }
+
+said = {}
+for name, turn_off in without.DEVIATIONS.items():
+    before = state()
+    turn_off()
+    after = state()
+    said[name] = [sorted(map(str, after.keys() ^ before.keys())), sum(after[key] != before[key] for key in before)]
+print(json.dumps(said))
+"""
+
+
+def test_each_deviation_that_is_turned_off_replaces_something_that_the_search_has():
+    run = subprocess.run([sys.executable, "-c", TURNED_OFF, str(BENCHMARKS)], capture_output=True, check=True)
+    said = json.loads(run.stdout)
+    assert len(said) == 16
+    for name, (added, replaced) in said.items():
+        assert not added and replaced, name
