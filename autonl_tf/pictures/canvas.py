@@ -1,11 +1,13 @@
-"""What every picture shares: a figure with a title, plain axes, and how it is written."""
+"""What every picture shares: a figure with a title, plain axes, numbers as text, and how it is written."""
 
 from __future__ import annotations
 
+import io
 import math
 import pathlib
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,6 +18,7 @@ from autonl_tf.files import in_place
 from autonl_tf.pictures.palette import GRID, INK, QUIET
 
 DPI = 120
+_UNITS = {"G": 1e9, "M": 1e6, "k": 1e3}
 
 
 def new_figure(width: float, height: float, title: str) -> Figure:
@@ -54,13 +57,52 @@ def round_values(low: float, high: float, *, logarithmic: bool) -> list[float]:
     return [float(f"{low:.3g}"), float(f"{high:.3g}")]
 
 
+def short(value: float, digits: int = 3) -> str:
+    """Some digits and a unit: 12.3M, 350k, 0.41."""
+    for unit, size in _UNITS.items():
+        if abs(value) >= (1 - 0.5 * 10**-digits) * size:
+            return f"{value / size:.{digits}g}{unit}"
+    return f"{value:.{digits}g}" if abs(value) >= 1e-3 or not value else f"{value:.{digits - 1}g}"
+
+
+def labels(values: Sequence[float]) -> list[str]:
+    """The text at each value of an axis, with the digits that all of them need to be where their text says."""
+    for digits in range(3, 16):
+        texts = [short(value, digits) for value in values]
+        if all(
+            math.isclose(_read(text), of, rel_tol=1e-9, abs_tol=1e-15) for text, of in zip(texts, values, strict=True)
+        ):
+            break
+    return texts
+
+
+def _read(text: str) -> float:
+    return float(text.rstrip("GMk")) * _UNITS.get(text[-1], 1.0)
+
+
 def column(records: Sequence[dict], name: str) -> list[float]:
     """One value of every record; not-a-number where a record has none."""
     values = [record.get(name) for record in records]
     return [math.nan if value is None else float(value) for value in values]
 
 
+def svg(figure: Figure) -> str:
+    """The figure as an SVG element for a page, its text as text."""
+    _take_literally(figure)
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "autonl"}), io.StringIO() as file:
+        figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        drawn = file.getvalue()
+    return drawn[drawn.index("<svg") :]
+
+
 def save(figure: Figure, path: str | pathlib.Path) -> None:
     """Writes a PNG file."""
+    _take_literally(figure)
     with in_place(path) as aside:
         figure.savefig(aside, format="png")
+
+
+def _take_literally(figure: Figure) -> None:
+    """No text is read as a formula: names of classes, files and runs may have dollars in them."""
+    for text in (*figure.texts, *(text for axes in figure.axes for text in axes.texts)):
+        text.set_parse_math(False)

@@ -8,10 +8,10 @@ from typing import Any
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import BlockSpec
-from autonl_tf.pictures import page
+from autonl_tf.pictures import page, search
+from autonl_tf.pictures.canvas import short
 from autonl_tf.pictures.palette import EMBEDDED, LIGHT_NL, SQUEEZE_EXCITE, kernel_color
 
-_UNITS = {"macs": "MACs", "latency_ms": "ms"}
 _ON_TARGET = 0.01  # off by at most this share, a network is on its target
 
 
@@ -43,13 +43,13 @@ def report_page(result: dict[str, Any], name: str) -> str:
 
 def headline(result: dict[str, Any]) -> list[tuple[str, str]]:
     """Name and value of the figures that matter most."""
-    budget, unit = result["budget"], _UNITS[result["budget"]["cost"]]
-    items = [("MACs", page.short(result["macs"])), ("parameters", page.short(result["params"]))]
+    budget, unit = result["budget"], search.UNITS[result["budget"]["cost"]]
+    items = [("MACs", short(result["macs"])), ("parameters", short(result["params"]))]
     if budget["cost"] != "macs":
         items.append((f"{unit}, predicted", f"{budget['found']:.3f}"))
-    items.append((f"{unit} of the space", f"{page.short(budget['cheapest'])} to {page.short(budget['dearest'])}"))
+    items.append((f"{unit} of the space", f"{short(budget['cheapest'])} to {short(budget['dearest'])}"))
     if "target" in budget:
-        items.append(("target", page.short(budget["target"])))
+        items.append(("target", short(budget["target"])))
         items.append(("off target", f"{budget['error']:+.2%}"))
     blocks = result["decided_blocks"]
     items.append(("blocks kept", f"{sum(block is not None for block in blocks)} of {len(blocks)}"))
@@ -69,7 +69,7 @@ def met_target(budget: dict[str, Any]) -> str:
         return f'<p class="{kind}">{ended}: no decision was flipped.</p>'
     flips = (
         f"{len(budget['flips'])} flipped to meet the target: {', '.join(budget['flips'])}. They decided "
-        f"{budget['flips_share']:.1%} of the cost, which was {page.short(budget['before_flips'])} before."
+        f"{budget['flips_share']:.1%} of the cost, which was {short(budget['before_flips'])} before."
     )
     if budget["converged"]:
         return f'<p class="{kind}">{off}Close calls only: {page.escape(flips)}</p>'
@@ -149,48 +149,28 @@ def _block_row(name: str, block: BlockSpec, macs: float, widest: int, most: floa
 
 def _row(name: str, box: str, macs: float, most: float, total: float) -> str:
     bar = f'<span class="track"><i style="width:{100 * macs / most:.1f}%"></i></span>'
-    cells = f'<span class="box">{box}</span><span class="macs">{bar}{page.short(macs)} {macs / total:.0%}</span>'
+    cells = f'<span class="box">{box}</span><span class="macs">{bar}{short(macs)} {macs / total:.0%}</span>'
     return f'<span class="quiet">{name}</span>{cells}'
 
 
-def charts(results: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> str:
+def charts(results: Sequence[dict[str, Any]], names: Sequence[str] = ("",)) -> str:
     """Cost against the target, cross-entropy and lambda over the steps, of one search or of several."""
-    first = results[0]
-    cost = first["budget"]["cost"]
-    targets: dict[float, list[str]] = {}
-    for result, name in zip(results, names or [""], strict=True):
-        if "target" in result["budget"]:
-            targets.setdefault(result["budget"]["target"], []).append(name)
-    levels = [
-        (target, "target" if len(of) == len(results) else f"target of {of[0]}")
-        for target, of in sorted(targets.items(), reverse=True)
-    ]
-    last = max(result["phases"]["total_steps"] for result in results)
-    bounds = [first["phases"]["warmup_end"], first["phases"]["settle_start"]] if len(results) == 1 else []
-
-    def series(key: str):
-        points = [result["trajectory"] for result in results]
-        return [([p["step"] for p in of], [p.get(key) for p in of]) for of in points]
-
-    shared = {"last_step": last, "bounds": bounds, "names": names}
-    phases = '<p class="quiet">Shaded: warm-up, then (white) decisions, then settling.</p>' if bounds else ""
-    return (
-        '<div class="charts">'
-        + page.chart(f"{_UNITS[cost]} of the open gates", series(cost), levels=levels, logarithmic=True, **shared)
-        + page.chart("cross-entropy", series("cross_entropy"), **shared)
-        + page.chart("lambda", series("cost_lambda"), **shared)
-        + f"</div>{phases}"
+    drawn = "".join(
+        f"<figure><figcaption>{page.escape(title)}</figcaption>{picture}</figure>"
+        for title, picture in search.panels(results, names).items()
     )
+    phases = '<p class="quiet">Shaded: warm-up, then (white) decisions, then settling.</p>' * (len(results) == 1)
+    return f'<div class="charts">{drawn}</div>{phases}'
 
 
 def close_calls(result: dict[str, Any]) -> str:
-    unit, names = _UNITS[result["budget"]["cost"]], gate_names(result)
+    unit, names = search.UNITS[result["budget"]["cost"]], gate_names(result)
     rows = [
         (
             names[call["name"]] + (" (flipped)" if call["flipped"] else ""),
             "open" if call["open"] else "closed",
             f"{call['margin']:+.3f}",
-            f"{'+' if call['cost_change'] > 0 else '-'}{page.short(abs(call['cost_change']))}",
+            f"{'+' if call['cost_change'] > 0 else '-'}{short(abs(call['cost_change']))}",
         )
         for call in result["close_calls"]
     ]

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import NullFormatter
 
 from autonl_tf.errors import UserError
-from autonl_tf.pictures.canvas import column, new_figure, plain_axes, round_values, save
-from autonl_tf.pictures.palette import BLUE, CLOSED, GREEN, INK, OPEN, PHASES, QUIET, VERMILION, margin_color
+from autonl_tf.pictures.canvas import column, labels, new_figure, plain_axes, round_values, save, short, svg
+from autonl_tf.pictures.palette import (
+    BLUE,
+    CLOSED,
+    GREEN,
+    INK,
+    LINES,
+    NOTE,
+    OPEN,
+    PHASES,
+    QUIET,
+    VERMILION,
+    margin_color,
+)
 from autonl_tf.space.kinds import KINDS
 
 _WIDTH, _LEFT, _RIGHT = 11.0, 1.75, 1.2  # inches
 _TOP, _PANEL, _GAP, _BOTTOM = 0.85, 1.7, 0.58, 0.5
+_SMALL, _SMALL_AXES = (4.2, 2.0), (0.13, 0.2, 0.84, 0.75)  # a panel of a page, in inches; its axes, as shares of it
+UNITS = {"macs": "MACs", "latency_ms": "ms"}  # of a cost
 _VEIL = 0.65  # of what is faint, so much is hidden
 _READABLE = 0.12  # rows lower than this, in inches, get no label of their own
 _PREFIX = "gate/"
@@ -84,6 +99,42 @@ def draw_search(
     save(figure, path)
 
 
+def panels(results: Sequence[Mapping[str, Any]], names: Sequence[str] = ("",)) -> dict[str, str]:
+    """The cost of the open gates, cross-entropy and lambda over the steps, of one search or of several in one picture:
+    titles and SVG elements, of a width that can be read on a phone.
+
+    Args:
+      results: the contents of search.json files that count one kind of cost.
+      names: of the searches.
+    """
+    cost = results[0]["budget"]["cost"]
+    targets: dict[float, list[str]] = {}
+    for result, name in zip(results, names, strict=True):
+        if "target" in result["budget"]:
+            targets.setdefault(result["budget"]["target"], []).append(name)
+    titles = {cost: f"{UNITS[cost]} of the open gates", "cross_entropy": "cross-entropy", "cost_lambda": "lambda"}
+    drawn = {}
+    for key, title in titles.items():
+        figure = new_figure(*_SMALL, "")
+        axes = figure.add_axes(_SMALL_AXES)
+        points = [result["trajectory"] for result in results]
+        curves = [(column(of, "step"), column(of, key), color) for of, color in zip(points, LINES, strict=False)]
+        _draw_curves(axes, curves, targets if key == cost else (), "", logarithmic=key == cost)
+        for number, (value, of) in enumerate(sorted(targets.items(), reverse=True) if key == cost else ()):
+            text = "target" if len(of) == len(results) else f"target of {of[0]}"
+            place = {"transform": axes.get_yaxis_transform(), "va": "top" if number else "bottom"}
+            axes.text(0.01, value, text, size=8.5, color=NOTE, **place)
+        axes.set_xlim(0, max(result["phases"]["total_steps"] for result in results))
+        axes.set_xlabel("step", size=8.5, color=INK)
+        if len(results) == 1:
+            _mark_phases(axes, **results[0]["phases"], shade=True)
+        else:
+            for number, (name, color) in enumerate(zip(names, LINES, strict=False)):
+                axes.text(0.98, 0.9 - 0.1 * number, name, transform=axes.transAxes, ha="right", size=8.5, color=color)
+        drawn[title] = svg(figure)
+    return drawn
+
+
 def _panel(figure: Figure, top: float, panel_height: float, height: float) -> Axes:
     bottom = 1 - (top + panel_height) / height
     return figure.add_axes((_LEFT / _WIDTH, bottom, (_WIDTH - _LEFT - _RIGHT) / _WIDTH, panel_height / height))
@@ -108,25 +159,43 @@ def _draw_fit(axes: Axes, steps: np.ndarray, records: Sequence[dict]) -> None:
 def _draw_macs(
     axes: Axes, steps: np.ndarray, records: Sequence[dict], largest: float | None, smallest: float | None
 ) -> None:
-    plain_axes(axes, "MACs of the open gates, millions")
-    macs = np.array(column(records, "macs")) / 1e6
-    axes.set_yscale("log")
-    axes.plot(steps, macs, color=GREEN, linewidth=1.8, marker="o" if len(steps) < 3 else None)
-    levels = [macs[-1]]
-    for value, name in ((largest, "largest"), (smallest, "smallest")):
-        if value is not None:
-            axes.axhline(value / 1e6, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
-            _at_the_right(axes, value / 1e6, f"{name}\n{value / 1e6:.3g}M", QUIET)
-            levels.append(value / 1e6)
-    near_end = min((abs(np.log(levels[0] / level)) for level in levels[1:]), default=1.0)
-    if np.isfinite(levels[0]) and near_end > 0.2 * max(np.ptp(np.log(levels)), 1e-9):
-        _at_the_right(axes, levels[0], f"last\n{levels[0]:.3g}M", GREEN)
-    low, high = np.nanmin([*macs, *levels]), np.nanmax([*macs, *levels])
-    if np.isfinite([low, high]).all():
-        axes.set_ylim(low / 1.15, high * 1.15)
-        ticks = round_values(low / 1.15, high * 1.15, logarithmic=True)
-        axes.set_yticks(ticks)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    macs = np.array(column(records, "macs"))
+    levels = {name: of for of, name in ((largest, "largest"), (smallest, "smallest")) if of}
+    _draw_curves(axes, [(steps, macs, GREEN)], levels.values(), "MACs of the open gates", logarithmic=True)
+    for name, of in levels.items():
+        _at_the_right(axes, of, f"{name}\n{short(of)}", QUIET)
+    ends = [macs[-1], *levels.values()]
+    near_end = min((abs(np.log(macs[-1] / of)) for of in levels.values()), default=1.0)
+    if np.isfinite(macs[-1]) and near_end > 0.2 * max(np.ptp(np.log(ends)), 1e-9):
+        _at_the_right(axes, macs[-1], f"last\n{short(macs[-1])}", GREEN)
+
+
+def _draw_curves(
+    axes: Axes,
+    curves: Sequence[tuple[Sequence[float], Sequence[float], str]],
+    levels: Collection[float],
+    title: str,
+    logarithmic: bool = False,
+) -> None:
+    """Curves (steps, values, colour) and horizontal lines, all within the axes, whose labels are round numbers."""
+    plain_axes(axes, title)
+    for steps, values, color in curves:
+        axes.plot(steps, values, color=color, linewidth=1.8, marker="o" if len(steps) < 3 else None)
+    for level in levels:
+        axes.axhline(level, color=QUIET, linewidth=1, linestyle=(0, (4, 3)))
+    seen = np.concatenate([list(levels), *(values for _, values, _ in curves)])
+    seen = seen[np.isfinite(seen)]
+    if not seen.size:
+        return
+    if logarithmic:
+        axes.set_yscale("log")
+        low, high = seen.min() / 1.15, seen.max() * 1.15
+    else:
+        pad = 0.06 * np.ptp(seen) or 0.5 * abs(seen[0]) or 1.0
+        low, high = seen.min() - pad, seen.max() + pad
+    axes.set_ylim(low, high)
+    values = round_values(low, high, logarithmic=logarithmic)
+    axes.set_yticks(values, labels(values))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
