@@ -156,7 +156,7 @@ def _row(name: str, box: str, macs: float, most: float, total: float) -> str:
 def charts(results: Sequence[dict[str, Any]], names: Sequence[str] = ("",)) -> str:
     """Cost against the target, cross-entropy and lambda over the steps, of one search or of several."""
     drawn = "".join(
-        f"<figure><figcaption>{page.escape(title)}</figcaption>{picture}</figure>"
+        f'<figure role="img" aria-label="{title}"><figcaption>{title}</figcaption>{picture}</figure>'
         for title, picture in search.panels(results, names).items()
     )
     phases = '<p class="quiet">Shaded: warm-up, then (white) decisions, then settling.</p>' * (len(results) == 1)

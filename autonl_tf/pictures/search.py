@@ -33,7 +33,7 @@ from autonl_tf.space.kinds import KINDS
 
 _WIDTH, _LEFT, _RIGHT = 11.0, 1.75, 1.2  # inches
 _TOP, _PANEL, _GAP, _BOTTOM = 0.85, 1.7, 0.58, 0.5
-_SMALL, _SMALL_AXES = (4.2, 2.0), (0.13, 0.2, 0.84, 0.75)  # a panel of a page, in inches; its axes, as shares of it
+_SMALL, _SMALL_AXES = (4.2, 2.0), (0.15, 0.2, 0.82, 0.75)  # a panel of a page, in inches; its axes, as shares of it
 UNITS = {"macs": "MACs", "latency_ms": "ms"}  # of a cost
 _VEIL = 0.65  # of what is faint, so much is hidden
 _READABLE = 0.12  # rows lower than this, in inches, get no label of their own
