@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from autonl_tf.files import in_place
 from autonl_tf.pictures.palette import GRID, INK, QUIET
@@ -103,6 +103,13 @@ def save(figure: Figure, path: str | pathlib.Path) -> None:
 
 
 def _take_literally(figure: Figure) -> None:
-    """No text is read as a formula: names of classes, files and runs may have dollars in them."""
-    for text in (*figure.texts, *(text for axes in figure.axes for text in axes.texts)):
+    """No text is read as a formula, but for the powers of ten on a logarithmic axis: names of classes, files and runs
+    may have dollars in them."""
+    texts = list(figure.texts)
+    for axes in figure.axes:
+        texts += axes.texts
+        for axis in (axes.xaxis, axes.yaxis):
+            if not isinstance(axis.get_major_formatter(), LogFormatter):
+                texts += axis.get_ticklabels()
+    for text in texts:
         text.set_parse_math(False)

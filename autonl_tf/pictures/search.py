@@ -33,7 +33,8 @@ from autonl_tf.space.kinds import KINDS
 
 _WIDTH, _LEFT, _RIGHT = 11.0, 1.75, 1.2  # inches
 _TOP, _PANEL, _GAP, _BOTTOM = 0.85, 1.7, 0.58, 0.5
-_SMALL, _SMALL_AXES = (4.2, 2.0), (0.15, 0.2, 0.82, 0.75)  # a panel of a page, in inches; its axes, as shares of it
+_SMALL = (4.2, 2.0)  # a panel of a page, in inches
+_DIGIT = 0.08  # inches, as wide as one of its labels' digits is in any sans serif
 UNITS = {"macs": "MACs", "latency_ms": "ms"}  # of a cost
 _VEIL = 0.65  # of what is faint, so much is hidden
 _READABLE = 0.12  # rows lower than this, in inches, get no label of their own
@@ -116,7 +117,7 @@ def panels(results: Sequence[Mapping[str, Any]], names: Sequence[str] = ("",)) -
     drawn = {}
     for key, title in titles.items():
         figure = new_figure(*_SMALL, "")
-        axes = figure.add_axes(_SMALL_AXES)
+        axes = figure.add_axes((0, 0, 1, 1))
         points = [result["trajectory"] for result in results]
         curves = [(column(of, "step"), column(of, key), color) for of, color in zip(points, LINES, strict=False)]
         _draw_curves(axes, curves, targets if key == cost else (), "", logarithmic=key == cost)
@@ -124,6 +125,8 @@ def panels(results: Sequence[Mapping[str, Any]], names: Sequence[str] = ("",)) -
             text = "target" if len(of) == len(results) else f"target of {of[0]}"
             place = {"transform": axes.get_yaxis_transform(), "va": "top" if number else "bottom"}
             axes.text(0.01, value, text, size=8.5, color=NOTE, **place)
+        left = (0.15 + _DIGIT * max(len(label.get_text()) for label in axes.get_yticklabels())) / _SMALL[0]
+        axes.set_position((left, 0.2, 0.97 - left, 0.75))
         axes.set_xlim(0, max(result["phases"]["total_steps"] for result in results))
         axes.set_xlabel("step", size=8.5, color=INK)
         if len(results) == 1:
@@ -186,6 +189,7 @@ def _draw_curves(
     seen = np.concatenate([list(levels), *(values for _, values, _ in curves)])
     seen = seen[np.isfinite(seen)]
     if not seen.size:
+        axes.set_yticks([0.5], ["no values"])
         return
     if logarithmic:
         axes.set_yscale("log")

@@ -233,5 +233,8 @@ DEVIATIONS = {
 }
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == [] or sys.argv[1] not in DEVIATIONS:
+        print(f"error: no deviation {' '.join(sys.argv[1:2])}; accepted: {', '.join(DEVIATIONS)}", file=sys.stderr)
+        sys.exit(2)
     DEVIATIONS[sys.argv.pop(1)]()
     run()

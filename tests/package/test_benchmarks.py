@@ -258,3 +258,26 @@ def test_each_deviation_that_is_turned_off_replaces_something_that_the_search_ha
     assert len(said) == 16
     for name, (added, replaced) in said.items():
         assert not added and replaced, name
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--without=settling"], "--without is of the part deviations"),
+        (["--parts=deviations", "--without=nothing"], "--without: no nothing; accepted: relative_values"),
+        (["--parts=deviations,truth", "--dataset=cifar10"], "deviations come behind truth"),
+    ],
+)
+def test_deviations_that_cannot_be_tried_are_refused_before_a_search(tmp_path, words, said):
+    given = [*words, "--search_space=demo", "--image_size=64", "--classes=8", f"--work={tmp_path / 'work'}"]
+    run = subprocess.run(
+        [sys.executable, BENCHMARKS / "search_evidence.py", *given], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 2 and said in run.stderr.splitlines()[-1]
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_deviation_is_a_row_for_each_kind_of_search(imported):
+    rows = [{"macs": 382784, "blocks": 2, "with_light_nl": 1, "regret": lost} for lost in (1.28, 0.0)]
+    said = imported("search_evidence").table({"deviations": {"settling": {"search_400000": rows}}})
+    assert said.splitlines()[-1] == "| settling | search_400000 | 1.28, 0.00 | 1 of 2, 1 of 2 | 0.383M, 0.383M |"

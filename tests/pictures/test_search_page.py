@@ -1,12 +1,13 @@
 """What a search's page says of its target, and where it draws it."""
 
+import math
 import re
 
 import pytest
 
 from autonl_tf.arch.blockstring import write_block
 from autonl_tf.arch.spec import BlockSpec, EmbeddedNLSpec, LightNLSpec
-from autonl_tf.pictures import canvas, report
+from autonl_tf.pictures import canvas, report, search
 
 
 def budget(**changed):
@@ -50,7 +51,7 @@ def test_a_comparison_draws_every_searchs_target_apart(targets, labels):
     page = report.charts([result(target) for target in targets], ["a", "b"])
     drawn = re.findall(r'<text [^>]*y="([\d.]+)"[^>]*>(target[^<]*)</text>', page)
     assert [label for _, label in drawn] == labels
-    assert page.count("stroke-dasharray") == len(labels) and "class=quiet" not in page
+    assert page.count("stroke-dasharray") == len(labels)
     if len(drawn) == 2:  # two percent apart, and still to be read
         assert float(drawn[1][0]) - float(drawn[0][0]) > 8
 
@@ -76,17 +77,31 @@ def test_a_gate_is_shown_with_its_blocks_number_in_the_found_network_where_it_is
 @pytest.mark.parametrize(
     ("values", "logarithmic", "expected"),
     [
-        ((0, 0.16), False, ["0", "0.05", "0.1", "0.15"]),
+        ((0, 0.15), False, ["0", "0.05", "0.1", "0.15"]),
         ((1e6, 1e8), True, ["1M", "3M", "10M", "30M", "100M"]),
         ((12.5e6, 12.6e6), False, ["12.5M", "12.55M", "12.6M"]),
         ((999.5, 1000.5), False, ["999.5", "1k", "1.0005k"]),
         ((-3.24e-5, -3.22e-5), False, ["-3.24e-05", "-3.23e-05", "-3.22e-05"]),
     ],
 )
-def test_the_labels_of_an_axis_are_the_values_where_they_stand(values, logarithmic, expected):
-    pad = (1 - 0.1 * logarithmic, 1 + 0.1 * logarithmic)
-    marks = canvas.round_values(values[0] * pad[0], values[1] * pad[1], logarithmic=logarithmic)
-    assert canvas.labels(marks) == expected
+def test_an_axis_label_stands_at_the_value_that_it_names_and_is_not_cut_off(values, logarithmic, expected):
+    key = "macs" if logarithmic else "cross_entropy"
+    points = [
+        {"step": step, "macs": 1e6, "cross_entropy": 1.0, "cost_lambda": 0.0, key: value}
+        for step, value in enumerate(values)
+    ]
+    drawn = list(search.panels([result(trajectory=points)]).values())[0 if logarithmic else 1]
+    found = re.findall(r'text-anchor: end[^>]* x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)<', drawn)
+    texts = [text.replace("\u2212", "-") for _, _, text in found]
+    assert texts == expected
+    assert all(5.5 * len(text) <= float(end) for end, _, text in found)  # a digit is 5.5 wide at most
+    line = next(path for path in re.findall(r'<path d="([^"]*)"[^>]*stroke-width: 1.8', drawn))
+    first, last = (float(height) for height in re.findall(r"[ML] [\d.]+ ([\d.]+)", line))
+    heights = {text: float(y) for text, (_, y, _) in zip(texts, found, strict=True)}
+    for text, value in ((text, canvas._read(text)) for text in texts):
+        scale = math.log if logarithmic else float
+        share = (scale(value) - scale(values[0])) / (scale(values[1]) - scale(values[0]))
+        assert heights[text] - 3.2 == pytest.approx(first + share * (last - first), abs=0.4)
 
 
 def test_a_value_that_was_not_finite_is_left_out_of_a_pages_curves():
@@ -96,12 +111,14 @@ def test_a_value_that_was_not_finite_is_left_out_of_a_pages_curves():
     ]
     drawn = report.charts([result(trajectory=points)])
     assert drawn.count("<svg") == 3 and "nan" not in drawn.lower()
+    assert drawn.count(">no values<") == 1
 
 
 def test_a_name_is_drawn_as_it_is(tmp_path):
     name = r"runs/$\frac$ & <b>"
     assert r"runs/$\frac$ &amp; &lt;b&gt;</text>" in report.charts([result(), result()], [name, "b"])
     figure = canvas.new_figure(4, 2, r"$\frac$")
+    figure.add_axes((0, 0, 1, 1)).set_yticks([0], [r"$\frac$"])  # as classes are, beside the matrix of mistakes
     canvas.save(figure, tmp_path / "a.png")
 
 
