@@ -265,11 +265,11 @@ def test_each_deviation_that_is_turned_off_replaces_something_that_the_search_ha
     [
         (["--without=settling"], "--without is of the part deviations"),
         (["--parts=deviations", "--without=nothing"], "--without: no nothing; accepted: relative_values"),
-        (["--parts=deviations,truth", "--dataset=cifar10"], "deviations come behind truth"),
+        (["--parts=deviations,truth", "--dataset=tfds:cifar10"], "deviations come behind truth"),
     ],
 )
 def test_deviations_that_cannot_be_tried_are_refused_before_a_search(tmp_path, words, said):
-    given = [*words, "--search_space=demo", "--image_size=64", "--classes=8", f"--work={tmp_path / 'work'}"]
+    given = ["--search_space=demo", "--image_size=64", "--classes=8", f"--work={tmp_path / 'work'}", *words]
     run = subprocess.run(
         [sys.executable, BENCHMARKS / "search_evidence.py", *given], capture_output=True, text=True, check=False
     )
