@@ -25,11 +25,22 @@ def test_convolutions_are_normal_with_variance_2_over_fan_out(shape, fan_out):
     assert kurtosis == pytest.approx(3.0, rel=0.06)  # neither uniform (1.8) nor truncated (2.1)
 
 
-def test_dense_kernels_are_uniform_in_one_over_root_units():
+@pytest.mark.parametrize(("units", "limit"), [(4000, 4000**-0.5), (1000, 1000**-0.5), (6, 1000**-0.5)])
+def test_dense_kernels_are_uniform_in_one_over_root_units_as_if_there_were_1000_at_least(units, limit):
     keras.utils.set_random_seed(0)
-    values = DenseUniform()([1280, 100]).numpy()
-    assert abs(values).max() == pytest.approx(0.1, rel=1e-3)
-    assert moments(values)[1:] == pytest.approx((0.1 / 3**0.5, 1.8), rel=0.02)
+    values = DenseUniform()([1280, units]).numpy()
+    assert abs(values).max() == pytest.approx(limit, rel=1e-3)
+    assert moments(values)[1:] == pytest.approx((limit / 3**0.5, 1.8), rel=0.02)
+
+
+@pytest.mark.parametrize("classes", [2, 6, 100])
+def test_a_network_starts_at_chance_however_few_classes_it_has(classes):
+    keras.utils.set_random_seed(0)
+    spec = blockstring.parse("r1_k3_s11_e1_i32_o16_noskip\nr1_k3_s22_e6_i16_o40\nr1_k3_s22_e6_i40_o80_nonlocal0.25-1")
+    model = build_network(spec, image_size=32, num_classes=classes)
+    logits = model(tf.random.normal([64, 32, 32, 3]), training=True)
+    entropy = keras.losses.sparse_categorical_crossentropy(np.arange(64) % classes, logits, from_logits=True)
+    assert np.mean(entropy) == pytest.approx(np.log(classes), rel=0.03)
 
 
 def test_light_nl_depthwise_is_glorot_uniform():
@@ -45,7 +56,7 @@ def test_light_nl_depthwise_is_glorot_uniform():
 def test_every_weight_of_a_network_starts_as_in_the_release():
     keras.utils.set_random_seed(1)
     spec = blockstring.parse("r1_k3_s11_e1_i32_o320\nr1_k5_s11_e6_i320_o320_se0.5_nonlocal0.25-1")
-    model = build_network(spec, image_size=16, num_classes=100)
+    model = build_network(spec, image_size=16, num_classes=1000)
     deviations = {
         "stem_conv/kernel": (2 / (9 * 32)) ** 0.5,
         "block1_expand_conv/kernel": (2 / 1920) ** 0.5,
@@ -54,7 +65,7 @@ def test_every_weight_of_a_network_starts_as_in_the_release():
         "block1_project_conv/kernel": (2 / 320) ** 0.5,
         "block1_nl_depthwise/depthwise_kernel": (2 / (9 * 320 + 9)) ** 0.5,
         "head_conv/kernel": (2 / 1280) ** 0.5,
-        "logits/kernel": 0.1 / 3**0.5,
+        "logits/kernel": (1 / 3000) ** 0.5,
     }
     values = {v.name.split(":")[0]: v.numpy() for v in model.variables}
     for name, expected in deviations.items():
