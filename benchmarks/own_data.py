@@ -1,4 +1,5 @@
-"""Small real sets trained by the defaults, every network and seed: docs/training.md, "By the size of the set".
+"""Small real sets trained by the defaults, every network and seed: see "Networks from scratch on small sets" in
+docs/training.md.
 
     python benchmarks/own_data.py --cifar10=DIR --scenes=DIR [--sets=c4x200,...] [--networks=found,...] [--seeds=0,1,2]
         [--recipe=defaults|published|FLAGS] [--noexport] [--work=DIR] [--results=FILE]

@@ -1,9 +1,9 @@
 """Checkpoints of a run: the last three, the best one, and what to do about a broken one.
 
-Layout of a run directory DIR: `DIR/checkpoints/ckpt-STEP.*`, `DIR/best/ckpt-STEP.*` with
-`DIR/best/best.json`, `DIR/saved.json`, which tells what must be there, and `DIR/model.json` (see `weights`). Within a
-checkpoint model variables are stored under `variables`, their moving averages under `averages/shadows`, both by the
-variables' names, and under `run` the identity of the run, which is that of `DIR/config.json`.
+Layout of a run directory DIR: `DIR/checkpoints/ckpt-STEP.*`, `DIR/best/ckpt-STEP.*` with `DIR/best/best.json`,
+`DIR/saved.json`, which lists what must be there, and `DIR/model.json` (see `checkpoint.description`). A checkpoint
+holds the model's variables under `variables` and their moving averages under `averages/shadows`, both by the variables'
+names, and under `run` the identity of the run, which is that of `DIR/config.json`.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def write_card(
       saved_model_path: None where there is no SavedModel.
       graphs: TFLite file -> what it runs.
       agreements, tolerance: of `verify`.
-      scores, max_accuracy_drop: of `score`.
+      scores, max_accuracy_drop: of `accuracy_loss`.
     """
     artifacts = {saved_model_path: _saved_model_signatures(description)} if saved_model_path else {}
     artifacts |= {path: _tflite_artifact(description, graph) for path, graph in graphs.items()}

@@ -1,9 +1,9 @@
-"""Depthwise convolutions with a gradient of the kernel that is quick on processors; the values are TensorFlow's.
+"""Depthwise convolutions whose kernel gradient is fast on CPUs; the values are TensorFlow's.
 
-oneDNN's gradient of a depthwise kernel is quick up to three columns. A wider kernel goes the way of dense convolutions,
-16 channels by 16 where one would do, and takes 1.4 to 2.1 times as long as what is done here: columns
-j to j + 2 of a kernel's gradient are the gradient of a kernel of three columns over what of the input these columns
-have seen, so it is put together from such strips. Times: docs/results.md, "Training speed".
+oneDNN computes the gradient of a depthwise kernel quickly up to a width of three columns. It treats a wider kernel as a
+dense convolution, 16 channels by 16 where one would do, which takes 1.4 to 2.1 times as long as the method here.
+Columns j to j + 2 of a kernel's gradient are the gradient of a three-column kernel over the part of the input that
+these columns have seen, so the gradient is put together from such strips. `benchmarks/train_throughput.py` measures it.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class DenseUniform(keras.initializers.Initializer):
 
     Source: the AutoNL release, whose networks have 1000 units. Deviation: by its +-1 / sqrt(units) a network of few
     classes starts far worse than chance (six classes: a cross-entropy of 3.4 nats in place of 1.8), and large gradients
-    spend the first steps of a short run on undoing that (`docs/training.md`).
+    spend the first steps of a short run on undoing that (`docs/fidelity.md`).
     """
 
     def __call__(self, shape, dtype=None, **kwargs):
