@@ -1,4 +1,4 @@
-"""Tell the differences of several networks, block by block."""
+"""Compare several networks block by block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make a run directory of a checkpoint of the official release, or of its PyTorch port."""
+"""Convert a checkpoint of the official release, or of its PyTorch port, to a run directory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from autonl_tf.settings.flag import choice
 
 FLAGS = (
     choice("from", "official", ("official", "pytorch")).help(
-        "What convert reads: a checkpoint of the official release, or a state dictionary of its PyTorch port (.pt, "
-        ".pth, .safetensors), which needs --arch, and --input_image_size where that is not 224."
+        "Kind of --init_checkpoint: a checkpoint of the official release, or a state dictionary of its PyTorch port "
+        "(.pt, .pth, .safetensors), which needs --arch, and --input_image_size if the size is not 224."
     ),
 )
 REQUIRED = ("init_checkpoint", "model_dir")

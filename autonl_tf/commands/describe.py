@@ -1,4 +1,4 @@
-"""Tell the cost of a network, block by block, the size of a search space, or what a TFLite file holds."""
+"""Show the cost of a network block by block, the size of a search space, or the contents of a TFLite file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw what the non-local blocks of a checkpoint look at in images."""
+"""Draw affinity maps: where in images the non-local blocks of a checkpoint look."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autonl_tf.settings.shared import check_one_source
 
 FLAGS = (
     text("query_points", "0.25:0.25,0.5:0.5,0.75:0.75").help(
-        "Points whose affinities explain shows: X:Y as shares of width and height, separated by commas."
+        "Points whose affinities are drawn: X:Y as shares of width and height, separated by commas."
     ),
 )
 REQUIRED = ("images", "output")

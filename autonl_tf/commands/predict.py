@@ -1,4 +1,4 @@
-"""Classify images by a checkpoint."""
+"""Classify images with a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure the latency of what a search space may choose, on this machine or by a phone's results."""
+"""Make a latency table of a search space, by measurements on this machine or on a phone."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from autonl_tf.space import space as space_lib
 
 FLAGS = (
     whole("profile_threads", 1, (1, 256)).help("Threads of the runtime."),
-    whole("profile_runs", 50, (3, 100_000)).help("Measured runs of each file; the median counts."),
+    whole("profile_runs", 50, (3, 100_000)).help("Timed runs of each file; the table takes their median."),
     whole("profile_networks", 12, (0, 1000)).help(
-        "Whole networks to measure, which calibrate the sum of their pieces: the largest, the smallest and random ones."
+        "Whole networks to measure, to calibrate the sums of pieces: the largest, the smallest and random ones."
     ),
     path("benchmark_output").help(
-        "Directory that phone.sh brought back: the table is made from it, and nothing is measured here."
+        "Directory of results that phone.sh brought back, to make the table from instead of measuring here."
     ),
 )
 REQUIRED = ("model_dir",)

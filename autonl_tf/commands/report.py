@@ -1,4 +1,4 @@
-"""Draw a finished search again, or two beside each other."""
+"""Draw the pages and pictures of a finished search again, or compare two searches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import path
 
-FLAGS = (path("compare_with").help("The run directory of a second search, to compare with --model_dir."),)
+FLAGS = (path("compare_with").help("Run directory of a second search, to compare with --model_dir."),)
 REQUIRED = ("model_dir",)
 
 

@@ -16,7 +16,7 @@ from absl import flags
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
-    """A flag: its default, how absl defines it, the commands that read it, and what it is for, to all or to each."""
+    """A flag: its default, how absl defines it, the commands that read it, and what it is for in all or in each."""
 
     name: str
     default: Any
@@ -27,13 +27,16 @@ class Flag:
     text_of: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def help(self, text: str, **text_of: str) -> Flag:
-        """The flag with what it is for; `text_of` has it for each command, where they differ."""
+        """The flag with what it is for; `text_of` says it for a command where that differs. A `text` that ends in a
+        colon is followed by what it is for in each, where all flags are listed."""
         return dataclasses.replace(self, text=text, text_of=text_of)
 
     def meaning(self, mode: str | None) -> str:
         """What it is for in a command; None: in all."""
+        if mode in self.text_of or not self.text.endswith(":"):
+            return self.text_of.get(mode, self.text)
         each = [f"{name}: {text[0].lower()}{text[1:]}" for name, text in self.text_of.items()]
-        return self.text_of.get(mode) or " ".join([self.text, *each])
+        return " ".join([self.text, *each])
 
     def read_by(self, *modes: str) -> Flag:
         return dataclasses.replace(self, modes=modes)
@@ -47,12 +50,16 @@ class Flag:
         if "enum_values" in self.bounds:
             accepted = f" ({'|'.join(self.bounds['enum_values'])})"
         elif "lower_bound" in self.bounds:
-            accepted = f" ({self.bounds['lower_bound']:,} to {self.bounds['upper_bound']:,})"
+            accepted = f" ({_short(self.bounds['lower_bound'])} to {_short(self.bounds['upper_bound'])})"
         default = "" if self.default is None else f" [{self.default}]"
         text = f"--{self.name}{accepted}: {self.meaning(mode)}{default}"
         return textwrap.fill(
             text, 100, initial_indent="  ", subsequent_indent="      ", break_long_words=False, break_on_hyphens=False
         )
+
+
+def _short(bound: float) -> str:
+    return f"{bound:g}" if isinstance(bound, float) and bound >= 1e6 else f"{bound:,}".removesuffix(".0")
 
 
 def whole(name: str, default: int | None, bounds: tuple[int, int], **rest) -> Flag:

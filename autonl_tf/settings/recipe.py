@@ -8,53 +8,56 @@ from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import AUTO, choice, count, real, switch, whole
 
 FLAGS = (
-    whole("train_steps", None, (1, limits.STEPS[1])).help("Length in steps. Give this or --train_epochs."),
+    whole("train_steps", None, (1, limits.STEPS[1])).help("Length in steps, in place of --train_epochs."),
     real("train_epochs", None, (0.001, limits.EPOCHS[1])).help(
-        "Length in epochs. Default: 30 to 350 for train and 8 to 350 for search, by the number of images; a tenth of "
-        "that from --init_checkpoint (docs/training.md)."
+        "Length in epochs. Default: by the number of images, 30 to 350 for train (a tenth of that from "
+        "--init_checkpoint) and 8 to 350 for search (docs/training.md).",
+        train="Length in epochs. Default: 30 to 350, by the number of images; a tenth of that from --init_checkpoint.",
+        search="Length in epochs. Default: 8 to 350, by the number of images.",
     ),
     real("base_learning_rate", None, (1e-12, 1000.0)).help(
-        "Peak learning rate for 256 images per step; it is multiplied by train_batch_size / 256. Default: 0.016; "
-        "0.001 from --init_checkpoint; 0.0016 with --freeze=backbone or --qat."
+        "Peak learning rate for 256 images per step; it is multiplied by train_batch_size / 256. Default: 0.016; in "
+        "train, 0.001 from --init_checkpoint and 0.0016 with --freeze=backbone or --qat.",
+        train="Peak learning rate for 256 images, scaled with the batch. Default: 0.016; 0.001 from --init_checkpoint; "
+        "0.0016 with --freeze=backbone or --qat.",
+        search="Peak learning rate for 256 images, scaled with the batch. Default: 0.016.",
     ),
-    real("lr_warmup_epochs", None, (0.0, limits.EPOCHS[1])).help(
-        "Linear warm-up of the learning rate, in epochs. Give this or --lr_warmup_steps, which has the default."
-    ),
+    real("lr_warmup_epochs", None, (0.0, limits.EPOCHS[1])).help("Linear warm-up in epochs, in place of steps."),
     whole("lr_warmup_steps", None, (0, limits.STEPS[1])).help(
-        "Linear warm-up of the learning rate, in steps. Default: a tenth of the run; for search 200, but at most a "
-        "quarter of it."
+        "Linear warm-up of the learning rate in steps. Default: a tenth of the run; for search 200, but at most a "
+        "quarter of it.",
+        train="Linear warm-up in steps. Default: a tenth of the run.",
+        search="Linear warm-up in steps. Default: 200, but at most a quarter of the search.",
     ),
     real("lr_decay_epochs", None, (0.001, limits.EPOCHS[1])).help(
-        "Epochs between two decays of the learning rate; published: 2.4. Default: 2.4 with --lr_decay_rate; 0.3 of "
-        "that for search; otherwise there are no steps, and the rate falls to 0 along a cosine."
+        "Epochs between two decays of the learning rate; published: 2.4. Default: 2.4 with --lr_decay_rate, else a "
+        "cosine to 0; for search 0.3 of its length.",
+        train="Epochs between two decays of the learning rate. Default: a cosine to 0; with --lr_decay_rate the "
+        "published 2.4.",
+        search="Epochs between two decays of the learning rate. Default: 0.3 of the search (2.4 of the published 8).",
     ),
     real("lr_decay_rate", None, (1e-6, 1.0)).help(
-        "Factor of each decay. Default: the published 0.97, where the rate decays in steps."
+        "Factor of each decay. Default: the published 0.97, where the rate decays in steps.",
+        train="Factor of each decay. Default: 0.97 with --lr_decay_epochs.",
+        search="Factor of each decay. Default: the published 0.97.",
     ),
     real("momentum", 0.9, (0.0, 0.9999)).help("RMSProp's momentum."),
     real("rmsprop_decay", 0.9, (0.0, 0.9999)).help("Decay of RMSProp's mean square, which starts at 1."),
     real("rmsprop_epsilon", 1e-3, (1e-12, 1000.0)).help("RMSProp's epsilon, inside the square root."),
     real("batch_norm_momentum", None, (0.0, 0.9999)).help(
-        "Momentum of batch norm's moving statistics. Default: they average over a fiftieth of the run, with a "
-        "momentum from 0.8 to the published 0.99."
+        "Momentum of batch norm's moving statistics. Default: an average over a fiftieth of the run, 0.8 to 0.99."
     ),
-    real("clip_gradient_norm", None, (1e-6, 1e9)).help(
-        "Clip the gradient of all variables, summed over replicas, to this norm."
-    ),
+    real("clip_gradient_norm", None, (1e-6, 1e9)).help("Clip the gradient of all variables to this norm."),
     choice("on_nan", "stop", ("stop", "skip")).help(
-        "What to do at a loss or gradient that is not finite: stop, or skip that update and count it; a run that has "
-        "skipped more than 10 stops."
+        "At a loss or gradient that is not finite: stop, or skip (at most 10)."
     ),
-    real("weight_decay", 1e-5, (0.0, 1000.0)).help(
-        "Factor of sum(v^2)/2 in the loss, over every trainable variable except batch norm's."
-    ),
+    real("weight_decay", 1e-5, (0.0, 1000.0)).help("Factor of sum(v^2)/2 in the loss, batch norm excepted."),
     real("label_smoothing", 0.1, (0.0, 0.99)).help("Share of the target spread over all classes."),
     count("micro_batches", AUTO, (1, limits.BATCH[1])).help(
-        "Number of equal parts of a replica's batch that are processed one after another, to save memory; auto: the "
-        "fewest that should fit."
+        "Equal parts of a replica's batch, processed in turn to save memory; auto: the fewest that should fit."
     ),
     switch("sync_batch_norm", False).help("Batch norm takes its statistics over all replicas."),
-    whole("steps_per_loop", 100, (1, 1_000_000)).help("Steps that run on the device before it returns to the host."),
+    whole("steps_per_loop", 100, (1, 1_000_000)).help("Steps on the device between two visits of the host."),
     whole("save_every_steps", 500, (1, limits.STEPS[1])).help("Steps between saved checkpoints."),
 )
 

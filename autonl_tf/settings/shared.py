@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Collection
 
 from autonl_tf import cluster, flag_values, limits
 from autonl_tf.errors import UserError
@@ -21,42 +22,64 @@ IMAGES = (*DATA, "predict", "export", "explain")
 MODEL = ("train", "eval", "predict", "export", "convert", "explain")
 SIZE = (*DATA, "profile", "predict", "export", "convert", "explain", "describe", "compare")
 
+_WEIGHTS = (
+    "a run directory, a checkpoint's prefix, an official checkpoint (DIR/bestmodel.ckpt or its "
+    "directory), an exported directory, what tf_keras saved of --arch (docs/api.md), or imagenet (published weights of "
+    "--arch, from an installed package)."
+)
+_IDENTITY = "Non-local blocks that the weights lack start as the identity."
+_ARCH = "A name of docs/zoo.md (autonl_s, ...), an architecture file, or a search's directory."
+_PUBLISHED_SIZE = "else the size at which --arch was published (docs/zoo.md), else 224."
+USES_WEIGHTS = ("eval", "predict", "export", "explain")
+
+
+def _each(modes: Collection[str], text: str) -> dict[str, str]:
+    return dict.fromkeys(modes, text)
+
+
 RUN_FLAGS = (
     path("model_dir", for_tensorflow=True, written=True, modes=("search", "profile", "report", *MODEL)).help(
         "Run directory. search, train and profile write it, and the same command resumes there; convert writes it; "
-        "the other modes read it."
+        "the other modes read it.",
+        **_each((*FIT, "profile"), "Run directory to write; the same command resumes there."),
+        **_each(USES_WEIGHTS, "Run directory whose weights to use."),
+        convert="Run directory to write.",
+        report="Run directory of a finished search.",
     ),
     path("init_checkpoint", for_tensorflow=True, modes=("search", *MODEL)).help(
-        "Weights to start from or to use: a run directory (a search's too), a checkpoint's prefix, the official "
-        "release's (DIR/bestmodel.ckpt or its directory), an exported directory, a file that tf_keras saved of a "
-        "network (.keras, .h5, .weights.h5, a SavedModel or a checkpoint, with --arch), or imagenet: published "
-        "weights of --arch from an installed package. Non-local blocks that are missing there start as the identity. "
-        "A search takes the weights of any member of its space. Default: those in --model_dir; a search starts from "
-        "random weights."
+        f"Weights to start from or to use: {_WEIGHTS} {_IDENTITY} A search takes the weights of any member of its "
+        "space. Default: those in --model_dir; search and train start from random weights.",
+        train=f"Weights to start from: {_WEIGHTS} {_IDENTITY} Default: random weights.",
+        search=f"Weights to start from, of any member of the space: {_WEIGHTS} Default: random weights.",
+        **_each(USES_WEIGHTS, f"Weights to use in place of --model_dir: {_WEIGHTS} {_IDENTITY}"),
+        convert="Checkpoint to convert: the official release's (DIR/bestmodel.ckpt or its directory) or, with "
+        "--from=pytorch, a state dictionary of its PyTorch port.",
     ),
     switch("use_averages", True, modes=("search", *MODEL)).help(
         "Use a checkpoint's moving averages rather than its plain variables."
     ),
     whole("seed", 0, (0, 2**31 - 1), modes=(*FIT, "profile")).help(
-        "Seed of initial weights, data order, augmentation and gates, and of the networks that profile draws."
+        "Seed of initial weights, data order, augmentation and gates, and of the networks that profile draws.",
+        train="Seed of initial weights, data order, augmentation and dropout.",
+        search="Seed of initial weights, data order, augmentation and gates.",
+        profile="Seed of the random networks that are measured.",
     ),
     choice("strategy", "auto", flag_values.STRATEGIES, modes=DATA).help(
-        "Devices: auto is tpu with --tpu, multiworker with TF_CONFIG, mirrored with several GPUs, else one device."
+        "Devices; auto: tpu with --tpu, multiworker with TF_CONFIG, mirrored with several GPUs, else one device."
     ),
-    switch("jit_compile", False, modes=DATA).help("Compile the step with XLA; for one device (a TPU always does)."),
+    switch("jit_compile", False, modes=DATA).help("Compile the step with XLA, on one device (a TPU always does)."),
     text("tpu", modes=DATA).help("TPU name or grpc:// address; 'local' on a TPU VM."),
     real("wait_seconds", 1800.0, (1.0, 86400.0), modes=DATA).help(
-        "How long to wait for other machines before giving up: the workers of TF_CONFIG, a TPU, a data service."
+        "Seconds to wait for workers, a TPU or a data service."
     ),
     text("tpu_zone", modes=DATA).help("Zone of --tpu."),
     text("gcp_project", modes=DATA).help("Cloud project of --tpu."),
     choice("precision", "float32", tuple(flag_values.POLICIES), modes=DATA).help(
-        "Type that layers compute in: bfloat16 for TPU, float16 (with a scaled loss) for GPU. Variables, checkpoints, "
-        "batch-norm statistics, LightNL's product, logits and loss are always float32."
+        "Type that layers compute in. Variables, batch-norm statistics, LightNL, logits and loss stay float32."
     ),
     path("images", modes=("predict", "explain")).help("Image files: a path, a directory or a glob."),
     path("output", written=True, modes=("eval", "predict", "export", "explain", "describe", "compare")).help(
-        "Where to write.",
+        "Where to write:",
         export="Directory of the SavedModel and the TFLite files.",
         eval="Directory of per-class accuracy, the confusion matrix and the most confident mistakes.",
         explain="Directory of one picture per image.",
@@ -65,37 +88,59 @@ RUN_FLAGS = (
         compare="A .png that shows the networks.",
     ),
     switch("json", False, modes=("describe", "compare", "eval", "predict")).help(
-        "Print JSON on standard output: one object, or one per line (predict)."
+        "Print JSON on standard output: one object, or one per line (predict).",
+        predict="Print JSON on standard output, one object per image.",
+        **_each(("describe", "compare", "eval"), "Print one JSON object on standard output."),
     ),
 )
 
 NETWORK_FLAGS = (
     path("arch", several=True, modes=("search", *MODEL, "describe", "compare")).help(
-        "autonl_s or another name of docs/zoo.md, an architecture file, or a search's directory. Except in train, the "
-        "default is the checkpoint's (for an official one, the arch.txt beside it). describe also takes all, for "
-        "every network of docs/zoo.md, and a .tflite file, whose types and scales it shows. compare takes several, "
-        "separated by commas or as separate words. search takes the network of --init_checkpoint, where that does not "
-        "name it itself."
+        f"{_ARCH} Except in train, the default is the checkpoint's (for an official one, the arch.txt beside it). "
+        "describe also takes all, for every network of docs/zoo.md, and a .tflite file. compare takes several, "
+        "separated by commas or as separate words. In search it names the network of --init_checkpoint.",
+        train=_ARCH,
+        search="Network of --init_checkpoint, where the checkpoint does not name it.",
+        **_each(
+            (*USES_WEIGHTS, "convert"),
+            f"{_ARCH} Default: the checkpoint's (for an official one, the arch.txt beside it).",
+        ),
+        describe=f"{_ARCH} Also all of docs/zoo.md (all), or a .tflite file, whose types and scales it shows.",
+        compare="Networks, separated by commas or as separate words: names of docs/zoo.md, architecture files, or "
+        "searches' directories.",
     ),
     path("search_space", "paper", behind_kind=True, modes=("search", "profile", "describe")).help(
-        "Search space: paper, demo, cifar10, the path of a space file, or around:ARCH[,kernels][,expansions][,depth] "
-        "with ARCH as for --arch, in which every block of that network may get LightNL, and what is named may shrink. "
-        "describe shows how large a space is."
+        "paper, demo, cifar10, the path of a space file, or around:ARCH[,kernels][,expansions][,depth], a space in "
+        "which every block of ARCH may get LightNL, and the parts named may shrink."
     ),
     text("nonlocal", modes=(*MODEL, "describe", "compare")).help(
-        "Non-local blocks to place in --arch instead of its own: none, all:0.25-1 (LightNL with channel ratio 0.25 "
-        "and stride 1 in every block), 3,7:0.25-2, or all:embedded0.5-2 (the conventional block)."
+        "Non-local blocks in place of --arch's own: none, all:0.25-1 (LightNL of ratio 0.25 and stride 1 in every "
+        "block), 3,7:0.25-2, or all:embedded0.5-2 (conventional)."
     ),
     whole("input_image_size", None, limits.IMAGE_SIZE, modes=SIZE).help(
-        "Side of the input in pixels. Default: the checkpoint's (224 for an official one), else the size of the "
-        "dataset's images if they all have one, else the size at which the network of --arch was published "
-        "(docs/zoo.md), else 224."
+        "Side of the input in pixels. Default: the checkpoint's (224 for an official one), else the size that all of "
+        f"the dataset's images have, {_PUBLISHED_SIZE}",
+        **_each(
+            FIT,
+            "Side of the input in pixels. Default: the checkpoint's, else that of all the dataset's images, else "
+            "that of --arch (docs/zoo.md).",
+        ),
+        **_each(
+            (*USES_WEIGHTS, "convert"),
+            "Side of the input in pixels. Default: the checkpoint's (224 for an official one).",
+        ),
+        **_each(("describe", "compare"), f"Side of the input in pixels. Default: the run's, {_PUBLISHED_SIZE}"),
+        profile="Side of the input in pixels. Default: 224.",
     ),
     whole("num_label_classes", None, limits.CLASSES, modes=SIZE).help(
-        "Number of classes. Default: the checkpoint's or the dataset's; 1000 for describe and profile."
+        "Number of classes. Default: the checkpoint's or the dataset's; 1000 for describe and profile.",
+        **_each(FIT, "Number of classes. Default: the dataset's."),
+        **_each((*USES_WEIGHTS, "convert"), "Number of classes. Default: the checkpoint's."),
+        **_each(("describe", "compare"), "Number of classes. Default: the run's, else 1000."),
+        profile="Number of classes. Default: 1000.",
     ),
     real("depth_multiplier", None, limits.DEPTH_MULTIPLIER, modes=(*MODEL, "describe", "compare")).help(
-        "Scales every block's filters, rounded to multiples of 8. Default: the checkpoint's, else 1."
+        "Multiplies blocks' filters. Default: the checkpoint's, else 1."
     ),
     real("dropout_rate", 0.2, (0.0, 0.99), modes=FIT).help("Share of the pooled features dropped in training."),
 )
@@ -109,34 +154,36 @@ DATA_FLAGS = (
     ),
     path("label_file", modes=(*DATA, "predict", "export", "convert", "explain")).help(
         "Class names in label order: the first word of each line, or the whole line where the data's names contain "
-        "spaces. 'imagenet' stands for the synsets of ImageNet's 1000 classes."
+        "spaces; imagenet: the synsets of ImageNet's 1000 classes."
     ),
     real("validation_fraction", 0.1, (0.001, 0.9), modes=(*DATA, "export")).help(
-        "Share of the images held out for validation, by a hash of the file name, where a folder has no validation "
-        "split."
+        "Share held out if a folder has no validation split."
     ),
     switch("skip_corrupt", False, modes=IMAGES).help(
-        "Leave out images that cannot be used, and count them by fault, instead of stopping."
+        "Leave out images that cannot be used, and count them, instead of stopping."
     ),
     whole("max_pixels", 120_000_000, (1, 250_000_000), modes=IMAGES).help(
-        "Refuse images of more pixels (height times width) before they are decoded, in an export's SavedModel too."
+        "Refuse images of more pixels before they are decoded.",
+        export="Refuse images of more pixels before they are decoded, in the SavedModel too.",
     ),
     switch("exif_orientation", True, modes=IMAGES).help(
-        "Rotate photographs as their EXIF data say, as viewers do. --noexif_orientation reads them as the release "
-        "does, and reproduces its published accuracy to the bit."
+        "Rotate images by their EXIF data (the release: --noexif_orientation)."
     ),
     choice("check_images", "new", ("new", "full", "none"), modes=(*DATA, "export")).help(
-        "Which images of class folders and of small record sets to decode once before use: new (those that have "
-        "changed since the run directory last saw them), full (all), or none (a bad image is found only when it is "
-        "read)."
+        "Images of folders and small record sets to decode once before use: those that are new or have changed (new), "
+        "all (full), or none."
     ),
     switch("shard_by_file", False, modes=FIT).help(
         "Each process of a cluster reads record files of its own, if it can."
     ),
     text("data_service", modes=FIT).help("tf.data service that prepares training images: grpc://HOST:PORT."),
     whole("train_batch_size", None, (1, limits.BATCH[1]), modes=FIT).help(
-        "Images per step over all replicas. The published recipe uses 4096 (search: 1024). Default: a power of two "
-        "near the square root of the number of images, from 16 to 256."
+        "Images per step over all replicas; published: 4096 (search: 1024). Default: a power of two from 16 to 256, "
+        "near the square root of the number of images.",
+        train="Images per step over all replicas; published: 4096. Default: a power of two from 16 to 256, near the "
+        "square root of the number of images.",
+        search="Images per step over all replicas; published: 1024. Default: a power of two from 16 to 256, near the "
+        "square root of the number of images.",
     ),
     whole("eval_batch_size", 128, (1, limits.BATCH[1]), modes=("train", "eval", "predict", "export", "explain")).help(
         "Images per evaluation batch over all replicas."
@@ -144,26 +191,31 @@ DATA_FLAGS = (
     whole(
         "crop_padding", None, limits.CROP_PADDING, modes=(*FIT, "eval", "predict", "export", "convert", "explain")
     ).help(
-        "Evaluation crops the centre size/(size+this) of the shorter side; 0 takes all of it, for small images. "
-        "Default: the checkpoint's at its own size, else 0 below 128 px and the release's 32 otherwise."
+        "Evaluation crops the centre size/(size+this) of the shorter side. Default: the checkpoint's at its own size, "
+        "else 0 below 128 px and the release's 32 otherwise.",
+        **_each(
+            (*USES_WEIGHTS, "convert"),
+            "Evaluation crops the centre size/(size+this) of the shorter side. Default: the checkpoint's.",
+        ),
     ),
     real("min_crop_area", None, (0.01, 1.0), modes=FIT).help(
-        "Smallest share of the image's area that a training crop keeps. Default: 0.5 below 128 px, and the published "
-        "0.08 otherwise."
+        "Least area of a training crop. Default: 0.08; 0.5 below 128 px."
     ),
     choice("augment", "none", flag_values.AUGMENTATIONS, modes=FIT).help(
-        "Augmentation after crop and flip: AutoAugment's ImageNet policy, or RandAugment."
+        "Augmentation; autoaugment is ImageNet's policy."
     ),
     whole("randaugment_layers", 2, (1, 16), modes=FIT).help("Operations that RandAugment applies to an image."),
-    whole("randaugment_magnitude", 9, (0, 30), modes=FIT).help(
-        "Level of RandAugment's operations; 10 is the strongest of AutoAugment's."
-    ),
+    whole("randaugment_magnitude", 9, (0, 30), modes=FIT).help("Level of RandAugment; AutoAugment's strongest is 10."),
     path("calibration_dataset", behind_kind=True, modes=("export", "train")).help(
-        "Images that set the ranges of tflite_int8, and those that --qat starts from; labels are not used. "
-        "folder:PATH (any directory of images), or as --dataset. Default: --dataset's training images."
+        "Images that set the ranges of tflite_int8, and those that --qat starts from: folder:PATH (any directory of "
+        "images), or as --dataset. Labels are not used. Default: the training images of --dataset.",
+        train="Images that set the ranges --qat starts from: folder:PATH (any directory of images), or as --dataset. "
+        "Default: its training images.",
+        export="Images that set the ranges of tflite_int8: folder:PATH (any directory of images), or as --dataset. "
+        "Labels are not used. Default: the training images of --dataset.",
     ),
     whole("calibration_images", 256, (1, 100_000), modes=("export", "train")).help(
-        "Largest number of images of --calibration_dataset to use."
+        "Most images of --calibration_dataset to use."
     ),
 )
 
