@@ -103,7 +103,7 @@ class SearchRun:
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """config.json, the part that tells a run from every other; None: it began before there was one."""
+    """config.json, the part that identifies a run; None: the run is older than identities."""
 
     run: Run | None = None
 

@@ -73,9 +73,9 @@ def lost_output() -> OSError | None:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """What standard error is given within, by native code too, is shown only if the block fails or the process dies.
+    """Within it, standard error, native code's too, is held back and shown only if the block fails or the process dies.
 
-    A child keeps it: the last words of a process that dies of a fault in native code are not its own to show.
+    A child process holds it, since a process that dies of a fault in native code cannot show its last words itself.
     """
     sys.stderr.flush()
     read, write = os.pipe()
@@ -103,7 +103,7 @@ def held_back() -> Iterator[None]:
 
 
 def _keep(read: int, write: int) -> None:
-    """The child's part, who obeys no signals that a whole process group is sent; does not return."""
+    """Runs in the child, which blocks the signals that a process group is sent; does not return."""
     try:
         os.close(write)
         kept = bytearray()

@@ -169,7 +169,7 @@ class NetworkSpec:
 
 
 def difference(found: NetworkSpec, wanted: NetworkSpec) -> str | None:
-    """In words, what `found` is where it is not the network `wanted`; None where the two are one network."""
+    """How the network `found` differs from `wanted`, in words; None where the two are the same."""
     found, wanted = found.canonical(), wanted.canonical()
     if found == wanted:
         return None

@@ -87,7 +87,7 @@ def open_keras(path: pathlib.Path, arch: NetworkSpec | None, *, depth_multiplier
     where = str(path)
     contents = _contents(path)
     if arch is None:
-        raise UserError(f"{where}: a file of Keras does not say its architecture; give --arch")
+        raise UserError(f"{where}: a Keras file does not say its architecture; give --arch")
 
     def choose(model: keras.Model, variables: Mapping[str, tf.Variable], use_averages: bool) -> Chosen:
         check_one_set(where, use_averages)
@@ -132,7 +132,7 @@ def _reading(where: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # h5py, zipfile and a configuration of other types raise nearly anything
-        raise UserError(f"{where}: cannot be read as a file of Keras: {first_line(error)}") from None
+        raise UserError(f"{where}: cannot be read as a Keras file: {first_line(error)}") from None
 
 
 # TensorFlow's checkpoints.
@@ -179,7 +179,7 @@ def _of_hdf5(path: pathlib.Path) -> _Contents:
         stored = _stored(named, where)
         return _Contents(lambda model: stored, _classes(stored.shapes), None if text is None else json.loads(text))
     if not any("/vars/" in name for name in found):
-        raise UserError(f"{where}: holds no weights of Keras: {listing(held) or 'it is empty'}")
+        raise UserError(f"{where}: holds no Keras weights: {listing(held) or 'it is empty'}")
 
     def arrays(model: keras.Model) -> Stored:
         return _stored(_named(found, _placed(found, model, where), model), where)
@@ -195,7 +195,7 @@ def _of_archive(path: pathlib.Path) -> _Contents:
         sizes = {member.filename: member.file_size for member in archive.infolist()}
         for name in (_CONFIG, _WEIGHTS):
             if name not in sizes:
-                raise UserError(f"{where}: is no file of Keras: lacks {name}; it holds {listing(sorted(sizes))}")
+                raise UserError(f"{where}: is not a Keras file: it lacks {name}; it holds {listing(sorted(sizes))}")
         if sizes[_CONFIG] > _MOST_TEXT:
             raise UserError(f"{where}: its {_CONFIG} has {sizes[_CONFIG]} bytes, more than {_MOST_TEXT}")
         config = json.loads(archive.read(_CONFIG))

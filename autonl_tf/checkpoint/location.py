@@ -48,14 +48,14 @@ def location_of(path: str) -> Location:
     is_file = exists(location) and location.is_file()
     if is_file and location.suffix in _PYTORCH:
         raise UserError(
-            f"{path}: is a file of PyTorch, whose networks pad otherwise; make a run directory of it with "
-            "--mode=convert --from=pytorch, and give that"
+            f"{path}: is a PyTorch file, whose networks pad differently; convert it with --mode=convert "
+            "--from=pytorch, and give the run directory that this writes"
         )
     if (location / CARD).is_file():
         return Location("export", location)
     if is_file and (location.suffix in _KERAS or start_of(location) == HDF5):
         if start_of(location) != HDF5 and not zipfile.is_zipfile(location):
-            raise UserError(f"{path}: is no file of Keras: neither HDF5 nor a .keras archive")
+            raise UserError(f"{path}: is not a Keras file: neither HDF5 nor a .keras archive")
         return Location("keras", location)
     if (location / "saved_model.pb").is_file():
         return Location("keras", location)
@@ -63,10 +63,10 @@ def location_of(path: str) -> Location:
 
 
 def check_pytorch(path: str) -> None:
-    """Raises UserError, or OSError, for what is no file of PyTorch by its first bytes."""
+    """Raises UserError, or OSError, for what is not a PyTorch file by its first bytes."""
     start, _ = read_ends(path, 9)
     if start[:4] != b"PK\x03\x04" and start[:1] != b"\x80" and start[8:] != b"{":
-        raise UserError(f"{path}: is no file of PyTorch: neither a pickle, an archive of one, nor safetensors")
+        raise UserError(f"{path}: is not a PyTorch file: neither a pickle, an archive of one, nor safetensors")
 
 
 def start_of(path: Path) -> bytes:

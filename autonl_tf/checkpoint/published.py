@@ -50,13 +50,13 @@ PUBLISHED = {
 
 
 def name_of(arch: NetworkSpec | None) -> str:
-    """The network of `PUBLISHED` that `arch` is, or is less its non-local blocks. Raises UserError where it is none."""
+    """The network of `PUBLISHED` that `arch` is, its non-local blocks aside. Raises UserError where it is none."""
     accepted = ", ".join(PUBLISHED)
     if arch is None:
-        raise UserError(f"{NAME}: needs --arch, the network whose published weights are meant: {accepted}")
+        raise UserError(f"{NAME}: needs --arch, one of the networks with published weights: {accepted}")
     names = [name for name in PUBLISHED if is_part(presets.load(name), arch)]
     if not names:
-        raise UserError(f"{NAME}: no weights of {arch.source} are published; accepted: {accepted}, or a path")
+        raise UserError(f"{NAME}: no published weights for {arch.source}; accepted: {accepted}, or a path")
     return names[0]
 
 
@@ -73,7 +73,7 @@ def file_of(name: str) -> pathlib.Path:
     except metadata.PackageNotFoundError:
         raise UserError(f"{NAME}: the weights of {name} come with a package that is not installed: {install}") from None
     if installed.version != version:
-        raise UserError(f"{NAME}: {package} {installed.version} is installed, {version} is read: {install}")
+        raise UserError(f"{NAME}: needs {package} {version}, but {installed.version} is installed: {install}")
     path = pathlib.Path(installed.locate_file(file))
     try:
         data = path.read_bytes() if path.stat().st_size == size else b""

@@ -89,11 +89,11 @@ def pytorch_names(spec: NetworkSpec) -> list[tuple[str, str]]:
 
 def _check(block: BlockSpec, where: str) -> None:
     if any(len(kernels) > 1 for kernels in (block.kernels, block.expand_kernels, block.project_kernels)):
-        raise UserError(f"{where}: convolutions in groups are not of the PyTorch port")
+        raise UserError(f"{where}: the PyTorch port has no convolutions in groups")
     if block.activation != "swish" or block.embedded:
-        raise UserError(f"{where}: only swish and LightNL are of the PyTorch port")
+        raise UserError(f"{where}: the PyTorch port has only swish and LightNL")
     if not block.skip and block.stride == 1 and block.in_filters == block.out_filters:
-        raise UserError(f"{where}: 'noskip' is not of the PyTorch port, which has the shortcut")
+        raise UserError(f"{where}: the PyTorch port has no 'noskip': it keeps the shortcut")
 
 
 def _norm(ours: str, port: str) -> list[tuple[str, str]]:

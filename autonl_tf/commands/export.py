@@ -16,12 +16,11 @@ FLAGS = (
         f"Formats to export: {', '.join(FORMATS)}. tflite_qat needs a checkpoint trained with --qat."
     ),
     choice("tflite_input", "auto", ("auto", "uint8", "float32")).help(
-        "Type of the pixels that TFLite files take; auto: uint8 for tflite_int8 and tflite_qat, float32 for the others."
+        "Type of a TFLite file's input pixels; auto: uint8 for tflite_int8 and tflite_qat, float32 for the others."
     ),
     real("max_accuracy_drop", None, (0.0, 100.0)).help(
-        "Points of top-1 that a TFLite file may lose on --dataset's validation images against the checkpoint; "
-        "tflite_qat is compared with its float weights and with its simulated int8. Default: 1 and one standard error "
-        "of the loss, since a few images more or less are chance."
+        "Largest drop in top-1, in points, of a TFLite file against the checkpoint (tflite_qat: also against the "
+        "simulated int8) on the validation images of --dataset. Default: 1 plus one standard error of the drop."
     ),
 )
 REQUIRED = ("output",)
@@ -38,9 +37,7 @@ def check(config: Config) -> Config:
         if name not in FORMATS:
             raise UserError(f"--formats={','.join(formats)}: {name!r} is none of {', '.join(FORMATS)}")
     if not formats or len(set(formats)) != len(formats):
-        raise UserError(
-            f"--formats={','.join(formats)}: accepted: each of {', '.join(FORMATS)} at most once, one at least"
-        )
+        raise UserError(f"--formats={','.join(formats)}: accepted: one or more of {', '.join(FORMATS)}, each once")
     if "tflite_int8" in formats and not (config.calibration_dataset or config.dataset):
         raise UserError("--formats=tflite_int8 needs images to set its ranges: give --calibration_dataset or --dataset")
     if "tflite_int8" not in formats:

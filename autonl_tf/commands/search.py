@@ -14,30 +14,27 @@ from autonl_tf.space.latency import read_table
 from autonl_tf.space.space import Space
 
 FLAGS = (
-    choice("cost", "macs", ("macs", "latency")).help(
-        "Cost that the search counts: MACs, or milliseconds by --latency_table."
-    ),
-    path("latency_table").help("Latency table for --cost=latency, which --mode=profile made on the target device."),
-    real("cost_lambda", 0.3, (0.0, 1e6)).help("Weight of log(cost) in the search's loss, unless a target sets it."),
-    amount("target_macs").help("MACs the found network is to have, as 350e6 or 350M: lambda adapts."),
+    choice("cost", "macs", ("macs", "latency")).help("Cost of a network: MACs, or milliseconds from --latency_table."),
+    path("latency_table").help("Latency table for --cost=latency, made by --mode=profile on the target device."),
+    real("cost_lambda", 0.3, (0.0, 1e6)).help("Weight of log(cost) in the search's loss, unless a target is given."),
+    amount("target_macs").help("MACs of the network to find, as 350e6 or 350M; lambda adapts."),
     real("target_latency_ms", None, (1e-6, 1e9)).help(
-        "Milliseconds that the found network is to take by --latency_table; lambda adapts."
+        "Latency of the network to find, in milliseconds by --latency_table; lambda adapts."
     ),
     real("search_split", 0.0, (0.0, 0.9)).help(
-        "Share of the training images that only train the gates' thresholds, as in DARTS; the others train the "
-        "weights, and make up an epoch. 0, as in the paper: all images train both."
+        "Share of the training images that train the gates' thresholds, while the others train the weights, as in "
+        "DARTS. 0, as in the paper: all images train both."
     ),
     real("search_warmup_share", None, (0.0, 0.89)).help(
-        "Share of the search in which gates are dropped at random and the cost does not count. Default: 0.625; 0.5 "
-        "from --init_checkpoint, whose weights are trained."
+        "Warm-up as a share of the search: open gates are dropped at random, and the cost does not count. Default: "
+        "0.625; 0.5 from --init_checkpoint."
     ),
     real("gate_keep_probability", None, (0.01, 1.0)).help(
-        "Probability of keeping each open gate in the warm-up. A gate that the network of --init_checkpoint has "
-        "closed is opened half of the time. Default: 0.6; 0.9 from --init_checkpoint, so that the trained network is "
-        "not lost."
+        "Probability of keeping an open gate in the warm-up. Default: 0.6; 0.9 from --init_checkpoint, whose closed "
+        "gates are opened half of the time."
     ),
     real("threshold_travel", 3.0, (0.0, 100.0)).help(
-        "Farthest that a threshold moves, if every step agrees. A gate's value is about 1."
+        "Largest distance that a threshold moves, reached if every step agrees. A gate's value is about 1."
     ),
 )
 REQUIRED = ("model_dir", "dataset")
@@ -53,8 +50,8 @@ def check(config: Config) -> Config:
     recipe.check(config)
     if config.arch and not config.init_checkpoint:
         raise UserError(
-            f"--arch={config.arch}: in a search the network that the weights of --init_checkpoint are of, which is "
-            "not given; what may be chosen is --search_space"
+            f"--arch={config.arch}: in a search --arch names the network of --init_checkpoint, which is not given; "
+            "--search_space says what to search"
         )
     _check_cost(config)
     if config.search_split and recipe.is_cut(config):

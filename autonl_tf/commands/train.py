@@ -18,48 +18,40 @@ from autonl_tf.settings.shared import refuse_calibration
 
 FLAGS = (
     real("test_split", None, (0.001, 0.9)).help(
-        "Share of the validation images to set aside and score once, at the end of training; the best copy is chosen "
-        "on the others. A test split that the data already has is scored without this flag."
+        "Share of the validation images to set aside and score once, at the end of training. A test split of the data "
+        "is scored without this flag."
     ),
     whole("recalibrate_batches", None, (0, 100_000)).help(
-        "Batches of training images, cropped as in evaluation, from which batch norm's statistics are measured again "
-        "for the averaged weights before every evaluation and saved with the best copy; 0, as published: none. "
-        "Default: about a thousand images; 0 with --qat."
+        "Training batches that measure batch norm's statistics for the averages before each evaluation; published: 0. "
+        "Default: a thousand images; 0 with --qat."
     ),
     real("moving_average_decay", None, (0.0, 0.999999)).help(
-        "Decay of the moving averages that are evaluated: min(this, (1+n)/(10+n)) at step n. Default: they average "
-        "over a twentieth of the run, with a decay of at most the published 0.9999."
+        "Decay of the moving averages: min(this, (1+n)/(10+n)) at step n. Default: an average over a twentieth of the "
+        "run, at most the published 0.9999."
     ),
     real("light_nl_decay", None, (0.0, 1000.0)).help(
-        "Factor of sum(gamma^2)/2 in the loss, over the scales of LightNL's batch norms; 0, as published: none. "
-        "Default: 80 divided by the number of training images."
+        "Factor of sum(gamma^2)/2 in the loss, over the scales of LightNL's batch norms; published: 0. Default: 80 "
+        "divided by the number of training images."
     ),
-    switch("qat", False).help(
-        "Train with int8 simulated, from the float weights in --init_checkpoint; export as tflite_qat."
-    ),
+    switch("qat", False).help("Train with simulated int8, from float weights in --init_checkpoint, for tflite_qat."),
     real("eval_every_epochs", None, (0.001, limits.EPOCHS[1])).help(
         "Epochs between evaluations; the best checkpoint is kept. Default: 1, or a tenth of a long run."
     ),
     text("freeze").help(
-        f"Parts to freeze, batch-norm statistics included: {PARTS}; separated by commas; or none. Default: batch_norm "
-        "where training starts from a checkpoint and has fewer than 10,000 images, else none."
+        f"Parts to freeze, with their batch-norm statistics, separated by commas, or none: {PARTS}. Default: "
+        "batch_norm from a checkpoint on fewer than 10,000 images."
     ),
     text("lr_multipliers").help(
-        "Learning rates by part, as PART:FACTOR separated by commas, e.g. backbone:0.1; the last one that names a "
-        f"layer counts. Parts: {PARTS}."
+        "Learning rates of the parts of --freeze, as PART:FACTOR separated by commas (backbone:0.1); the last entry "
+        "that names a layer counts."
     ),
-    path("class_weights").help(
-        "Class weights: balanced (every class counts the same), or a file with a line CLASS WEIGHT for each class. "
-        "Default: every image counts the same."
-    ),
-    real("mixup_alpha", 0.0, (0.0, 100.0)).help(
-        "Mixup: blends each image with another; the share is drawn from Beta(this, this). 0: off."
-    ),
+    path("class_weights").help("balanced (classes count alike), or a file of lines CLASS WEIGHT. Default: none."),
+    real("mixup_alpha", 0.0, (0.0, 100.0)).help("Mixup: blends images by shares from Beta(this, this). 0: off."),
     real("cutmix_alpha", 0.0, (0.0, 100.0)).help(
-        "CutMix: pastes a rectangle of another image; its area is drawn from Beta(this, this). 0: off. With mixup "
-        "too, each step takes one of the two at random."
+        "CutMix: pastes a rectangle of another image, its area from Beta(this, this). 0: off. With mixup too, each "
+        "step draws one."
     ),
-    real("random_erasing", 0.0, (0.0, 1.0)).help("Probability that a rectangle of 2% to 33% of an image is erased."),
+    real("random_erasing", 0.0, (0.0, 1.0)).help("Probability of erasing a rectangle of 2% to 33% of an image."),
 )
 REQUIRED = ("model_dir", "dataset", "arch")
 
@@ -95,8 +87,7 @@ def check_files(config: Config) -> Config:
     _check_parts(config, spec)
     if named(config.freeze) and not config.init_checkpoint:
         raise UserError(
-            f"--freeze={config.freeze} keeps weights as they come from --init_checkpoint, which is not given; it would "
-            "keep those drawn at random"
+            f"--freeze={config.freeze} needs --init_checkpoint: without trained weights it would freeze random ones"
         )
     if config.qat:
         check_quantizable(spec)

@@ -45,7 +45,7 @@ def find_bad(
 ) -> list[BadExample]:
     """Decodes the `count` examples of a stream in parallel and returns those that cannot be used, in order.
 
-    An image with a side of fewer than `least_side` pixels cannot either. The stream's positions must be 0 .. count-1 in
+    An image with a side below `least_side` pixels cannot be used either. The stream's positions must be 0 .. count-1 in
     order. With `first_only` it stops at the first. Errors of the stream itself (a record file that cannot be
     read) are raised, not reported, and so is a record that is no example (`tf.errors.InvalidArgumentError`).
     """

@@ -234,8 +234,8 @@ def _refuse_hidden_splits(root: str, names: list[str]) -> None:
     if all(split_kind(name) for name in shared):
         raise UserError(f"{said}: the splits are within the classes; accepted: the classes within train/ and val/")
     raise UserError(
-        f"{said}: these look like the classes, and what holds them like splits or sources; accepted: class folders, "
-        "alone or within train/ and val/"
+        f"{said}: these look like the classes, and the folders that hold them like splits or sources; accepted: class "
+        "folders, alone or within train/ and val/"
     )
 
 

@@ -237,7 +237,7 @@ class Checkpoints:
             raise UserError(f"{prefix}: made by another model or other settings: {said}") from error
 
     def _of(self, run: str | None) -> tf.train.Checkpoint:
-        """What a run of that identity saves."""
+        """The checkpoint object of a run with that identity."""
         return tf.train.Checkpoint(**self._parts, **({} if run is None else {"run": tf.Variable(run)}))
 
     def _write(self, directory: Path, step: int) -> Path:

@@ -122,7 +122,7 @@ def score_files(
         for name, runner in runners.items():
             tallies[name].add(runner(np.asarray(images)), expected, known)
     if not reference.compared:
-        raise UserError(f"the network gives a finite answer to none of {reference.count} held-out images")
+        raise UserError(f"the network's logits are finite on none of {reference.count} held-out images")
     return [_score(name, tally, reference, labelled) for name, tally in tallies.items()]
 
 

@@ -14,7 +14,7 @@ QUANTIZER_NEEDED = "--formats=tflite_int8 needs ai-edge-quantizer: python -m pip
 
 
 def check_export_dir(export_dir: str | Path) -> None:
-    """Raises UserError unless an export may go there: it is missing, empty, or an earlier export, and no mount."""
+    """Raises UserError unless an export may go there: missing, empty, or an earlier export, and no mount point."""
     if "://" in str(export_dir):
         raise UserError(f"--output={export_dir}: not a local directory; export locally and copy it there")
     path = Path(export_dir)
@@ -24,7 +24,7 @@ def check_export_dir(export_dir: str | Path) -> None:
         raise UserError(f"--output={export_dir}: is a file; accepted: a new or empty directory, or an earlier export")
     if path.resolve().is_mount():
         raise UserError(
-            f"--output={export_dir}: is where a file system is mounted, which cannot be put in place as a whole; "
+            f"--output={export_dir}: is a mount point, which an export cannot replace as a whole; "
             "accepted: a directory below it"
         )
     present = files_in(path)

@@ -15,10 +15,10 @@ import tensorflow as tf
 def explored_gate(z: tf.Tensor, flip: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     """1(z >= 0), or its opposite where `flip` is 1; gradient to z: upstream * weight * sigmoid'(z).
 
-    The gradient is taken at the value the gate took. With probability p of a flip and weights 1 / (2 (1 - p)) for a
-    plain draw, 1 / (2 p) for a flipped one, its mean is the trapezoid rule between the gate's two values: an estimate
-    of what the loss gains by opening the gate, too large where that saturates, rather than its slope where the gate
-    stands, which training drives to zero.
+    The gradient is taken at the value that the gate took. If a flip has probability p, and the weights are
+    1 / (2 (1 - p)) for a plain draw and 1 / (2 p) for a flipped one, the mean gradient is the trapezoid rule between
+    the gate's two values. It estimates how much the loss changes when the gate opens (too much where it saturates), and
+    not the slope at the gate's present value, which training drives to zero.
 
     Args:
       z: margins, any shape.

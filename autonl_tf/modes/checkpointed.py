@@ -80,8 +80,8 @@ def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
     loaded = checkpoint.load_into(model, config.use_averages, tell=say)
     if checkpoint.format == "search":
         say(
-            f"note: {path} is a search, whose weights all networks of its space share: first train the one it found, "
-            "by a command that it printed at its end"
+            f"note: {path} is a search, whose weights are shared by all networks of its space; train the network that "
+            "it found first, with the command printed at its end"
         )
     if model is not float_model:
         copy_float_weights(model, float_model)

@@ -1,9 +1,9 @@
 """What search and training take where no flag says otherwise, by the number of training images: one rule.
 
-The published numbers are those of 109,000 steps on 1.28 million images. In a run of some hundred steps they leave
-batch norm's statistics and the averages behind the weights, and the learning rate at its peak; LightNL, cubic in its
-input, turns that into losses that are not finite. So horizons are shares of the run here, and the rate ends near zero.
-`docs/training.md` has the rule as a table and what was tried. A flag that is given stays as it is.
+The published numbers suit 109,000 steps on 1.28 million images. In a run of some hundred steps batch norm's statistics
+and the averages lag behind the weights, and the learning rate stays at its peak; LightNL, cubic in its input, turns
+that into losses that are not finite. So horizons are shares of the run here, and the rate ends near zero.
+`docs/training.md` has the rule as a table. A flag that is given stays as it is.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ LEAST_EPOCHS = {"train": 30, "search": 8}  # the latter as published
 MOST_EPOCHS = 350  # as published
 SHOWN_IMAGES = 60_000  # of a small set, all epochs together
 TUNED_SHARE = 0.1  # of that length, from a checkpoint
-# From a checkpoint, on fewer images: its batch norm stays as it is. Other photographs' statistics take from the network
-# what it knows, and some hundred steps do not bring that back (docs/training.md).
+# From a checkpoint, on fewer images, batch norm stays as it is: with the statistics of other photographs the network
+# loses what it knows, and some hundred steps do not bring that back (docs/training.md).
 TRAINED_STATISTICS = 10_000
-# For 256 images a step; the first as published. Trained weights bear less: after some forty steps RMSProp's mean
-# square, which starts at 1, has followed their small gradients down, and by a larger rate they lose what they know
-# (docs/training.md). A new classifier on features that stay has one minimum and few images.
+# For 256 images a step; the first as published. Trained weights need a smaller one: after some forty steps RMSProp's
+# mean square, which starts at 1, has followed their small gradients down, and at a larger rate they lose what they know
+# (docs/training.md). A new classifier on frozen features has one minimum and few images.
 RATES = {"scratch": 0.016, "tuned": 0.001, "classifier": 0.0016, "qat": 0.0016}
 WARMUP_SHARE = 0.1  # of a training
 STATISTICS_SHARE, AVERAGES_SHARE = 0.02, 0.05  # of the run: how far back batch norm's statistics and averages look
 MOST_MOMENTUM, MOST_DECAY = 0.99, 0.9999  # as published
 LEAST_MOMENTUM = 0.8
 MEASURED_IMAGES = 1024  # at least, if there are as many, for the statistics of the averaged weights
-# LightNL is cubic in its input: of an image somewhat off the others the scales decide whether it stays so or grows from
-# block to block. Training, whose batches have their own statistics, does not see that; the fewer images it has, the
-# more others are off. Ten times this turns LightNL off where the labels need it (docs/training.md).
+# LightNL is cubic in its input: the activations of an unusual image can grow from block to block, and do so where the
+# scales of LightNL's batch norms are large. Training does not see that, because each batch has its own statistics; the
+# smaller the set, the more unusual other images are. Ten times this value turns LightNL off where the labels need it
+# (docs/training.md).
 LIGHT_NL_DECAY = 80.0  # divided by the number of images
 EVALUATIONS = 10  # at most
 # A search's: the published decay, 0.97 every 2.4 of 8 epochs, and a warm-up in steps, since what that waits for

@@ -54,7 +54,7 @@ def read_result(directory: pathlib.Path) -> SearchRecord:
 
 
 def _fault(result: SearchRecord, path: pathlib.Path) -> str | None:
-    """What of a result does not go together."""
+    """What is inconsistent in a result; None: nothing."""
     spec = blockstring.parse("\n".join(result["arch"]), str(path))
     kept = [block for block in result["decided_blocks"] if block is not None]
     budget, phases = result["budget"], result["phases"]
@@ -66,7 +66,7 @@ def _fault(result: SearchRecord, path: pathlib.Path) -> str | None:
             all(len(point["gates"]) == len(result["gates"]) for point in result["trajectory"]),
             "a point of trajectory lacks gates",
         ),
-        ("target" not in budget or budget.keys() >= AIMED, "budget has a target, but not how it was met"),
+        ("target" not in budget or budget.keys() >= AIMED, "budget has a target but does not say how it was met"),
         (phases["warmup_end"] <= phases["settle_start"] <= phases["total_steps"], "phases do not ascend"),
     ):
         if not holds:

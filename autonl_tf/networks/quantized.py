@@ -168,11 +168,11 @@ def products_left_float(quantized: keras.Model) -> Iterator[dict[str, dict[str, 
 
 @contextlib.contextmanager
 def nothing_too_small(quantized: keras.Model) -> Iterator[None]:
-    """Within it, a network of `quantized_network` has nothing that is too small for a file, as a new LightNL has.
+    """Context in which a network of `quantized_network` has no value too small for a file, such as a new LightNL's.
 
-    Gamma becomes a factor of the kernel's steps. One near zero is raised to where these are not zero, which the
-    converter would leave float32, and the bias is within half of int32's range. Terms that add next to nothing get the
-    range of `networks.ranges.addable`.
+    Gamma becomes a factor of the kernel's steps. A gamma near zero is raised until the steps are not zero (the
+    converter would leave the layer float32) and the bias is within half of int32's range. Terms that add next to
+    nothing get the range of `networks.ranges.addable`.
     """
     from autonl_tf.networks.quantizers import kernel_steps, output_range
 

@@ -31,7 +31,7 @@ from autonl_tf.space.block import SpaceBlock
 from autonl_tf.space.gate_kind import InsertedKind, WeightSlice
 from autonl_tf.space.space import Space
 
-# With which the gates of what a block can do without (LightNL, squeeze-excite) enter the decision phase.
+# The margin at which the gates of optional parts (LightNL, squeeze-excite) enter the decision phase.
 START_MARGIN = 0.02
 MARGIN_MOMENTUM = 0.9
 DISTANCE_MOMENTUM = 0.95

@@ -98,17 +98,17 @@ def _walked(columns, ways, wanted: tuple[BlockSpec, ...]) -> tuple[list[dict[str
         column = columns[index]
         while ways[index][placed] == "more":
             placed -= 1
-            misfits.append(f"block {placed}: one too many")
+            misfits.append(f"block {placed}: no counterpart in the space")
         if ways[index][placed] == "drop":
             if not column.block.droppable:
-                misfits.append(f"nothing in place of the space's block {index}, which is never dropped")
+                misfits.append(f"block {index} of the space has no counterpart and cannot be dropped")
             selections.append(column.dropped())
             continue
         placed -= 1
         if found := column.misfits(wanted[placed]):
             misfits.append(f"block {placed}: {', '.join(found)}")
         selections.append(column.selections.get(wanted[placed], {}))
-    misfits += [f"block {index}: one too many" for index in reversed(range(placed))]
+    misfits += [f"block {index}: no counterpart in the space" for index in reversed(range(placed))]
     return selections[::-1], misfits[::-1]
 
 

@@ -60,7 +60,7 @@ def head_key(family: NetworkSpec, filters: int, num_classes: int, size: int) -> 
 
 
 def _different(**header: Any) -> str:
-    """Those values of a header that are not AutoNL's, each with a line behind it."""
+    """The header values that differ from AutoNL's, each followed by an underscore."""
     return "".join(f"{value}_" for field, value in header.items() if value != getattr(_AUTONL, field))
 
 

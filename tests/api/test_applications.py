@@ -144,7 +144,7 @@ def test_what_holds_no_weights_to_take_is_refused_in_a_sentence(home, tmp_path):
     given = {"path": str(home / "arch.txt"), "input_shape": SHAPE, "classes": 3}
     with pytest.raises(autonl_tf.UserError, match="an export without a SavedModel; export with --formats=savedmodel"):
         autonl_tf.from_arch(**given, weights=str(tmp_path / "export"))
-    with pytest.raises(autonl_tf.UserError, match=r"is a file of PyTorch.*--mode=convert --from=pytorch"):
+    with pytest.raises(autonl_tf.UserError, match=r"is a PyTorch file.*--mode=convert --from=pytorch"):
         autonl_tf.from_arch(**given, weights=str(tmp_path / "weights.pth"))
 
 

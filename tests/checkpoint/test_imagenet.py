@@ -56,8 +56,8 @@ def test_another_number_of_classes_is_refused_and_the_features_serve():
     ("arch", "culprit"),
     [
         (None, "imagenet: needs --arch, .*: efficientnet_lite0, efficientnet_lite1, efficientnet_lite2$"),
-        ("autonl_s", "no weights of autonl_s are published; accepted: efficientnet_lite0, .*"),
-        ("efficientnet_lite4", "no weights of efficientnet_lite4 are published"),
+        ("autonl_s", "no published weights for autonl_s; accepted: efficientnet_lite0, .*"),
+        ("efficientnet_lite4", "no published weights for efficientnet_lite4"),
     ],
 )
 def test_a_network_without_published_weights_is_told_which_have_some(arch, culprit):
@@ -89,7 +89,7 @@ def test_a_package_that_is_not_as_it_was_published_is_refused(monkeypatch, tmp_p
 
     file = published.file_of("efficientnet_lite0")
     refused(None, "come with a package that is not installed")
-    refused(Installed(tmp_path, "0.2.0"), rf"{PACKAGE} 0\.2\.0 is installed, 0\.1\.0 is read")
+    refused(Installed(tmp_path, "0.2.0"), rf"needs {PACKAGE} 0\.1\.0, but 0\.2\.0 is installed")
     refused(Installed(tmp_path), r"57934424\.pth: No such file or directory; install it again")
     copy = tmp_path / pathlib.Path(published.PUBLISHED["efficientnet_lite0"].file)
     copy.parent.mkdir(parents=True)

@@ -158,9 +158,9 @@ def test_damaged_and_foreign_files_are_one_line(plain, tmp_path):
         whole = (plain[0] / form).read_bytes()
         path = tmp_path / form
         path.write_bytes(whole[: len(whole) // 2])
-        refused("cannot be read as a file of Keras: |is no file of Keras", path)
+        refused("cannot be read as a Keras file: |is not a Keras file", path)
         path.write_text("not one of these")
-        refused("is no file of Keras: neither HDF5 nor a .keras archive", path)
+        refused("is not a Keras file: neither HDF5 nor a .keras archive", path)
     with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
         archive.writestr("notes.txt", "hello")
     refused(r"lacks config\.json; it holds notes\.txt", tmp_path / "m.keras")
@@ -170,14 +170,14 @@ def test_damaged_and_foreign_files_are_one_line(plain, tmp_path):
     refused(r"its weights have 300000000 bytes, more than", tmp_path / "m.keras")
     with h5py.File(tmp_path / "w.h5", "w") as file:
         file["temperature"] = np.zeros(3)
-    refused("holds no weights of Keras: temperature", tmp_path / "w.h5")
+    refused("holds no Keras weights: temperature", tmp_path / "w.h5")
     with h5py.File(tmp_path / "w.h5", "w") as file:
         file.create_dataset("layers/dense/vars/0", (4,), "f4", external=[("/etc/passwd", 0, 16)])
     refused("its array layers/dense/vars/0 lies in another file", tmp_path / "w.h5")
     with h5py.File(tmp_path / "w.h5", "w") as file:
         file.create_dataset("layers/dense/vars/0", (1 << 20, 1 << 20), "f4", chunks=True)
     refused(r"its arrays have 4398046511104 bytes, more than 20 times the file's", tmp_path / "w.h5")
-    with pytest.raises(UserError, match="a file of Keras does not say its architecture; give --arch"):
+    with pytest.raises(UserError, match="a Keras file does not say its architecture; give --arch"):
         open_checkpoint(str(plain[0] / "m.keras"))
 
 

@@ -216,7 +216,7 @@ def test_a_mounted_directory_is_refused_before_any_work(small, tmp_path, monkeyp
     mounted = (tmp_path / "export").resolve()
     monkeypatch.setattr(export_directory.Path, "is_mount", lambda path: path == mounted)
     for name in ("export", "link"):
-        with pytest.raises(UserError, match=r"is where a file system is mounted.*a directory below it"):
+        with pytest.raises(UserError, match=r"is a mount point.*a directory below it"):
             export_directory.check_export_dir(tmp_path / name)
     export_directory.check_export_dir(tmp_path / "export" / "below")
 

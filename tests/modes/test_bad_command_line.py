@@ -43,7 +43,7 @@ WRONG_FLAGS = {
     ),
     "a search around nothing it starts from": (
         [*("--mode=search", "--dataset=demo", "--model_dir=run"), "--arch=autonl_s"],
-        "the weights of --init_checkpoint are of, which is not given",
+        "names the network of --init_checkpoint, which is not given",
     ),
     "a search from weights of no member": (
         [

@@ -100,13 +100,13 @@ CASES = {
     "a text for weights": ((*EVAL, "--init_checkpoint=two.txt"), "two.txt: no checkpoint there"),
     "a text named as weights": (
         (*EVAL, "--arch=arch.txt", "--init_checkpoint=text.h5"),
-        "text.h5: is no file of Keras",
+        "text.h5: is not a Keras file",
     ),
     "a text for PyTorch's weights": (
         (*CONVERT, "--init_checkpoint=two.txt"),
-        "two.txt: is no file of PyTorch",
+        "two.txt: is not a PyTorch file",
     ),
-    "a file of PyTorch": ((*EVAL, "--init_checkpoint=state.pth"), "make a run directory of it with --mode=convert"),
+    "a file of PyTorch": ((*EVAL, "--init_checkpoint=state.pth"), "convert it with --mode=convert"),
     "a run without checkpoints": ((*EVAL, "--model_dir=fresh"), "fresh: no checkpoint in this directory"),
     "an export of run without checkpoints": (
         ("--mode=export", "--output=out", "--model_dir=fresh"),
@@ -118,7 +118,7 @@ CASES = {
     ),
     "several checkpoints": ((*EVAL, "--init_checkpoint=several"), "several: holds several checkpoints (a, b)"),
     "an export without a SavedModel": ((*EVAL, "--init_checkpoint=slim"), "slim: an export without a SavedModel"),
-    "published weights of no network": ((*TRAIN, "--init_checkpoint=imagenet"), "no weights of arch.txt are published"),
+    "published weights of no network": ((*TRAIN, "--init_checkpoint=imagenet"), "no published weights for arch.txt"),
     "published weights without a network": ((*EVAL, "--init_checkpoint=imagenet"), "imagenet: needs --arch"),
     "published weights of other classes": (
         (*EVAL, "--init_checkpoint=imagenet", "--arch=efficientnet_lite0"),
@@ -153,7 +153,7 @@ CASES = {
     "int8 of weights that were not trained so": ((*EXPORT, "--formats=tflite_qat"), "was not trained with --qat"),
     "maps of a network without non-local blocks": (
         ("--mode=explain", "--init_checkpoint=local", "--output=out", "--images=pictures"),
-        "a network without a non-local block",
+        "the network has no non-local block to explain",
     ),
     "a conversion of what is converted": (
         ("--mode=convert", "--init_checkpoint=weights", "--model_dir=run"),
@@ -188,7 +188,7 @@ CASES = {
     ),
     "frozen as drawn": (
         (*TRAIN, "--freeze=backbone"),
-        "--freeze=backbone keeps weights as they come from --init_checkpoint, which is not given",
+        "--freeze=backbone needs --init_checkpoint",
     ),
     "a rate of what is frozen": (
         (*TRAIN, "--lr_multipliers=head:2", "--freeze=backbone"),

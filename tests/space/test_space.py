@@ -92,7 +92,7 @@ def test_a_wrong_header_of_a_space_is_refused(header, culprit):
         (("e6", "e8"), "block 1: expansion 8, accepted 3 or 6; block 2: expansion 8, accepted 3 or 6$"),
         (("o24", "o32"), "block 1: out_filters 32, accepted 24; block 2: in_filters 32, .*, out_filters 32, "),
         (("nonlocal0.25-1", "nonlocal0.5-1"), "block 0: nonlocal 0.5-1, accepted none or 0.25-1 or 0.25-2; block 1"),
-        (("r2_k5", "r3_k5"), "block 3: one too many$"),
+        (("r2_k5", "r3_k5"), "block 3: no counterpart in the space$"),
         (("_i16_o24", "_i16_o24_p1.1"), "block 1: project_kernels 1.1, accepted 1; block 2"),
         (("r2_k5_s22", "r2_k5_s11"), "block 1: stride 1, accepted 2$"),
     ],
@@ -118,7 +118,7 @@ def test_a_network_that_lacks_a_block_which_stays_is_told_of_it(paper):
     kept = space.parse(
         RELU6 | {"blocks": [*RELU6["blocks"], {"block": "r1_k5_s11_e6_i24_o24", "droppable": False}]}, "it"
     )
-    with pytest.raises(UserError, match=r": nothing in place of the space's block 3, which is never dropped$"):
+    with pytest.raises(UserError, match=r": block 3 of the space has no counterpart and cannot be dropped$"):
         kept.selections_of(
             dataclasses.replace(kept.family, blocks=kept.largest().blocks[:1] + kept.largest().blocks[1:2]), "it"
         )
