@@ -57,16 +57,18 @@ def completed(config: Config, images: int, tuned: bool = False) -> Config:
     Args:
       config: a resolved one (`sizes.resolved`).
       images: how many there are to train on.
-      tuned: training starts from a checkpoint.
+      tuned: the run starts from a checkpoint. A search takes its rate from that, a training its length and what it
+        freezes as well.
 
     Raises:
       UserError: a run that is too long.
     """
     config = config.replaced(train_batch_size=config.train_batch_size or batch_size(images))
+    fine_tuning = tuned and config.mode == "train"
     if config.train_steps is None and config.train_epochs is None:
-        config = config.replaced(train_epochs=epochs(images, config.mode, tuned))
+        config = config.replaced(train_epochs=epochs(images, config.mode, fine_tuning))
     has_rate = "batch_norm:" in (config.lr_multipliers or "")
-    if tuned and config.freeze is None and not (config.qat or has_rate) and images < TRAINED_STATISTICS:
+    if fine_tuning and config.freeze is None and not (config.qat or has_rate) and images < TRAINED_STATISTICS:
         config = config.replaced(freeze="batch_norm")
     length = rates.length_of(config, images)
     chosen = _search(config, length) if config.mode == "search" else _training(config, length, images, tuned)
@@ -77,7 +79,7 @@ def completed(config: Config, images: int, tuned: bool = False) -> Config:
         "batch_norm_momentum": MOST_MOMENTUM if config.qat else momentum,
     }
     config = config.replaced(**{name: value for name, value in chosen.items() if config.values[name] is None})
-    if tuned and config.nonlocal_ not in (None, "none") and config.lr_multipliers is None and not config.qat:
+    if fine_tuning and config.nonlocal_ not in (None, "none") and config.lr_multipliers is None and not config.qat:
         config = config.replaced(lr_multipliers=f"nonlocal:{new_factor(config):g}")
     return config
 

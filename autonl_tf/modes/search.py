@@ -77,7 +77,7 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
     share = config.search_split
     learnt, held_out = dataset.divided(share, config.seed) if share else (dataset, None)
     count = learnt.size("train")
-    config, before = defaults.completed(config, count), config
+    config, before = defaults.completed(config, count, start is not None), config
     train_step.check_batches(config, strategy)
     config = fit_memory.fitted(config, strategy, space.largest())
     length = rates.length_of(config, count)

@@ -67,6 +67,13 @@ def test_a_longer_set_is_searched_as_published():
     assert (chosen.base_learning_rate, chosen.batch_norm_momentum) == (0.016, 0.99)
 
 
+def test_a_search_takes_its_rate_alone_from_a_checkpoint():
+    before = configure(*SEARCH, "--init_checkpoint=y")
+    scratch, tuned = (defaults.completed(before, 800, start) for start in (False, True))
+    assert (tuned.base_learning_rate, defaults.new_factor(tuned)) == (0.001, 16)
+    assert tuned.replaced(base_learning_rate=0.016) == scratch
+
+
 def test_the_rate_ends_near_zero_unless_decays_are_given():
     for words, kind in (((), WarmupCosine), (("--lr_decay_rate=0.9",), WarmupStaircase)):
         chosen = defaults.completed(configure(*TRAIN, *words), 800)

@@ -85,7 +85,7 @@ def test_another_network_and_damaged_files_are_refused_in_a_line(searched, tmp_p
 
 
 # Nothing moves, so that what comes out is what went in.
-STILL = ("--threshold_travel=0", "--base_learning_rate=1e-12", "--batch_norm_momentum=0.9999", "--train_steps=4")
+STILL = ("--threshold_travel=0", "--lr_warmup_steps=1000000000", "--batch_norm_momentum=0.9999", "--train_steps=4")
 
 
 @pytest.mark.parametrize("where", ["SPACE", "around:ARCH"])
@@ -107,6 +107,7 @@ def test_a_search_starts_at_a_trained_member_which_unchanged_is_what_it_was(wher
     assert capsys.readouterr().out == told
     settings = json.loads((tmp_path / "search" / "config.json").read_text())["comparable"]
     assert (settings["search_warmup_share"], settings["gate_keep_probability"]) == (0.5, 0.9)
+    assert settings["base_learning_rate"] == 0.001
     kept = space.load(str(tmp_path / "search" / "searched_space.json"))
     assert kept.blocks == space.load(of_space).blocks
 
