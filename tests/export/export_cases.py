@@ -96,6 +96,11 @@ def smooth_picture(seed: int, height: int, width: int) -> np.ndarray:
     return tf.cast(tf.image.resize(coarse, [height, width])[0], tf.uint8).numpy()
 
 
+def pictures(count: int, first: int = 0) -> np.ndarray:
+    """Smooth pictures by their seeds from `first` on: float32 [count, SIZE, SIZE, 3]."""
+    return np.stack([smooth_picture(seed, SIZE, SIZE) for seed in range(first, first + count)]).astype(np.float32)
+
+
 def snapshot(directory: Path) -> dict[str, bytes]:
     """Every file below a directory, hidden ones too."""
     return {

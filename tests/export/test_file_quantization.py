@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tf_keras as keras
 from ai_edge_litert.tools import flatbuffer_utils
-from export_cases import EVERYTHING, lively, smooth_picture
+from export_cases import EVERYTHING, SIZE, lively, pictures
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.spec import Normalization
@@ -17,14 +17,9 @@ from autonl_tf.export.accuracy_loss import TFLiteRunner
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import calibrate, quantized_network
 
-SIZE = 32
 RELU6 = "network activation=relu6\n" + EVERYTHING
 NETWORKS = ("autonl_s", "relu6")
 DEAD = 3  # a channel of block 0's depthwise convolution
-
-
-def pictures(count: int) -> np.ndarray:
-    return np.stack([smooth_picture(seed, SIZE, SIZE) for seed in range(count)]).astype(np.float32)
 
 
 @pytest.fixture(scope="module", params=NETWORKS)

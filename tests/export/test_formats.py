@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.interpreter import Interpreter
-from export_cases import SIZE, lively, make_model, smooth_picture, snapshot
+from export_cases import SIZE, lively, make_model, pictures, smooth_picture, snapshot
 
 from autonl_tf.arch import blockstring, placement, presets
 from autonl_tf.arch.quantizable import check_quantizable
@@ -33,10 +33,6 @@ r1_k5_s22_e3_i16_o24_nonlocal0.25-2_se0.25
 """
 NAMES = ("a", "b", "c", "d")
 FORMATS = ("tflite_fp32", "tflite_fp16", "tflite_int8", "tflite_qat")
-
-
-def pictures(count: int, first: int = 0) -> np.ndarray:
-    return np.stack([smooth_picture(seed, SIZE, SIZE) for seed in range(first, first + count)]).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

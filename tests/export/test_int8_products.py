@@ -10,7 +10,7 @@ import tf_keras as keras
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_litert.tools import flatbuffer_utils
-from export_cases import EVERYTHING, SIZE, make_model, smooth_picture
+from export_cases import EVERYTHING, SIZE, make_model, pictures
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.export import int8, int8_products, tflite
@@ -31,10 +31,6 @@ def files(tmp_path_factory):
     int8.quantize_int8(paths["float32"], paths["float_products"], pictures(24), float_products=True)
     int8.quantize_int8(paths["float32"], paths["int8_products"], pictures(24))
     return paths | {"count": len(layers)}
-
-
-def pictures(count: int) -> np.ndarray:
-    return np.stack([smooth_picture(seed, SIZE, SIZE) for seed in range(count)]).astype(np.float32)
 
 
 def products(path) -> list[list[int]]:

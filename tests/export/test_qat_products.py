@@ -10,7 +10,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_litert.tools import flatbuffer_utils
-from export_cases import EVERYTHING, SIZE, make_model, smooth_picture
+from export_cases import EVERYTHING, SIZE, make_model, pictures
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
@@ -20,10 +20,6 @@ from autonl_tf.networks.quantized import calibrate, products_left_float, quantiz
 from autonl_tf.networks.quantizers import QuantizedProduct, RangeQuantizer
 
 _BATCH_MATMUL = schema.BuiltinOperator.BATCH_MATMUL
-
-
-def pictures(count: int, first: int = 0) -> np.ndarray:
-    return np.stack([smooth_picture(seed, SIZE, SIZE) for seed in range(first, first + count)]).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
