@@ -1,4 +1,4 @@
-"""Mistakes that names of files, headers and descriptions tell end a run in a second: before TensorFlow is imported."""
+"""Mistakes of the command line, and what names of files, headers and descriptions tell, end a run before TensorFlow."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from mode_cases import ARCH, CLASSES, MAIN, class_folder, tree, write_space
+from mode_cases import ARCH, CLASSES, MAIN, SPACE, class_folder, tree, write_space
 
 from autonl_tf.data import manifest
 from autonl_tf.data.folder import list_folder
@@ -39,6 +39,7 @@ EXPORT = ("--mode=export", "--output=out", "--init_checkpoint=weights")
 CONVERT = ("--mode=convert", "--from=pytorch", "--arch=autonl_s", "--model_dir=run")
 PREDICT = ("--mode=predict", "--init_checkpoint=weights")
 EVAL = ("--mode=eval", "--dataset=folder:pictures")
+AROUND_LITE0 = "--search_space=around:efficientnet_lite0"
 
 CASES = {
     "classes of a folder": (
@@ -236,6 +237,63 @@ CASES = {
         (*EXPORT, "--formats=tflite_int8", "--calibration_dataset=folder:texts"),
         "--calibration_dataset=folder:texts: no images there",
     ),
+    "unknown strategy": ((*EVAL, "--strategy=nosuch"), "--strategy=nosuch"),
+    "unknown output": (("--mode=describe", "--arch=autonl_s", "--output=xml"), "xml"),
+    "steps and epochs": ((*TRAIN, "--train_steps=1", "--train_epochs=1"), "--train_steps and --train_epochs"),
+    "no directory of the run": (TRAIN[:-1], "--model_dir"),
+    "no weights": (("--mode=predict", "--images=a.jpg"), "--init_checkpoint"),
+    "archive of another kind": ((*PREDICT, "--images=a.jpg", "--output=out.txt"), "out.txt"),
+    "zone without a TPU": ((*EVAL, "--model_dir=run", "--tpu_zone=z"), "--tpu"),
+    "float16 on a TPU": ((*EVAL, "--model_dir=run", "--tpu=t", "--precision=float16"), "TPU"),
+    "unknown augmentation": ((*TRAIN, "--augment=mixup"), "mixup"),
+    "RandAugment's flag without it": ((*TRAIN, "--randaugment_layers=3"), "--augment=randaugment"),
+    "no such flag file": (("--flagfile=nosuch.flags",), "nosuch.flags"),
+    "a wrong block": ((*TRAIN, "--arch=bad.txt"), "bad.txt, line 2: unknown token 'nonlocl0.25-2'"),
+    "a wrong block described": (
+        ("--mode=describe", "--arch=bad.txt"),
+        "bad.txt, line 2: unknown token 'nonlocl0.25-2'",
+    ),
+    "bytes for an architecture": (("--mode=describe", "--arch=state.pth"), "state.pth: not a text file"),
+    "a misspelt network": (("--mode=describe", "--arch=autonl_x"), "autonl_x"),
+    "an architecture pasted": (("--mode=describe", f"--arch={ARCH * 40}"), "File name too long"),
+    "a map too small": (("--mode=describe", "--arch=autonl_s", "--input_image_size=8"), "LightNL stride"),
+    "a LightNL stride larger than its map": (
+        (*TRAIN, "--arch=strided.txt", "--input_image_size=32"),
+        "strided.txt: block 1 at 32 px: LightNL stride 5",
+    ),
+    "a space's stride larger than its map": (
+        (*SEARCH, "--search_space=strided.json", "--input_image_size=32"),
+        "strided.json: block 1 at 32 px: LightNL stride 5",
+    ),
+    "a misspelt space": ((*SEARCH, "--search_space=nosuch"), "--search_space=nosuch: No such file"),
+    "shares that leave nothing": ((*SEARCH, "--search_warmup_share=0.9"), "--search_warmup_share"),
+    "a search around nothing it starts from": (
+        ("--mode=search", "--dataset=demo", "--model_dir=run", "--arch=autonl_s"),
+        "names the network of --init_checkpoint, which is not given",
+    ),
+    "a search from weights of no member": (
+        (*SEARCH, "--init_checkpoint=imagenet", "--arch=efficientnet_lite0", "--search_space=paper"),
+        "--arch=efficientnet_lite0: does not fit the search space paper: activation relu6, accepted swish",
+    ),
+    "around nothing": (("--mode=describe", "--search_space=around:"), "--search_space=around:: accepted: around:ARCH"),
+    "around with an unknown word": (
+        ("--mode=describe", f"{AROUND_LITE0},depths"),
+        "unknown 'depths'; accepted: around:ARCH, then",
+    ),
+    "around with a word twice": (("--mode=describe", f"{AROUND_LITE0},depth,depth"), "'depth' is given twice"),
+    "around with nothing to choose": (("--mode=describe", f"{AROUND_LITE0},no_nonlocal"), "nothing can be chosen"),
+    "around without a stride to compare with": (
+        ("--mode=describe", f"{AROUND_LITE0},nonlocal0.25-2"),
+        "lacks LightNL of stride 1",
+    ),
+    "a network and a space described": (
+        ("--mode=describe", "--arch=autonl_s", "--search_space=paper"),
+        "accepted: one of the two",
+    ),
+    "the picture of a space": (
+        ("--mode=describe", "--search_space=paper", "--output=a.png"),
+        "--output is for architectures; --search_space=paper is a space",
+    ),
 }
 
 
@@ -327,11 +385,14 @@ def _spoil(root):
     (root / "twice.txt").write_text("ant\nant\n")
     (root / "weights.txt").write_text("ant 1\nbee 2\n")
     (root / "arch.txt").write_text(ARCH)
+    (root / "bad.txt").write_text(ARCH.replace("nonlocal", "nonlocl"))
+    (root / "strided.txt").write_text(ARCH.replace("nonlocal0.25-2", "nonlocal0.25-5"))
     write_space(root / "space.json")
+    write_space(root / "strided.json", candidates=SPACE["candidates"] | {"nonlocal_strides": [5, 1]})
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_told_in_one_line_and_nothing_is_written(case, ended):
     code, said = ended[case]
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert (code, CASES[case][1] in line) == (2, True), said
+    assert (code, CASES[case][1] in line, "Traceback" in said) == (2, True, False), said
