@@ -6,11 +6,11 @@ process less its size before the first step. Where time goes: TensorFlow's profi
 goes to the family of its kind, and a share is that of all ops' time, summed over threads.
 
     python benchmarks/train_throughput.py [--networks=autonl_s,autonl_l] [--batches=16,64] [--size=224] [--rounds=5]
-    python benchmarks/train_throughput.py --compare=tensorflows_gradients,bfloat16 [--networks=autonl_s] [--batches=16]
+    python benchmarks/train_throughput.py --compare=tensorflows_gradients [--networks=autonl_s] [--batches=16]
 
-The second compares other ways to run the step (`support/step_variants.py`) with the way it is run: each in a process of
-its own, by turns; ratios of every round, of time and of processor time, which other work on the machine hardly touches.
-Above 1: quicker than as it is.
+The second compares the step without gradients of our own (`support/step_variants.py`) with the step as it is: each in a
+process of its own, by turns; ratios of every round, of time and of processor time, which other work on the machine
+hardly touches. Above 1: quicker than as it is.
 
 Ends in one line of JSON.
 """

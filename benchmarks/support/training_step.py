@@ -23,14 +23,12 @@ def recipe(batch: int) -> dict:
     return {"global_batch_size": batch, "num_parts": 1, "label_smoothing": 0.1, "weight_decay_rate": 1e-5}
 
 
-def train_function(
-    spec: NetworkSpec, *, image_size: int, batch: int, classes: int, jit_compile: bool = False
-) -> TrainFunction:
+def train_function(spec: NetworkSpec, *, image_size: int, batch: int, classes: int) -> TrainFunction:
     model = build_network(spec, dropout_rate=0.2, image_size=image_size, num_classes=classes)
     averages = MovingAverages(averaged_variables(model), 0.9999)
     learner = Learner(model, [(TF1RMSprop(0.016), model.trainable_variables)], averages)
     objective = classification_objective(model, **recipe(batch))
-    return make_train_function(tf.distribute.get_strategy(), learner, objective, jit_compile=jit_compile)
+    return make_train_function(tf.distribute.get_strategy(), learner, objective)
 
 
 def batches(image_size: int, batch: int, classes: int):
