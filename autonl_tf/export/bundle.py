@@ -63,7 +63,6 @@ def export_all(
     image_size: int,
     class_names: Sequence[str],
     sample_encoded_images: Sequence[bytes],
-    sample_float_images: np.ndarray | None = None,
     accuracy: Mapping[str, object] | None,
     cost: Mapping[str, float],
     weights: Mapping[str, object] | None = None,
@@ -87,7 +86,6 @@ def export_all(
       class_names: K names in label order.
       sample_encoded_images: the bytes of at least one image file: what the files are verified on; the smallest warms a
         server up.
-      sample_float_images: further ones, [N, S, S, 3], scale of 0 to 255, for what takes pixels.
       request: which files; by default a SavedModel and a float32 TFLite file.
 
     Returns:
@@ -117,7 +115,6 @@ def export_all(
     )
     reference = verify.make_reference(
         model,
-        sample_float_images,
         sample_encoded_images,
         image_size=image_size,
         crop_padding=crop_padding,

@@ -33,9 +33,9 @@ class Reference:
     """Images and what the model makes of them.
 
     Attributes:
-      encoded: M image files.
-      images: float32 [N + M, S, S, 3], scale of 0 to 255; the N given ones, then the files', prepared.
-      logits, probabilities: float32 [N + M, K], the model's.
+      encoded: N image files.
+      images: float32 [N, S, S, 3], scale of 0 to 255; the files', prepared.
+      logits, probabilities: float32 [N, K], the model's.
     """
 
     encoded: tuple[bytes, ...]
@@ -59,7 +59,6 @@ class Agreement:
 
 def make_reference(
     model: keras.Model,
-    float_images: np.ndarray | None,
     encoded: Sequence[bytes],
     *,
     image_size: int,
@@ -67,23 +66,15 @@ def make_reference(
     normalization: Normalization,
     reading: Reading = AS_SHOWN,
 ) -> Reference:
-    """Runs the model on M encoded images, and on N more in the scale of 0 to 255, [N, S, S, 3] (None: no more).
+    """Runs the model on encoded images.
 
     Raises:
-      ValueError: M is 0, or the images have another shape.
+      ValueError: there are none.
       UserError: an encoded image cannot be decoded, or the model's answer to an image is not finite.
     """
-    if float_images is None:
-        float_images = np.zeros([0, image_size, image_size, 3])
-    float_images = np.asarray(float_images, np.float32)
-    if float_images.ndim != 4 or float_images.shape[1:] != (image_size, image_size, 3):
-        raise ValueError(f"sample images have shape {float_images.shape}, not [N, {image_size}, {image_size}, 3]")
     if not len(encoded):
         raise ValueError("an export is verified on at least one encoded image")
-    prepared = np.stack(
-        [_prepare(data, index, image_size, crop_padding, reading) for index, data in enumerate(encoded)]
-    )
-    images = np.concatenate([float_images, prepared])
+    images = np.stack([_prepare(data, index, image_size, crop_padding, reading) for index, data in enumerate(encoded)])
     run = tf.function(lambda batch: model(image_ops.normalize(batch, normalization), training=False), autograph=False)
     logits = np.concatenate([tf.cast(run(tf.constant(part)), tf.float32).numpy() for part in _parts(images)])
     broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
@@ -112,22 +103,20 @@ def verify_saved_model(
     tolerance: float = DEFAULT_TOLERANCE,
     artifact: str = "saved_model",
 ) -> list[Agreement]:
-    """Loads a SavedModel and runs `serving_default` on the files and `float_images` on all images.
+    """Loads a SavedModel and runs `serving_default` on the files and `float_images` on their images.
 
     Raises:
       UserError: a difference above `tolerance`, or names and scores that are not those of the best classes.
     """
     signatures = tf.saved_model.load(str(directory)).signatures
-    first_file = len(reference.images) - len(reference.encoded)
     runs = (
-        (saved_model.BYTES_SIGNATURE, saved_model.BYTES_INPUT, reference.encoded, slice(first_file, None)),
-        (saved_model.FLOAT_SIGNATURE, saved_model.FLOAT_INPUT, reference.images, slice(None)),
+        (saved_model.BYTES_SIGNATURE, saved_model.BYTES_INPUT, reference.encoded),
+        (saved_model.FLOAT_SIGNATURE, saved_model.FLOAT_INPUT, reference.images),
     )
-    found = []
-    for signature, argument, inputs, rows in runs:
+    found, expected = [], (reference.probabilities, reference.logits)
+    for signature, argument, inputs in runs:
         got = _answers(signatures[signature], argument, inputs)
         _check_names(got, class_names, f"{artifact} ({signature})")
-        expected = reference.probabilities[rows], reference.logits[rows]
         found.append(compare(artifact, signature, expected, (got["probabilities"], got["logits"]), tolerance=tolerance))
     return found
 

@@ -79,9 +79,6 @@ def make_case(text: str, class_names: tuple[str, ...]) -> Case:
         "spec": blockstring.parse(text),
         "image_size": SIZE,
         "class_names": class_names,
-        "sample_float_images": np.stack([smooth_picture(seed, SIZE, SIZE) for seed in range(10, 13)]).astype(
-            np.float32
-        ),
         "sample_encoded_images": encoded,
         "accuracy": {"top1": np.float32(0.5), "top5": 0.875, "count": 64, "dataset": "made up"},
         "cost": dataclasses.asdict(total),

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.interpreter import Interpreter
-from export_cases import SIZE
+from export_cases import SIZE, pictures
 
 from autonl_tf.arch import presets
 from autonl_tf.arch.spec import Normalization
@@ -31,7 +31,7 @@ def test_the_network_of_these_tests_has_everything(everything):
     products = [layer for layer in everything.model.layers if layer.name.endswith("nl_product")]
     assert {layer.affinity_first for layer in products} == {True, False}
     assert {layer.stride for layer in products} == {1, 2}
-    images = everything.arguments["sample_float_images"]
+    images = pictures(3, first=10)
     probabilities = tf.nn.softmax(logits_of(everything, images)).numpy()
     assert np.ptp(probabilities, axis=0).max() > 0.05  # answers depend on the image
     without = keras.models.clone_model(everything.model)
@@ -44,7 +44,7 @@ def test_the_network_of_these_tests_has_everything(everything):
 
 
 def test_float_images_signature_equals_the_model(everything, served):
-    images = everything.arguments["sample_float_images"]
+    images = pictures(3, first=10)
     got = served.signatures["float_images"](images=tf.constant(images))
     expected = logits_of(everything, images)
     np.testing.assert_allclose(got["logits"], expected, rtol=0, atol=1e-4)
@@ -67,7 +67,7 @@ def test_encoded_images_of_several_sizes_and_formats_go_in_one_batch(everything,
 
 
 def test_the_five_best_classes_are_named_best_first(everything, served):
-    got = served.signatures["float_images"](images=tf.constant(everything.arguments["sample_float_images"]))
+    got = served.signatures["float_images"](images=tf.constant(pictures(3, first=10)))
     names = everything.arguments["class_names"]
     for row, probabilities in enumerate(got["probabilities"].numpy()):
         best = sorted(range(len(names)), key=lambda label, p=probabilities: -p[label])[:5]
@@ -77,7 +77,7 @@ def test_the_five_best_classes_are_named_best_first(everything, served):
 
 def test_fewer_classes_than_five_are_all_named(small, exported_small):
     served = tf.saved_model.load(str(exported_small[0] / "saved_model" / "1"))
-    got = served.signatures["float_images"](images=tf.constant(small.arguments["sample_float_images"]))
+    got = served.signatures["float_images"](images=tf.constant(pictures(3, first=10)))
     assert got["classes"].shape == got["scores"].shape == (3, 3)
     assert all(set(row) == {b"a", b"b", b"c"} for row in got["classes"].numpy())
 
@@ -106,7 +106,7 @@ def test_no_keras_object_is_in_the_saved_model(exported):
 
 
 def test_tflite_equals_the_model(everything, exported):
-    images = everything.arguments["sample_float_images"]
+    images = pictures(3, first=10)
     interpreter = Interpreter(model_path=str(exported[0] / "model_fp32.tflite"))
     assert interpreter.get_signature_list() == {"classify": {"inputs": ["images"], "outputs": ["probabilities"]}}
     run = interpreter.get_signature_runner("classify")

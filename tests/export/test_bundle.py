@@ -85,8 +85,8 @@ def test_the_report_gives_every_difference(exported):
     counted = {(row["artifact"], row["signature"]): row["images"] for row in rows}
     assert counted == {
         (BEST, "serving_default"): 5,
-        (BEST, "float_images"): 8,
-        ("model_fp32.tflite", "classify"): 8,
+        (BEST, "float_images"): 5,
+        ("model_fp32.tflite", "classify"): 5,
     }
     for row in rows:
         assert row["max_probability_difference"] < 1e-4 and row["probabilities_relative_l2"] < 1e-4
@@ -241,8 +241,6 @@ def test_samples_that_cannot_be_used_are_errors(small, tmp_path):
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="at least one"):
         small.export(tmp_path / "export", sample_encoded_images=[])
-    with pytest.raises(ValueError, match=r"\[N, 32, 32, 3\]"):
-        small.export(tmp_path / "export", sample_float_images=np.zeros([1, 16, 16, 3]))
     assert not list(tmp_path.iterdir())
 
 
@@ -251,7 +249,7 @@ def test_a_model_whose_answers_are_not_finite_is_not_exported(small, tmp_path):
     before = bias.numpy()
     bias.assign([0.0, np.nan, 0.0])
     try:
-        with pytest.raises(UserError, match="not finite on 8 of 8"):
+        with pytest.raises(UserError, match="not finite on 5 of 5"):
             small.export(tmp_path / "export")
     finally:
         bias.assign(before)
