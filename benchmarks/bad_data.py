@@ -24,12 +24,11 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 
 import numpy as np
 from PIL import Image
+from support.main_py import main_py
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 CLASSES = ("Ameisen und Käfer", "bee", "猫 cat", "dog's breakfast")
 ARCH = "r1_k3_s22_e1_i32_o8_noskip\nr1_k3_s22_e2_i8_o12_nonlocal0.25-2\n"
 SIZE = 32
@@ -123,21 +122,17 @@ def first_bad(root: pathlib.Path, split: str = "train") -> str:
 
 
 def command(words: list[str], limit: float) -> dict:
-    """Runs the command line: code (None: the limit has passed), error line, standard error, seconds."""
-    began = time.monotonic()
+    """Runs the command line: code (None: the limit has passed), error line, standard output, seconds."""
     try:
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "main.py"), *words], capture_output=True, text=True, timeout=limit, check=False
-        )
+        done = main_py(*words, check=False, timeout=limit, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except subprocess.TimeoutExpired:
-        return {"code": None, "error": "", "stderr": "", "stdout": "", "seconds": limit}
+        return {"code": None, "error": "", "stdout": "", "seconds": limit}
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     return {
-        "code": done.returncode,
+        "code": done.code,
         "error": errors[0] if errors else "",
-        "stderr": done.stderr,
         "stdout": done.stdout,
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(done.seconds, 1),
     }
 
 
@@ -232,7 +227,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=1200.0, help="seconds one run may take")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        work = pathlib.Path(options.work or temporary)
+        work = pathlib.Path(options.work or temporary).resolve()
         work.mkdir(parents=True, exist_ok=True)
         folder = try_folder(work, options.files, options.limit)
         records = try_records(work, options.limit)

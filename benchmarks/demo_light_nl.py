@@ -13,19 +13,17 @@ import dataclasses
 import json
 import pathlib
 import statistics
-import subprocess
-import sys
+
+from support.main_py import ROOT, main_py
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.cost import network_cost
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def train(arch: pathlib.Path, model_dir: pathlib.Path, seed: int) -> float:
     """Best validation top-1 of one training by the demo's recipe."""
     flags = ["--flagfile=flags/demo_train.flags", f"--arch={arch}", f"--model_dir={model_dir}", f"--seed={seed}"]
-    subprocess.run([sys.executable, "main.py", *flags], cwd=ROOT, check=True, stdout=sys.stderr)
+    main_py(*flags)
     return json.loads((model_dir / "best" / "best.json").read_text(encoding="utf-8"))["metric"]
 
 

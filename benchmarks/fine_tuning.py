@@ -12,21 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import pathlib
 import re
-import resource
 import shlex
 import shutil
-import subprocess
-import sys
-import time
 
 from own_data import SETS, make_set
+from support.main_py import ROOT, main_py
 
 from autonl_tf.engine.rundir import git_commit, versions
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "own_data.md"
 SEEDED = ("--mode=train",)  # the other commands draw nothing
 
@@ -39,19 +34,9 @@ def commands() -> list[list[str]]:
 
 def run(words: list[str], cwd: pathlib.Path) -> dict[str, object]:
     """One command in a directory that has `photos`: its exit code and what it took."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     with open(cwd / "said.txt", "a", encoding="utf-8") as said:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            [sys.executable, ROOT / "main.py", *words], cwd=cwd, env=environment, stdout=said, stderr=said
-        )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {
-        "exit_code": done.returncode,
-        "seconds": round(time.monotonic() - began, 1),
-        "cpu_seconds": round(cpu, 1),
-    }
+        done = main_py(*words, cwd=cwd, check=False, stdout=said, stderr=said)
+    return {"exit_code": done.code, "seconds": round(done.seconds, 1), "cpu_seconds": round(done.cpu_seconds, 1)}
 
 
 def scores(directory: pathlib.Path) -> dict[str, object]:

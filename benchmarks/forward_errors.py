@@ -13,14 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 import tempfile
-import time
 
 import numpy as np
+from support.main_py import ROOT, main_py
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from forward_cases import compare, size_for  # noqa: E402 - needs the path above
@@ -68,11 +66,8 @@ def on_photographs(folder: pathlib.Path, golden_path: str, work: pathlib.Path) -
     weights = Weights(VALUES.value, AVERAGE_SUFFIX, statistics_of(TESTDATA / "forward/autonl_s_moving_statistics.npz"))
     Forward(blockstring.write(presets.load("autonl_s")).split(), np.zeros([1, 224, 224, 3]), 1000, weights)
     prefix = write_checkpoint(work / "autonl_s" / "bestmodel.ckpt", weights.values)
-    began = time.perf_counter()
     words = ["--mode=predict", "--arch=autonl_s", f"--init_checkpoint={prefix}", f"--images={folder}/*/*"]
-    command = [sys.executable, "main.py", *words, f"--output={work}/out.npz"]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - began
+    seconds = main_py(*words, f"--output={work}/out.npz").seconds
     written = np.load(work / "out.npz")
     place = {str(pathlib.Path(file).relative_to(folder)): row for row, file in enumerate(written["files"])}
     logits = written["logits"][[place[file] for file in golden["files"]]]

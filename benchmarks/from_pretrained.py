@@ -26,33 +26,24 @@ import re
 import statistics
 import subprocess
 import sys
-import time
 
 import numpy as np
+from support.main_py import ROOT, main_py
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.space import space as space_lib
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAME, SPACE = "efficientnet_lite0", "around:efficientnet_lite0"
 SMALLER = f"{SPACE},kernels,expansions,depth,no_nonlocal"
-
-
-def main_py(*words: str) -> str:
-    """What main.py prints on standard output."""
-    done = subprocess.run([sys.executable, "main.py", *words], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return done.stdout
 
 
 def timed(directory: pathlib.Path, *words: str) -> float:
     """Runs main.py into a run directory unless it was done; gives the minutes it took."""
     record = directory / "minutes.json"
     if not record.is_file():
-        began = time.monotonic()
-        main_py(*words, f"--model_dir={directory}")
-        record.write_text(json.dumps((time.monotonic() - began) / 60))
+        record.write_text(json.dumps(main_py(*words, f"--model_dir={directory}").seconds / 60))
     return json.loads(record.read_text())
 
 
@@ -61,7 +52,8 @@ def searched(directory: pathlib.Path, data: list[str], seed: int, *words: str) -
     minutes = timed(directory, "--flagfile=flags/known_search.flags", *data, f"--seed={seed}", *words)
     scored = directory / "scored.json"
     if not scored.is_file():
-        scored.write_text(main_py("--mode=eval", f"--model_dir={directory}", *data, "--json"))
+        done = main_py("--mode=eval", f"--model_dir={directory}", *data, "--json", stdout=subprocess.PIPE)
+        scored.write_text(done.stdout)
     result = json.loads((directory / "search.json").read_text(encoding="utf-8"))
     top1 = json.loads(scored.read_text())["top1"]
     return {"top1_at_once": top1, "minutes": minutes, "macs": result["macs"], "arch": result["arch"]}

@@ -22,15 +22,14 @@ import argparse
 import json
 import math
 import pathlib
-import resource
 import shlex
 import shutil
 import subprocess
-import sys
+
+from support.main_py import main_py
 
 from autonl_tf.engine.rundir import git_commit, versions
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 FOUND = """\
 r1_k3_s22_e1_i32_o16_noskip
 r1_k3_s11_e3_i16_o24_nonlocal0.25-2
@@ -83,15 +82,10 @@ PUBLISHED = (
 )
 
 
-def main_py(*words: str) -> tuple[int, str, float]:
+def ended(*words: str) -> tuple[int, str, float]:
     """Exit code, what was said last, and seconds of processor time of one command."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [sys.executable, "main.py", *words], cwd=ROOT, capture_output=True, text=True, check=False, errors="replace"
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    said = (done.stderr.strip().splitlines() or [""])[-1]
-    return done.returncode, said, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    done = main_py(*words, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return done.code, (done.stderr.strip().splitlines() or [""])[-1], done.cpu_seconds
 
 
 def measured(folder: pathlib.Path, network: str, seed: int, flags: list[str], size: int, options) -> dict[str, object]:
@@ -104,7 +98,7 @@ def measured(folder: pathlib.Path, network: str, seed: int, flags: list[str], si
     arch = NETWORKS[network] or (f"--arch={run.parent}/found.txt",)
     data = f"--dataset=folder:{folder}"
     words = ("--mode=train", *arch, data, f"--model_dir={run}", f"--seed={seed}", f"--input_image_size={size}", *flags)
-    code, said, seconds = main_py(*words)
+    code, said, seconds = ended(*words)
     found: dict[str, object] = {"exit_code": code, "cpu_seconds": round(seconds, 1)}
     if code:
         return {**found, "said": said}
@@ -134,7 +128,7 @@ def measured(folder: pathlib.Path, network: str, seed: int, flags: list[str], si
         for name in FORMATS:
             shutil.rmtree(out, ignore_errors=True)
             words = ("--mode=export", f"--model_dir={run}", f"--output={out}", data, f"--formats={name}")
-            code, said, _ = main_py(*words)
+            code, said, _ = ended(*words)
             if code:
                 found["exports"][name] = said
             else:

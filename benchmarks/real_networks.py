@@ -23,38 +23,27 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import resource
 import shutil
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 
 import numpy as np
+from support.main_py import ROOT, main_py
 
 from autonl_tf.arch import presets
 from autonl_tf.engine.rundir import git_commit, versions
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 NETWORKS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 PARTS = ("predict", "formats", "qat", "transfer")
 FORMATS = "savedmodel,tflite_fp32,tflite_fp16,tflite_int8"
 QAT_STEPS = 12
 
 
-def main_py(*words: str) -> float:
-    """Runs main.py; gives the seconds of processor time it took, which other work on the machine changes little."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "main.py", *words], cwd=ROOT, check=True, stdout=sys.stderr)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 def predicted(name: str, photographs: pathlib.Path, golden: str | None, work: pathlib.Path) -> dict[str, object]:
     """Top-1 and top-5 of every photograph, and how far the logits are from the golden ones."""
     out = work / f"{name}.npz"
     words = ("--mode=predict", f"--arch={name}", "--init_checkpoint=imagenet", f"--images={photographs}")
-    seconds = main_py(*words, f"--output={out}")
+    seconds = main_py(*words, f"--output={out}").cpu_seconds
     written = np.load(out)
     files = [str(pathlib.Path(file).relative_to(photographs)) for file in written["files"]]
     labels = np.array([synsets().index(file.split("/")[0]) for file in files])
@@ -177,12 +166,12 @@ def transferred(seed: int, options: argparse.Namespace, work: pathlib.Path) -> d
             "--lr_decay_epochs=0.1",
             "--lr_decay_rate=0.7",
         ),
-    )
+    ).cpu_seconds
     seconds["whole"] = main_py(
         *common,
         *(f"--model_dir={runs['whole']}", f"--init_checkpoint={runs['frozen']}", "--base_learning_rate=0.005"),
         *(f"--train_steps={options.steps}", "--lr_decay_epochs=0.1", "--lr_decay_rate=0.7"),
-    )
+    ).cpu_seconds
     # From scratch there is nothing to freeze: every second goes into steps of the whole network.
     steps = round(options.steps * (1 + seconds["frozen"] / seconds["whole"]))
     decay = 0.1 * steps / options.steps
@@ -190,7 +179,7 @@ def transferred(seed: int, options: argparse.Namespace, work: pathlib.Path) -> d
         *common,
         *(f"--model_dir={runs['scratch']}", f"--train_steps={steps}", "--base_learning_rate=0.03"),
         *(f"--lr_decay_epochs={decay:.3f}", "--lr_decay_rate=0.7"),
-    )
+    ).cpu_seconds
     found: dict[str, object] = {}
     for name, path in runs.items():
         best = json.loads((path / "best" / "best.json").read_text(encoding="utf-8"))

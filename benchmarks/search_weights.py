@@ -20,15 +20,9 @@ import shlex
 import subprocess
 import sys
 
+from support.main_py import ROOT, main_py
+
 from autonl_tf.engine.rundir import git_commit, versions
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-
-def command(*words: str) -> str:
-    """What main.py prints on standard output."""
-    done = subprocess.run([sys.executable, "main.py", *words], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return done.stdout
 
 
 def curve(directory: pathlib.Path) -> list[float]:
@@ -49,13 +43,14 @@ def measured(options: argparse.Namespace, data: list[str], work: pathlib.Path, s
     search = work / f"search_{seed}"
     if not (search / "arch.txt").is_file():
         words = [f"--model_dir={search}", f"--seed={seed}", *shlex.split(options.search_flags)]
-        command(f"--flagfile=flags/{task}_search.flags", *data, *words)
-    scored = json.loads(command("--mode=eval", f"--model_dir={search}", *data, "--json"))
-    row = {"arch": (search / "arch.txt").read_text(encoding="utf-8").splitlines(), "untrained": scored["top1"]}
+        main_py(f"--flagfile=flags/{task}_search.flags", *data, *words)
+    scored = main_py("--mode=eval", f"--model_dir={search}", *data, "--json", stdout=subprocess.PIPE).stdout
+    untrained = json.loads(scored)["top1"]
+    row = {"arch": (search / "arch.txt").read_text(encoding="utf-8").splitlines(), "untrained": untrained}
     for name, words in (("scratch", []), ("searched", [f"--init_checkpoint={search}"])):
         directory = work / f"{name}_{seed}"
         train = [f"--flagfile=flags/{task}_train.flags", f"--arch={search}/arch.txt", f"--model_dir={directory}"]
-        command(*train, *data, *words, f"--seed={seed}", "--eval_every_epochs=1", *shlex.split(options.train_flags))
+        main_py(*train, *data, *words, f"--seed={seed}", "--eval_every_epochs=1", *shlex.split(options.train_flags))
         row[name] = curve(directory)
         print(f"seed {seed}, {name}: {' '.join(f'{score:.2%}' for score in row[name])}", file=sys.stderr, flush=True)
     row["reached"] = {name: reached(row[name], row["scratch"][-1]) for name in ("scratch", "searched")}

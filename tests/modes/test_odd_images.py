@@ -1,6 +1,6 @@
 """The experiment of benchmarks/bad_data.py, small: a folder in which one file in a hundred is odd or broken."""
 
-import importlib.util
+import importlib
 import json
 import pathlib
 
@@ -9,15 +9,14 @@ from mode_cases import ARCH, given, run
 
 from autonl_tf.errors import UserError
 
-SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "bad_data.py"
+BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
 def bad_data():
-    spec = importlib.util.spec_from_file_location("bad_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield importlib.import_module("bad_data")
 
 
 @pytest.fixture(scope="module")
