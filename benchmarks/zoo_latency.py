@@ -3,8 +3,8 @@
     python benchmarks/zoo_latency.py [--runs=30] [--names=autonl_s,...] [--write]
 
 Random weights: latency depends on the architecture alone. Runs of the networks take turns, so that a busy moment of
-the machine falls on all of them. Ends in one line of JSON; `--write` keeps it in `benchmarks/results/zoo_latency.json`
-and in the package, where `--mode=describe --arch=all` reads it.
+the machine falls on all of them. Ends in one line of JSON; `--write` keeps it in the package, where
+`--mode=describe --arch=all` reads it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,9 @@ import time
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from autonl_tf.arch import presets, zoo_latency
+from autonl_tf.arch import presets
 from autonl_tf.engine.rundir import git_commit, versions
 from autonl_tf.export import pieces, timing
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def ready(name: str) -> Interpreter:
@@ -64,8 +62,7 @@ def main() -> None:
         "versions": versions(),
     }
     if options.write:
-        for path in (ROOT / "benchmarks" / "results" / "zoo_latency.json", zoo_latency.FILE):
-            path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        presets.LATENCIES.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(result))
 
 

@@ -15,6 +15,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.reading import Unreadable, read_text
 
 _FOLDER = pathlib.Path(__file__).parent / "presets"
+LATENCIES = pathlib.Path(__file__).parent / "zoo_latency.json"
 
 ZOO = "all"
 DEFAULT_IMAGE_SIZE = 224
@@ -29,6 +30,12 @@ def published() -> dict[str, dict[str, Any]]:
     `reference_params`, the exact trainable parameters of the `reference` implementation.
     """
     return json.loads((pathlib.Path(__file__).parent / "zoo.json").read_text(encoding="utf-8"))
+
+
+@functools.cache
+def latencies() -> dict[str, Any]:
+    """`how`, in words, and `milliseconds` by name: the medians of the last run of `benchmarks/zoo_latency.py`."""
+    return json.loads(LATENCIES.read_text(encoding="utf-8"))
 
 
 def published_accuracy(name: str) -> tuple[float, float | None] | None:

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from autonl_tf.arch import cost, presets, zoo_latency
+from autonl_tf.arch import cost, presets
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.errors import UserError
 from autonl_tf.modes import spaces
@@ -146,7 +146,7 @@ def zoo(nonlocal_: str | None = None, **settings: Any) -> dict[str, Any]:
         "num_classes": settings.get("num_classes") or DEFAULT_CLASSES,
         "depth_multiplier": settings.get("depth_multiplier") or 1.0,
     }
-    timed = zoo_latency.measured()
+    timed = presets.latencies()
     networks = []
     for name, entry in presets.published().items():
         counted = description(name, nonlocal_, **settings)
