@@ -15,9 +15,9 @@ import statistics
 import tempfile
 import time
 
-import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+from support.pictures import class_folder
 
 from autonl_tf.arch import presets
 from autonl_tf.arch.spec import Normalization
@@ -27,17 +27,6 @@ from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.networks.network import build_network
 
 CLASSES = 2
-
-
-def make_folder(root: pathlib.Path, count: int) -> None:
-    """Smooth random pictures of 400 by 300 pixels in two classes."""
-    rng = np.random.default_rng(0)
-    for number in range(count):
-        folder = root / "val" / f"class{number % CLASSES}"
-        folder.mkdir(parents=True, exist_ok=True)
-        coarse = tf.image.resize(rng.uniform(0, 255, [10, 13, 3]), [300, 400])
-        tf.io.write_file(str(folder / f"{number}.jpg"), tf.io.encode_jpeg(tf.cast(coarse, tf.uint8)))
-    (root / "train").symlink_to(root / "val")
 
 
 def main() -> None:
@@ -55,7 +44,7 @@ def main() -> None:
     seconds: dict[str, dict[int, list[float]]] = {"whole": {}, "network": {}}
     found = {}
     with tempfile.TemporaryDirectory() as name:
-        make_folder(pathlib.Path(name), options.count)
+        class_folder(pathlib.Path(name), {"train": CLASSES, "val": options.count}, "ab", (400, 300))
         dataset = open_dataset(f"folder:{name}")
         inputs = {
             size: eval_batches(dataset, image_size=options.size, normalization=Normalization(), batch_size=size)

@@ -30,6 +30,7 @@ import time
 
 import numpy as np
 import tensorflow as tf
+from support.pictures import class_folder
 from support.tiny_run import ARCH, SPACE
 
 from autonl_tf.data.datasets import open_dataset
@@ -46,16 +47,12 @@ MODES = {
 LIMIT_SECONDS = 300  # of one start of the program
 
 
-def make_data(root: pathlib.Path) -> None:
-    """Three classes of noise of different brightness, 37 images to train on: epochs end within batches."""
-    rng = np.random.default_rng(0)
-    for split, sizes in (("train", (12, 12, 13)), ("val", (5, 5, 5))):
-        for label, size in enumerate(sizes):
-            folder = root / split / f"class{label}"
-            folder.mkdir(parents=True)
-            for index in range(size):
-                pixels = np.clip(rng.normal(80 + 60 * label, 50, size=[40, 48, 3]), 0, 255).astype(np.uint8)
-                (folder / f"{index}.jpg").write_bytes(tf.io.encode_jpeg(pixels).numpy())
+def make_inputs(work: pathlib.Path) -> None:
+    """What `run_flags` names: an architecture, a space, 37 images to train on: epochs end within batches."""
+    work.mkdir(parents=True, exist_ok=True)
+    class_folder(work / "data", {"train": 37, "val": 15}, "abc", (48, 40))
+    (work / "arch.txt").write_text(ARCH, encoding="utf-8")
+    (work / "space.json").write_text(json.dumps(SPACE), encoding="utf-8")
 
 
 def run_flags(mode: str, work: pathlib.Path, directory: pathlib.Path) -> list[str]:
@@ -256,10 +253,7 @@ def main() -> None:
         parser.error(f"--modes={options.modes}: {', '.join(unknown)} unknown; accepted: {', '.join(MODES)}")
     with contextlib.ExitStack() as stack:
         work = pathlib.Path(options.keep or stack.enter_context(tempfile.TemporaryDirectory()))
-        work.mkdir(parents=True, exist_ok=True)
-        make_data(work / "data")
-        (work / "arch.txt").write_text(ARCH, encoding="utf-8")
-        (work / "space.json").write_text(json.dumps(SPACE), encoding="utf-8")
+        make_inputs(work)
         modes = {mode: try_mode(mode, work, options) for mode in options.modes.split(",")}
     identical = all(not mode["differences"] and mode["images_in_order"] for mode in modes.values())
     kills = sum(mode["kills"] for mode in modes.values())

@@ -17,8 +17,7 @@ import subprocess
 import sys
 import tempfile
 
-import numpy as np
-from PIL import Image
+from support.pictures import class_folder
 
 MAIN = pathlib.Path(__file__).resolve().parents[1] / "main.py"
 # Name: flags. All below 8 GB. The first nine, not the rest, set the constants of `autonl_tf/arch/peak_memory.py`, but
@@ -78,19 +77,6 @@ CASES = {
 SHORT = "--train_steps=2 --steps_per_loop=2 --search_warmup_share=0.5"
 
 
-def photographs(root: pathlib.Path) -> pathlib.Path:
-    """A class folder: four classes, 80 smooth JPEG files of 320 x 256 px each to train and 10 to validate."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 80), ("val", 10)):
-        for name in "abcd":
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for number in range(count):
-                pixels = rng.integers(0, 256, [8, 10, 3]).astype(np.uint8)
-                Image.fromarray(pixels).resize((320, 256), Image.Resampling.BICUBIC).save(folder / f"{number}.jpg")
-    return root
-
-
 def measured(flags: list[str]) -> tuple[float, float]:
     """(estimated, largest resident) bytes of one command; a larger peak of this process would be counted instead."""
     process = subprocess.Popen([sys.executable, str(MAIN), *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -108,7 +94,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = {}
     with tempfile.TemporaryDirectory() as scratch:
-        data = photographs(pathlib.Path(scratch, "photographs"))
+        data = class_folder(pathlib.Path(scratch, "photographs"), {"train": 320, "val": 40}, "abcd", (320, 256))
         for number, name in enumerate(options.case or CASES):
             words = [*CASES[name].split(), *SHORT.split(), f"--dataset=folder:{data}"]
             estimated, taken = measured([*words, f"--model_dir={scratch}/{number}"])

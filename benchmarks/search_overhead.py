@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import pathlib
 import statistics
-import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from support.main_py import ROOT, child
+
 SETTINGS = {"paper": (224, 16, 1000), "demo": (64, 64, 8)}  # size, batch, classes
 KINDS = ("train", "search", "richer")
 
@@ -89,13 +88,6 @@ def measure_time(setting: str, rounds: int, steps: int) -> dict[str, list[float]
     return seconds
 
 
-def child(*words: str):
-    """What a process of its own measured."""
-    command = [sys.executable, __file__, *words]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def paired(values: list[float], others: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(values, others, strict=True))
 
@@ -115,11 +107,11 @@ def main() -> None:
         print(json.dumps(measure_memory(options.setting, options.measure)))
         return
     setting = f"--setting={options.setting}"
-    seconds = child(setting, "--measure=time", f"--rounds={options.rounds}", f"--steps={options.steps}")
+    seconds = child(__file__, setting, "--measure=time", f"--rounds={options.rounds}", f"--steps={options.steps}")
     memory: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for _ in range(options.processes):
         for kind in KINDS:
-            memory[kind].append(child(setting, f"--measure={kind}")["bytes"] / 1e6)
+            memory[kind].append(child(__file__, setting, f"--measure={kind}")["bytes"] / 1e6)
     times = {kind: statistics.median(values) for kind, values in seconds.items()}
     sizes = {kind: statistics.median(values) for kind, values in memory.items()}
     for kind in KINDS:

@@ -25,12 +25,12 @@ import pathlib
 import re
 import shlex
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from support.main_py import child
+
 CLASSES = 1000
 # Family -> kinds of ops, by TensorFlow's names but for what marks a fused or a oneDNN form; the first that fits counts.
 FAMILIES = {
@@ -165,13 +165,6 @@ def compare(names: list[str], networks: list[str], sizes: list[int], options: ar
     return rows
 
 
-def child(*words: str):
-    """What a process of its own measured."""
-    command = [sys.executable, __file__, *words]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default="autonl_s,autonl_l")
@@ -199,14 +192,16 @@ def main() -> None:
         print(json.dumps(result(rows, options)))
         return
     words = [f"--size={options.size}", f"--rounds={options.rounds}", f"--steps={options.steps}"]
-    found = child("--measure=time", f"--networks={options.networks}", f"--batches={options.batches}", *words)
+    of_all = (f"--networks={options.networks}", f"--batches={options.batches}")
+    found = child(__file__, "--measure=time", *of_all, *words)
     rows = []
     for row in found.values():
         name, batch, seconds = row["network"], row["batch"], row.pop("seconds")
         row["images_per_second"] = round(batch / statistics.median(seconds), 2)
         row["slowest_and_fastest_round"] = [round(batch / extreme(seconds), 2) for extreme in (max, min)]
         row["seconds_a_step"] = round(statistics.median(seconds), 4)
-        memory = child("--measure=memory", f"--networks={name}", f"--batches={batch}", f"--size={options.size}")
+        of_this = (f"--networks={name}", f"--batches={batch}", f"--size={options.size}")
+        memory = child(__file__, "--measure=memory", *of_this)
         row["megabytes"] = round(memory / 1e6)
         largest = ", ".join(f"{part} {share:.0%}" for part, share in list(row["by_family"].items())[:5])
         print(f"{name}, batch {batch}: {row['images_per_second']} images/s, {row['megabytes']} MB; {largest}")

@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 
-from kill_resume import ARCH, ROOT, SPACE, differences, make_data, run_flags
+from kill_resume import ROOT, differences, make_inputs, run_flags
 
 EXIT_PREEMPTED, EXIT_WORKER_LOST = 42, 43
 
@@ -128,10 +128,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(options.keep or folder)
-        work.mkdir(parents=True, exist_ok=True)
-        make_data(work / "data")
-        (work / "arch.txt").write_text(ARCH, encoding="utf-8")
-        (work / "space.json").write_text(json.dumps(SPACE), encoding="utf-8")
+        make_inputs(work)
         counts = options.workers.split(",")
         results = {count: try_workers(int(count), options.mode, work, options.limit) for count in counts}
     identical = all(result["identical"] for result in results.values())

@@ -1,7 +1,8 @@
-"""main.py in a process of its own: how it ended, what it said, and what it took."""
+"""Commands in processes of their own: how main.py ended, what it said and took; what a script measured."""
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import resource
@@ -43,3 +44,9 @@ def main_py(*words: str, cwd: pathlib.Path = ROOT, check: bool = True, stdout=No
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Done(done.returncode, done.stdout, done.stderr, time.monotonic() - began, cpu)
+
+
+def child(script: str, *words: str):
+    """What a script tells by the last line of its output, which is JSON."""
+    done = subprocess.run([sys.executable, script, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
