@@ -26,6 +26,7 @@ import re
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 from support.main_py import ROOT, main_py
@@ -132,21 +133,15 @@ def placements(found: NetworkSpec, options: argparse.Namespace, seed: int) -> di
     return networks | {f"random{number}": spec for number, spec in enumerate(randoms)}
 
 
-def measured(seed: int, options: argparse.Namespace, work: pathlib.Path) -> dict[str, object]:
+def measured(seed: int, options: argparse.Namespace, work: pathlib.Path) -> Iterator[tuple[str, dict]]:
     """All of one seed."""
     data = [f"--dataset={options.dataset}", "--strategy=cpu"]
-    rows: dict[str, object] = {}
     epochs = options.epochs
-
-    def note(name: str, row: dict[str, object]) -> None:
-        rows[name] = row
-        print(f"seed {seed}, {name}: {json.dumps(row)}", file=sys.stderr, flush=True)
-
     search = work / f"search_{seed}"
     length = f"--train_epochs={epochs}"
-    note("search", searched(search, data, seed, length, f"--lr_decay_epochs={epochs / 4}"))
+    yield "search", searched(search, data, seed, length, f"--lr_decay_epochs={epochs / 4}")
     after = [f"--init_checkpoint={search}", length, f"--lr_decay_epochs={epochs / 10}"]
-    note("kept", trained(work / f"kept_{seed}", data, seed, str(search), *after))
+    yield "kept", trained(work / f"kept_{seed}", data, seed, str(search), *after)
     lengths = ["--init_checkpoint=imagenet", *straight(epochs)]
     made: dict[str, str] = {}
     for name, spec in placements(presets.load(str(search)), options, seed).items():
@@ -157,27 +152,20 @@ def measured(seed: int, options: argparse.Namespace, work: pathlib.Path) -> dict
         count = sum(block.nonlocal_ is not None for block in spec.singles())
         rates = ["--lr_multipliers=nonlocal:16"] if count else []  # as in the search
         row = trained(work / f"{first}_{seed}", data, seed, str(path), *lengths, *rates)
-        note(name, row | {"macs": macs, "light_nl": count})
-    return rows
+        yield name, row | {"macs": macs, "light_nl": count}
 
 
-def shrunk(seed: int, options: argparse.Namespace, work: pathlib.Path) -> dict[str, object]:
+def shrunk(seed: int, options: argparse.Namespace, work: pathlib.Path) -> Iterator[tuple[str, dict]]:
     """All of one seed with --shrink."""
     data = [f"--dataset={options.dataset}", "--strategy=cpu"]
-    rows: dict[str, object] = {}
     epochs, size, classes = options.epochs, options.size, options.classes
-
-    def note(name: str, row: dict[str, object]) -> None:
-        rows[name] = row
-        print(f"seed {seed}, {name}: {json.dumps(row)}", file=sys.stderr, flush=True)
-
     small, length = work / f"shrink_{seed}", f"--train_epochs={epochs}"
     words = [f"--search_space={SMALLER}", f"--target_macs={options.shrink}", length, f"--lr_decay_epochs={epochs / 4}"]
-    note("shrink", searched(small, data, seed, *words))
+    yield "shrink", searched(small, data, seed, *words)
     after = [f"--init_checkpoint={small}", "--freeze=none", length, f"--lr_decay_epochs={epochs / 10}"]
-    note("shrunk", trained(work / f"shrunk_{seed}", data, seed, str(small), *after))
+    yield "shrunk", trained(work / f"shrunk_{seed}", data, seed, str(small), *after)
     scratch = [f"--train_epochs={2 * epochs}", "--base_learning_rate=0.03", f"--lr_decay_epochs={epochs / 5}"]
-    note("shrunk_scratch", from_scratch(work / f"shrunk_scratch_{seed}", data, seed, small, scratch))
+    yield "shrunk_scratch", from_scratch(work / f"shrunk_scratch_{seed}", data, seed, small, scratch)
     lengths = [*straight(epochs), "--freeze=none"]
     spec = presets.load(str(small))
     randoms = smaller_members(spec, options.randoms, size, classes, seed)
@@ -187,14 +175,13 @@ def shrunk(seed: int, options: argparse.Namespace, work: pathlib.Path) -> dict[s
         if not weights.exists():
             cut_out(member, weights, size)
         row = trained(work / f"{name}_{seed}", data, seed, str(arch), f"--init_checkpoint={weights}", *lengths)
-        note(name, row | {"macs": network_cost(member, image_size=size, num_classes=classes).total.macs})
+        yield name, row | {"macs": network_cost(member, image_size=size, num_classes=classes).total.macs}
     cost = {"num_classes": classes}
     budget, lite = 1.02 * network_cost(spec, image_size=size, **cost).total.macs, presets.load(NAME)
     least = max(s for s in range(32, size, 8) if network_cost(lite, image_size=s, **cost).total.macs <= budget)
     words = ["--init_checkpoint=imagenet", *straight(epochs), f"--input_image_size={least}"]
     row = trained(work / f"small_images_{seed}", data, seed, NAME, *words)
-    note("small_images", row | {"macs": network_cost(lite, image_size=least, **cost).total.macs, "pixels": least})
-    return rows
+    yield "small_images", row | {"macs": network_cost(lite, image_size=least, **cost).total.macs, "pixels": least}
 
 
 def straight(epochs: float) -> list[str]:
@@ -230,6 +217,15 @@ def summary(rows: list[dict[str, dict]]) -> dict[str, object]:
     }
 
 
+def noted(seed: int, pieces: Iterator[tuple[str, dict]]) -> dict[str, dict]:
+    """The pieces of a seed, each printed as it comes."""
+    rows = {}
+    for name, row in pieces:
+        rows[name] = row
+        print(f"seed {seed}, {name}: {json.dumps(row)}", file=sys.stderr, flush=True)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", required=True)
@@ -244,7 +240,7 @@ def main() -> None:
     work = pathlib.Path(options.work).resolve()
     work.mkdir(parents=True, exist_ok=True)
     of_seed = shrunk if options.shrink else measured
-    rows = [of_seed(seed, options, work) for seed in map(int, options.seeds.split(","))]
+    rows = [noted(seed, of_seed(seed, options, work)) for seed in map(int, options.seeds.split(","))]
     print(json.dumps({"summary": summary(rows), "seeds": rows}))
 
 
