@@ -14,7 +14,7 @@ import json
 import pathlib
 import statistics
 
-from support.main_py import ROOT, main_py
+from support.main_py import ROOT, best_copy, main_py
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.cost import network_cost
@@ -24,7 +24,7 @@ def train(arch: pathlib.Path, model_dir: pathlib.Path, seed: int) -> float:
     """Best validation top-1 of one training by the demo's recipe."""
     flags = ["--flagfile=flags/demo_train.flags", f"--arch={arch}", f"--model_dir={model_dir}", f"--seed={seed}"]
     main_py(*flags)
-    return json.loads((model_dir / "best" / "best.json").read_text(encoding="utf-8"))["metric"]
+    return best_copy(model_dir)["metric"]
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import shlex
 import shutil
 
 from own_data import SETS, make_set
-from support.main_py import ROOT, main_py
+from support.main_py import ROOT, best_copy, evaluations, main_py
 
 from autonl_tf.engine.rundir import git_commit, versions
 
@@ -41,10 +41,8 @@ def run(words: list[str], cwd: pathlib.Path) -> dict[str, object]:
 
 def scores(directory: pathlib.Path) -> dict[str, object]:
     """The best copy's top-1, the last evaluation's, and the last step."""
-    records = map(json.loads, (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    last = [record for record in records if record["phase"] == "validation"][-1]
-    best = json.loads((directory / "best" / "best.json").read_text(encoding="utf-8"))
-    return {"best": best["metric"], "last": last["values"]["top1"], "steps": last["step"]}
+    last = evaluations(directory)[-1]
+    return {"best": best_copy(directory)["metric"], "last": last["values"]["top1"], "steps": last["step"]}
 
 
 def measured(folder: pathlib.Path, seed: int, work: pathlib.Path) -> dict[str, object]:

@@ -29,7 +29,7 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-from support.main_py import ROOT, main_py
+from support.main_py import ROOT, best_copy, evaluations, main_py
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.cost import network_cost
@@ -70,9 +70,7 @@ def trained(directory: pathlib.Path, data: list[str], seed: int, arch: str, *wor
         "--eval_every_epochs=100",
     ]
     minutes = timed(directory, *recipe, *words)
-    lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    scores = [record["values"] for record in map(json.loads, lines) if record["phase"] == "validation"]
-    return {"top1": scores[-1]["top1"], "minutes": minutes}
+    return {"top1": evaluations(directory)[-1]["values"]["top1"], "minutes": minutes}
 
 
 def of_equal_macs(spec: NetworkSpec, count: int, size: int, classes: int, seed: int) -> list[NetworkSpec]:
@@ -200,8 +198,7 @@ def from_scratch(directory: pathlib.Path, data, seed: int, search: pathlib.Path,
     ]
     words = [*kept, *data, f"--seed={seed}", f"--arch={search}", "--eval_every_epochs=100", *words]
     minutes = timed(directory, *words)
-    best = json.loads((directory / "best" / "best.json").read_text(encoding="utf-8"))
-    return {"top1": best["metric"], "minutes": minutes}
+    return {"top1": best_copy(directory)["metric"], "minutes": minutes}
 
 
 def summary(rows: list[dict[str, dict]]) -> dict[str, object]:

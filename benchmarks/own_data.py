@@ -26,7 +26,7 @@ import shlex
 import shutil
 import subprocess
 
-from support.main_py import main_py
+from support.main_py import best_copy, evaluations, main_py
 
 from autonl_tf.engine.rundir import git_commit, versions
 
@@ -102,13 +102,11 @@ def measured(folder: pathlib.Path, network: str, seed: int, flags: list[str], si
     found: dict[str, object] = {"exit_code": code, "cpu_seconds": round(seconds, 1)}
     if code:
         return {**found, "said": said}
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    scores = [(r["step"], r["values"]) for r in records if r["phase"] == "validation"]
+    scores = [(record["step"], record["values"]) for record in evaluations(run)]
     settings = json.loads((run / "config.json").read_text(encoding="utf-8"))["settings"]
     classes, last = settings["num_label_classes"], max(step for step, _ in scores)
     late = [values for step, values in scores if 3 * step >= 2 * last]
     worst = max((math.inf if v["loss"] is None else v["loss"] for v in late), default=math.inf)
-    best = run / "best" / "best.json"
     found |= {
         "steps": last,
         "epochs": settings["train_epochs"],
@@ -120,7 +118,7 @@ def measured(folder: pathlib.Path, network: str, seed: int, flags: list[str], si
         "beyond_in_last_third": sum(int(values.get("beyond_float16", 0)) for values in late),
         "bound": 2 * math.log(classes),
         "good": worst < 2 * math.log(classes) and not any(values.get("beyond_float16") for values in late),
-        "best_top1": json.loads(best.read_text(encoding="utf-8"))["metric"] if best.exists() else None,
+        "best_top1": best_copy(run)["metric"] if (run / "best" / "best.json").exists() else None,
     }
     if options.export:
         out = run / "export"

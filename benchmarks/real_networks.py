@@ -28,7 +28,7 @@ import statistics
 from collections.abc import Callable
 
 import numpy as np
-from support.main_py import ROOT, main_py
+from support.main_py import ROOT, best_copy, main_py
 
 from autonl_tf.arch import presets
 from autonl_tf.engine.rundir import git_commit, versions
@@ -182,7 +182,7 @@ def transferred(seed: int, options: argparse.Namespace, work: pathlib.Path) -> d
     ).cpu_seconds
     found: dict[str, object] = {}
     for name, path in runs.items():
-        best = json.loads((path / "best" / "best.json").read_text(encoding="utf-8"))
+        best = best_copy(path)
         found[name] = {"top1": best["metric"], "steps": best["step"], "cpu_seconds": round(seconds[name], 1)}
     return found
 

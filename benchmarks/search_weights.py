@@ -20,16 +20,14 @@ import shlex
 import subprocess
 import sys
 
-from support.main_py import ROOT, main_py
+from support.main_py import ROOT, evaluations, main_py
 
 from autonl_tf.engine.rundir import git_commit, versions
 
 
 def curve(directory: pathlib.Path) -> list[float]:
     """Validation top-1 of a training after each epoch."""
-    lines = (directory / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines]
-    return [record["values"]["top1"] for record in records if record["phase"] == "validation"]
+    return [record["values"]["top1"] for record in evaluations(directory)]
 
 
 def reached(scores: list[float], target: float) -> int | None:

@@ -1,4 +1,4 @@
-"""Commands in processes of their own: how main.py ended, what it said and took; what a script measured."""
+"""Commands in processes of their own: how main.py ended, what it took, what its run tells; what a script measured."""
 
 from __future__ import annotations
 
@@ -50,3 +50,14 @@ def child(script: str, *words: str):
     """What a script tells by the last line of its output, which is JSON."""
     done = subprocess.run([sys.executable, script, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def evaluations(run: pathlib.Path) -> list[dict]:
+    """The records of a run's evaluations on validation images, in order: `step`, `values`."""
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [record for record in map(json.loads, lines) if record["phase"] == "validation"]
+
+
+def best_copy(run: pathlib.Path) -> dict:
+    """`metric` and `step` of a run's best copy."""
+    return json.loads((run / "best" / "best.json").read_text(encoding="utf-8"))
