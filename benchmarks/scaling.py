@@ -16,21 +16,13 @@ import time
 
 import numpy as np
 import tensorflow as tf
+from support import training_step
 
 from autonl_tf.arch import presets
 from autonl_tf.arch.cost import network_cost
-from autonl_tf.engine.averages import MovingAverages
-from autonl_tf.engine.batch_norm import averaged_variables, is_batch_norm
-from autonl_tf.engine.learner import Learner, make_train_function
-from autonl_tf.engine.objectives import classification_objective
-from autonl_tf.engine.optimizer import TF1RMSprop
-from autonl_tf.networks.gate_table import GateCost
+from autonl_tf.engine.batch_norm import is_batch_norm
 from autonl_tf.networks.network import build_network
-from autonl_tf.networks.supernet import Supernet
-from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
-from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.space import space as space_lib
-from autonl_tf.space.cost_model import macs_model
 
 SIZE, CLASSES, IMAGES = 224, 1000, 1_281_167
 EPOCHS = {"search": 8, "train": 350}
@@ -69,32 +61,11 @@ def describe(spec, name: str) -> dict:
 
 def measured(spec, space, batch: int, steps: int) -> dict[str, float]:
     """Seconds an image of a training and of a search step on this processor, medians after a first step."""
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=[batch, SIZE, SIZE, 3]).astype(np.float32)
-    labels = rng.integers(CLASSES, size=batch).astype(np.int32)
-    recipe = {"global_batch_size": batch, "num_parts": 1, "label_smoothing": 0.1, "weight_decay_rate": 1e-5}
-    strategy, seconds = tf.distribute.get_strategy(), {}
-    for name in ("train", "search"):
-        if name == "train":
-            model = build_network(spec, image_size=SIZE, num_classes=CLASSES, dropout_rate=0.2)
-            averages = MovingAverages(averaged_variables(model), 0.9999)
-            learner = Learner(model, [(TF1RMSprop(0.016), model.trainable_variables)], averages)
-            function = make_train_function(strategy, learner, classification_objective(model, **recipe))
-        else:
-            model = Supernet(
-                space,
-                image_size=SIZE,
-                num_classes=CLASSES,
-                dropout_rate=0.2,
-                name="supernet",
-            )
-            schedule = SearchSchedule(10**6, 0, 0, 0.6, 0.1, 0.3, 3.0)
-            learner = Learner(model, optimizer_groups(model, TF1RMSprop(0.016), schedule))
-            cost = GateCost(model.table, macs_model(space, image_size=SIZE, num_classes=CLASSES))
-            objective = search_objective(model, cost, schedule, seed=0, **recipe)
-            function = make_train_function(strategy, learner, objective, tracker(model, schedule))
-        iterator = iter(tf.data.Dataset.from_tensors((images, labels)).repeat())
-        times = []
+    shape, seconds = {"image_size": SIZE, "batch": batch, "classes": CLASSES}, {}
+    iterator = training_step.batches(SIZE, batch, CLASSES)
+    kinds = {"train": (training_step.train_function, spec), "search": (training_step.search_function, space)}
+    for name, (make, of) in kinds.items():
+        function, times = make(of, **shape), []
         for _ in range(steps + 1):
             began = time.perf_counter()
             function(iterator, 1)

@@ -37,29 +37,13 @@ def space_of(name: str, kind: str):
 
 def train_function(setting: str, kind: str):
     """The train function of one kind, as its mode makes it."""
-    import tensorflow as tf
     from support import training_step
 
-    from autonl_tf.engine.learner import Learner, make_train_function
-    from autonl_tf.engine.optimizer import TF1RMSprop
-    from autonl_tf.networks.gate_table import GateCost
-    from autonl_tf.networks.supernet import Supernet
-    from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
-    from autonl_tf.search.schedule import SearchSchedule
-    from autonl_tf.space.cost_model import macs_model
-
     size, batch, classes = SETTINGS[setting]
-    shape = {"image_size": size, "num_classes": classes}
-    space, strategy = space_of(setting, kind), tf.distribute.get_strategy()
+    space, shape = space_of(setting, kind), {"image_size": size, "batch": batch, "classes": classes}
     if kind == "train":
-        return training_step.train_function(space.largest(), image_size=size, batch=batch, classes=classes)
-    optimizer = TF1RMSprop(0.016)
-    supernet = Supernet(space, dropout_rate=0.2, name="supernet", **shape)
-    schedule = SearchSchedule(10**6, 0, 0, 0.6, 0.1, 0.3, 3.0)  # in the decision phase throughout
-    learner = Learner(supernet, optimizer_groups(supernet, optimizer, schedule))
-    cost = GateCost(supernet.table, macs_model(space, **shape))
-    objective = search_objective(supernet, cost, schedule, seed=0, **training_step.recipe(batch))
-    return make_train_function(strategy, learner, objective, tracker(supernet, schedule))
+        return training_step.train_function(space.largest(), **shape)
+    return training_step.search_function(space, **shape)
 
 
 def measure_memory(setting: str, kind: str) -> dict[str, float]:

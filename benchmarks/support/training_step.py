@@ -1,4 +1,4 @@
-"""The step of `--mode=train`, alone: the same model, averages, optimizer and loss, on one batch again and again."""
+"""The steps of `--mode=train` and `--mode=search`, alone, as their modes make them, on one batch again and again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from autonl_tf.engine.batch_norm import averaged_variables
 from autonl_tf.engine.learner import Learner, TrainFunction, make_train_function
 from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.optimizer import TF1RMSprop
+from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.network import build_network
+from autonl_tf.networks.supernet import Supernet
+from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
+from autonl_tf.search.schedule import SearchSchedule
+from autonl_tf.space.cost_model import macs_model
+from autonl_tf.space.space import Space
 
 
 def recipe(batch: int) -> dict:
@@ -29,6 +35,17 @@ def train_function(spec: NetworkSpec, *, image_size: int, batch: int, classes: i
     learner = Learner(model, [(TF1RMSprop(0.016), model.trainable_variables)], averages)
     objective = classification_objective(model, **recipe(batch))
     return make_train_function(tf.distribute.get_strategy(), learner, objective)
+
+
+def search_function(space: Space, *, image_size: int, batch: int, classes: int) -> TrainFunction:
+    """In the decision phase throughout."""
+    shape = {"image_size": image_size, "num_classes": classes}
+    supernet = Supernet(space, dropout_rate=0.2, name="supernet", **shape)
+    schedule = SearchSchedule(10**6, 0, 0, 0.6, 0.1, 0.3, 3.0)
+    learner = Learner(supernet, optimizer_groups(supernet, TF1RMSprop(0.016), schedule))
+    cost = GateCost(supernet.table, macs_model(space, **shape))
+    objective = search_objective(supernet, cost, schedule, seed=0, **recipe(batch))
+    return make_train_function(tf.distribute.get_strategy(), learner, objective, tracker(supernet, schedule))
 
 
 def batches(image_size: int, batch: int, classes: int):
