@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import tensorflow as tf
+
 
 def listing(dataset, split):
     """[(file name within the set, label)] of a split in natural order."""
     rows = [(e["name"].numpy().decode(), int(e["label"])) for e in dataset.examples(split)]
     return [("/".join(name.split("/")[-2:]), label) for name, label in rows]
+
+
+def numbered(record, name):
+    """An example of a record that holds its label."""
+    return {"image": record, "label": tf.strings.to_number(record, tf.int32), "name": name}
 
 
 def two_classes(*extra, count=20):

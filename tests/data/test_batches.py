@@ -5,6 +5,7 @@ import collections
 import numpy as np
 import pytest
 import tensorflow as tf
+from dataset_cases import numbered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,10 +47,7 @@ def record_split(tmp_path):
                     number += 1
             files.append(RecordFile(path))
 
-        def parse(record, name):
-            return {"image": record, "label": tf.strings.to_number(record, tf.int32), "name": name}
-
-        return RecordSplit(tuple(files), parse, number, window=window, **options)
+        return RecordSplit(tuple(files), numbered, number, window=window, **options)
 
     return make
 

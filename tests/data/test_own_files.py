@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from dataset_cases import numbered
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,10 +33,7 @@ def records(folder, sizes, bad=(), known=True):
     assert counted == list(sizes)
     files = tuple(RecordFile(path, 0, size if known else -1) for path, size in zip(paths, counted, strict=True))
 
-    def parse(record, name):
-        return {"image": record, "label": tf.strings.to_number(record, tf.int32), "name": name}
-
-    return RecordSplit(files, parse, sum(sizes), tuple(f"{paths[file]}#{record}" for file, record in bad), window=5)
+    return RecordSplit(files, numbered, sum(sizes), tuple(f"{paths[file]}#{record}" for file, record in bad), window=5)
 
 
 def labels(split, count, start_block=0, block=4, shard=0, num_shards=1):
