@@ -68,25 +68,28 @@ class NetworkCost:
         return sum((row.cost for row in self.rows), Cost())
 
 
-def product_first(height: int, width: int, channels: int, ratio: float, stride: int) -> bool:
-    """Whether (theta phi^T) g costs less than theta (phi^T g): the release's rule, decided on static shapes."""
+def light_nl_products(height: int, width: int, channels: int, ratio: float, stride: int) -> tuple[float, float]:
+    """MACs of (theta phi^T) g and of theta (phi^T g) on [H, W, C], the paper's accounting."""
     positions = (height // stride) * (width // stride)
     affinity = height * width * positions * channels * (1 + ratio)
     context = height * width * channels**2 * ratio + positions * channels**2 * ratio
+    return affinity, context
+
+
+def affinity_first(height: int, width: int, channels: int, ratio: float, stride: int) -> bool:
+    """Whether (theta phi^T) g costs less than theta (phi^T g): the release's rule, decided on static shapes."""
+    affinity, context = light_nl_products(height, width, channels, ratio, stride)
     return affinity < context
 
 
 def light_nl_product_macs(height: int, width: int, channels: int, ratio: float, stride: int) -> float:
     """MACs of the bare product theta phi^T g on [H, W, C], the paper's accounting."""
-    positions = (height // stride) * (width // stride)
-    if product_first(height, width, channels, ratio, stride):
-        return height * width * positions * channels * (1 + ratio)
-    return height * width * channels**2 * ratio + positions * channels**2 * ratio
+    return min(light_nl_products(height, width, channels, ratio, stride))
 
 
 def _light_nl(size: int, channels: int, light: LightNLSpec) -> Cost:
     reduced, positions = int(channels * light.ratio), output_size(size, light.stride) ** 2
-    if product_first(size, size, channels, light.ratio, light.stride):
+    if affinity_first(size, size, channels, light.ratio, light.stride):
         exact = size * size * positions * (reduced + channels)
     else:
         exact = (size * size + positions) * reduced * channels

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from autonl_tf.arch.cost import network_cost, product_first
+from autonl_tf.arch.cost import affinity_first, network_cost
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec, feature_map_sizes, output_size, scale_filters
 
 FLOAT = 4  # bytes; batch-norm statistics, weights and optimizers are float32 whatever layers compute in
@@ -149,6 +149,6 @@ def _of_light_nl(block: BlockSpec, size: int, searched: bool) -> Iterator[int]:
     yield from [reduced] * (2 if searched else 1)  # theta; masked
     if light.stride > 1 or searched:
         yield narrow // max(light.stride, 2) ** 2  # x at the stride
-    if not searched and product_first(size, size, block.out_filters, light.ratio, light.stride):
+    if not searched and affinity_first(size, size, block.out_filters, light.ratio, light.stride):
         yield positions * output_size(size, light.stride) ** 2
     yield from [narrow] * 2  # y; behind the depthwise convolution

@@ -18,6 +18,7 @@ from collections.abc import Callable
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.arch.cost import affinity_first
 from autonl_tf.layers.channels import check_channels_last
 from autonl_tf.layers.initializers import light_nl_depthwise
 from autonl_tf.layers.precision import wide_dtype
@@ -82,10 +83,7 @@ class LightNLProduct(keras.layers.Layer):
         self.reduced = int(channels * self.ratio)
         if self.reduced < 1:
             raise ValueError(f"LightNL ratio {self.ratio} of {channels} channels leaves no channel")
-        positions = (height // self.stride) * (width // self.stride)
-        affinity = height * width * positions * channels * (1 + self.ratio)
-        context = (height * width + positions) * channels**2 * self.ratio
-        self.affinity_first = affinity < context
+        self.affinity_first = affinity_first(height, width, channels, self.ratio, self.stride)
         super().build(input_shape)
 
     def call(self, inputs):

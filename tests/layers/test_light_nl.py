@@ -1,10 +1,16 @@
+import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from golden_data import TESTDATA, relative_l2
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from autonl_tf.arch import cost
+from autonl_tf.arch.spec import BlockSpec, LightNLSpec
 from autonl_tf.layers.light_nl import LightNL, LightNLProduct, subsample
 
 CASES = json.loads((TESTDATA / "layers" / "non_local_op.json").read_text())
@@ -35,6 +41,34 @@ def test_golden_cases_use_both_association_orders():
         layer.build([None, case["h"], case["w"], case["c"]])
         orders.add(layer.affinity_first)
     assert orders == {True, False}
+
+
+@st.composite
+def near_the_tie(draw):
+    """Side, channels, ratio and stride with which both orders take about as much, or the same."""
+    ratio, stride = draw(st.sampled_from([0.05, 0.125, 0.2, 0.25, 0.5, 0.75, 1.0])), draw(st.integers(1, 3))
+    side = draw(st.integers(stride, 40))
+    positions, kept = side**2, (side // stride) ** 2
+    tie = positions * kept * (1 + ratio) / ((positions + kept) * ratio)
+    return side, max(round(tie) + draw(st.integers(-1, 1)), math.ceil(1 / ratio)), ratio, stride
+
+
+@settings(deadline=None)
+@given(near_the_tie())
+@example((14, 490, 0.25, 1))  # ties, where what is computed takes more in one order than in the other
+@example((10, 180, 0.125, 2))
+def test_layer_and_counts_take_the_same_order(case):
+    side, channels, ratio, stride = case
+    layer = LightNLProduct(ratio, stride)
+    layer.build([None, side, side, channels])
+    both = cost.light_nl_products(side, side, channels, ratio, stride)
+    assert cost.light_nl_product_macs(side, side, channels, ratio, stride) == both[0 if layer.affinity_first else 1]
+    block = BlockSpec((3,), 1, 1, channels, channels)
+    placed = dataclasses.replace(block, nonlocal_=LightNLSpec(ratio, stride))
+    added = cost.block_cost(placed, side).macs_exact - cost.block_cost(block, side).macs_exact
+    positions, kept, reduced = side**2, (-(-side // stride)) ** 2, int(channels * ratio)
+    affinity, context = positions * kept * (reduced + channels), (positions + kept) * reduced * channels
+    assert added - 9 * channels * side**2 == (affinity if layer.affinity_first else context)
 
 
 @pytest.mark.parametrize(("height", "width", "stride"), [(7, 7, 2), (5, 9, 3), (8, 8, 1), (3, 3, 3)])

@@ -35,7 +35,7 @@ ALLOWED = {
     "reading": {"errors"},
     "records": {"limits"},
     "arch": {"errors", "reading", "limits"},
-    "layers": {"errors", "flag_values"},
+    "layers": {"arch", "errors", "flag_values"},
     "space": {"layers", "arch", "errors", "reading", "records"},
     "data": {"arch", "errors", "reading", "flag_values"},
     "engine": {
