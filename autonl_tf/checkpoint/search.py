@@ -12,7 +12,7 @@ from autonl_tf.checkpoint import matching, ours
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen
 from autonl_tf.checkpoint.description import run_of
 from autonl_tf.checkpoint.location import SPACE
-from autonl_tf.data.labels import numbered, read_label_file
+from autonl_tf.data.labels import LABELS, numbered, read_label_file
 from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
 from autonl_tf.networks.gate_table import GateTable
@@ -39,7 +39,7 @@ def open_search(prefix: str) -> Checkpoint:
     directory = run_of(prefix)
     space = space_lib.read(directory / SPACE)
     settings = read_json(directory / "config.json", SearchRun, what="the settings of a search").comparable
-    names = read_label_file(str(directory / "labels.txt")).lines
+    names = read_label_file(str(directory / LABELS)).lines
     chosen = ours.choose(prefix, use_averages=False)
     shape = {"image_size": settings["input_image_size"], "num_classes": len(names)}
     space.check(shape["image_size"])

@@ -10,6 +10,8 @@ from autonl_tf.data import imagenet
 from autonl_tf.errors import UserError
 from autonl_tf.reading import MOST_LONG, Unreadable, read_text
 
+LABELS = "labels.txt"  # of a run directory and of an export
+
 # Joiners, which scripts and emoji need, and the letters of flags are seen by what is around them.
 _SEEN = {0x200C, 0x200D, *range(0xE0020, 0xE0080)}
 
@@ -75,6 +77,18 @@ def read_label_file(path: str) -> LabelFile:
         if not line:
             raise UserError(f"label file {path}, line {number}: blank; expected a class name")
     return LabelFile(path, lines)
+
+
+def labels_text(class_names: Sequence[str]) -> str:
+    """What `LABELS` says: one class name a line, in label order.
+
+    Raises:
+      UserError: a name that is empty or holds a line break, which would shift the labels after it.
+    """
+    for label, name in enumerate(class_names):
+        if name.splitlines() != [name]:
+            raise UserError(f"class {label}: the name {name!r} is not one line of text, which {LABELS} needs")
+    return "".join(f"{name}\n" for name in class_names)
 
 
 def numbered(count: int) -> tuple[str, ...]:

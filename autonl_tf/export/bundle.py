@@ -18,6 +18,7 @@ import tf_keras as keras
 
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.data import images as image_ops
+from autonl_tf.data.labels import LABELS, labels_text
 from autonl_tf.data.reading import AS_SHOWN, Reading
 from autonl_tf.errors import UserError
 from autonl_tf.export import accuracy_loss, card, int8, qat, rewrite, serving, tflite, verify
@@ -137,7 +138,7 @@ def _fill(
     reference: verify.Reference,
     request: Request,
 ) -> dict:
-    card.write_labels(directory / card.LABELS, description.class_names)
+    (directory / LABELS).write_text(labels_text(description.class_names), encoding="utf-8")
     agreements = []
     if "savedmodel" in request.formats:
         agreements += _saved_model(directory, model, description, reference, request.tolerance)

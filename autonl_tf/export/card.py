@@ -17,8 +17,8 @@ import tf_keras as keras
 import autonl_tf
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import NetworkSpec, Normalization
+from autonl_tf.data.labels import LABELS
 from autonl_tf.data.reading import IN_GRAPH, Reading
-from autonl_tf.errors import UserError
 from autonl_tf.export import quantization, saved_model, tflite
 from autonl_tf.export.accuracy_loss import MOST_DROP, Score
 from autonl_tf.export.directory import CARD_JSON, files_in
@@ -28,7 +28,6 @@ from autonl_tf.records import CARD_FORMAT
 from autonl_tf.strict_json import plain
 
 CARD_MARKDOWN = "card.md"
-LABELS = "labels.txt"
 BATCH_OF_TFLITE = (
     "1. For more run one image after another, or an interpreter a thread: resize_tensor_input does not go with it, for "
     "the shapes that non-local blocks reshape to hold the batch."
@@ -62,18 +61,6 @@ class Description:
     accuracy: Mapping[str, object] | None
     weights: Mapping[str, object] | None
     data: Mapping[str, object] | None = None
-
-
-def write_labels(path: Path, class_names: Sequence[str]) -> None:
-    """One class name a line, in label order.
-
-    Raises:
-      UserError: a name that is empty or holds a line break, which would shift the labels after it.
-    """
-    for label, name in enumerate(class_names):
-        if name.splitlines() != [name]:
-            raise UserError(f"class {label}: the name {name!r} is not one line of text, which {LABELS} needs")
-    path.write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
 
 
 def write_card(

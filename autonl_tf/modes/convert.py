@@ -10,6 +10,7 @@ from autonl_tf.arch import blockstring
 from autonl_tf.checkpoint import tf1
 from autonl_tf.checkpoint.ours import write_model_json, write_weights
 from autonl_tf.commands.convert import check_free
+from autonl_tf.data.labels import LABELS, labels_text
 from autonl_tf.engine import rundir
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.batch_norm import averaged_variables
@@ -54,7 +55,7 @@ def _write(
     step: int,
 ) -> None:
     names = description.class_names
-    files = {"arch.txt": description.arch, "labels.txt": "".join(f"{name}\n" for name in names)}
+    files = {"arch.txt": description.arch, LABELS: labels_text(names)}
     with directory_in_place(target) as aside:
         with rundir.prepare(aside, config.values, config.read(), files):
             write_model_json(aside, description)
@@ -63,7 +64,7 @@ def _write(
     words = [f"--model_dir={config.model_dir}", f"--output={beside(config.model_dir, 'export')}"]
     print(
         f"converted {description.converted_from.checkpoint}: {len(names)} classes, {description.input_image_size} px\n"
-        f"written: {target}/checkpoints/{written.name}.*, model.json, arch.txt, labels.txt, config.json\n"
+        f"written: {target}/checkpoints/{written.name}.*, model.json, arch.txt, {LABELS}, config.json\n"
         "next (--mode=eval with a --dataset scores it):\n"
         f"  {next_command(config, 'export', *words, without=(*OF_CHECKPOINT, 'label_file'))}"
     )

@@ -11,6 +11,7 @@ from autonl_tf.arch.cost import network_cost
 from autonl_tf.data import imagenet, images
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.data.labels import LABELS
 from autonl_tf.data.other_kinds import readable_in_graph
 from autonl_tf.data.splits import PROCESSORS
 from autonl_tf.engine.evaluate import evaluate
@@ -195,5 +196,5 @@ def closing(report: dict) -> str:
         scores += f", of the float32 weights; as trained, int8 simulated: top-1 {accuracy['quantized_top1']:.2%}"
     return (
         f"\naccuracy: {scores}\n"
-        f"written: {report['export_dir']}/{', '.join(report['artifacts'])}, labels.txt, card.md, card.json"
+        f"written: {report['export_dir']}/{', '.join(report['artifacts'])}, {LABELS}, card.md, card.json"
     )

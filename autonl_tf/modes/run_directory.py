@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.data.labels import LABELS, labels_text
 from autonl_tf.engine import rundir
 from autonl_tf.engine.runlog import RunLog
 from autonl_tf.engine.saved import check_present
@@ -39,7 +40,7 @@ def open_run(
     `splits`. Tells what else has changed."""
     files = {
         **files,
-        "labels.txt": labels_text(dataset),
+        LABELS: labels_text(dataset.class_names),
         "data.txt": left_out.data_text(dataset, shown(dataset.name), splits),
     }
     if dataset.left_out:
@@ -63,8 +64,3 @@ def run_log(config: Config, strategy: tf.distribute.Strategy, length: Length) ->
         steps_per_epoch=length.steps_per_epoch,
         is_chief=is_chief(strategy),
     )
-
-
-def labels_text(dataset: ImageDataset) -> str:
-    """labels.txt: a class name a line, in label order."""
-    return "".join(f"{name}\n" for name in dataset.class_names)

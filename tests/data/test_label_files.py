@@ -4,8 +4,8 @@ import pytest
 from dataset_cases import listing, two_classes, write_labels
 
 from autonl_tf.data.datasets import open_dataset
+from autonl_tf.data.labels import labels_text
 from autonl_tf.errors import UserError
-from autonl_tf.modes.run_directory import labels_text
 
 
 def test_a_label_file_fixes_order_and_number_of_the_classes(make_folder, tmp_path):
@@ -41,8 +41,8 @@ def test_a_missing_label_file_is_named(make_folder, tmp_path):
 def test_the_labels_that_a_run_writes_serve_as_label_file_though_names_hold_blanks(make_folder, tmp_path):
     root = make_folder({f"{c}/1.jpg": None for c in ("Ant nest", "Ant hill", "bee")})
     own = open_dataset("folder:" + root, validation_fraction=0)
-    labels = write_labels(tmp_path, labels_text(own))
-    assert labels_text(own) == "Ant hill\nAnt nest\nbee\n"
+    labels = write_labels(tmp_path, labels_text(own.class_names))
+    assert labels_text(own.class_names) == "Ant hill\nAnt nest\nbee\n"
     again = open_dataset("folder:" + root, validation_fraction=0, label_file=labels)
     assert again.class_names == own.class_names
     turned = write_labels(tmp_path, "bee\r\nAnt nest \r\ncat\r\nAnt hill\r\n")
@@ -58,3 +58,9 @@ def test_of_classes_that_a_label_file_names_some_may_have_validation_images_alon
     assert listing(dataset, "validation") == [("cat/1.jpg", 2)]
     with pytest.raises(UserError, match="the training split has no class 'cat' of the validation split"):
         open_dataset("folder:" + root)
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "a\u2028b", "a\n"])
+def test_a_name_that_is_no_line_is_not_written(name):
+    with pytest.raises(UserError, match=r"class 1: the name .* is not one line of text, which labels\.txt needs"):
+        labels_text(("ant", name))

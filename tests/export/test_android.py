@@ -13,7 +13,8 @@ from export_cases import lively
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images
-from autonl_tf.export import bundle, card, int8, qat, rewrite, tflite
+from autonl_tf.data.labels import LABELS
+from autonl_tf.export import bundle, int8, qat, rewrite, tflite
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import quantized_network
 
@@ -51,7 +52,7 @@ def rows() -> dict[str, list[str]]:
 
 
 def test_the_files_named_are_those_an_export_writes():
-    assert CONSTANTS["MODEL"] == bundle.TFLITE["tflite_int8"] and CONSTANTS["LABELS"] == card.LABELS
+    assert CONSTANTS["MODEL"] == bundle.TFLITE["tflite_int8"] and CONSTANTS["LABELS"] == LABELS
     header = rows()[""]
     named = [name for cell in header for name in re.findall(r"`([\w.]+)`", cell)]
     assert sorted(named) == sorted(bundle.TFLITE.values())
