@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 from golden_data import TESTDATA, VALUES
 
+from autonl_tf.checkpoint.location import location_of
+from autonl_tf.checkpoint.ours import first_readable
 from autonl_tf.checkpoint.tf1 import AVERAGE_SUFFIX, SLOT_SUFFIXES
 
 TINY_STEP = 12345
@@ -14,6 +16,11 @@ TINY_CLASSES, TINY_SIZE = 10, 64
 _TINY = TESTDATA / "tiny_checkpoint"
 # The data file that TensorFlow 1.14 wrote is too large to keep: its bytes are made again.
 _TINY_SHA256 = "08d52127c2b32a6fc44810c81dfafabf0be4d8003edcb52bc8575a9d1d6ceb32"
+
+
+def checkpoint_at(path):
+    """The prefix that a path of TensorFlow's checkpoints means."""
+    return first_readable(location_of(str(path)).prefixes)
 
 
 def statistics_of(path):

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded
 from autonl_tf.checkpoint.description import of_run
-from autonl_tf.checkpoint.location import MODEL_JSON, prefixes_of
+from autonl_tf.checkpoint.location import MODEL_JSON
 from autonl_tf.checkpoint.matching import Stored
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.checkpoints import check_own, fault_of, step_of
@@ -44,11 +44,6 @@ def open_ours(prefix: str) -> Checkpoint:
 def write_model_json(directory: str | Path, description: ModelRecord) -> None:
     """Describes the network of a run directory, whole or not at all."""
     write_json(Path(directory) / MODEL_JSON, dataclasses.asdict(description))
-
-
-def find_checkpoint(path: str | Path) -> Path:
-    """The prefix that `path` means, see `location.prefixes_of`. Raises UserError as that and as `first_readable`."""
-    return first_readable(prefixes_of(Path(path)))
 
 
 def first_readable(prefixes: Sequence[Path]) -> Path:

@@ -60,7 +60,7 @@ def open_tf1(
     """The checkpoint at `prefix`: classes counted in the dense layer, the release's 224 px and crops.
 
     Args:
-      prefix: of a readable checkpoint (`ours.find_checkpoint`).
+      prefix: of a readable checkpoint (`ours.first_readable`).
       arch: the architecture where no `arch.txt` beside the checkpoint says it.
       num_classes: for a checkpoint without a dense layer, which loading then tells.
       use_averages: which set's dense layer counts the classes.

@@ -56,11 +56,6 @@ class MovingAverages(tf.Module):
             value = tf.cast(variable.read_value(), shadow.dtype)
             shadow.assign_sub((shadow.read_value() - value) * tf.cast(rate, shadow.dtype))
 
-    def reset(self) -> None:
-        """Makes every shadow equal to its variable (after weights have been loaded)."""
-        for variable, shadow in self._local_pairs():
-            shadow.assign(variable.read_value())
-
     @contextlib.contextmanager
     def swapped_in(self) -> Iterator[None]:
         """Within the context the variables hold the averages; the plain values come back however it ends.

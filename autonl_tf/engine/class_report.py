@@ -16,13 +16,12 @@ KEPT = 16
 
 @dataclasses.dataclass(frozen=True)
 class Mistake:
-    """An image [H, W, 3], as the network took it, its label, the class it was taken for, and both probabilities."""
+    """An image [H, W, 3], as the network took it, its label, the class it was taken for, and that one's probability."""
 
     image: np.ndarray
     label: int
     predicted: int
     probability: float
-    label_probability: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +85,7 @@ def class_report(model: keras.Model, batches: Iterable, num_classes: int, kept: 
             confusion[label, guess] += 1
             if guess == label or (len(worst) == kept and row[guess] <= worst[0][0]):
                 continue
-            mistake = Mistake(images[index].numpy(), label, guess, float(row[guess]), float(row[label]))
+            mistake = Mistake(images[index].numpy(), label, guess, float(row[guess]))
             push = heapq.heappushpop if len(worst) == kept else heapq.heappush
             push(worst, (mistake.probability, -next(order), mistake))
     mistakes = [mistake for *_, mistake in sorted(worst, reverse=True, key=lambda entry: entry[:2])]

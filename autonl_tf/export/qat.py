@@ -22,7 +22,6 @@ def convert_qat(
     *,
     image_size: int,
     normalization: Normalization,
-    float_products: bool = False,
 ) -> None:
     """Writes the file; its input stays float32.
 
@@ -30,7 +29,6 @@ def convert_qat(
       model: of `networks.quantized.quantized_network`, its ranges known.
       image_size: S.
       normalization: what the model's images were normalised by.
-      float_products: LightNL's products stay float32, though training simulated int8 ones.
 
     Raises:
       ValueError: S is not the model's.
@@ -38,5 +36,4 @@ def convert_qat(
     with products_left_float(model) as ranges, nothing_too_small(model):
         tflite.convert_simulated(model, path, image_size=image_size, normalization=normalization)
     rewrite.float_softmax(path)
-    if not float_products:
-        int8_products.quantize_products(path, int8_products.trained(ranges))
+    int8_products.quantize_products(path, int8_products.trained(ranges))

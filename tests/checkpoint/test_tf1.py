@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 from golden_data import VALUES
-from official_checkpoints import with_the_rest, write_checkpoint
+from official_checkpoints import checkpoint_at, with_the_rest, write_checkpoint
 
 from autonl_tf.checkpoint import ours
 from autonl_tf.checkpoint.matching import assign
@@ -125,25 +125,25 @@ def test_a_long_list_is_cut_and_counted(model, stored, tmp_path):
 @pytest.mark.parametrize("given", ["", ".index", ".data-00000-of-00001", ".meta"])
 def test_a_checkpoint_is_found_by_its_prefix_and_by_each_of_its_files(given, stored, tmp_path):
     prefix = write_checkpoint(tmp_path / "model.ckpt-12", stored)
-    assert ours.find_checkpoint(f"{prefix}{given}") == prefix
+    assert checkpoint_at(f"{prefix}{given}") == prefix
 
 
 def test_a_directory_stands_for_the_checkpoint_in_it(stored, tmp_path):
     only = write_checkpoint(tmp_path / "model.ckpt-1", stored)
-    assert ours.find_checkpoint(tmp_path) == only
+    assert checkpoint_at(tmp_path) == only
     second = write_checkpoint(tmp_path / "model.ckpt-2", stored)
     with pytest.raises(UserError, match=r"several checkpoints \(model\.ckpt-1, model\.ckpt-2\); name one"):
-        ours.find_checkpoint(tmp_path)
+        checkpoint_at(tmp_path)
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/elsewhere/model.ckpt-2"\n')
-    assert ours.find_checkpoint(tmp_path) == second
+    assert checkpoint_at(tmp_path) == second
     (tmp_path / "checkpoint").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match=r"/checkpoint: not a text file"):
-        ours.find_checkpoint(tmp_path)
+        checkpoint_at(tmp_path)
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "/elsewhere/model.ckpt-3"\n')
     with pytest.raises(UserError, match="several checkpoints"):
-        ours.find_checkpoint(tmp_path)
+        checkpoint_at(tmp_path)
     best = write_checkpoint(tmp_path / "bestmodel.ckpt", stored)
-    assert ours.find_checkpoint(tmp_path) == best
+    assert checkpoint_at(tmp_path) == best
 
 
 def test_damaged_files_are_refused_by_name(stored, tmp_path):
@@ -152,10 +152,10 @@ def test_damaged_files_are_refused_by_name(stored, tmp_path):
     whole = data.read_bytes()
     data.write_bytes(whole[:-40])
     with pytest.raises(UserError, match=r"cannot read the checkpoint: .*bestmodel\.ckpt: .*"):
-        ours.find_checkpoint(prefix)
+        checkpoint_at(prefix)
     data.write_bytes(whole[:40] + bytes([whole[40] ^ 1]) + whole[41:])
     with pytest.raises(UserError, match=r"cannot read the checkpoint: .*bestmodel\.ckpt: .*"):
-        ours.find_checkpoint(tmp_path)
+        checkpoint_at(tmp_path)
     data.write_bytes(whole)
     kept = index.read_bytes()
     index.unlink()
@@ -163,14 +163,14 @@ def test_damaged_files_are_refused_by_name(stored, tmp_path):
         with pytest.raises(
             UserError, match=r"its bestmodel\.ckpt\.index is missing, bestmodel\.ckpt\.data-\S+ is there"
         ):
-            ours.find_checkpoint(path)
+            checkpoint_at(path)
     index.write_bytes(kept[:200])
     with pytest.raises(UserError, match=r"cannot read the checkpoint: .*sstable"):
-        ours.find_checkpoint(prefix)
+        checkpoint_at(prefix)
     index.write_bytes(kept)
     data.unlink()
     with pytest.raises(UserError, match=r"its data, bestmodel\.ckpt\.data-\*, is missing"):
-        ours.find_checkpoint(prefix)
+        checkpoint_at(prefix)
 
 
 def test_a_name_based_checkpoint_is_not_ours(stored, tmp_path):

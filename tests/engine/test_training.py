@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from engine_tiny_run import BATCH, CLASSES, EXAMPLES, Run, eval_dataset, make_model, train_dataset
+from official_checkpoints import checkpoint_at
 
 from autonl_tf import signals
 from autonl_tf.checkpoint import description, matching, ours
@@ -230,7 +231,7 @@ def test_no_readable_checkpoint_at_all_is_an_error_and_leftovers_go(tmp_path):
 
 def load_weights(path, model, use_averages=True):
     """The weights of a checkpoint of this program into a model that no `model.json` describes."""
-    chosen = ours.choose(str(ours.find_checkpoint(path)), use_averages)
+    chosen = ours.choose(str(checkpoint_at(path)), use_averages)
     matching.assign(by_name(model.variables), chosen.stored)
     return chosen.loaded
 

@@ -14,9 +14,9 @@ from export_cases import EVERYTHING, SIZE, make_model, pictures
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
-from autonl_tf.export import int8_products, qat, tflite
+from autonl_tf.export import int8_products, qat, rewrite, tflite
 from autonl_tf.export.tflite_graph import kind_of
-from autonl_tf.networks.quantized import calibrate, products_left_float, quantized_network
+from autonl_tf.networks.quantized import calibrate, nothing_too_small, products_left_float, quantized_network
 from autonl_tf.networks.quantizers import QuantizedProduct, RangeQuantizer
 
 _BATCH_MATMUL = schema.BuiltinOperator.BATCH_MATMUL
@@ -36,8 +36,11 @@ def quantized():
 def files(quantized, tmp_path_factory):
     folder = tmp_path_factory.mktemp("qat_products")
     paths = {float_products: folder / f"{float_products}.tflite" for float_products in (False, True)}
-    for float_products, path in paths.items():
-        qat.convert_qat(quantized, path, image_size=SIZE, normalization=Normalization(), float_products=float_products)
+    facts = {"image_size": SIZE, "normalization": Normalization()}
+    qat.convert_qat(quantized, paths[False], **facts)
+    with products_left_float(quantized), nothing_too_small(quantized):
+        tflite.convert_simulated(quantized, paths[True], **facts)
+    rewrite.float_softmax(paths[True])
     return paths
 
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import given as given_by
 from hypothesis import strategies as st
 from mode_cases import ARCH, CLASSES, MAIN, SPACE, class_folder, configure, given, run, tree, write_space
+from official_checkpoints import checkpoint_at
 
-from autonl_tf.checkpoint.ours import find_checkpoint
 from autonl_tf.engine import rundir
 from autonl_tf.engine.runlog import RunLog, read_records
 from autonl_tf.errors import UserError
@@ -131,7 +131,7 @@ def test_any_field_of_a_runs_files_may_be_changed_to_anything(name, run_dir):
         if name == "config.json":
             again = lambda: rundir.prepare(run_dir, valid["settings"], valid["comparable"]).close()  # noqa: E731
         else:
-            again = lambda: find_checkpoint(run_dir)  # noqa: E731
+            again = lambda: checkpoint_at(run_dir)  # noqa: E731
         check_documented(again)
 
     check()

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from mode_cases import ARCH, PUBLISHED, class_folder, command, configure, tree
+from official_checkpoints import checkpoint_at
 
 from autonl_tf.arch.spec import Normalization
-from autonl_tf.checkpoint.ours import find_checkpoint
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.errors import UserError
 from autonl_tf.export.accuracy_loss import TFLiteRunner
@@ -91,7 +91,7 @@ def test_the_first_evaluation_of_simulated_int8_is_the_float_ones(home, tmp_path
 
 
 def test_training_starts_from_the_float_weights_and_learns_ranges(home):
-    best = find_checkpoint(home / "float")
+    best = checkpoint_at(home / "float")
     start, after = values(best), values(home / "qat" / "checkpoints" / "ckpt-4")
     seen = {name: value for name, value in after.items() if name.endswith(f"_seen{VALUE}")}
     assert seen and all(value == pytest.approx(99 + 4) for value in seen.values())  # calibration counts as 99 batches

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from mode_cases import configure, given, run
+from official_checkpoints import checkpoint_at
 
 from autonl_tf.arch import presets
 from autonl_tf.checkpoint import matching, ours
@@ -42,7 +43,7 @@ def test_the_found_network_has_the_supernets_output(home, searched):
     assert (network.class_names, network.image_size, network.loaded.step) == (("ant", "bee", "cat"), 32, 4)
     shape = {"image_size": 32, "num_classes": 3}
     supernet = Supernet(space.load(f"{home}/space.json"), **shape, start_margin=0.5, name="supernet")
-    prefix = str(ours.find_checkpoint(searched))
+    prefix = str(checkpoint_at(searched))
     matching.assign(by_name(supernet.variables), ours.choose(prefix, use_averages=False).stored)
     np.testing.assert_allclose(network.model(X), supernet(X), rtol=1e-5, atol=1e-6)
     assert network.checkpoint.trained_on == f"folder:{home}/pictures"
