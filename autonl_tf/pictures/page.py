@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import html
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from autonl_tf.pictures import palette
-from autonl_tf.pictures.palette import margin_color
 
 # What the style calls them: --ink and so on.
 _COLORS = ("INK", "NOTE", "QUIET", "SHADE", "RULE", "VERMILION", "GREEN", "BLUE", "OPEN", "CLOSED", "WARNING", "GOOD")
@@ -36,10 +34,7 @@ td,th{padding:3px 8px 3px 0;text-align:left;vertical-align:top;overflow-wrap:any
 th{color:var(--note);font-weight:600;border-bottom:1px solid var(--rule)}
 td{border-bottom:1px solid var(--shade)}td:first-child,th:first-child{overflow-wrap:break-word}
 .calls td:first-child{overflow-wrap:anywhere}
-.gates{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(330px,100%),1fr));gap:2px 26px}
-.gate{display:grid;grid-template-columns:minmax(0,170px) minmax(60px,1fr) 52px;gap:6px;align-items:center}
-.gate{font-size:.8rem}.gate span{overflow-wrap:anywhere}
-.gate svg{height:15px}.closed{color:var(--closed)}.open{color:var(--open)}.faint{opacity:.45}
+.closed{color:var(--closed)}.open{color:var(--open)}
 pre{background:var(--shade);border-radius:6px;padding:10px;font-size:.8rem;white-space:pre-wrap;overflow-wrap:anywhere}
 summary{cursor:pointer;color:var(--blue)}
 """
@@ -83,12 +78,10 @@ def commands(lines: Sequence[str]) -> str:
     return "".join(f"<pre>{escape(line)}</pre>" for line in lines)
 
 
-def strip(values: Sequence[float], limit: float) -> str:
-    """How a margin went over time, left to right: purple open, orange closed, pale near 0."""
-    width = 100 / max(len(values), 1)
-    cells = "".join(
-        f'<rect x="{number * width:.2f}" width="{width + 0.15:.2f}" height="10" fill="{margin_color(value / limit)}"/>'
-        for number, value in enumerate(values)
-        if value is not None and math.isfinite(value)
+def figures(drawn: Mapping[str, str]) -> str:
+    """Pictures (SVG) with their titles, beside each other where the screen is wide enough."""
+    shown = "".join(
+        f'<figure role="img" aria-label="{escape(title)}"><figcaption>{escape(title)}</figcaption>{picture}</figure>'
+        for title, picture in drawn.items()
     )
-    return f'<svg viewBox="0 0 100 10" preserveAspectRatio="none" shape-rendering="crispEdges" role="img">{cells}</svg>'
+    return f'<div class="charts">{shown}</div>'

@@ -155,12 +155,8 @@ def _row(name: str, box: str, macs: float, most: float, total: float) -> str:
 
 def charts(results: Sequence[dict[str, Any]], names: Sequence[str] = ("",)) -> str:
     """Cost against the target, cross-entropy and lambda over the steps, of one search or of several."""
-    drawn = "".join(
-        f'<figure role="img" aria-label="{title}"><figcaption>{title}</figcaption>{picture}</figure>'
-        for title, picture in search.panels(results, names).items()
-    )
     phases = '<p class="quiet">Shaded: warm-up, then (white) decisions, then settling.</p>' * (len(results) == 1)
-    return f'<div class="charts">{drawn}</div>{phases}'
+    return page.figures(search.panels(results, names)) + phases
 
 
 def close_calls(result: dict[str, Any]) -> str:
@@ -178,27 +174,15 @@ def close_calls(result: dict[str, Any]) -> str:
 
 
 def decisions(result: dict[str, Any]) -> str:
-    """Each gate's margin over time, as a strip, with its last value; gates that decide nothing are pale."""
-    trajectory = result["trajectory"]
-    every = max(1, len(trajectory) // 60)
-    shown = [point["gates"] for point in trajectory[::-1][::every][::-1]]
-    limit = max([0.5, *(abs(gate["margin"]) for gate in result["gates"])])
-    rows, names = [], gate_names(result)
-    for index, gate in enumerate(result["gates"]):
-        state = "open" if gate["open"] else "closed"
-        faint = "" if gate["counts"] else " faint"
-        mark = " &#8645;" if gate["flipped"] else ""
-        margins = page.strip([point[index] for point in shown], limit)
-        rows.append(
-            f'<div class="gate{faint}"><span class="{state}">{page.escape(names[gate["name"]])}{mark}</span>'
-            f'{margins}<span class="num">{gate["margin"]:+.3f}</span></div>'
-        )
+    """Each gate's margin over time, with its last value; gates that decide nothing are pale."""
     note = (
-        '<p class="quiet">Left to right: the margin over the steps, <span class="open">purple open</span>, '
+        '<p class="quiet">A row a gate: the block of the space, &gt; its number in the found network where that is '
+        'another, and what the gate opens; its margin over the steps, <span class="open">purple open</span>, '
         '<span class="closed">orange closed</span>, pale near 0; then the averaged margin that decided. Faint: decides '
-        "nothing, since its block is dropped or a gate below it is closed. &#8645;: flipped to meet the target.</p>"
+        f"nothing, since its block is dropped or a gate below it is closed. {search.FLIPPED}: flipped to meet the "
+        "target.</p>"
     )
-    return note + f'<div class="gates">{"".join(rows)}</div>'
+    return note + page.figures(search.margins(result, found_numbers(result)))
 
 
 def settings(result: dict[str, Any]) -> str:

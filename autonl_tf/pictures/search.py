@@ -34,6 +34,8 @@ from autonl_tf.space.kinds import KINDS
 _WIDTH, _LEFT, _RIGHT = 11.0, 1.75, 1.2  # inches
 _TOP, _PANEL, _GAP, _BOTTOM = 0.85, 1.7, 0.58, 0.5
 _SMALL = (4.2, 2.0)  # a panel of a page, in inches
+_SMALL_ROW = 0.17  # of its heat map
+FLIPPED = "\N{UPWARDS ARROW LEFTWARDS OF DOWNWARDS ARROW}"  # marks a gate that was flipped to meet the target
 _DIGIT = 0.08  # inches, as wide as one of its labels' digits is in any sans serif
 UNITS = {"macs": "MACs", "latency_ms": "ms"}  # of a cost
 _VEIL = 0.65  # of what is faint, so much is hidden
@@ -138,6 +140,31 @@ def panels(results: Sequence[Mapping[str, Any]], names: Sequence[str] = ("",)) -
     return drawn
 
 
+def margins(result: Mapping[str, Any], found: Sequence[int | None]) -> dict[str, str]:
+    """Every gate's margin over the steps of one search, and the averaged one that decided, by what gates decide:
+    titles and SVG elements as those of `panels`; `found` as `draw_search` takes it."""
+    steps = np.array(column(result["trajectory"], "step"))
+    values = np.array([point["gates"] for point in result["trajectory"]], float).T
+    kinds: dict[str, list[int]] = {}
+    for index, gate in enumerate(result["gates"]):
+        kinds.setdefault(_kind(gate["name"]), []).append(index)
+    drawn = {}
+    for kind, rows in kinds.items() if steps.size else ():
+        gates, height = [result["gates"][row] for row in rows], _SMALL_ROW * len(rows) + 0.45
+        figure = new_figure(_SMALL[0], height, "")
+        axes = figure.add_axes((0.25, 0.43 / height, 0.59, 1 - 0.45 / height))
+        _draw_map(axes, steps, values[rows], _limit(values), [not gate["counts"] for gate in gates])
+        for index, gate in enumerate(gates):
+            name = _short_name(_PREFIX + gate["name"], found) + f" {FLIPPED}" * gate["flipped"]
+            for x, text in ((-0.015, name), (1.24, f"{gate['margin']:+.3f}")):
+                _beside(axes, index + 0.5, x, text, size=8.5, color=OPEN if gate["open"] else CLOSED)
+        axes.set_xlim(0, result["phases"]["total_steps"])
+        axes.set_xlabel("step", size=8.5, color=INK)
+        _mark_phases(axes, **result["phases"], shade=False)
+        drawn[_KINDS.get(kind, kind)] = svg(figure)
+    return drawn
+
+
 def _panel(figure: Figure, top: float, panel_height: float, height: float) -> Axes:
     bottom = 1 - (top + panel_height) / height
     return figure.add_axes((_LEFT / _WIDTH, bottom, (_WIDTH - _LEFT - _RIGHT) / _WIDTH, panel_height / height))
@@ -214,12 +241,7 @@ def _draw_gates(
     found: Sequence[int | None],
 ) -> None:
     margins = np.array([column(records, name) for name in gates])
-    finite = np.abs(margins[np.isfinite(margins)])
-    limit = max(float(np.percentile(finite, 95)) if finite.size else 0.0, 1e-3)
-    image = axes.pcolormesh(
-        _edges(steps), np.arange(len(gates) + 1), margins, cmap=_MAP, vmin=-limit, vmax=limit, rasterized=True
-    )
-    axes.set_ylim(len(gates), 0)
+    image = _draw_map(axes, steps, margins, _limit(margins), [name.removeprefix(_PREFIX) in faint for name in gates])
     note = (
         "block of the space: what it opens"
         if _in_order(found)
@@ -227,13 +249,6 @@ def _draw_gates(
     )
     title = f"margin of every gate ({note}{'; faint: decides nothing' if faint else ''})"
     axes.set_title(title, loc="left", size=9.5, color=INK, pad=6)
-    for index, name in enumerate(gates):
-        if name.removeprefix(_PREFIX) in faint:
-            axes.axhspan(index, index + 1, color="white", alpha=_VEIL, linewidth=0)
-    axes.tick_params(colors=INK, labelsize=8.5, length=3)
-    for side in axes.spines.values():
-        side.set_visible(False)
-    axes.set_yticks([])
     kinds = [_kind(name) for name in gates]
     for start in (index for index in range(len(gates)) if index == 0 or kinds[index] != kinds[index - 1]):
         count = kinds.count(kinds[start])
@@ -248,6 +263,26 @@ def _draw_gates(
             _beside(axes, index + 0.5, -0.006, _short_name(name, found), size=6.5, color=QUIET)
     _draw_last_state(axes, margins[:, -1])
     _draw_key(figure, axes, image)
+
+
+def _limit(margins: np.ndarray) -> float:
+    """The magnitude at which a margin's colour is full."""
+    finite = np.abs(margins[np.isfinite(margins)])
+    return max(float(np.percentile(finite, 95)) if finite.size else 0.0, 1e-3)
+
+
+def _draw_map(axes: Axes, steps: np.ndarray, margins: np.ndarray, limit: float, faint: Sequence[bool]):
+    """Margins [gates, steps] as colours, a row a gate, the `faint` ones veiled."""
+    rows = np.arange(len(margins) + 1)
+    image = axes.pcolormesh(_edges(steps), rows, margins, cmap=_MAP, vmin=-limit, vmax=limit, rasterized=True)
+    axes.set_ylim(len(margins), 0)
+    for index in np.flatnonzero(faint):
+        axes.axhspan(index, index + 1, color="white", alpha=_VEIL, linewidth=0)
+    axes.tick_params(colors=INK, labelsize=8.5, length=3)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    axes.set_yticks([])
+    return image
 
 
 def _draw_last_state(axes: Axes, margins: np.ndarray) -> None:

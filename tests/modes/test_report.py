@@ -57,7 +57,6 @@ def test_the_page_stands_alone_and_says_what_the_files_say(home, name):
     assert not reader.loaded and not reader.open
     result = json.loads((home / name / "search.json").read_text())
     for gate in result["gates"]:
-        assert gate["name"] in reader.text  # with another number of its block behind it, or without
         assert f"{gate['margin']:+.3f}" in reader.text
     assert all(line in reader.text for line in result["next"])
     assert ("off target" in reader.text) == (name == "aimed")

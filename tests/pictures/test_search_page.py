@@ -74,6 +74,27 @@ def test_a_gate_is_shown_with_its_blocks_number_in_the_found_network_where_it_is
     assert list(report.gate_names(of).values()) == ["block0/nl", "block1/keep", "block2/kernel5 (found: block1)"]
 
 
+def test_every_gates_margin_is_drawn_with_those_of_its_kind():
+    names = ("block0/keep", "block1/keep", "block1/kernel5", "block1/kernel7", "block2/nl_ratio0.25", "block2/other7")
+    every = gates(*names)
+    every[1] |= {"flipped": True}
+    every[3] |= {"open": False, "margin": -0.25, "counts": False}
+    points = [{"step": step, "gates": [0.5, None, -1.0, 2.0, 0.1, 0.2]} for step in (1, 2, 3)]
+    of = result(gates=every, trajectory=points, decided_blocks=["a", None, "b"])
+    shown = report.decisions(of)
+    figures = re.findall(r'aria-label="([^"]*)"><figcaption>.*?</figure>', shown, re.DOTALL)
+    assert figures == ["block kept", "kernel", "LightNL ratio", "other"]
+    rows = re.findall(r'style="[^"]*fill: (#[0-9a-f]+)"[^>]*>([^<]*)</text>', shown)
+    rows = [(color, text) for color, text in rows if color in ("#542788", "#b35806")]
+    assert [text for _, text in rows] == [
+        *("0 &gt; 0", "+0.100", "1 \u21c5", "+0.100", "1: 5", "+0.100", "1: 7", "-0.250"),
+        *("2 &gt; 1: 0.25", "+0.100", "2 &gt; 1: 7", "+0.100"),
+    ]
+    assert {text for color, text in rows if color == "#b35806"} == {"1: 7", "-0.250"}
+    assert shown.count("<image") == 4
+    assert report.decisions(of | {"trajectory": []}).count("<figure") == 0
+
+
 @pytest.mark.parametrize(
     ("values", "logarithmic", "expected"),
     [
