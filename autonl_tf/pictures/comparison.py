@@ -11,8 +11,10 @@ from matplotlib.patches import Rectangle
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import LayerCost, NetworkCost
+from autonl_tf.pictures.block import chips, kernel_color
 from autonl_tf.pictures.canvas import new_figure, save
 from autonl_tf.pictures.palette import (
+    EMBEDDED,
     INK,
     KERNELS,
     LIGHT_NL,
@@ -21,7 +23,6 @@ from autonl_tf.pictures.palette import (
     SEVERAL_KERNELS,
     SHADE,
     SQUEEZE_EXCITE,
-    kernel_color,
 )
 
 _ROW, _LEFT, _COLUMN, _TOP, _BOTTOM = 0.24, 0.85, 2.9, 1.3, 0.15  # inches
@@ -31,8 +32,8 @@ _BAR = 1.45
 def draw_comparison(names: Sequence[str], costs: Sequence[NetworkCost], path: str | pathlib.Path) -> None:
     """Draws a PNG: rows are blocks, gathered by the side of the map that comes out of them.
 
-    A box's length is the block's MACs, on one scale for all; its colour the kernel (several kernels: purple). A red
-    end is a non-local block, a yellow one a squeeze-excite. A legend says so.
+    A box's length is the block's MACs, on one scale for all; its colour the kernel (several kernels: purple). A yellow
+    end is a squeeze-excite, a red one a LightNL, a dark one a conventional non-local block. A legend says so.
 
     Args:
       names: headings, one a network.
@@ -80,7 +81,7 @@ def _legend(axes: Axes) -> None:
     kernels = {f"kernel {size}": color for size, color in KERNELS.items()}
     kernels |= {"other": OTHER_KERNEL, "several": SEVERAL_KERNELS}
     left = 0.15
-    for text, color in (kernels | {"squeeze-excite": SQUEEZE_EXCITE, "non-local": LIGHT_NL}).items():
+    for text, color in (kernels | {"squeeze-excite": SQUEEZE_EXCITE, "LightNL": LIGHT_NL, "full NL": EMBEDDED}).items():
         axes.add_patch(Rectangle((left, 0.46), 0.12, 0.12, color=color, linewidth=0))
         axes.text(left + 0.16, 0.52, text, size=7, color=INK, va="center")
         left += 0.3 + 0.062 * len(text)
@@ -97,16 +98,14 @@ def _stages(cost: NetworkCost) -> dict[int, list[LayerCost]]:
 def _draw(axes: Axes, left: float, middle: float, row: LayerCost, scale: float) -> None:
     length = max(row.cost.macs * scale, 0.02)
     if row.name in ("stem", "head"):
-        color, text, placed, squeeze = QUIET, row.name, False, False
+        color, text, ends = QUIET, row.name, []
     else:
         block = blockstring.parse_block(row.block)
-        color = kernel_color(block)
+        color, ends = kernel_color(block), chips(block)
         text = f"k{'.'.join(map(str, block.kernels))} e{block.expansion} {block.out_filters}"
-        placed, squeeze = block.nonlocal_ or block.embedded, block.se_ratio is not None
     axes.add_patch(Rectangle((left, middle - 0.08), length, 0.16, color=color, linewidth=0))
     end = left + length
-    for shown, fill in ((squeeze, SQUEEZE_EXCITE), (placed, LIGHT_NL)):
-        if shown:
-            axes.add_patch(Rectangle((end, middle - 0.08), 0.06, 0.16, color=fill, linewidth=0))
-            end += 0.06
+    for chip in ends:
+        axes.add_patch(Rectangle((end, middle - 0.08), 0.06, 0.16, color=chip.fill, linewidth=0))
+        end += 0.06
     axes.text(end + 0.06, middle, f"{text}  {row.cost.macs / 1e6:.1f}M", size=7, color=INK, va="center")

@@ -11,8 +11,9 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from autonl_tf.arch.cost import LayerCost, NetworkCost, block_cost
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec
+from autonl_tf.pictures.block import Chip, chips, kernel_color, kernels, mark
 from autonl_tf.pictures.canvas import new_figure, save
-from autonl_tf.pictures.palette import BLUE, EMBEDDED, GREEN, INK, LIGHT_NL, QUIET, SHADE, SQUEEZE_EXCITE, kernel_color
+from autonl_tf.pictures.palette import BLUE, EMBEDDED, GREEN, INK, LIGHT_NL, QUIET, SHADE
 
 _ROW, _WIDTH, _TOP, _BOTTOM = 0.34, 11.0, 0.85, 0.12  # inches
 # Left edges of the columns, and the width of the two that hold bars, in inches.
@@ -82,28 +83,22 @@ def draw_network(
 
 
 def _draw_block(axes: Axes, middle: float, block: BlockSpec, widest: int) -> None:
-    kernels = "+".join(f"{kernel}x{kernel}" for kernel in block.kernels)
     color = kernel_color(block)
     width = _BLOCK_WIDTH * block.expansion / widest
     _box(axes, _BLOCK, middle, width, color)
-    label, end = f"{kernels}  e{block.expansion}", _BLOCK + width + 0.08
+    label, end = f"{kernels(block)}  e{block.expansion}", _BLOCK + width + 0.08
     if width >= _LABEL * len(label):
         _text(axes, _BLOCK + width / 2, middle, label, ha="center", color="white" if color in (BLUE, GREEN) else INK)
     else:
         _text(axes, end, middle, label)
         end += _LABEL * len(label)
-    if block.stride > 1:
-        _text(axes, end, middle, f"/{block.stride}", color=QUIET)
-    if block.has_shortcut:
-        _text(axes, end, middle, "+", color=QUIET, weight="bold")
-    if block.se_ratio is not None:
-        _chip(axes, _SE, middle, 0.55, SQUEEZE_EXCITE, f"{block.se_ratio:g}")
-    kinds = ((block.nonlocal_, LIGHT_NL), (block.embedded, EMBEDDED))
-    placed = [(part, fill) for part, fill in kinds if part is not None]
-    for number, (part, fill) in enumerate(placed):
-        text = f"{part.ratio:g}, stride {part.stride}" if len(placed) == 1 else f"{part.ratio:g}/{part.stride}"
-        width = 1.25 / len(placed)
-        _chip(axes, _NL + number * width, middle, width, fill, text, color="white")
+    _text(axes, end, middle, mark(block), color=QUIET, weight="bold" if block.has_shortcut else "normal")
+    squeeze, placed = [[chip for chip in chips(block) if (chip.name == "SE") == own] for own in (True, False)]
+    for chip in squeeze:
+        _chip(axes, _SE, middle, 0.55, chip)
+    for number, chip in enumerate(placed):
+        told = chip._replace(text=chip.text.replace("/", ", stride ")) if len(placed) == 1 else chip
+        _chip(axes, _NL + number * 1.25 / len(placed), middle, 1.25 / len(placed), told)
 
 
 def _draw_macs(axes: Axes, middle: float, row: LayerCost, block: BlockSpec | None, most: float, total: float) -> None:
@@ -155,9 +150,9 @@ def _box(axes: Axes, left: float, middle: float, width: float, color: str) -> No
     axes.add_patch(FancyBboxPatch((left, middle - 0.12), width, 0.24, boxstyle=style, color=color, linewidth=0))
 
 
-def _chip(axes: Axes, left: float, middle: float, width: float, fill: str, text: str, color: str = INK) -> None:
-    _box(axes, left, middle, width, fill)
-    _text(axes, left + width / 2, middle, text, ha="center", size=8.5, color=color)
+def _chip(axes: Axes, left: float, middle: float, width: float, chip: Chip) -> None:
+    _box(axes, left, middle, width, chip.fill)
+    _text(axes, left + width / 2, middle, chip.text, ha="center", size=8.5, color=chip.ink)
 
 
 def _text(axes: Axes, x: float, y: float, text: str, size: float = 9, color: str = INK, **more) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from autonl_tf.arch.spec import BlockSpec
-
 INK, NOTE, QUIET = "#333333", "#6A6A6A", "#8A8A8A"  # text, small text, and what steps back
 RULE, GRID, SHADE = "#DDDDDD", "#E4E4E4", "#F3F3F3"
 WARNING, GOOD = "#FDEEE4", "#E6F4EF"  # behind text
@@ -22,11 +20,6 @@ OTHER_KERNEL, SEVERAL_KERNELS = ORANGE, PURPLE
 # The phases of a search: name, colour of the name, shade and its opacity.
 PHASES = (("warm-up", ORANGE, ORANGE, 0.1), ("decision", PURPLE, None, 0.0), ("settling", BLUE, SKY, 0.16))
 OPEN, CLOSED = "#542788", "#B35806"
-
-
-def kernel_color(block: BlockSpec) -> str:
-    """The colour of a block by its depthwise kernels."""
-    return KERNELS.get(block.kernels[0], OTHER_KERNEL) if len(block.kernels) == 1 else SEVERAL_KERNELS
 
 
 def margin_color(share: float) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import BlockSpec
 from autonl_tf.pictures import page, search
+from autonl_tf.pictures.block import chips, kernel_color, kernels, mark
 from autonl_tf.pictures.canvas import short
-from autonl_tf.pictures.palette import EMBEDDED, LIGHT_NL, SQUEEZE_EXCITE, kernel_color
 
 _ON_TARGET = 0.01  # off by at most this share, a network is on its target
 
@@ -126,25 +126,12 @@ def gate_names(result: dict[str, Any]) -> dict[str, str]:
 
 
 def _block_row(name: str, block: BlockSpec, macs: float, widest: int, most: float, total: float) -> str:
-    fill = kernel_color(block)
-    kernels = "+".join(f"{kernel}x{kernel}" for kernel in block.kernels)
-    mark = f"/{block.stride} " * (block.stride > 1) + "+ " * block.has_shortcut
-    box = (
-        f'<span class="track"><i style="background:{fill};width:{100 * block.expansion / widest:.0f}%"></i></span>'
-        f'<span>{kernels} e{block.expansion} <span class="quiet">{mark}&rarr;{block.out_filters}</span></span>'
-    )
-    chips = ""
-    if block.se_ratio is not None:
-        chips += f'<span class="chip" style="background:{SQUEEZE_EXCITE}">SE {block.se_ratio:g}</span>'
-    if block.nonlocal_ is not None:
-        light = block.nonlocal_
-        chips += f'<span class="chip" style="background:{LIGHT_NL};color:#fff">NL {light.ratio:g}/{light.stride}</span>'
-    if block.embedded is not None:
-        full = block.embedded
-        chips += (
-            f'<span class="chip" style="background:{EMBEDDED};color:#fff">full NL {full.ratio:g}/{full.stride}</span>'
-        )
-    return _row(name, box + chips, macs, most, total)
+    told = f'{kernels(block)} e{block.expansion} <span class="quiet">{mark(block)} &rarr;{block.out_filters}</span>'
+    style = f"background:{kernel_color(block)};width:{100 * block.expansion / widest:.0f}%"
+    box = f'<span class="track"><i style="{style}"></i></span><span>{told}</span>'
+    for chip in chips(block):
+        box += f'<span class="chip" style="background:{chip.fill};color:{chip.ink}">{chip.name} {chip.text}</span>'
+    return _row(name, box, macs, most, total)
 
 
 def _row(name: str, box: str, macs: float, most: float, total: float) -> str:

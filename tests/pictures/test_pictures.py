@@ -152,7 +152,7 @@ def test_a_comparison_says_what_its_colours_mean(tmp_path):
     costs = [network_cost(parse(TINY), image_size=32, num_classes=10)] * 2
     draw_comparison(["a", "b"], costs, tmp_path / "c.png")
     legend = pixels(tmp_path / "c.png")[50:75]
-    for color in ("#56B4E9", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#F0E442", "#D55E00"):
+    for color in ("#56B4E9", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#F0E442", "#D55E00", "#333333"):
         assert has_color(legend, color), color
 
 
