@@ -62,7 +62,7 @@ def _main(argv: list[str]) -> None:
     config = parsing.from_flags(flags.FLAGS)
     for name in parsing.without_effect(config):
         print(f"note: --{name} has no effect in --mode={config.mode}", file=sys.stderr)
-    config = parsing.COMMANDS[config.mode].check_files(config)
+    config = parsing.checked("check_files", config)
     _quiet_logging()
     run_mode = _runner(config.mode)
     signals.Watch(_end).start()

@@ -181,7 +181,12 @@ def from_flags(values: flags.FlagValues) -> Config:
         if not config.values[name]:
             raise UserError(f"--mode={mode} needs --{name}: {FLAGS[name].meaning(mode)}")
     shared.check(config)
-    return COMMANDS[mode].check(config)
+    return checked("check", config)
+
+
+def checked(name: str, config: Config) -> Config:
+    """The config after its command's `check` or `check_files`, where there is one. Raises UserError as that does."""
+    return getattr(COMMANDS[config.mode], name, lambda given: given)(config)
 
 
 def _refuse_unusable(name: str, value: Any) -> None:

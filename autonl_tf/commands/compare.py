@@ -12,8 +12,6 @@ REQUIRED = ("arch",)
 def check(config: Config) -> Config:
     if not all(config.arch.split(",")):
         raise UserError(f"--arch={config.arch}: an empty name between commas")
-    return config
-
-
-def check_files(config: Config) -> Config:
+    if "," not in config.arch:
+        raise UserError(f"--arch={config.arch}: --mode=compare takes two networks or more")
     return config

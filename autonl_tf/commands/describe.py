@@ -13,7 +13,3 @@ def check(config: Config) -> Config:
     if (config.arch is None) != ("search_space" in config.given):
         raise UserError("--mode=describe needs --arch, a network, or --search_space, a space; accepted: one of the two")
     return config
-
-
-def check_files(config: Config) -> Config:
-    return config

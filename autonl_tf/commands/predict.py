@@ -24,12 +24,12 @@ def check(config: Config) -> Config:
 def check_files(config: Config) -> Config:
     files.check_inputs(config, config.init_checkpoint or config.model_dir)
     if config.output:
-        check_output(config.output)
+        _check_output(config.output)
     return config
 
 
-def check_output(path: str) -> None:
-    """Raises UserError, before any work is done, where no file can be written."""
+def _check_output(path: str) -> None:
+    """Raises UserError where no file can be written."""
     folder = pathlib.Path(path).parent
     if not folder.is_dir():
         raise UserError(f"--output={path}: its directory does not exist")

@@ -23,10 +23,6 @@ FLAGS = (
 REQUIRED = ("model_dir",)
 
 
-def check(config: Config) -> Config:
-    return config
-
-
 def check_files(config: Config) -> Config:
     space_lib.load(config.search_space)
     if config.benchmark_output and not os.path.isdir(config.benchmark_output):

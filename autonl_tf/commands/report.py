@@ -12,10 +12,6 @@ FLAGS = (path("compare_with").help("Run directory of a second search, to compare
 REQUIRED = ("model_dir",)
 
 
-def check(config: Config) -> Config:
-    return config
-
-
 def check_files(config: Config) -> Config:
     for name in ("model_dir", "compare_with"):
         directory = config.values[name]

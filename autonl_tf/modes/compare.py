@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from typing import Any
 
-from autonl_tf.arch import cost, presets
+from autonl_tf.arch import blockstring, cost, presets
 from autonl_tf.arch.spec import STEM_STRIDE, output_size
-from autonl_tf.errors import UserError
 from autonl_tf.modes import describe
 from autonl_tf.settings.config import Config
 
@@ -16,8 +16,6 @@ from autonl_tf.settings.config import Config
 def run(config: Config) -> None:
     """Prints the comparison; with `--output` draws it; with `--json` one object, `describe`'s for each."""
     names = config.arch.split(",")
-    if len(names) < 2:
-        raise UserError(f"--arch={config.arch}: --mode=compare takes two networks or more")
     sizes = [describe.sizes_of(name, **_given(config, name, names)) for name in names]
     results = [describe.description(name, config.nonlocal_, **of) for name, of in zip(names, sizes, strict=True)]
     if config.output:
@@ -69,7 +67,7 @@ def _stages(result: dict[str, Any]) -> dict[int, list[str]]:
     stride = STEM_STRIDE
     for row in result["blocks"]:
         if row["name"] not in ("stem", "head"):
-            stride *= int(dict(_tokens(row["block"]))["s"][0])
+            stride *= blockstring.parse_block(row["block"]).stride
         stages.setdefault(stride, []).append(_cell(row))
     return stages
 
@@ -78,19 +76,9 @@ def _cell(row: dict[str, Any]) -> str:
     macs = f"{row['macs'] / 1e6:.1f}M"
     if row["name"] in ("stem", "head"):
         return f"{row['name']} {row['input'][2]}-{row['output'][2]} {macs}"
-    tokens = dict(_tokens(row["block"]))
-    parts = [f"k{tokens.pop('k')}", f"e{tokens.pop('e')}", f"{tokens.pop('i')}-{tokens.pop('o')}"]
-    stride = tokens.pop("s")[0]
-    if stride != "1":
-        parts.append(f"/{stride}")
-    tokens.pop("r")
-    parts += [key + value for key, value in tokens.items()]
+    block = blockstring.parse_block(row["block"])
+    parts = [f"k{'.'.join(map(str, block.kernels))}", f"e{block.expansion}", f"{block.in_filters}-{block.out_filters}"]
+    if block.stride > 1:
+        parts.append(f"/{block.stride}")
+    parts += [token for token in row["block"].split("_") if not re.fullmatch(r"[rkseio][\d.]+", token)]
     return " ".join([*parts, macs])
-
-
-def _tokens(block: str) -> list[tuple[str, str]]:
-    found = []
-    for token in block.split("_"):
-        key = token.rstrip("0123456789.-")
-        found.append((key, token[len(key) :]))
-    return found

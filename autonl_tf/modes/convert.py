@@ -29,7 +29,6 @@ def run(config: Config) -> None:
     plain variables stay plain variables, where the official checkpoint holds them all; else they too are the chosen.
     """
     target = pathlib.Path(config.model_dir)
-    check_free(config.model_dir)
     network = checkpointed.load(config, from_pytorch=config.from_ == "pytorch")
     checkpoint, model = network.checkpoint, network.model
     averages = MovingAverages(averaged_variables(model), 0.0)

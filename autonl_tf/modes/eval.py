@@ -18,7 +18,6 @@ from autonl_tf.modes.mistakes import FILES as REPORT_FILES
 from autonl_tf.modes.mistakes import write_report
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
-from autonl_tf.settings.files import check_directory
 from autonl_tf.streams import say
 
 
@@ -28,8 +27,6 @@ def run(config: Config) -> None:
     With `--json` one object: checkpoint, step, averages, top1 and, of ten classes or more, top5 as shares, loss,
     count, and how many images of which fault were skipped.
     """
-    if config.output:
-        check_directory("output", config.output)
     machines.on_devices(config, lambda strategy: _evaluate(config, strategy))
 
 

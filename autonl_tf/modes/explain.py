@@ -13,7 +13,7 @@ from autonl_tf.networks.affinity import affinities
 from autonl_tf.pictures.affinity import draw_affinities
 from autonl_tf.plain_text import shown
 from autonl_tf.settings.config import Config
-from autonl_tf.settings.files import check_directory, matching
+from autonl_tf.settings.files import matching
 from autonl_tf.streams import say
 
 
@@ -22,7 +22,6 @@ def run(config: Config) -> None:
 
     The maps of a network trained with `--qat` are those of its float weights, without the simulated int8.
     """
-    check_directory("output", config.output)
     points, files = query_points(config.query_points), matching(config.images)
     target_of = dict(zip(files, _targets(config.output, files), strict=True))
     network = checkpointed.load(config)

@@ -19,7 +19,6 @@ from autonl_tf.engine.runlog import METRICS, TEST, read_records, told
 from autonl_tf.engine.strategy import make_strategy
 from autonl_tf.export import card
 from autonl_tf.export.bundle import Request, export_all
-from autonl_tf.export.directory import check_export_dir, check_quantizer
 from autonl_tf.modes import checkpointed, inputs
 from autonl_tf.modes.calibration import images_for_ranges
 from autonl_tf.settings import agreement
@@ -31,9 +30,6 @@ SAMPLES = 32
 
 def run(config: Config) -> None:
     """Exports; with `--dataset` on its validation images and with the accuracy measured, else on made-up images."""
-    check_export_dir(config.output)
-    if "tflite_int8" in config.formats:
-        check_quantizer()
     network = checkpointed.load(config)
     size, padding = network.image_size, network.crop_padding
     accuracy, dataset, class_names = None, None, network.class_names

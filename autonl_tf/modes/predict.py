@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autonl_tf.commands.predict import check_output
 from autonl_tf.data import imagenet
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.engine.files import json_line
@@ -28,8 +27,6 @@ def run(config: Config) -> None:
     """
     files = matching(config.images)
     out = config.output
-    if out:
-        check_output(out)
     network = checkpointed.load(config)
     names = [imagenet.titled(name) for name in network.class_names]
     files = checkpointed.usable(config, network, files)

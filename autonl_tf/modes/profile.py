@@ -210,8 +210,6 @@ def _check_makers(path: pathlib.Path, versions: dict[str, str]) -> None:
 
 
 def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> None:
-    if not output.is_dir():
-        raise UserError(f"--benchmark_output={output}: no such directory")
     missing = [key for key in work.keys if not (output / f"{key}.txt").is_file()]
     if missing:
         raise UserError(

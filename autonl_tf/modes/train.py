@@ -10,7 +10,6 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch import blockstring, presets
-from autonl_tf.arch.quantizable import check_quantizable
 from autonl_tf.arch.spec import NetworkSpec, Normalization
 from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.checkpoint.ours import open_ours, write_model_json
@@ -54,8 +53,6 @@ from autonl_tf.streams import say
 def run(config: Config) -> None:
     """Trains, from the newest checkpoint of `--model_dir` if it has one, and says what to run next."""
     spec = presets.load(config.arch, config.nonlocal_)
-    if config.qat:
-        check_quantizable(spec)
     machines.on_devices(config, lambda strategy: _train(config, strategy, spec))
 
 

@@ -45,6 +45,8 @@ MODEL_FLAGS = {
 def place(tmp_path, monkeypatch):
     class_folder(tmp_path / "pictures", {"train": 1, "val": 1})
     (tmp_path / "arch.txt").write_text(ARCH)
+    (tmp_path / "hswish.txt").write_text("network activation=hswish\n" + ARCH)
+    (tmp_path / "folder.csv").mkdir()
     write_space(tmp_path / "space.json")
     for folder, held in (("empty", None), ("weights", "a.index"), ("searched", "search.json"), ("taken", "thesis.txt")):
         (tmp_path / folder).mkdir()
@@ -197,7 +199,11 @@ def test_flags_within_their_ranges_but_not_together_are_refused(place, start):
         ("profile", "--search_space=arch.txt", "not JSON"),
         ("search", "--cost=latency --latency_table=none.json", "No such file"),
         ("predict", "--output=none/out.csv", "its directory does not exist"),
+        ("predict", "--output=pictures", "must end in .npz or .csv"),
+        ("predict", "--output=folder.csv", "is a directory; accepted: the path of a file to write"),
         ("eval", "--output=none/none", "cannot be made"),
+        ("eval", "--output=arch.txt", "is a file"),
+        ("explain", "--output=arch.txt", "is a file"),
         ("train", "--model_dir=arch.txt", "is a file"),
         ("export", "--calibration_dataset=folder:none", "no such directory"),
         ("profile", "--benchmark_output=none", "no such directory"),
@@ -224,6 +230,8 @@ def test_flags_within_their_ranges_but_not_together_are_refused(place, start):
         ("train", "--lr_multipliers=block0-9:0.5", "block numbers from 0 to 2"),
         ("train", "--strategy=tpu", "needs --tpu"),
         ("compare", "--arch=arch.txt,,arch.txt", "an empty name"),
+        ("compare", "--arch=arch.txt", "takes two networks or more"),
+        ("train", "--qat --init_checkpoint=weights --arch=hswish.txt", "no int8 form of HardSwish"),
     ],
 )
 def test_a_file_that_is_not_what_the_flag_means_is_refused_before_tensorflow(mode, flag, culprit, place, start):

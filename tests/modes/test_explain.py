@@ -38,6 +38,3 @@ def test_points_that_are_none_are_refused(text):
 
 def test_a_wrong_request_is_refused(words, tmp_path, refused):
     refused(given(words, images=tmp_path / "none.jpg"), "no such file")
-    (tmp_path / "file").write_text("")
-    refused(given(words, output=tmp_path / "file"), "is a file")
-    refused(given(words, output=tmp_path / "none" / "out"), "cannot be made")

@@ -194,13 +194,6 @@ def test_file_names_that_are_not_text_are_told_and_kept(home, trained, tmp_path)
     assert os.listdir(tmp_path / "maps") == [os.fsdecode(b"b\xff.png")]
 
 
-def test_a_report_that_cannot_be_written_is_refused(home, trained, tmp_path, refused):
-    words = ["--mode=eval", f"--model_dir={home}/trained", f"--dataset=folder:{home}/pictures"]
-    (tmp_path / "file").write_text("")
-    refused([*words, f"--output={tmp_path}/file"], "is a file")
-    refused([*words, f"--output={tmp_path}/none/r"], "cannot be made")
-
-
 def test_predictions_of_a_folder_go_into_a_table(home, trained, tmp_path, capsys):
     shutil.copytree(home / "pictures" / "val", tmp_path / "photos")
     (tmp_path / "photos" / "note.txt").write_text("not an image")

@@ -13,6 +13,7 @@ from mode_cases import ARCH, PUBLISHED, class_folder, command, configure, tree
 from official_checkpoints import checkpoint_at
 
 from autonl_tf.arch.spec import Normalization
+from autonl_tf.cli import parsing
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.errors import UserError
 from autonl_tf.export.accuracy_loss import TFLiteRunner
@@ -222,7 +223,7 @@ def test_int8_without_its_package_is_refused_before_anything_is_read(home, tmp_p
     monkeypatch.setitem(sys.modules, "ai_edge_quantizer", None)
     words = ["--mode=export", f"--model_dir={home}/none", "--formats=tflite_int8", f"--output={tmp_path}/export"]
     with pytest.raises(UserError, match=r"tflite_int8 needs ai-edge-quantizer: .*autonl-tf\[export\]"):
-        export.run(configure(*words, f"--calibration_dataset=folder:{home}/pictures"))
+        parsing.checked("check_files", configure(*words, f"--calibration_dataset=folder:{home}/pictures"))
 
 
 def test_a_set_without_training_images_needs_a_calibration_set(home, tmp_path):
@@ -254,15 +255,6 @@ def test_a_set_without_training_images_needs_a_calibration_set(home, tmp_path):
 def test_wrong_flags_of_export(given, message):
     with pytest.raises(UserError, match=message):
         configure("--mode=export", "--model_dir=x", "--output=y", *given)
-
-
-def test_layers_without_an_int8_form_are_told_before_the_data_set_is_read(home, tmp_path):
-    (tmp_path / "arch.txt").write_text("network activation=hswish\n" + ARCH)
-    words_ = [word for word in qat_words(home, "z") if not word.startswith(("--arch", "--dataset", "--model_dir"))]
-    given = (f"--arch={tmp_path}/arch.txt", f"--dataset=folder:{tmp_path}/none", f"--model_dir={tmp_path}/run")
-    with pytest.raises(UserError, match=r"arch\.txt: quantization-aware training has no int8 form of HardSwish"):
-        train.run(configure(*words_, *given))
-    assert not (tmp_path / "run").exists()
 
 
 def test_calibration_is_refused_where_nothing_is_quantized(home):
