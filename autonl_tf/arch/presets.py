@@ -18,6 +18,7 @@ _FOLDER = pathlib.Path(__file__).parent / "presets"
 LATENCIES = pathlib.Path(__file__).parent / "zoo_latency.json"
 
 ZOO = "all"
+DEFAULT_CLASSES = 1000
 DEFAULT_IMAGE_SIZE = 224
 
 

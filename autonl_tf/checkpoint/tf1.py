@@ -31,7 +31,6 @@ SCOPE = "single-path"  # every official variable of a network is below it
 ARCH_FILE = "arch.txt"
 _CONVOLUTIONS = f"{SCOPE}/mnas_net_model"
 _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
-_DEFAULT_CLASSES = 1000
 _LIGHT_NL = re.compile(rf"{SCOPE}/mnas_blocks_(\d+)/nl/")
 
 
@@ -78,7 +77,7 @@ def open_tf1(
     def choose(model, variables: Mapping[str, tf.Variable], use_averages: bool) -> Chosen:
         return choose_named(prefix, variables, ours, use_averages)
 
-    classes = _classes(prefix, ours["logits/bias"], use_averages) or num_classes or _DEFAULT_CLASSES
+    classes = _classes(prefix, ours["logits/bias"], use_averages) or num_classes or presets.DEFAULT_CLASSES
     return Checkpoint(
         format="tf1",
         where=prefix,

@@ -16,6 +16,7 @@ from absl import logging as absl_logging
 from autonl_tf import errors, files, signals, streams
 from autonl_tf.cli import parsing
 from autonl_tf.errors import UserError
+from autonl_tf.settings.shared import FIT
 
 # The user's keras.json would turn the axes of images, and shift numbers by its float type and its epsilon, as their
 # matplotlibrc would change pictures, and either may be damaged: with this neither is found, and the libraries' own
@@ -88,7 +89,7 @@ def _runner(mode: str) -> Callable:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.update(_OWN_ENVIRONMENT)
-    if mode in ("search", "train") and "tensorflow" not in sys.modules:
+    if mode in FIT and "tensorflow" not in sys.modules:
         print("starting: importing TensorFlow", file=sys.stderr, flush=True)
     with contextlib.nullcontext() if "tensorflow" in sys.modules else streams.held_back():
         run_mode = importlib.import_module(f"autonl_tf.modes.{mode}").run

@@ -19,7 +19,6 @@ from autonl_tf.reading import read_json
 from autonl_tf.records import ModelRecord, RunRecord
 from autonl_tf.settings.config import Config
 
-DEFAULT_CLASSES = 1000
 TFLITE = ".tflite"
 
 
@@ -28,8 +27,8 @@ def run(config: Config) -> None:
     `spaces.description` tell."""
     if config.arch is None:
         _refuse(config, f"--search_space={config.search_space} is a space", "nonlocal", "depth_multiplier", "output")
-        sizes = {"image_size": config.input_image_size, "num_classes": config.num_label_classes or DEFAULT_CLASSES}
-        result = spaces.description(config.search_space, **sizes)
+        classes = config.num_label_classes or presets.DEFAULT_CLASSES
+        result = spaces.description(config.search_space, image_size=config.input_image_size, num_classes=classes)
         text = "\n".join([*aligned(spaces.rows(result), left=4), "", spaces.summary(result)])
         print(json.dumps(result) if config.json else text)
         return
@@ -81,7 +80,7 @@ def own_sizes(arch: str) -> dict[str, Any]:
 
 def sizes_of(arch: str, **given: Any) -> dict[str, Any]:
     """`settings` without None: what is given, else a run's own, else as published, at 1000 classes."""
-    defaults = {"image_size": presets.image_size(arch), "num_classes": DEFAULT_CLASSES, "depth_multiplier": 1.0}
+    defaults = {"image_size": presets.image_size(arch), "num_classes": presets.DEFAULT_CLASSES, "depth_multiplier": 1.0}
     found = defaults
     for of in (own_sizes(arch), given):
         found = found | {name: value for name, value in of.items() if value is not None}
@@ -143,7 +142,7 @@ def zoo(nonlocal_: str | None = None, **settings: Any) -> dict[str, Any]:
     shipped)."""
     settings = {
         "image_size": settings.get("image_size"),
-        "num_classes": settings.get("num_classes") or DEFAULT_CLASSES,
+        "num_classes": settings.get("num_classes") or presets.DEFAULT_CLASSES,
         "depth_multiplier": settings.get("depth_multiplier") or 1.0,
     }
     timed = presets.latencies()

@@ -29,7 +29,6 @@ from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
 from autonl_tf.streams import say
 
-DEFAULT_CLASSES = 1000
 TABLE, PHONE_TABLE, FILES = "latency.json", "latency_phone.json", "files"
 WARMUP = 5  # runs of a file before the measured ones
 _SAVE_SECONDS = 5.0
@@ -41,7 +40,7 @@ class Work:
     def __init__(self, config: Config, directory: pathlib.Path):
         self.space = space_lib.load(config.search_space)
         self.image_size = config.input_image_size or presets.DEFAULT_IMAGE_SIZE
-        self.num_classes = config.num_label_classes or DEFAULT_CLASSES
+        self.num_classes = config.num_label_classes or presets.DEFAULT_CLASSES
         self.space.check(self.image_size)
         self.files = directory / FILES
         shape = {"image_size": self.image_size, "num_classes": self.num_classes}

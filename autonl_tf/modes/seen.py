@@ -16,6 +16,7 @@ from autonl_tf.engine.rundir import versions
 from autonl_tf.errors import first_line
 from autonl_tf.files import write_text
 from autonl_tf.settings.config import Config
+from autonl_tf.settings.shared import FIT
 from autonl_tf.streams import say
 
 
@@ -30,7 +31,7 @@ def known_faults(
     record = _read(config.model_dir)
     if record is None:
         return {}
-    if config.mode in ("search", "train"):
+    if config.mode in FIT:
         before, now = [entry for entry in record.entries if entry.split in splits], dataset.listed(*splits)
         manifest.check_same(config.model_dir, before, now)
         times = {entry.name: entry.time for entry in before}

@@ -14,6 +14,7 @@ from autonl_tf.data.facts import Facts
 from autonl_tf.data.labels import read_label_file
 from autonl_tf.errors import UserError
 from autonl_tf.settings.config import Config
+from autonl_tf.settings.shared import FIT
 
 # The splits of --dataset without which a mode does nothing.
 _SPLITS = {
@@ -98,7 +99,7 @@ def check_weights(config: Config, weights: Description, spec: NetworkSpec | None
     """Whether what the mode does can be done with weights of this kind, in the network `spec` or their own. Raises
     UserError."""
     where = weights.where
-    if config.mode in ("train", "search") and weights.qat:
+    if config.mode in FIT and weights.qat:
         does = "training" if config.mode == "train" else "a search"
         raise UserError(f"{where}: was trained with --qat; {does} starts from float weights")
     if config.mode == "explain" and not blocks_in(spec or weights.spec):

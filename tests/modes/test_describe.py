@@ -158,4 +158,4 @@ def test_describing_needs_no_tensorflow():
 
 
 def test_a_space_is_counted_at_a_thousand_classes_where_none_are_given(capsys):
-    assert described(capsys, "--search_space=demo")["num_label_classes"] == describe.DEFAULT_CLASSES
+    assert described(capsys, "--search_space=demo")["num_label_classes"] == 1000
