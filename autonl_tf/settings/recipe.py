@@ -16,9 +16,10 @@ FLAGS = (
         search="Length in epochs. Default: 8 to 350, by the number of images.",
     ),
     real("base_learning_rate", None, (1e-12, 1000.0)).help(
-        "Peak learning rate for 256 images, scaled with the batch. Default: 0.016; 0.001 from --init_checkpoint; in train "
+        "Peak learning rate for 256 images, scaled with the batch. Default: 0.016; 0.001 from --init_checkpoint; "
         "0.0016 with --freeze=backbone or --qat.",
-        search="Peak learning rate for 256 images, scaled with the batch. Default: 0.016; 0.001 from --init_checkpoint.",
+        search="Peak learning rate for 256 images, scaled with the batch. Default: 0.016, or 0.001 from "
+        "--init_checkpoint.",
     ),
     real("lr_warmup_epochs", None, (0.0, limits.EPOCHS[1])).help("Linear warm-up in epochs, in place of steps."),
     whole("lr_warmup_steps", None, (0, limits.STEPS[1])).help(

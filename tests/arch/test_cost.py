@@ -2,7 +2,7 @@ import json
 
 import pytest
 from golden_data import TESTDATA, TINY
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autonl_tf.arch import blockstring, cost, presets
@@ -62,7 +62,6 @@ def test_rows_add_up_and_cover_stem_blocks_and_head():
     assert costs.rows[-1].in_size == 7
 
 
-@settings(deadline=None)
 @given(st.integers(16, 300), st.sampled_from([0.35, 0.5, 1.0, 1.4]))
 def test_macs_grow_with_the_image_and_parameters_do_not(size, multiplier):
     spec = blockstring.parse("r1_k3_s11_e1_i32_o16\nr2_k3_s22_e3_i16_o24_se0.25\nr1_k5_s22_e6_i24_o40")

@@ -76,7 +76,7 @@ def test_any_field_of_a_card_may_be_changed_to_anything(tmp_path):
     model = network()
     path = written(tmp_path / "export", model)
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=100, suppress_health_check=list(HealthCheck))
     @given(damaged(CARD).map(lambda value: json.dumps(value).encode()) | st.sampled_from(NO_JSON))
     def check(content):
         (tmp_path / "export" / "card.json").write_bytes(content)

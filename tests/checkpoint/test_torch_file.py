@@ -54,7 +54,7 @@ def test_a_program_in_the_file_is_refused_and_not_run(kind, tmp_path, monkeypatc
     assert [p.name for p in tmp_path.iterdir()] == ["evil.pt"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(kind=st.sampled_from(sorted(torch_files.WRITERS)), data=st.data())
 def test_a_damaged_file_is_read_or_refused(kind, data, tmp_path_factory):
     whole = torch_files.WRITERS[kind](STATE)

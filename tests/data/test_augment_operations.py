@@ -173,7 +173,7 @@ IMAGES = st.integers(0, 2**31 - 1).map(
 A_FLOAT = st.floats(-1, 1, width=32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(IMAGES, st.lists(A_FLOAT | st.sampled_from([-0.5, 0.5]), min_size=6, max_size=6), st.sampled_from([1, SIDE]))
 def test_pixels_are_taken_as_the_kernel_of_tensorflow_takes_them_to_the_bit(image, matrix, scale):
     matrix[2], matrix[5] = scale * matrix[2], scale * matrix[5]
@@ -188,7 +188,7 @@ def test_pixels_are_taken_as_the_kernel_of_tensorflow_takes_them_to_the_bit(imag
     np.testing.assert_array_equal(geometry._transform(image, matrix), expected[0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(IMAGES, st.floats(-2, 6, width=32))
 def test_colours_change_as_by_the_kernels_of_tensorflow_to_the_bit(image, factor):
     grey = tf.cast(tf.image.rgb_to_grayscale(image), tf.float32)
@@ -202,7 +202,7 @@ def test_a_quarter_turn_is_counterclockwise():
     np.testing.assert_array_equal(geometry.rotate(square, 90.0), np.rot90(square))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**31 - 1), st.integers(0, 40))
 def test_cutout_covers_one_square_cut_off_at_the_border(seed, half):
     image = PICTURES["wide"].copy()

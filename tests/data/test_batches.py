@@ -69,7 +69,7 @@ def numbered_split(size):
 # --- orders, on both kinds of split
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(1, 40), st.integers(0, 2**40), st.integers(0, 1000))
 def test_every_image_comes_once_an_epoch_in_memory(size, seed, epoch):
     order = labels_of(numbered_split(size).once(seed, epoch))
@@ -275,7 +275,7 @@ def test_augmented_batches_follow_the_plain_ones_and_resume_exactly(pictures, na
 # --- evaluation batches
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(1, 23), st.integers(1, 9), st.integers(1, 3))
 def test_evaluation_counts_each_image_once_for_any_batch_and_shards(size, batch, num_shards):
     dataset = numbered_dataset(size, "validation")

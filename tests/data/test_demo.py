@@ -16,7 +16,7 @@ FAR = SceneSettings(kind="far")
 TEXTURE = SceneSettings(kind="texture")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 2**32 - 1), st.integers(0, len(TEXTURES) - 1))
 def test_in_far_scenes_the_label_is_the_texture_of_the_patch_with_the_cues_colour(seed, label):
     scene = compose(np.random.default_rng(seed), label, FAR)
@@ -26,7 +26,7 @@ def test_in_far_scenes_the_label_is_the_texture_of_the_patch_with_the_cues_colou
     assert len({patch.colour for patch in scene.patches}) == FAR.num_patches
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([FAR, TEXTURE]))
 def test_patches_lie_far_from_the_cue_apart_and_inside(seed, scene_settings):
     scene = compose(np.random.default_rng(seed), 0, scene_settings)

@@ -159,7 +159,7 @@ def _crop_read_off(image: np.ndarray) -> tuple[float, float, bool]:
     return by_row * size, abs(by_column) * size, by_column < 0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1), st.sampled_from([0.08, 0.5, 0.8]))
 def test_crops_keep_to_area_and_aspect_and_follow_the_seed(a, b, min_area):
     seed = tf.constant([a, b])

@@ -43,7 +43,7 @@ def labels(split, count, start_block=0, block=4, shard=0, num_shards=1):
     return [int(position) for position, _ in pairs], [int(example["label"]) for _, example in pairs]
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(st.integers(1, 40), st.integers(1, 8), st.integers(1, 3))
 def test_shards_of_an_indexed_split_share_out_every_epoch(size, block, num_shards):
     length = block * (1024 // block) * num_shards

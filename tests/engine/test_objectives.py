@@ -21,7 +21,7 @@ def test_cross_entropy_with_label_smoothing_in_closed_form():
     np.testing.assert_allclose(reached, [-(targets * log_probabilities[0]).sum()], rtol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_hits_equal_a_stable_sort(data):
     classes = data.draw(st.integers(2, 7))

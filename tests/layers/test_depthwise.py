@@ -26,7 +26,7 @@ def numbers(*shape, dtype=tf.float32, seed=1):
     return tf.cast(tf.constant(np.random.default_rng(seed).normal(size=shape)), dtype)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     taps=st.tuples(st.integers(1, 8), st.integers(1, 8)),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autonl_tf.arch import blockstring
@@ -77,7 +77,6 @@ def test_every_weight_of_a_network_starts_as_in_the_release():
             assert (value == 1).all(), name
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**31 - 1))
 def test_a_seeded_initialiser_repeats_itself(seed):
     tf.random.set_seed(0)

@@ -124,7 +124,7 @@ def run_dir(home, trained, tmp_path):
 def test_any_field_of_a_runs_files_may_be_changed_to_anything(name, run_dir):
     valid = json.loads((run_dir / name).read_text())
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, suppress_health_check=list(HealthCheck))
     @given_by(damaged(valid).map(lambda value: json.dumps(value).encode()) | st.sampled_from(NO_JSON))
     def check(content):
         (run_dir / name).write_bytes(content)
@@ -141,7 +141,7 @@ def test_any_field_of_a_networks_description_may_be_changed_to_anything(run_dir)
     path = run_dir / "model.json"
     valid = json.loads(path.read_text())
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given_by(damaged(valid).map(lambda value: json.dumps(value).encode()) | st.sampled_from(NO_JSON))
     def check(content):
         path.write_bytes(content)
@@ -156,7 +156,7 @@ def test_any_field_of_a_runs_metrics_may_be_changed_to_anything(run_dir):
     metrics = run_dir / "metrics.jsonl"
     lines = metrics.read_bytes().splitlines()
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=100, suppress_health_check=list(HealthCheck))
     @given_by(
         st.integers(0, len(lines) - 1),
         st.sampled_from(lines).flatmap(lambda line: damaged(json.loads(line))).map(lambda v: json.dumps(v).encode())

@@ -140,7 +140,7 @@ def test_any_field_of_a_table_may_be_changed_to_anything(home, table, tmp_path):
     shutil.copytree(home / "profile", tmp_path / "profile")
     path, space = tmp_path / "profile" / "latency.json", space_lib.load(str(home / "space.json"))
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(damaged(table).map(lambda value: json.dumps(value).encode()) | st.sampled_from(NO_JSON))
     def check(content):
         path.write_bytes(content)

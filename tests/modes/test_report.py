@@ -151,7 +151,7 @@ def test_any_field_of_a_result_may_be_changed_to_anything(home, tmp_path):
     shutil.copytree(home / "aimed", run)
     valid = json.loads((run / "search.json").read_text())
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
     @given(damaged(valid).map(lambda value: json.dumps(value).encode()) | st.sampled_from(NO_JSON))
     def check(content):
         (run / "search.json").write_bytes(content)

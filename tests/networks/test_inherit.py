@@ -57,7 +57,7 @@ def drawn(space, seed):
     return [{choice: int(rng.integers(len(of))) for choice, of in block.options.items()} for block in space.blocks]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.sampled_from(sorted(FAMILIES)), st.integers(0, 2**32 - 1))
 def test_the_supernet_is_the_member_whose_weights_it_took_and_gives_the_same_bits_back(supernets, family, seed):
     supernet = supernets[family]

@@ -111,7 +111,7 @@ COSTS = {
 }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(COSTS)), st.integers(0, 2**32 - 1), st.floats(0, 1))
 def test_the_cost_of_binary_gates_is_exactly_the_macs_of_the_decoded_network(name, seed, share):
     table, cost, size = COSTS[name]

@@ -47,7 +47,7 @@ def brute_force(margins, target, noise):
     return None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.floats(0.05, 0.5))
 def test_flips_land_near_the_target_with_the_least_sum_of_margins(seed, share, noise):
     margins = np.random.default_rng(seed).uniform(-0.5, 1, len(TABLE))

@@ -46,7 +46,7 @@ def test_a_constant_gradient_moves_a_threshold_by_the_travel_whatever_the_warm_u
     np.testing.assert_array_equal(thresholds[-4], thresholds[-1])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1), st.floats(-12, 3), st.booleans())
 def test_no_gradients_move_a_threshold_further_than_its_travel(seed, spread, same_sign):
     rng = np.random.default_rng(seed)

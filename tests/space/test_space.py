@@ -230,7 +230,7 @@ def test_a_light_nl_stride_that_never_fits_is_refused():
         space.load("paper").check(32)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(damaged(content("demo")).map(lambda value: json.dumps(value).encode()) | st.sampled_from(NO_JSON))
 def test_any_field_of_a_space_file_may_be_changed_to_anything(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "space.json"
