@@ -185,7 +185,7 @@ def _cases() -> list[Case]:
         *of(
             "PNG or WebP with an EXIF orientation", *(encoded(RGB, "WEBP", exif=exif, lossless=True) for exif in turned)
         ),
-        *none("PNG of Apple's form", png(deep, 16, 0, first=b"\0\0\0\4CgBI\0\0\0\0\0\0\0\0"), refused="CgBI"),
+        *none("PNG in Apple's variant", png(deep, 16, 0, first=b"\0\0\0\4CgBI\0\0\0\0\0\0\0\0"), refused="CgBI"),
         *of("GIF; animated: the first picture", still_gif, encoded(PALETTE, "GIF", transparency=3)),
         *of("GIF; animated: the first picture", encoded(RGB, "GIF", **moving), still_gif[:-1]),
         *of("GIF whose first picture does not fill it", small_gif, refused="does not fill"),

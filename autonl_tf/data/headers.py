@@ -165,7 +165,7 @@ def size_of_png(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def _of_png(image_bytes: tf.Tensor) -> Header:
     first = tf.strings.substr(_padded(image_bytes, 33), 12, 4)
-    refusal = tf.where(first == b"CgBI", _not_read("PNG of Apple's form (CgBI)"), DAMAGED)
+    refusal = tf.where(first == b"CgBI", _not_read("PNG in Apple's variant (CgBI)"), DAMAGED)
     refusal = tf.where(first == b"IHDR", "", refusal)
     refusal = tf.where(tf.strings.length(image_bytes) < 33, CUT_SHORT, refusal)
     return _header(refusal, *size_of_png(image_bytes))

@@ -248,12 +248,6 @@ def test_pictures_that_are_missing_or_cannot_be_decoded_are_refused(predicting, 
     refused(given(predicting, images=tmp_path / "note.jpg"), r"corrupt image .*/note\.jpg: not an image")
 
 
-def test_an_archive_that_cannot_be_written_is_refused(predicting, tmp_path, refused):
-    refused(given(predicting, output=tmp_path / "none" / "out.npz"), r"--output=.*/none/out\.npz: ")
-    (tmp_path / "folder.npz").mkdir()
-    refused(given(predicting, output=tmp_path / "folder.npz"), r"--output=.*/folder\.npz: ")
-
-
 def test_an_export_directory_in_use_is_refused(home, trained, tmp_path, refused):
     words = ["--mode=export", f"--model_dir={home}/trained"]
     (tmp_path / "full").mkdir()

@@ -228,6 +228,14 @@ CASES = {
         (*EVAL, "--init_checkpoint=weights", "--output=pictures/val/ant"),
         "--output=pictures/val/ant: lies among the images of --dataset=folder:pictures",
     ),
+    "an archive in no directory": (
+        (*PREDICT, "--images=pictures", "--output=none/out.npz"),
+        "--output=none/out.npz: its directory does not exist",
+    ),
+    "an archive in the place of a directory": (
+        (*PREDICT, "--images=pictures", "--output=folder.npz"),
+        "--output=folder.npz: is a directory; accepted: the path of a file to write",
+    ),
     "maps among the images": (
         ("--mode=explain", "--init_checkpoint=weights", "--images=pictures", "--output=linked"),
         "--output=linked: lies among the images of --images=pictures",
@@ -376,6 +384,7 @@ def _spoil(root):
         (root / folder / name).touch()
     known = [e for of in list_folder(f"{root}/pictures").entries(f"{root}/pictures").values() for e in of]
     (root / "begun").mkdir()
+    (root / "folder.npz").mkdir()
     (root / "begun" / manifest.NAME).write_text(manifest.Manifest(tuple(known[:-1]), {}).text())
     (root / "gone").mkdir()
     (root / "gone/saved.json").write_text('{"step": 2, "best": null}')

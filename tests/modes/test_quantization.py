@@ -241,7 +241,7 @@ def test_a_set_without_training_images_needs_a_calibration_set(home, tmp_path):
     ("given", "message"),
     [
         (["--formats=tflite"], r"--formats=tflite: 'tflite' is none of savedmodel, tflite_fp32"),
-        (["--formats=tflite_fp32,tflite_fp32"], r"at most once"),
+        (["--formats=tflite_fp32,tflite_fp32"], r"tflite_qat, each once"),
         (["--formats="], r"--formats is empty"),
         (["--formats=tflite_int8"], r"--formats=tflite_int8 needs images"),
         (["--calibration_dataset=folder:x"], r"--calibration_dataset is for --formats=tflite_int8"),

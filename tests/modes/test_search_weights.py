@@ -145,7 +145,7 @@ def test_a_search_from_weights_that_cannot_be_had_is_refused_before_anything_is_
     home, trained, searching, refused, tmp_path
 ):
     words = [*searching, f"--init_checkpoint={home}/trained"]
-    told = r"trained/.*ckpt-1: does not fit the search space demo: block 0: out_filters 8, accepted 16; nothing in "
+    told = r"trained/.*ckpt-1: does not fit the search space demo: block 0: out_filters 8, accepted 16; block 1 of "
     refused(given(words, search_space="demo", input_image_size=64), told)
     build_network(presets.load(f"{home}/arch.txt"), image_size=32, num_classes=3).save(f"{tmp_path}/one.h5")
     words = [*searching, f"--init_checkpoint={tmp_path}/one.h5", f"--arch={home}/arch.txt"]
