@@ -58,7 +58,11 @@ def margins(tmp_path_factory):
         supernet = Supernet(space, **shape, name="supernet")
         set_momentum(supernet, 0.9)
         start = space.smallest()
-        take_over(supernet, build_network(start, **shape), supernet.table.opened(space.selections_of(start, "it")))
+        network = build_network(start, **shape)
+        # Its classifier is as large as a trained one. A new one would grow too slowly at the rate of trained weights.
+        kernel = network.get_layer("logits").kernel
+        kernel.assign(kernel * (1000 / CLASSES) ** 0.5)
+        take_over(supernet, network, supernet.table.opened(space.selections_of(start, "it")))
         schedule = SearchSchedule(
             total_steps=STEPS,
             warmup_steps=round(BY_START["search_warmup_share"][1] * STEPS),
