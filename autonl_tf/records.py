@@ -308,7 +308,7 @@ class TrajectoryPoint(_Measured):
 
 
 class SearchRecord(TypedDict):
-    """search.json: what a finished search says of itself (see `search.results` and `modes.search`)."""
+    """search.json: what a finished search says of itself (see `search.results` and `commands.search`)."""
 
     arch: list[str]
     input_image_size: ImageSize

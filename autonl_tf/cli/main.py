@@ -92,7 +92,7 @@ def _runner(mode: str) -> Callable:
     if mode in FIT and "tensorflow" not in sys.modules:
         print("starting: importing TensorFlow", file=sys.stderr, flush=True)
     with contextlib.nullcontext() if "tensorflow" in sys.modules else streams.held_back():
-        run_mode = importlib.import_module(f"autonl_tf.modes.{mode}").run
+        run_mode = importlib.import_module(f"autonl_tf.commands.{mode}.run").run
         tensorflow = sys.modules.get("tensorflow")
         if tensorflow is None:
             return run_mode

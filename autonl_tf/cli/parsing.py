@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import math
 import os
 from collections.abc import Sequence
@@ -10,29 +11,17 @@ from typing import Any
 
 from absl import flags
 
-from autonl_tf.commands import (
-    compare,
-    convert,
-    describe,
-    eval,
-    explain,
-    export,
-    predict,
-    profile,
-    report,
-    search,
-    train,
-)
 from autonl_tf.errors import UserError
 from autonl_tf.reading import read_text
 from autonl_tf.settings import recipe, shared
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import Flag, choice
 
-COMMANDS = {
-    command.__name__.rpartition(".")[2]: command
-    for command in (search, train, eval, predict, export, convert, describe, compare, explain, profile, report)
-}
+_NAMES = (
+    *("search", "train", "eval", "predict", "export", "convert"),
+    *("describe", "compare", "explain", "profile", "report"),
+)
+COMMANDS = {name: importlib.import_module(f"autonl_tf.commands.{name}.flags") for name in _NAMES}
 ABOUT = {name: (command.__doc__ or "").partition("\n")[0] for name, command in COMMANDS.items()}
 
 

@@ -1,13 +1,13 @@
-"""The commands, one a module, without TensorFlow: what each reads and what must hold before it begins.
+"""The commands, a folder each.
 
-A module has
+`run.py` has `run(config)`, the work. `flags.py` imports no TensorFlow and has what is known before it:
 
 - a docstring, whose first line `--help` prints;
-- `FLAGS`, the flags that it alone reads;
+- `FLAGS`, the flags that this command alone reads;
 - `REQUIRED`, the names of those without which it does nothing;
 - perhaps `check(config)`: the config, completed, if its flags go together;
 - perhaps `check_files(config)`: the config, with what was found of the data, if the files that they name do.
 
-Both raise UserError, and what they have looked at is not looked at again. The work itself is `run(config)` of the
-module of the same name in `autonl_tf.modes`.
+Both checks raise UserError, and what they have looked at is not looked at again. What several commands set up from
+their config is in `autonl_tf.prepare`.
 """

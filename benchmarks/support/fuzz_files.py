@@ -30,8 +30,8 @@ from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.errors import UserError
 from autonl_tf.export.saved_model import export_saved_model
-from autonl_tf.modes import checkpointed
 from autonl_tf.networks.network import build_network
+from autonl_tf.prepare import checkpointed
 from autonl_tf.records import ModelRecord
 from autonl_tf.settings.config import Config
 

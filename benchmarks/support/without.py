@@ -16,10 +16,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 import tensorflow as tf
 
 from autonl_tf.cli.main import run
+from autonl_tf.commands.search import run as search
 from autonl_tf.layers import gated, superkernel
 from autonl_tf.layers.gates import channel_mask, cumulative_masks, explored_gate, indicator
 from autonl_tf.layers.superkernel import squared_sums
-from autonl_tf.modes import search
 from autonl_tf.networks import supernet
 from autonl_tf.search import multiplier, objective
 from autonl_tf.search.schedule import EXPLORE_PROBABILITY

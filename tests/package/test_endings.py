@@ -29,7 +29,7 @@ def work(config):
         print('progress', file=sys.stderr)
     pathlib.Path('done').touch()
 for name in ('describe', 'report'):
-    sys.modules[f'autonl_tf.modes.{{name}}'] = types.SimpleNamespace(run=work)
+    sys.modules[f'autonl_tf.commands.{{name}}.run'] = types.SimpleNamespace(run=work)
 for command in main.parsing.COMMANDS.values():
     command.check_files = lambda config: config
 main.run()

@@ -8,8 +8,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch import presets
-from autonl_tf.commands.search import DEFAULTS as BY_START
-from autonl_tf.commands.search import FLAGS
+from autonl_tf.commands.search.flags import DEFAULTS as BY_START
+from autonl_tf.commands.search.flags import FLAGS
 from autonl_tf.engine.batch_norm import set_momentum
 from autonl_tf.engine.learner import Learner, make_train_function
 from autonl_tf.engine.optimizer import TF1RMSprop

@@ -1,0 +1,66 @@
+"""`--mode=explain`: where a network's non-local blocks look, as one picture an image."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+from autonl_tf.commands.explain.flags import query_points
+from autonl_tf.data.batches import predict_batches
+from autonl_tf.data.images import displayable
+from autonl_tf.networks.affinity import affinities
+from autonl_tf.pictures.affinity import draw_affinities
+from autonl_tf.plain_text import shown
+from autonl_tf.prepare import checkpointed, inputs
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.files import matching
+from autonl_tf.streams import say
+
+
+def run(config: Config) -> None:
+    """Writes `--output`/NAME.png for every image of `--images`, and prints their paths.
+
+    The maps of a network trained with `--qat` are those of its float weights, without the simulated int8.
+    """
+    points, files = query_points(config.query_points), matching(config.images)
+    target_of = dict(zip(files, _targets(config.output, files), strict=True))
+    network = checkpointed.load(config)
+    model = network.float_model
+    usable = checkpointed.usable(config, network, files)
+    pathlib.Path(config.output).mkdir(parents=True, exist_ok=True)
+    done = 0
+    for images, weights in predict_batches(
+        usable,
+        image_size=network.image_size,
+        normalization=network.spec.normalization,
+        batch_size=min(config.eval_batch_size, len(usable)),
+        crop_padding=network.crop_padding,
+        reading=inputs.reading_of(config),
+    ):
+        blocks = affinities(model, images, points)
+        for index in range(int(weights.numpy().sum())):
+            pixels = displayable(images[index].numpy(), network.spec.normalization)
+            maps = [(block.name, block.maps[index]) for block in blocks]
+            name, target = shown(pathlib.Path(usable[done]).name), target_of[usable[done]]
+            draw_affinities(pixels, points, maps, target, title=f"{name}: affinity with the point +")
+            print(target)
+            done += 1
+    say(f"{done} pictures, {len(blocks)} blocks at {len(points)} points each")
+
+
+def _targets(directory: str, files: list[str]) -> list[pathlib.Path]:
+    """Where each picture goes: images of one name in several folders get their folders' names too,
+    and what is still alike a number."""
+    directory = pathlib.Path(directory)
+    names = [pathlib.Path(file).stem for file in files]
+    if len(set(names)) < len(names):
+        common = os.path.commonpath([pathlib.Path(file).absolute().parent for file in files])
+        names = [os.path.relpath(pathlib.Path(file).absolute(), common).replace(os.sep, "_") for file in files]
+    taken: dict[str, None] = {}
+    for name in names:
+        number, free = 1, name
+        while free in taken:
+            number += 1
+            free = f"{name}_{number}"
+        taken[free] = None
+    return [directory / f"{name}.png" for name in taken]

@@ -1,0 +1,196 @@
+"""`--mode=export`: a checkpoint to a SavedModel and TFLite files, each run again and compared with it."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from autonl_tf.arch.cost import network_cost
+from autonl_tf.data import imagenet, images
+from autonl_tf.data.batches import eval_batches
+from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.data.labels import LABELS
+from autonl_tf.data.other_kinds import readable_in_graph
+from autonl_tf.data.splits import PROCESSORS
+from autonl_tf.engine.evaluate import evaluate
+from autonl_tf.engine.runlog import METRICS, TEST, read_records, told
+from autonl_tf.engine.strategy import make_strategy
+from autonl_tf.export import card
+from autonl_tf.export.bundle import Request, export_all
+from autonl_tf.prepare import checkpointed, inputs
+from autonl_tf.prepare.calibration import images_for_ranges
+from autonl_tf.settings import agreement
+from autonl_tf.settings.config import Config
+from autonl_tf.streams import say
+
+SAMPLES = 32
+
+
+def run(config: Config) -> None:
+    """Exports; with `--dataset` on its validation images and with the accuracy measured, else on made-up images."""
+    network = checkpointed.load(config)
+    size, padding = network.image_size, network.crop_padding
+    accuracy, dataset, class_names = None, None, network.class_names
+    if config.dataset:
+        dataset = inputs.dataset_of(config)
+        class_names = agreement.classes_with(network.checkpoint, dataset)
+        inputs.check_images(config, dataset, size, padding, "validation")
+    calibration = None
+    if "tflite_int8" in config.formats:
+        calibration = images_for_ranges(config, dataset, size, padding)
+    if dataset:
+        examples = dataset.examples("validation", shuffle_seed=0).take(SAMPLES)
+        batches = eval_batches(
+            dataset,
+            image_size=size,
+            normalization=network.spec.normalization,
+            batch_size=config.eval_batch_size,
+            crop_padding=padding,
+        )
+        with inputs.naming_corrupt(dataset, "validation"):
+            encoded = [readable_in_graph(example["image"].numpy(), dataset.reading) for example in examples]
+            accuracy = {"dataset": dataset.name, "split": "validation", **_scores(network, batches, dataset)}
+        accuracy |= _how_chosen(network, dataset.name)
+    else:
+        say("no --dataset: verified on made-up images, accuracy not measured")
+        encoded = made_up_images(size)
+    cost = network_cost(
+        network.spec, image_size=size, num_classes=len(class_names), depth_multiplier=network.depth_multiplier
+    ).total
+    report = export_all(
+        network.float_model,
+        network.spec,
+        config.output,
+        image_size=size,
+        class_names=[imagenet.titled(name) for name in class_names],
+        sample_encoded_images=encoded,
+        accuracy=accuracy,
+        cost={"macs": cost.macs, "macs_exact": cost.macs_exact, "params": cost.params},
+        weights=network.loaded._asdict(),
+        data=_data(config, network, calibration),
+        depth_multiplier=network.depth_multiplier,
+        crop_padding=padding,
+        reading=inputs.reading_of(config),
+        request=Request(
+            formats=config.formats,
+            tflite_input=config.tflite_input,
+            calibration_images=calibration,
+            quantized=None if network.model is network.float_model else network.model,
+            quantized_top1=(accuracy or {}).get("quantized_top1"),
+            held_out=_held_out(dataset, size, padding, config.eval_batch_size) if dataset else None,
+            max_accuracy_drop=config.max_accuracy_drop,
+        ),
+    )
+    print(table(report))
+    print(closing(report))
+
+
+def _scores(network: checkpointed.Checkpointed, batches: tf.data.Dataset, dataset: ImageDataset) -> dict:
+    """The network's; of one trained with --qat those of its float weights, and beside them its own."""
+    count, strategy = dataset.size("validation"), make_strategy("cpu")
+    scores = evaluate(strategy, network.float_model, batches, count)
+    if network.model is network.float_model:
+        return scores
+    own = evaluate(strategy, network.model, batches, count)
+    del own["count"]
+    return {
+        "of": "the float32 weights; quantized_: as trained with --qat, int8 simulated",
+        **scores,
+        **{f"quantized_{name}": value for name, value in own.items()},
+    }
+
+
+def _how_chosen(network: checkpointed.Checkpointed, dataset: str) -> dict[str, object]:
+    """For the card, where these images have chosen the checkpoint: that they have, and the score of others."""
+    best = pathlib.Path(network.loaded.prefix).parent
+    if best.name != "best" or network.checkpoint.trained_on != dataset:
+        return {}
+    metrics = best.parent / METRICS
+    tests = [test for test in read_records(metrics, TEST) if test["of_step"] == network.loaded.step]
+    chosen = "the best of its run's evaluations on these images, so that they flatter it"
+    if not tests:
+        return {"chosen": f"{chosen}; no others were scored (--test_split)"}
+    return {"chosen": f"{chosen}; test_: on images that chose nothing"} | {
+        f"test_{name}": tests[-1][name] for name in ("top1", "loss", "count")
+    }
+
+
+def _data(config: Config, network: checkpointed.Checkpointed, calibration: np.ndarray | None) -> dict[str, object]:
+    """For the card: which images the network was trained on, and which set int8's ranges."""
+    found = {"trained_on": network.checkpoint.trained_on or "not known"}
+    if calibration is not None:
+        name = config.calibration_dataset or config.dataset
+        found["int8_ranges"] = f"{len(calibration)} images of {name}"
+    return found
+
+
+def _held_out(dataset: ImageDataset, size: int, padding: int, batch_size: int) -> tf.data.Dataset:
+    """Every validation image once: (float32 [B, S, S, 3] in the scale of 0 to 255, labels [B])."""
+
+    def prepare(example):
+        return images.preprocess_for_eval(example["image"], size, padding, dataset.reading), example["label"]
+
+    return dataset.examples("validation").map(prepare, PROCESSORS).batch(batch_size).prefetch(1)
+
+
+def made_up_images(size: int, count: int = 8) -> list[bytes]:
+    """JPEG files of smooth random colours, `size` pixels wide."""
+    rng = np.random.default_rng(0)
+    coarse = rng.uniform(0, 255, [count, 8, 8, 3]).astype(np.float32)
+    smooth = tf.clip_by_value(tf.image.resize(coarse, [size, size]), 0, 255)
+    return [tf.io.encode_jpeg(tf.cast(image, tf.uint8)).numpy() for image in smooth]
+
+
+def table(report: dict) -> str:
+    """What was written: how far from the checkpoint what should equal it is, and what every TFLite file scores."""
+    lines = []
+    if report["verification"]["agreements"]:
+        lines.append(f"{'file':<22}{'signature':<18}{'images':>6}{'max |dp|':>12}{'logits L2':>12}{'same top-1':>12}")
+    for compared in report["verification"]["agreements"]:
+        logits = compared["logits_relative_l2"]
+        lines.append(
+            f"{compared['artifact']:<22}{compared['signature']:<18}{compared['images']:>6}"
+            f"{compared['max_probability_difference']:>12.2e}"
+            f"{'-' if logits is None else format(logits, '.2e'):>12}{compared['top1_agreement']:>12.2%}"
+        )
+    scores = report["scores"]["files"]
+    if scores:
+        lines += [""] * bool(lines)
+        lines.append(
+            f"{'file':<20}{'MB':>7}{'images':>8}{'top-1':>9}{'drop':>14}{'same top-1':>12}{'worst logit error':>19}"
+            f"{'CPU delegate':>14}"
+        )
+    for row in scores:
+        known = row["top1"] is not None
+        artifact = report["artifacts"][row["artifact"]]
+        whole = "whole" if artifact["xnnpack_whole"] else f"{artifact['xnnpack_partitions']} parts"
+        lines.append(
+            f"{row['artifact']:<20}{report['files'][row['artifact']]['bytes'] / 1e6:>7.2f}{row['images']:>8}"
+            f"{format(row['top1'], '.2%') if known else '-':>9}{_drop(row) if known else '-':>14}"
+            f"{row['top1_agreement']:>12.2%}{row['worst_logit_error']:>19.2e}{whole:>14}"
+        )
+    lines += card.quantized_lines(scores)
+    return "\n".join(lines)
+
+
+def _drop(row: dict) -> str:
+    return f"{row['drop_points']:.2f} +- {row['drop_standard_error']:.2f}"
+
+
+def closing(report: dict) -> str:
+    """Where the files are and what the network scores."""
+    accuracy = report["accuracy"]
+    scores = (
+        f"{told({name: accuracy[name] for name in ('top1', 'top5', 'count') if name in accuracy})} of "
+        f"{accuracy['dataset']}"
+        if accuracy
+        else "not measured (give --dataset)"
+    )
+    if accuracy and "quantized_top1" in accuracy:
+        scores += f", of the float32 weights; as trained, int8 simulated: top-1 {accuracy['quantized_top1']:.2%}"
+    return (
+        f"\naccuracy: {scores}\n"
+        f"written: {report['export_dir']}/{', '.join(report['artifacts'])}, {LABELS}, card.md, card.json"
+    )

@@ -1,0 +1,90 @@
+"""`--mode=predict`: classifies image files with a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autonl_tf.data import imagenet
+from autonl_tf.data.batches import predict_batches
+from autonl_tf.engine.files import json_line
+from autonl_tf.files import in_place
+from autonl_tf.plain_text import shown, write_table
+from autonl_tf.prepare import checkpointed, inputs
+from autonl_tf.settings.config import Config
+from autonl_tf.settings.files import matching
+from autonl_tf.streams import say
+
+BEST = 5
+
+
+def run(config: Config) -> None:
+    """Prints the five best labels of every image, or, where `--output` takes them, where they are. What
+    `--skip_corrupt` leaves out is listed on standard error.
+
+    With `--json` one object a line in any case: file, and labels with their probabilities.
+    """
+    files = matching(config.images)
+    out = config.output
+    network = checkpointed.load(config)
+    names = [imagenet.titled(name) for name in network.class_names]
+    files = checkpointed.usable(config, network, files)
+    logits = []
+    for images, weights in predict_batches(
+        files,
+        image_size=network.image_size,
+        normalization=network.spec.normalization,
+        batch_size=min(config.eval_batch_size, len(files)),
+        crop_padding=network.crop_padding,
+        reading=inputs.reading_of(config),
+    ):
+        logits.append(network.model(images, training=False).numpy()[weights.numpy() > 0])
+    logits = np.concatenate(logits)
+    if out:
+        save(out, files, logits, names)
+    for file, scores in zip(files, logits, strict=True):
+        if not np.isfinite(scores).all():
+            say(f"warning: the logits of {file} are not finite")
+    for file, scores in zip(files, probabilities(logits), strict=True):
+        best = [(names[label], float(scores[label])) for label in np.argsort(-scores, kind="stable")[:BEST]]
+        if config.json:
+            print(json_line({"file": file, "best": best}))
+        elif not out:
+            print(f"{file}: " + ", ".join(f"{name} {score:.2%}" for name, score in best))
+    if out and not config.json:
+        print(f"written: {shown(out)}, {len(files)} images")
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis, [N, K]."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def save(path: str, files: Sequence[str], logits: np.ndarray, class_names: Sequence[str]) -> None:
+    """Writes an archive of `files` [N] and `logits` float32 [N, K]; or a table, a row an image: file, the best classes
+    with their probabilities."""
+    with in_place(path) as aside:
+        if path.endswith(".csv"):
+            # File names that are no text come out as the bytes they are.
+            with open(aside, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+                write_table(file, rows(files, logits, class_names))
+        else:
+            with open(aside, "wb") as file:
+                np.savez(file, files=np.array(files), logits=logits.astype(np.float32))
+
+
+def rows(files: Sequence[str], logits: np.ndarray, class_names: Sequence[str]) -> list[list]:
+    """A heading, and for each image its file and the best classes, each followed by its probability."""
+    best = min(BEST, len(class_names))
+    heading = ["file"]
+    for rank in range(1, best + 1):
+        heading += [f"class {rank}", f"probability {rank}"]
+    table = [heading]
+    for file, scores in zip(files, probabilities(logits), strict=True):
+        row = [file]
+        for label in np.argsort(-scores, kind="stable")[:best]:
+            row += [class_names[label], f"{scores[label]:.6f}"]
+        table.append(row)
+    return table

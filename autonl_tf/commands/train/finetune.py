@@ -1,0 +1,129 @@
+"""Fine-tuning: a checkpoint into a network of perhaps other classes, what of it moves, and how fast."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from autonl_tf.arch.parts import named
+from autonl_tf.checkpoint.checkpoint import Checkpoint
+from autonl_tf.checkpoint.description import CLASSIFIER
+from autonl_tf.commands.train.flags import lr_multipliers, weights_by_class
+from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.data.folder import Listing
+from autonl_tf.engine.batch_norm import unique
+from autonl_tf.errors import UserError
+from autonl_tf.networks.parts import layers_of
+from autonl_tf.settings import agreement
+from autonl_tf.streams import say
+
+UNEQUAL = 10  # times as many images: a network that is trained on all alike hardly ever names the smaller class
+
+
+def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use_averages: bool) -> bool:
+    """Loads a checkpoint into the network to train; with other classes than the data's, all but the classifier.
+
+    The classifier then starts at zero, as a head on known features does: with the release's random weights, meant for
+    features that are still to be learnt, the logits of published ones begin with a deviation of 8, which takes more
+    steps to unlearn than a small set has. Says what was loaded and what was not.
+
+    Returns:
+      Whether the classifier was, too.
+
+    Raises:
+      UserError: the checkpoint's weights cannot be read, or do not fit the network.
+    """
+    try:
+        agreement.classes_with(start, dataset)
+    except UserError:
+        start.load_into(model, use_averages, classifier=False, tell=say)
+        classifier = model.get_layer(CLASSIFIER)
+        for variable in classifier.weights:
+            variable.assign(tf.zeros_like(variable))
+        copied = model.count_params() - classifier.count_params()
+        say(f"loaded: {copied:,} values of {start.where}, every layer but the classifier")
+        say(f"new classifier: {_why_new(start, dataset)}; its weights start at zero")
+        return False
+    start.load_into(model, use_averages, tell=say)
+    return True
+
+
+def _why_new(start: Checkpoint, dataset: ImageDataset) -> str:
+    here, there = dataset.num_classes, len(start.class_names)
+    if here != there:
+        return f"{here} classes here, {there or 'no classifier'} in {start.where}"
+    return f"{here} other classes, or another order of them, than in {start.where}"
+
+
+def freeze(model: keras.Model, text: str | None) -> list[str]:
+    """Freezes the parts of `--freeze`; gives the lines to tell. Call it before optimizers see the model.
+
+    Raises:
+      UserError: an unknown part, or nothing left to train.
+    """
+    parts = named(text)
+    if not parts:
+        return []
+    for part in parts:
+        for layer in layers_of(model, part, f"--freeze={text}"):
+            layer.trainable = False
+    counts = [sum(int(np.prod(v.shape)) for v in model.trainable_variables), model.count_params()]
+    return [f"frozen: {text}; {counts[0]:,} of {counts[1]:,} parameters are trained"]
+
+
+def groups(model: keras.Model, text: str | None, make_optimizer: Callable[[float], object]) -> list[tuple]:
+    """The pairs (optimizer, variables) of `--lr_multipliers`, one a factor; factor 1 for what it does not name.
+
+    Raises:
+      UserError: not PART:FACTOR, an unknown part, or a part that is frozen as a whole.
+    """
+    if not text:
+        return [(make_optimizer(1.0), model.trainable_variables)]
+    factors: dict[str, float] = {}
+    for part, factor in lr_multipliers(text):
+        layers = layers_of(model, part, f"--lr_multipliers={text}")
+        factors |= {layer.name: factor for layer in layers}
+    by_factor: dict[float, list[tf.Variable]] = {}
+    for layer in model.layers:
+        if layer.trainable_variables:
+            by_factor.setdefault(factors.get(layer.name, 1.0), []).extend(layer.trainable_variables)
+    return [(make_optimizer(factor), unique(variables)) for factor, variables in sorted(by_factor.items())]
+
+
+def unequal(listing: Listing) -> str | None:
+    """What to tell of a class folder whose largest class has ten times the training images of the smallest, or more."""
+    counts = Counter(listing.splits["train"].labels).most_common()
+    (most, largest), (least, smallest) = counts[0], counts[-1]
+    if largest < UNEQUAL * smallest:
+        return None
+    names = listing.class_names
+    return (
+        f"classes have {smallest} ({names[least]}) to {largest} ({names[most]}) images to train on; "
+        "--class_weights=balanced would count every class the same"
+    )
+
+
+def class_weights(text: str | None, dataset: ImageDataset) -> np.ndarray | None:
+    """The weights of `--class_weights`, [K] float32 with mean 1 over the training images; None without.
+
+    Raises:
+      UserError: the file cannot be read, lacks a class, names one twice or another, or holds no positive number; a
+        class without training images, for `balanced`.
+    """
+    if not text:
+        return None
+    counts = np.zeros(dataset.num_classes)
+    for example in dataset.examples("train").map(lambda example: example["label"]).batch(1024):
+        counts += np.bincount(example.numpy(), minlength=dataset.num_classes)
+    if text == "balanced":
+        if not counts.all():
+            empty = dataset.class_names[int(np.argmin(counts))]
+            raise UserError(f"--class_weights=balanced: class {empty!r} has no training image")
+        weights = 1 / counts
+    else:
+        weights = np.array(weights_by_class(text, dataset.class_names))
+    return (weights * counts.sum() / (weights @ counts)).astype(np.float32)

@@ -1,1 +1,0 @@
-"""One `run(config)` a mode: puts the other folders to work."""

@@ -1,0 +1,1 @@
+"""What commands set up from their config: data, weights, sizes, lengths, memory, devices, the run directory."""

@@ -1,0 +1,112 @@
+"""The checkpoint that the flags name, and the network it holds."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tf_keras as keras
+
+from autonl_tf.arch import presets
+from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.checkpoint.checkpoint import Checkpoint, Loaded
+from autonl_tf.checkpoint.opening import open_checkpoint
+from autonl_tf.checkpoint.pytorch import open_pytorch
+from autonl_tf.data.bad_images import count_faults
+from autonl_tf.data.batches import usable_files
+from autonl_tf.networks.network import build_network
+from autonl_tf.networks.quantized import copy_float_weights, quantized_network
+from autonl_tf.prepare import inputs, left_out, sizes
+from autonl_tf.settings import agreement
+from autonl_tf.settings.config import Config
+from autonl_tf.streams import say
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpointed:
+    """A model with its weights, and what its checkpoint says of it.
+
+    `float_model` is the model itself, or, of one trained with --qat, the network with the simulated int8 left out.
+    """
+
+    model: keras.Model
+    float_model: keras.Model
+    spec: NetworkSpec
+    checkpoint: Checkpoint
+    loaded: Loaded
+    image_size: int
+    crop_padding: int
+    class_names: tuple[str, ...]
+    depth_multiplier: float
+
+
+def opened(config: Config, path: str, arch: NetworkSpec | None, assumed: NetworkSpec | None = None) -> Checkpoint:
+    """The checkpoint at `path`, of the architecture `arch` if that is given, else of the `assumed` one if it does not
+    say its own. Raises UserError."""
+    return open_checkpoint(
+        path,
+        arch,
+        assumed=assumed,
+        depth_multiplier=config.depth_multiplier,
+        num_classes=config.num_label_classes,
+        use_averages=config.use_averages,
+        tell=say,
+    )
+
+
+def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
+    """The network of `--init_checkpoint` or `--model_dir` as its checkpoint describes it, weights loaded.
+
+    Args:
+      from_pytorch: whether it is a file of the PyTorch port.
+
+    Raises:
+      UserError: no checkpoint, or `--arch`, `--depth_multiplier`, `--num_label_classes`, `--label_file` or
+        `--input_image_size` do not fit it.
+    """
+    path = config.init_checkpoint or config.model_dir
+    arch = presets.load(config.arch, config.nonlocal_) if config.arch else None
+    if from_pytorch:
+        checkpoint = _ported(config, path, arch)
+        arch = checkpoint.spec
+    else:
+        checkpoint = opened(config, path, arch)
+    spec = arch or checkpoint.spec
+    multiplier = checkpoint.depth_multiplier
+    names = agreement.classes_of(config, checkpoint)
+    agreement.check_weights(config, checkpoint, spec)
+    size = config.input_image_size or checkpoint.image_size
+    float_model = build_network(spec, image_size=size, num_classes=len(names), depth_multiplier=multiplier)
+    model = quantized_network(float_model) if checkpoint.qat else float_model
+    loaded = checkpoint.load_into(model, config.use_averages, tell=say)
+    if checkpoint.format == "search":
+        say(
+            f"note: {path} is a search, whose weights are shared by all networks of its space; train the network that "
+            "it found first, with the command printed at its end"
+        )
+    if model is not float_model:
+        copy_float_weights(model, float_model)
+    crop_padding = sizes.crop_padding_of(config, checkpoint.crop_padding)
+    return Checkpointed(model, float_model, spec, checkpoint, loaded, size, crop_padding, names, multiplier)
+
+
+def _ported(config: Config, path: str, arch: NetworkSpec) -> Checkpoint:
+    """The checkpoint of `--from=pytorch`. Raises UserError."""
+    size = config.input_image_size or presets.image_size(config.arch)
+    return open_pytorch(path, arch, image_size=size, tell=say)
+
+
+def usable(config: Config, network: Checkpointed, files: list[str]) -> list[str]:
+    """The image files that the network can be given; with --skip_corrupt without the others, which are told.
+
+    Raises UserError for the first that cannot be used, with --skip_corrupt where none can.
+    """
+    found, bad = usable_files(
+        files,
+        image_size=network.image_size,
+        crop_padding=network.crop_padding,
+        skip_corrupt=config.skip_corrupt,
+        reading=inputs.reading_of(config),
+    )
+    for line in left_out.lines(f"--images={config.images}", {"files": count_faults(bad)}):
+        say(line)
+    return found

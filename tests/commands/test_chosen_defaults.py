@@ -1,0 +1,148 @@
+"""What is chosen where no flag says so: by the number of images, told in one line, and never of what is given."""
+
+import pathlib
+
+import pytest
+from absl import flags
+from mode_cases import configure
+
+from autonl_tf.cli import parsing
+from autonl_tf.engine.schedules import WarmupCosine, WarmupStaircase
+from autonl_tf.prepare import defaults, rates
+
+TRAIN = ("--mode=train", "--arch=autonl_s", "--dataset=demo", "--model_dir=x")
+SEARCH = ("--mode=search", "--dataset=demo", "--model_dir=x")
+FLAGS = pathlib.Path(__file__).resolve().parents[2] / "flags"
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "epochs", "tuned"),
+    [
+        (6, 16, 350, 35),
+        (90, 16, 350, 35),
+        (800, 32, 75, 8),
+        (10_000, 128, 30, 3),
+        (50_000, 256, 30, 3),
+        (1_281_167, 256, 30, 3),
+    ],
+)
+def test_batch_and_length_follow_the_number_of_images(images, batch, epochs, tuned):
+    for start, expected in ((False, epochs), (True, tuned)):
+        chosen = defaults.completed(configure(*TRAIN), images, start)
+        assert (chosen.train_batch_size, chosen.train_epochs) == (batch, expected)
+
+
+@pytest.mark.parametrize("images", [6, 800, 10_000, 1_281_167])
+def test_horizons_are_shares_of_the_run_and_at_most_the_published_ones(images):
+    chosen = defaults.completed(configure(*TRAIN), images)
+    steps = rates.length_of(chosen, images).steps
+    assert 1 / (1 - chosen.batch_norm_momentum) == pytest.approx(min(max(steps / 50, 5), 100), rel=1e-3)
+    assert 1 / (1 - chosen.moving_average_decay) == pytest.approx(min(steps / 20, 10_000), rel=1e-2)
+    assert chosen.lr_warmup_steps == steps // 10
+    assert chosen.recalibrate_batches * chosen.train_batch_size >= min(images, 1024)
+    assert chosen.light_nl_decay == pytest.approx(80 / images, rel=1e-2)
+    assert steps / rates.length_of(chosen, images).steps_of(chosen.eval_every_epochs) <= 11
+
+
+def test_batch_norm_stays_the_checkpoints_on_small_sets_unless_told_otherwise():
+    def frozen(images, *words, tuned=True):
+        return defaults.completed(configure(*TRAIN, *words), images, tuned).freeze
+
+    assert (frozen(9_999), frozen(10_000), frozen(800, tuned=False)) == ("batch_norm", None, None)
+    assert (frozen(800, "--freeze=none"), frozen(800, "--freeze=stem")) == ("none", "stem")
+    assert frozen(800, "--qat", "--init_checkpoint=imagenet") is None
+    assert frozen(800, "--lr_multipliers=head:2,batch_norm:0.1") is None
+    before = configure(*TRAIN)
+    assert "--freeze=batch_norm" in defaults.told(before, defaults.completed(before, 800, True), 800)
+
+
+def test_quantization_aware_training_keeps_to_the_statistics_of_its_checkpoint():
+    chosen = defaults.completed(configure(*TRAIN, "--qat", "--init_checkpoint=imagenet"), 100, tuned=True)
+    assert (chosen.batch_norm_momentum, chosen.recalibrate_batches) == (0.99, 0)
+
+
+def test_a_longer_set_is_searched_as_published():
+    chosen = defaults.completed(configure(*SEARCH), 1_281_167)
+    assert (chosen.train_epochs, chosen.lr_decay_epochs, chosen.lr_decay_rate) == (8, 2.4, 0.97)
+    assert (chosen.base_learning_rate, chosen.batch_norm_momentum) == (0.016, 0.99)
+
+
+def test_a_search_takes_its_rate_alone_from_a_checkpoint():
+    before = configure(*SEARCH, "--init_checkpoint=y")
+    scratch, tuned = (defaults.completed(before, 800, start) for start in (False, True))
+    assert (tuned.base_learning_rate, defaults.new_factor(tuned)) == (0.001, 16)
+    assert tuned.replaced(base_learning_rate=0.016) == scratch
+
+
+def test_the_rate_ends_near_zero_unless_decays_are_given():
+    for words, kind in (((), WarmupCosine), (("--lr_decay_rate=0.9",), WarmupStaircase)):
+        chosen = defaults.completed(configure(*TRAIN, *words), 800)
+        assert isinstance(rates.weights_optimizer(chosen, rates.length_of(chosen, 800))._learning_rate, kind)
+    assert (chosen.lr_decay_epochs, chosen.lr_decay_rate) == (2.4, 0.9)
+
+
+def test_what_is_given_stays_and_what_is_chosen_is_told():
+    given = {
+        **{"train_batch_size": 7, "train_epochs": 3.0, "base_learning_rate": 0.5, "lr_warmup_epochs": 1.5},
+        **{
+            "batch_norm_momentum": 0.5,
+            "moving_average_decay": 0.25,
+            "recalibrate_batches": 0,
+            "light_nl_decay": 0.0,
+            "eval_every_epochs": 2.0,
+        },
+    }
+    before = configure(*TRAIN, *(f"--{name}={value}" for name, value in given.items()))
+    after = defaults.completed(before, 800)
+    assert {name: after.values[name] for name in given} == given
+    assert after == before and defaults.told(before, after, 800) is None
+    before = configure(*TRAIN, "--train_steps=100", "--lr_warmup_steps=3")
+    after = defaults.completed(before, 800)
+    assert (after.train_epochs, after.lr_warmup_steps, after.lr_warmup_epochs) == (None, 3, None)
+    told = defaults.told(before, after, 800)
+    assert "for 800 images" in told and "--train_batch_size=32" in told and "--batch_norm_momentum=0.8 " in told
+    assert "warmup" not in told and "train_epochs" not in told and "falls to 0" in told
+    # What is told, given as flags, is the same run.
+    words = [word for word in told.split() if word.startswith("--")]
+    words = [word.rstrip(";") for word in words]
+    again = defaults.completed(configure(*TRAIN, "--train_steps=100", "--lr_warmup_steps=3", *words), 800)
+    assert again.values == after.values
+
+
+@pytest.mark.parametrize(
+    ("words", "tuned", "rate"),
+    [((), False, 0.016), ((), True, 0.001), (("--freeze=backbone",), True, 0.0016), (("--freeze=stem",), True, 0.001)],
+)
+def test_the_rate_follows_from_what_is_trained(words, tuned, rate):
+    assert defaults.completed(configure(*TRAIN, *words), 800, tuned).base_learning_rate == rate
+
+
+def test_light_nl_that_is_added_to_trained_weights_learns_as_from_scratch_unless_told_otherwise():
+    def multipliers(tuned, *words):
+        return defaults.completed(configure(*TRAIN, *words), 800, tuned).lr_multipliers
+
+    places = "--nonlocal=all:0.25-1"
+    assert multipliers(True, places) == "nonlocal:16"
+    assert multipliers(False, places) is multipliers(True) is multipliers(True, "--nonlocal=none") is None
+    assert multipliers(True, places, "--lr_multipliers=backbone:0.1") == "backbone:0.1"
+    rates_given = {"0.004": "nonlocal:4", "0.1": "nonlocal:1", "1e-9": "nonlocal:1000"}
+    assert {r: multipliers(True, places, f"--base_learning_rate={r}") for r in rates_given} == rates_given
+    before = configure(*TRAIN, places)
+    assert "--lr_multipliers=nonlocal:16" in defaults.told(before, defaults.completed(before, 800, True), 800)
+
+
+def test_simulated_int8_keeps_its_statistics():
+    words = ("--qat", "--init_checkpoint=y")
+    chosen = defaults.completed(configure(*TRAIN, *words), 800, tuned=True)
+    assert chosen.recalibrate_batches == 0 and chosen.base_learning_rate == 0.0016
+
+
+@pytest.mark.parametrize("path", sorted(FLAGS.glob("*.flags")), ids=lambda path: path.stem)
+def test_a_recipe_leaves_nothing_open(path, monkeypatch):
+    monkeypatch.chdir(FLAGS.parent)
+    values = flags.FlagValues()
+    parsing.define_flags(values)
+    values(["main.py", f"--flagfile={path}", "--dataset=demo", "--model_dir=x"])
+    before = parsing.from_flags(values)
+    for images in (800, 1_281_167):
+        assert defaults.completed(before, images) == before

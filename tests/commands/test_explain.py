@@ -1,0 +1,40 @@
+import pytest
+from mode_cases import given, run
+from PIL import Image
+
+from autonl_tf.commands.explain import run as explain
+from autonl_tf.errors import UserError
+
+
+@pytest.fixture
+def words(home, trained, tmp_path):
+    return [
+        "--mode=explain",
+        f"--model_dir={home}/trained",
+        f"--images={home}/pictures/val/*/0.jpg",
+        f"--output={tmp_path}/out",
+    ]
+
+
+def test_every_image_gets_a_picture_of_its_own(words, tmp_path, capsys):
+    run(*words, "--query_points=0:0,1:1", "--eval_batch_size=2")
+    written = sorted((tmp_path / "out").iterdir())
+    assert capsys.readouterr().out.split() == [str(path) for path in written]
+    assert [path.name for path in written] == ["ant_0.jpg.png", "bee_0.jpg.png", "cat_0.jpg.png"]
+    assert all(Image.open(path).size[0] > 400 for path in written)
+
+
+def test_names_that_would_be_alike_are_numbered(tmp_path):
+    files = [f"{tmp_path}/a/b.jpg", f"{tmp_path}/a_b.jpg", f"{tmp_path}/b.jpg", f"{tmp_path}/c/b.jpg"]
+    names = [path.name for path in explain._targets(str(tmp_path), files)]
+    assert names == ["a_b.jpg.png", "a_b.jpg_2.png", "b.jpg.png", "c_b.jpg.png"]
+
+
+@pytest.mark.parametrize("text", ["", "0.5", "0.5:x", "0.5:2", "0.5:0.5,", "0.5:nan"])
+def test_points_that_are_none_are_refused(text):
+    with pytest.raises(UserError, match=r"--query_points=.* is not X:Y"):
+        explain.query_points(text)
+
+
+def test_a_wrong_request_is_refused(words, tmp_path, refused):
+    refused(given(words, images=tmp_path / "none.jpg"), "no such file")
