@@ -9,11 +9,11 @@ Trains the architecture of a finished demo (runs/demo/search/arch.txt, or --arch
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import pathlib
 import statistics
 
+from support.contenders import without_light_nl
 from support.main_py import ROOT, best_copy, main_py
 
 from autonl_tf.arch import blockstring, presets
@@ -34,8 +34,7 @@ def main() -> None:
     parser.add_argument("--work", default="runs/bench_light_nl")
     options = parser.parse_args()
     found = presets.load(str(ROOT / options.arch))
-    blocks = tuple(dataclasses.replace(block, nonlocal_=None) for block in found.blocks)
-    without = dataclasses.replace(found, blocks=blocks)
+    without = without_light_nl(found)
     work = (ROOT / options.work).resolve()
     work.mkdir(parents=True, exist_ok=True)
     result: dict = {"seeds": options.seeds}

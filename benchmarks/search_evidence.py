@@ -6,7 +6,8 @@
 Parts:
   rank     for each of --targets: what --search_seeds searches found, each trained by --train_seeds seeds, beside random
            members, random members without squeeze-excite, and uniform networks (one kernel and one expansion
-           throughout, nothing else), each by --random_seeds seeds, all within --tolerance of the MACs.
+           throughout, nothing else), each by --random_seeds seeds, all within --tolerance of the MACs. Then the found
+           networks without their LightNL, by --train_seeds seeds: what it gives them.
   truth    every member of a small space (at most 1,000), trained alike by --random_seeds seeds; then the regret and the
            rank of what the searches found for each of --targets, beside a random search of equal cost, the best by
            parameters, a uniform network, and a score that needs no training (synflow).
@@ -42,7 +43,7 @@ import zlib
 from collections.abc import Callable
 
 import numpy as np
-from support.contenders import Contenders
+from support.contenders import Contenders, without_light_nl
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import NetworkSpec
@@ -249,6 +250,24 @@ def rank(bench: Bench, result: dict) -> None:
             row[name] = []
             bench.trained(specs, options.random_seeds, row[name])
         row |= against(row, [one for name in groups for one in row[name]])
+        row[WITHOUT] = []
+        found = [read(one["arch"]) for one in row["found"]]
+        twins = [twin for spec in found if (twin := without_light_nl(spec)) != spec]
+        bench.trained(twins, options.train_seeds, row[WITHOUT])
+        row["light_nl_gives"] = gains(row)
+
+
+def gains(row: dict) -> list[dict]:
+    """What LightNL gives each found network that has it: the mean over the seeds, and its standard error."""
+    twins = {tuple(one["arch"]): one["top1"] for one in row[WITHOUT]}
+    found = []
+    for one in row["found"]:
+        twin = tuple(blockstring.write(without_light_nl(read(one["arch"]))).splitlines())
+        if twin != tuple(one["arch"]):
+            gained = np.subtract(one["top1"], twins[twin])
+            error = float(gained.std(ddof=1) / math.sqrt(len(gained))) if len(gained) > 1 else None
+            found.append({"arch": one["arch"], "mean": float(gained.mean()), "error": error})
+    return found
 
 
 def against(row: dict, others: list[dict]) -> dict:
@@ -386,7 +405,8 @@ def _needs_demo(bench: Bench) -> None:
 
 
 PARTS = {"rank": rank, "truth": truth, "deviations": deviations, "far": far, "texture": texture}
-GROUPS = ("found", "uniform", "random", "random without squeeze-excite")
+WITHOUT = "found without LightNL"
+GROUPS = ("found", "uniform", "random", "random without squeeze-excite", WITHOUT)
 
 
 def table(result: dict) -> str:
@@ -431,12 +451,12 @@ def table(result: dict) -> str:
 def draw(bench: Bench, result: dict) -> None:
     """`rank.png` and `truth.png`: top-1 by MACs, bars one standard deviation of a network's seeds."""
     from autonl_tf.pictures.canvas import new_figure, plain_axes, save
-    from autonl_tf.pictures.palette import BLUE, ORANGE, QUIET, VERMILION
+    from autonl_tf.pictures.palette import BLUE, GREEN, ORANGE, QUIET, VERMILION
 
     pictures = {}
     if "rank" in result:
         groups = {name: [one for row in result["rank"] for one in row.get(name, [])] for name in GROUPS}
-        pictures["rank"] = list(zip(groups, groups.values(), (VERMILION, BLUE, QUIET, ORANGE), strict=True))
+        pictures["rank"] = list(zip(groups, groups.values(), (VERMILION, BLUE, QUIET, ORANGE, GREEN), strict=True))
     if result.get("truth", {}).get("targets"):
         found = [one for row in result["truth"]["targets"] for one in row["found_networks"]]
         pictures["truth"] = [("every member", result["truth"]["members"], QUIET), ("found", found, VERMILION)]
@@ -451,7 +471,7 @@ def draw(bench: Bench, result: dict) -> None:
                 axes.errorbar([row["macs"] / 1e6 for row in rows], [s.mean() for s in scores], spread, **style)
         axes.set_xlabel("MACs, millions")
         if any(rows for _, rows, _ in groups):
-            figure.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.08, 0.93), fontsize=8.5, ncols=4)
+            figure.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.08, 0.93), fontsize=8.5, ncols=5)
         save(figure, bench.work / f"{name}.png")
 
 

@@ -17,6 +17,10 @@ MOST_MEMBERS = 1000  # that are ever trained one by one
 MOST_DRAWS = 200_000
 
 
+def without_light_nl(spec: NetworkSpec) -> NetworkSpec:
+    return dataclasses.replace(spec, blocks=tuple(dataclasses.replace(block, nonlocal_=None) for block in spec.blocks))
+
+
 @dataclasses.dataclass(frozen=True)
 class Contenders:
     """Networks of one space, for images of one size.

@@ -146,6 +146,15 @@ def test_a_found_network_beats_others_only_by_more_than_two_errors(imported):
     assert said["found_error"] == pytest.approx(0.02 / 3**0.5) and said["better_networks"] == 0
 
 
+def test_what_light_nl_gives_is_told_of_the_found_networks_that_have_it(imported):
+    gains = imported("search_evidence").gains
+    stem = ["r1_k3_s22_e1_i32_o16_noskip"]
+    with_it, without = [*stem, "r1_k5_s11_e3_i16_o16_nonlocal0.25-1"], [*stem, "r1_k5_s11_e3_i16_o16"]
+    row = {"found": [{"arch": with_it, "top1": [0.7, 0.8, 0.9]}, {"arch": without, "top1": [0.5, 0.5, 0.5]}]}
+    row["found without LightNL"] = [{"arch": without, "top1": [0.7, 0.7, 0.7]}]
+    assert gains(row) == [{"arch": with_it, "mean": pytest.approx(0.1), "error": pytest.approx(0.1 / 3**0.5)}]
+
+
 @pytest.mark.parametrize("name", ["cifar10", "demo"])
 def test_contenders_are_members_of_about_so_many_macs(imported, name):
     space = space_lib.load(name)
