@@ -110,7 +110,7 @@ def main() -> None:
     averages = MovingAverages(averaged_variables(model), 0.9999)
     update_check = UpdateCheck(scale_loss=options.precision == "float16")
     learner = Learner(model, [(TF1RMSprop(rate), model.trainable_variables)], averages, update_check=update_check)
-    recipe = {"global_batch_size": BATCH, "num_parts": 1, "label_smoothing": 0.1, "weight_decay_rate": 1e-5}
+    recipe = {"global_batch_size": BATCH, "num_micro_batches": 1, "label_smoothing": 0.1, "weight_decay_rate": 1e-5}
     strategy = tf.distribute.get_strategy()
     train = make_train_function(strategy, learner, classification_objective(model, **recipe))
     crops = {"image_size": SIZE, "crop_padding": 0, "normalization": spec.normalization}

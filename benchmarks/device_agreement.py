@@ -51,7 +51,7 @@ def work(devices: int, parts: int, modes: list[str], steps: int, xla: list[str],
             np.savez(output / f"{mode}-{case}-{devices}.npz", **values)
 
 
-def learner_of(mode: str, sync: bool, num_parts: int):
+def learner_of(mode: str, sync: bool, micro_batches: int):
     """(learner, objective, what follows an update) in the strategy's scope."""
     import tensorflow as tf
     import tf_keras as keras
@@ -72,7 +72,12 @@ def learner_of(mode: str, sync: bool, num_parts: int):
 
     keras.utils.set_random_seed(3)
     sizes = {"image_size": SIZE, "num_classes": CLASSES}
-    recipe = {"global_batch_size": BATCH, "num_parts": num_parts, "label_smoothing": 0.1, "weight_decay_rate": 1e-4}
+    recipe = {
+        "global_batch_size": BATCH,
+        "num_micro_batches": micro_batches,
+        "label_smoothing": 0.1,
+        "weight_decay_rate": 1e-4,
+    }
     if mode == "train":
         model = build_network(blockstring.parse(ARCH, "arch"), dropout_rate=0.3, sync_batch_norm=sync, **sizes)
         groups = [(TF1RMSprop(0.01), model.trainable_variables)]

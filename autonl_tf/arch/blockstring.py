@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from autonl_tf.arch.spec import (
     ACTIVATIONS,
@@ -37,15 +37,6 @@ MAX_KERNEL = 31
 MAX_GROUPS = 64  # of kernel sizes in one token
 MAX_BLOCKS = 1000  # repeats counted
 
-_REQUIRED = {
-    "r": "repeats",
-    "k": "kernel sizes",
-    "s": "strides",
-    "e": "expansion",
-    "i": "input filters",
-    "o": "output filters",
-}
-_ACCEPTED = "rN kA[.B] sHW eN iN oN aA[.B] pA[.B] seR nonlocal[C[-S]] embeddedC[-S] noskip sw"
 _INTEGER = r"\d{1,9}"
 _REAL = r"\d+(?:\.\d+)?"
 
@@ -84,29 +75,67 @@ def _light_nl(text: str) -> LightNLSpec:
     return LightNLSpec(_ratio(ratio) if ratio else 1.0, _bounded(stride, 1, 1024) if stride else 1)
 
 
-def _embedded(text: str) -> EmbeddedNLSpec:
-    return EmbeddedNLSpec(*dataclasses.astuple(_light_nl(text)))
+def _plain(value: float) -> str:
+    """The shortest decimal that reads back exactly, never in exponent notation, with at least one decimal."""
+    text = repr(value)
+    if "e" in text:
+        text = f"{value:.25f}".rstrip("0")
+        text = text if float(text) == value else f"{value:.400f}".rstrip("0")
+    return text
 
 
-# key: (pattern of what follows it, field of BlockSpec, reader of what follows)
-_TOKENS: dict[str, tuple[re.Pattern[str], str, Callable[[str], Any]]] = {
-    key: (re.compile(pattern), field, read)
-    for key, pattern, field, read in (
-        ("nonlocal", rf"(?:{_REAL}(?:-{_INTEGER})?)?", "nonlocal_", _light_nl),
-        ("embedded", rf"{_REAL}(?:-{_INTEGER})?", "embedded", _embedded),
-        ("noskip", "", "skip", lambda _: False),
-        ("se", _REAL, "se_ratio", _ratio),
-        ("sw", "", "swish_token", lambda _: True),
-        ("r", _INTEGER, "repeats", lambda text: _bounded(text, 1, MAX_BLOCKS)),
-        ("k", rf"{_INTEGER}(?:\.{_INTEGER})*", "kernels", _kernels),
-        ("s", r"\d\d", "stride", _stride),
-        ("e", _INTEGER, "expansion", lambda text: _bounded(text, 1, 64)),
-        ("i", _INTEGER, "in_filters", lambda text: _bounded(text, 1, MAX_FILTERS)),
-        ("o", _INTEGER, "out_filters", lambda text: _bounded(text, 1, MAX_FILTERS)),
-        ("a", rf"{_INTEGER}(?:\.{_INTEGER})*", "expand_kernels", _kernels),
-        ("p", rf"{_INTEGER}(?:\.{_INTEGER})*", "project_kernels", _kernels),
-    )
+class _Token(NamedTuple):
+    """`field` of BlockSpec as what follows the key in its token: `form` as a message shows it, `pattern`, how it is
+    read and written. `required`: what it is, of those that every block has; others are written where the field differs
+    from its default."""
+
+    field: str
+    form: str
+    pattern: str
+    read: Callable[[str], Any]
+    write: Callable[[Any], str]
+    required: str = ""
+
+
+def _count(field: str, high: int, required: str) -> _Token:
+    return _Token(field, "N", _INTEGER, lambda text: _bounded(text, 1, high), str, required)
+
+
+def _sizes(field: str, required: str = "") -> _Token:
+    def write(kernels: tuple[int, ...]) -> str:
+        return ".".join(map(str, kernels))
+
+    return _Token(field, "A[.B]", rf"{_INTEGER}(?:\.{_INTEGER})*", _kernels, write, required)
+
+
+def _non_local(field: str, form: str, pattern: str, make: type) -> _Token:
+    def read(text: str) -> Any:
+        return make(*dataclasses.astuple(_light_nl(text)))
+
+    return _Token(field, form, pattern, read, lambda of: f"{_plain(of.ratio)}-{of.stride}")
+
+
+def _switch(field: str, value: bool) -> _Token:
+    return _Token(field, "", "", lambda text: value, lambda value: "")
+
+
+# In the order in which they are written.
+_TOKENS = {
+    "r": _count("repeats", MAX_BLOCKS, "repeats"),
+    "k": _sizes("kernels", "kernel sizes"),
+    "s": _Token("stride", "HW", r"\d\d", _stride, lambda stride: f"{stride}{stride}", "strides"),
+    "a": _sizes("expand_kernels"),
+    "p": _sizes("project_kernels"),
+    "e": _count("expansion", 64, "expansion"),
+    "i": _count("in_filters", MAX_FILTERS, "input filters"),
+    "o": _count("out_filters", MAX_FILTERS, "output filters"),
+    "nonlocal": _non_local("nonlocal_", "[C[-S]]", rf"(?:{_REAL}(?:-{_INTEGER})?)?", LightNLSpec),
+    "embedded": _non_local("embedded", "C[-S]", rf"{_REAL}(?:-{_INTEGER})?", EmbeddedNLSpec),
+    "se": _Token("se_ratio", "R", _REAL, _ratio, _plain),
+    "noskip": _switch("skip", False),
+    "sw": _switch("swish_token", True),
 }
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(BlockSpec)}
 
 
 def parse_block(line: str, where: str = "block") -> BlockSpec:
@@ -115,24 +144,25 @@ def parse_block(line: str, where: str = "block") -> BlockSpec:
     for token in line.split("_"):
         key = next((key for key in _TOKENS if _fits(key, token)), None)
         if key is None:
-            raise UserError(f"{where}: unknown token {token!r} in {line!r}; accepted: {_ACCEPTED}")
-        _, field, read = _TOKENS[key]
+            accepted = " ".join(key + of.form for key, of in _TOKENS.items())
+            raise UserError(f"{where}: unknown token {token!r} in {line!r}; accepted: {accepted}")
+        field = _TOKENS[key].field
         if field in values:
             raise UserError(f"{where}: token {token!r} repeats {key!r} in {line!r}; each is given once")
         try:
-            values[field] = read(token[len(key) :])
+            values[field] = _TOKENS[key].read(token[len(key) :])
         except ValueError as error:
             raise UserError(f"{where}: token {token!r} is out of range; accepted: {error}") from None
-    for key, meaning in _REQUIRED.items():
-        if _TOKENS[key][1] not in values:
-            raise UserError(f"{where}: {line!r} lacks the token {key!r} ({meaning})")
+    for key, of in _TOKENS.items():
+        if of.required and of.field not in values:
+            raise UserError(f"{where}: {line!r} lacks the token {key!r} ({of.required})")
     block = BlockSpec(**values)
     _check_groups(block, where)
     return block
 
 
 def _fits(key: str, token: str) -> bool:
-    return token.startswith(key) and _TOKENS[key][0].fullmatch(token[len(key) :]) is not None
+    return token.startswith(key) and re.fullmatch(_TOKENS[key].pattern, token[len(key) :]) is not None
 
 
 def _check_groups(block: BlockSpec, where: str) -> None:
@@ -253,36 +283,9 @@ def _in_family(block: BlockSpec, header: dict[str, Any]) -> BlockSpec:
 
 def write_block(block: BlockSpec) -> str:
     """The line that `parse_block` reads back as `block`."""
-
-    def sizes(kernels: tuple[int, ...]) -> str:
-        return ".".join(map(str, kernels))
-
-    tokens = [f"r{block.repeats}", f"k{sizes(block.kernels)}", f"s{block.stride}{block.stride}"]
-    if block.expand_kernels != (1,):
-        tokens.append(f"a{sizes(block.expand_kernels)}")
-    if block.project_kernels != (1,):
-        tokens.append(f"p{sizes(block.project_kernels)}")
-    tokens += [f"e{block.expansion}", f"i{block.in_filters}", f"o{block.out_filters}"]
-    if block.nonlocal_ is not None:
-        tokens.append(f"nonlocal{_plain(block.nonlocal_.ratio)}-{block.nonlocal_.stride}")
-    if block.embedded is not None:
-        tokens.append(f"embedded{_plain(block.embedded.ratio)}-{block.embedded.stride}")
-    if block.se_ratio is not None:
-        tokens.append(f"se{_plain(block.se_ratio)}")
-    if not block.skip:
-        tokens.append("noskip")
-    if block.swish_token:
-        tokens.append("sw")
-    return "_".join(tokens)
-
-
-def _plain(value: float) -> str:
-    """The shortest decimal that reads back exactly, never in exponent notation, with at least one decimal."""
-    text = repr(value)
-    if "e" in text:
-        text = f"{value:.25f}".rstrip("0")
-        text = text if float(text) == value else f"{value:.400f}".rstrip("0")
-    return text
+    values = {key: getattr(block, of.field) for key, of in _TOKENS.items()}
+    written = (key for key, of in _TOKENS.items() if of.required or values[key] != _DEFAULTS[of.field])
+    return "_".join(key + _TOKENS[key].write(values[key]) for key in written)
 
 
 def _one_or_three(values: tuple[float, float, float]) -> str:

@@ -22,7 +22,7 @@ WORKING = 3  # maps of the layer at work that its gradient holds for a while
 ACTIVATED = {"swish": 2, "relu": 1, "relu6": 1, "hswish": 3}
 # Copies of every weight: itself, its gradient, RMSProp's two slots; a training's moving average.
 COPIES = {"search": 4, "train": 5}
-IN_PARTS = 1.6  # of a part's maps, where a batch is cut into parts: as measured, the loop over them holds more
+MICRO_BATCHED = 1.6  # of a micro-batch's maps: as measured, the loop over several holds more than one's
 BATCHES = 4  # of images: the one at work and those that the input pipeline has ready
 OVERHEAD = 1.1  # of what is allocated for maps: what the allocator holds beside, and what is a little longer held
 PROGRAM = 620e6  # bytes: the interpreter, TensorFlow, this package
@@ -68,7 +68,7 @@ def peak(
       spec: the network, or, to search, the largest member of the space.
       mode: "search" or "train".
       batch: images a step of the replica.
-      micro_batches: into how many parts these are cut.
+      micro_batches: into how many these are cut.
       eval_batch: images at a time in evaluation; 0: no evaluation.
       frozen: how many of stem, blocks and head, from the front, no gradient reaches (`parts.frozen_from_the_front`).
       compute_bytes: of a number that layers compute in.
@@ -77,12 +77,12 @@ def peak(
     largest = EVALUATED * max(max(maps) for maps in stages)
     kept = _peak([size for maps in stages[frozen:] for size in maps])
     training = (max(kept, largest) if frozen else kept) * (batch / micro_batches)
-    training *= IN_PARTS if micro_batches > 1 else 1
+    training *= MICRO_BATCHED if micro_batches > 1 else 1
     evaluation = largest * eval_batch
     params = network_cost(
         spec, image_size=image_size, num_classes=num_classes, depth_multiplier=depth_multiplier
     ).total.params
-    copies, traced = COPIES[mode] + (micro_batches > 1), 1 + (micro_batches > 1)  # the first part is traced by itself
+    copies, traced = COPIES[mode] + (micro_batches > 1), 1 + (micro_batches > 1)  # the first is traced by itself
     return Memory(
         activations=OVERHEAD * max(training, evaluation) * compute_bytes,
         variables=params * copies * FLOAT,

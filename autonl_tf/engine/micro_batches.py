@@ -14,7 +14,7 @@ from autonl_tf.layers.draws import drawing
 class Gradient:
     """`(images [B, S, S, 3], labels [B], step) -> (loss, metrics, gradients)` of one replica, in replica context.
 
-    With M micro-batches the objective is called on M equal parts of the batch and losses, metrics and gradients are
+    With M micro-batches the objective is called on M equal shares of the batch and losses, metrics and gradients are
     summed: only B / M images are held at a time. The result is that of M times as many replicas, each with batch-norm
     statistics of its own: what the forward pass writes (variables that every replica keeps for itself: moving
     statistics, measured distances) starts from the same value for every micro-batch, and ends as the mean of what
@@ -38,18 +38,18 @@ class Gradient:
 
     def __call__(self, images, labels, step):
         if self._count == 1:
-            loss, pairs, gradients = self._of_part(images, labels, step, 0)
+            loss, pairs, gradients = self._of_one(images, labels, step, 0)
         else:
             loss, pairs, gradients = self._of_all(images, labels, step)
         return loss, dict(zip(self._names, pairs, strict=True)), gradients
 
-    def _of_part(self, images, labels, step, index):
+    def _of_one(self, images, labels, step, index):
         variables = self._learner.moved_variables
         context = tf.distribute.get_replica_context()
-        part = tf.cast(context.replica_id_in_sync_group, tf.int32) * self._count + index
+        micro_batch = tf.cast(context.replica_id_in_sync_group, tf.int32) * self._count + index
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            with drawing(self._seed, step, part, context.num_replicas_in_sync * self._count):
+            with drawing(self._seed, step, micro_batch, context.num_replicas_in_sync * self._count):
                 loss, metrics = self._objective(images, labels, step)
             scaled = self._scaled(loss)
         gradients = tape.gradient(scaled, variables)
@@ -71,7 +71,7 @@ class Gradient:
             for variable, value in zip(written, before, strict=True):
                 variable.assign(value)
             start = index * size
-            result = self._of_part(images[start : start + size], labels[start : start + size], step, index)
+            result = self._of_one(images[start : start + size], labels[start : start + size], step, index)
             return result, [tf.identity(variable.read_value()) for variable in written]
 
         def add(index, total):

@@ -1,12 +1,12 @@
 """Mixup, CutMix and random erasing of a batch, on the device.
 
-Everything random follows from (seed, step, part of the global batch), so a resumed run mixes as an uninterrupted one
+Everything random follows from (seed, step, micro-batch), so a resumed run mixes as an uninterrupted one
 would, and N devices with M micro-batches as N * M devices do. With another product of the two it mixes otherwise, since
-a part's images are mixed among themselves. Sources: Zhang et al., mixup, ICLR 2018; Yun et al., CutMix, ICCV 2019;
-Zhong et al., Random Erasing, AAAI 2020.
+a micro-batch's images are mixed among themselves. Sources: Zhang et al., mixup, ICLR 2018; Yun et al., CutMix, ICCV
+2019; Zhong et al., Random Erasing, AAAI 2020.
 
 Deviations:
-1. One share a part of the batch, and image i is mixed with image B - 1 - i.
+1. One share a micro-batch, and image i is mixed with image B - 1 - i.
 2. Erased pixels are 0 after normalisation, the mean colour, where the source offers noise too.
 3. Where both mixup and CutMix are on, a coin at every step takes one of them.
 """
@@ -18,7 +18,7 @@ import math
 
 import tensorflow as tf
 
-from autonl_tf.layers.draws import part, stateless_uniform
+from autonl_tf.layers.draws import micro_batch, stateless_uniform
 
 _ERASED_AREA, _ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)
 
@@ -37,7 +37,7 @@ class Mixing:
         return self.mixup_alpha > 0 or self.cutmix_alpha > 0
 
     def __call__(self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor):
-        """Mixes a part of the global batch: which one, `draws.drawing` tells, and outside of it it is the first.
+        """Mixes a micro-batch: which one, `draws.drawing` tells, and outside of it it is the first.
 
         Args:
           images: [B, H, W, 3], normalised.
@@ -49,7 +49,7 @@ class Mixing:
           loss is share * loss(labels) + (1 - share) * loss(others).
         """
         seed = tf.stack([tf.cast(step, tf.int32), tf.constant(self.seed ^ 0x5EED, tf.int32)])
-        seed = tf.random.experimental.stateless_fold_in(seed, part(), alg="philox")
+        seed = tf.random.experimental.stateless_fold_in(seed, micro_batch(), alg="philox")
         seeds = tf.random.experimental.stateless_split(seed, 4, alg="philox")
         coin, share_seed, box_seed, erase_seed = tf.unstack(seeds)
         share, others = tf.constant(1.0), labels

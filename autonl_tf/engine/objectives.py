@@ -62,7 +62,7 @@ def classification_objective(
     model,
     *,
     global_batch_size: int,
-    num_parts: int,
+    num_micro_batches: int,
     label_smoothing: float = 0.0,
     weight_decay_rate: float = 0.0,
     light_nl_decay: float = 0.0,
@@ -71,15 +71,15 @@ def classification_objective(
 ) -> Callable:
     """The objective `(images [B, S, S, 3], labels [B], step) -> (loss, metrics)` of plain training.
 
-    The SUM of the loss over the `num_parts` into which replicas and micro-batches cut the batch is: cross-entropy
-    averaged over all `global_batch_size` examples, plus weight decay over every trainable variable that is not batch
-    norm, and `light_nl_decay * sum(gamma^2) / 2` over the scales of LightNL's batch norms. Metrics are pairs (sum,
-    weight) whose sums over parts and steps divide to the mean: cross_entropy, weight_decay (both decays), top1, top5.
-    With mixed images, top1 and top5 count the label of which there is more.
+    The SUM of the loss over the `num_micro_batches` of all replicas is: cross-entropy averaged over all
+    `global_batch_size` examples, plus weight decay over every trainable variable that is not batch norm, and
+    `light_nl_decay * sum(gamma^2) / 2` over the scales of LightNL's batch norms. Metrics are pairs (sum, weight) whose
+    sums over micro-batches and steps divide to the mean: cross_entropy, weight_decay (both decays), top1, top5. With
+    mixed images, top1 and top5 count the label of which there is more.
 
     Args:
       class_weights: [K], what an example's cross-entropy counts by its label; None: 1.
-      mixing: what is done to a part of the batch; None: nothing.
+      mixing: what is done to a micro-batch; None: nothing.
     """
     decayed = decayed_variables(model)
     gammas = light_nl_gammas(model) if light_nl_decay else []
@@ -100,6 +100,6 @@ def classification_objective(
         if gammas:
             decay += weight_decay(gammas, light_nl_decay)
         metrics["weight_decay"] = (decay, tf.constant(1.0))
-        return entropy / global_batch_size + decay / num_parts, metrics
+        return entropy / global_batch_size + decay / num_micro_batches, metrics
 
     return objective

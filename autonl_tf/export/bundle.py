@@ -10,16 +10,13 @@ EXPORT_DIR/card.json, card.md
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import tf_keras as keras
 
-from autonl_tf.arch.spec import NetworkSpec
-from autonl_tf.data import images as image_ops
 from autonl_tf.data.labels import LABELS, labels_text
-from autonl_tf.data.reading import AS_SHOWN, Reading
 from autonl_tf.errors import UserError
 from autonl_tf.export import accuracy_loss, card, int8, qat, rewrite, serving, tflite, verify
 from autonl_tf.export.directory import check_export_dir
@@ -58,19 +55,9 @@ class Request:
 
 def export_all(
     model: keras.Model,
-    spec: NetworkSpec,
+    description: card.Description,
     export_dir: str | Path,
-    *,
-    image_size: int,
-    class_names: Sequence[str],
-    sample_encoded_images: Sequence[bytes],
-    accuracy: Mapping[str, object] | None,
-    cost: Mapping[str, float],
-    weights: Mapping[str, object] | None = None,
-    data: Mapping[str, object] | None = None,
-    depth_multiplier: float = 1.0,
-    crop_padding: int = image_ops.CROP_PADDING,
-    reading: Reading = AS_SHOWN,
+    encoded_images: Sequence[bytes],
     request: Request | None = None,
 ) -> dict:
     """Exports, verifies and describes a network; `export_dir` is as it was if any of that fails.
@@ -79,48 +66,31 @@ def export_all(
 
     Args:
       model: normalised images [B, S, S, 3] to logits [B, K], holding the weights to export.
-      spec: its architecture, whose normalisation goes into every file.
-      depth_multiplier, cost, accuracy, weights, data: for the card, see `card.Description`.
-      image_size: S.
-      crop_padding: of the centre crop that encoded images get.
-      reading: how encoded images are read.
-      class_names: K names in label order.
-      sample_encoded_images: the bytes of at least one image file: what the files are verified on; the smallest warms a
-        server up.
+      description: of the network and its classes.
+      encoded_images: the bytes of at least one image file: what the files are verified on; the smallest warms a server
+        up.
       request: which files; by default a SavedModel and a float32 TFLite file.
 
     Returns:
       The object in card.json, and `export_dir`.
 
     Raises:
-      UserError: `export_dir` holds other files or cannot be written; class names do not fit the model; a
-        sample cannot be decoded; a file differs from the model by more than the tolerance, or loses more top-1 than
+      UserError: `export_dir` holds other files or cannot be written; class names do not fit the model; an
+        image cannot be decoded; a file differs from the model by more than the tolerance, or loses more top-1 than
         accepted.
       ValueError: arguments that do not fit each other.
     """
     request = request or Request()
     check_export_dir(export_dir)
-    if len(class_names) != model.output_shape[-1]:
-        raise UserError(f"{len(class_names)} class names for a model of {model.output_shape[-1]} classes")
-    description = card.Description(
-        spec,
-        depth_multiplier,
-        image_size,
-        crop_padding,
-        reading,
-        tuple(class_names),
-        cost,
-        accuracy,
-        weights,
-        data,
-    )
+    if (count := len(description.class_names)) != model.output_shape[-1]:
+        raise UserError(f"{count} class names for a model of {model.output_shape[-1]} classes")
     reference = verify.make_reference(
         model,
-        sample_encoded_images,
-        image_size=image_size,
-        crop_padding=crop_padding,
-        normalization=spec.normalization,
-        reading=reading,
+        encoded_images,
+        image_size=description.image_size,
+        crop_padding=description.crop_padding,
+        normalization=description.spec.normalization,
+        reading=description.reading,
     )
     with directory_in_place(export_dir) as directory:
         try:

@@ -16,9 +16,11 @@ import tf_keras as keras
 
 import autonl_tf
 from autonl_tf.arch import blockstring
+from autonl_tf.arch.cost import Cost, network_cost
 from autonl_tf.arch.spec import NetworkSpec, Normalization
+from autonl_tf.data.images import CROP_PADDING
 from autonl_tf.data.labels import LABELS
-from autonl_tf.data.reading import IN_GRAPH, Reading
+from autonl_tf.data.reading import AS_SHOWN, IN_GRAPH, Reading
 from autonl_tf.export import quantization, saved_model, tflite
 from autonl_tf.export.accuracy_loss import MOST_DROP, Score
 from autonl_tf.export.directory import CARD_JSON, files_in
@@ -39,28 +41,35 @@ class Description:
     """What the caller knows of a network and the files cannot tell.
 
     Attributes:
-      spec: the architecture.
-      depth_multiplier: scales its filters.
+      spec: the architecture, whose normalisation goes into every file.
       image_size: S.
-      crop_padding: of the centre crop, see `data.images.preprocess_for_eval`.
-      reading: how encoded images are read.
       class_names: K names in label order.
-      cost: `macs` (the paper's accounting), `macs_exact` (as computed), `params` (trainable).
       accuracy: what was measured, e.g. `top1` and `top5` as shares, `count`, `dataset`; None: not measured.
       weights: where the weights came from, e.g. `prefix`, `step`, `averages`; None: unknown.
       data: what the network was trained on and int8 ranges are of, e.g. `trained_on`; None: unknown.
+      depth_multiplier: scales the filters.
+      crop_padding: of the centre crop that encoded images get, see `data.images.preprocess_for_eval`.
+      reading: how encoded images are read.
     """
 
     spec: NetworkSpec
-    depth_multiplier: float
     image_size: int
-    crop_padding: int
-    reading: Reading
     class_names: tuple[str, ...]
-    cost: Mapping[str, float]
-    accuracy: Mapping[str, object] | None
-    weights: Mapping[str, object] | None
+    accuracy: Mapping[str, object] | None = None
+    weights: Mapping[str, object] | None = None
     data: Mapping[str, object] | None = None
+    depth_multiplier: float = 1.0
+    crop_padding: int = CROP_PADDING
+    reading: Reading = AS_SHOWN
+
+    @property
+    def cost(self) -> Cost:
+        return network_cost(
+            self.spec,
+            image_size=self.image_size,
+            num_classes=len(self.class_names),
+            depth_multiplier=self.depth_multiplier,
+        ).total
 
 
 def write_card(
@@ -92,7 +101,7 @@ def write_card(
         "architecture": {
             "blocks": blockstring.write(description.spec).splitlines(),
             "depth_multiplier": description.depth_multiplier,
-            **_plain(description.cost),
+            **dataclasses.asdict(description.cost),
         },
         "input": _input(
             description.image_size, description.crop_padding, description.spec.normalization, description.reading

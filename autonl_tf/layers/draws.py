@@ -18,42 +18,42 @@ import tensorflow as tf
 class _Position(NamedTuple):
     seed: int
     step: tf.Tensor  # int64 scalar
-    part: tf.Tensor  # int32 scalar: which of the global batch's equal parts, in its order
-    parts: int
+    micro_batch: tf.Tensor  # int32 scalar: which of the global batch's
+    micro_batches: int
 
 
 _here = threading.local()  # replicas are traced in threads of their own
 
 
 @contextlib.contextmanager
-def drawing(seed: int, step: tf.Tensor, part: tf.Tensor, parts: int) -> Iterator[None]:
-    """While layers are called within: their batch is part `part` of the `parts` that make up the global batch.
+def drawing(seed: int, step: tf.Tensor, micro_batch: tf.Tensor, micro_batches: int) -> Iterator[None]:
+    """While layers are called within: their batch is number `micro_batch` of the `micro_batches` of the global batch.
 
     Args:
       seed: the run's.
       step: integer scalar.
-      part: integer scalar, from 0; replica r's m-th of M micro-batches is `r * M + m`.
-      parts: how many, all of one size.
+      micro_batch: integer scalar, from 0; replica r's m-th of M micro-batches is `r * M + m`.
+      micro_batches: how many, all of one size.
     """
     before = getattr(_here, "position", None)
-    _here.position = _Position(seed, tf.cast(step, tf.int64), tf.cast(part, tf.int32), parts)
+    _here.position = _Position(seed, tf.cast(step, tf.int64), tf.cast(micro_batch, tf.int32), micro_batches)
     try:
         yield
     finally:
         _here.position = before
 
 
-def part() -> tf.Tensor:
-    """Which part of the global batch is at hand: int32 scalar, 0 outside `drawing`."""
+def micro_batch() -> tf.Tensor:
+    """Which micro-batch of the global batch is at hand: int32 scalar, 0 outside `drawing`."""
     position = getattr(_here, "position", None)
-    return tf.constant(0) if position is None else position.part
+    return tf.constant(0) if position is None else position.micro_batch
 
 
 def uniform(name: str, shape: tf.Tensor) -> tf.Tensor:
     """float32 in [0, 1) of `shape`, whose first axis is the batch.
 
-    The whole global batch is drawn and this part's rows are taken: what a row gets then depends neither on the number
-    of parts nor on how a device orders its draws. Outside `drawing` it comes from TensorFlow's global generator.
+    The whole global batch is drawn and this micro-batch's rows are taken: what a row gets then depends neither on how
+    many there are nor on how a device orders its draws. Outside `drawing` it comes from TensorFlow's global generator.
 
     Args:
       name: of the layer; others draw otherwise.
@@ -64,8 +64,8 @@ def uniform(name: str, shape: tf.Tensor) -> tf.Tensor:
         return tf.random.uniform(shape)
     key = tf.stack([tf.constant(position.seed ^ zlib.crc32(name.encode()), tf.int64), position.step])
     shape = tf.convert_to_tensor(shape)
-    whole = stateless_uniform(tf.concat([shape[:1] * position.parts, shape[1:]], 0), key)
-    begin = tf.concat([[position.part * shape[0]], tf.zeros_like(shape[1:])], 0)
+    whole = stateless_uniform(tf.concat([shape[:1] * position.micro_batches, shape[1:]], 0), key)
+    begin = tf.concat([[position.micro_batch * shape[0]], tf.zeros_like(shape[1:])], 0)
     return tf.slice(whole, begin, shape)
 
 

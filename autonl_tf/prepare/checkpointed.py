@@ -1,18 +1,22 @@
-"""The checkpoint that the flags name, and the network it holds."""
+"""The checkpoint that the flags name, the network it holds, and training that starts from it."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch import presets
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Loaded
+from autonl_tf.checkpoint.description import CLASSIFIER
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.checkpoint.pytorch import open_pytorch
 from autonl_tf.data.bad_images import count_faults
 from autonl_tf.data.batches import usable_files
+from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.errors import UserError
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import copy_float_weights, quantized_network
 from autonl_tf.prepare import inputs, left_out, sizes
@@ -87,6 +91,41 @@ def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
         copy_float_weights(model, float_model)
     crop_padding = sizes.crop_padding_of(config, checkpoint.crop_padding)
     return Checkpointed(model, float_model, spec, checkpoint, loaded, size, crop_padding, names, multiplier)
+
+
+def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use_averages: bool) -> bool:
+    """Loads a checkpoint into the network to train; with other classes than the data's, all but the classifier.
+
+    The classifier then starts at zero, as a head on known features does: with the release's random weights, meant for
+    features that are still to be learnt, the logits of published ones begin with a deviation of 8, which takes more
+    steps to unlearn than a small set has. Says what was loaded and what was not.
+
+    Returns:
+      Whether the classifier was, too.
+
+    Raises:
+      UserError: the checkpoint's weights cannot be read, or do not fit the network.
+    """
+    try:
+        agreement.classes_with(start, dataset)
+    except UserError:
+        start.load_into(model, use_averages, classifier=False, tell=say)
+        classifier = model.get_layer(CLASSIFIER)
+        for variable in classifier.weights:
+            variable.assign(tf.zeros_like(variable))
+        copied = model.count_params() - classifier.count_params()
+        say(f"loaded: {copied:,} values of {start.where}, every layer but the classifier")
+        say(f"new classifier: {_why_new(start, dataset)}; its weights start at zero")
+        return False
+    start.load_into(model, use_averages, tell=say)
+    return True
+
+
+def _why_new(start: Checkpoint, dataset: ImageDataset) -> str:
+    here, there = dataset.num_classes, len(start.class_names)
+    if here != there:
+        return f"{here} classes here, {there or 'no classifier'} in {start.where}"
+    return f"{here} other classes, or another order of them, than in {start.where}"
 
 
 def _ported(config: Config, path: str, arch: NetworkSpec) -> Checkpoint:

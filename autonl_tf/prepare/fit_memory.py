@@ -1,4 +1,4 @@
-"""What a run's memory comes to, told before its first step; into how many parts a batch is cut so that it fits."""
+"""What a run's memory comes to, told before its first step, and how many micro-batches it is cut into."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from autonl_tf.arch import parts, peak_memory
+from autonl_tf.arch import peak_memory
+from autonl_tf.arch.parts import frozen_from_the_front
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.engine import capacity, rundir
 from autonl_tf.engine.strategy import most_of_all, per_replica_batch_size
@@ -31,20 +32,20 @@ def fitted(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
       spec: the network that is trained, or the largest member of the space that is searched.
 
     Raises:
-      UserError: it does not fit, with a number of parts that does.
+      UserError: it does not fit, with a number of micro-batches that does.
     """
     wanted, plan = config.micro_batches, _Plan(config, strategy, spec)
-    parts = wanted
+    count = wanted
     if wanted == AUTO:
-        parts = _began_with(config.model_dir) or plan.least_parts() or 1
-        parts = most_of_all(strategy, parts)
-    plan.check(parts)
-    say(plan.told(parts, chosen=wanted == AUTO and parts > 1))
-    return config.replaced(micro_batches=parts)
+        count = _began_with(config.model_dir) or plan.fewest() or 1
+        count = most_of_all(strategy, count)
+    plan.check(count)
+    say(plan.told(count, chosen=wanted == AUTO and count > 1))
+    return config.replaced(micro_batches=count)
 
 
 class _Plan:
-    """What a run takes by the number of its parts, and what there is."""
+    """What a run takes by the number of its micro-batches, and what there is."""
 
     def __init__(self, config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec):
         self._config, self._spec = config, spec
@@ -53,23 +54,23 @@ class _Plan:
         self._here = len(strategy.extended.worker_devices)
         self._there_is = capacity.of_devices(strategy)
         blocks = len(spec.singles(config.depth_multiplier))
-        self._frozen = parts.frozen_from_the_front(config.freeze, blocks)
+        self._frozen = frozen_from_the_front(config.freeze, blocks)
         self._whole = config.sync_batch_norm or config.qat or bool(config.search_split)
 
-    def least_parts(self) -> int | None:
+    def fewest(self) -> int | None:
         """The fewest that fit with some room; None where none do."""
         if self._there_is is None or self._whole:
             return 1
         planned = SHARE * self._there_is.total
-        fits = (parts for most in (min(planned, self._there_is.free), planned) for parts in self._fitting(most))
+        fits = (count for most in (min(planned, self._there_is.free), planned) for count in self._fitting(most))
         return next(fits, None)
 
-    def check(self, parts: int) -> None:
+    def check(self, count: int) -> None:
         there_is = self._there_is
-        if there_is is None or self._bytes(parts) <= there_is.total:
+        if there_is is None or self._bytes(count) <= there_is.total:
             return
         config, size = self._config, self._config.input_image_size
-        told = f"--train_batch_size={config.train_batch_size}" + (f" --micro_batches={parts}" if parts > 1 else "")
+        told = f"--train_batch_size={config.train_batch_size}" + (f" --micro_batches={count}" if count > 1 else "")
         fitting = None if self._whole else next(iter(self._fitting(SHARE * there_is.total)), None)
         if fitting:
             accepted = f"--micro_batches={fitting} ({_gigabytes(self._bytes(fitting))}), or auto"
@@ -78,25 +79,25 @@ class _Plan:
         else:
             accepted = "a smaller --input_image_size, --eval_batch_size or network"
         raise UserError(
-            f"{told}: about {_gigabytes(self._bytes(parts))} at {size} px, and {there_is.owner} has "
+            f"{told}: about {_gigabytes(self._bytes(count))} at {size} px, and {there_is.owner} has "
             f"{_gigabytes(there_is.total)}; accepted: {accepted}"
         )
 
-    def told(self, parts: int, chosen: bool) -> str:
-        there_is, peak = self._there_is, self._peak(parts)
-        text = f"memory: about {_gigabytes(self._bytes(parts))} at the peak"
+    def told(self, count: int, chosen: bool) -> str:
+        there_is, peak = self._there_is, self._peak(count)
+        text = f"memory: about {_gigabytes(self._bytes(count))} at the peak"
         if there_is is not None:
             text += f" of the {_gigabytes(there_is.total)} of {there_is.owner}"
         text += f" ({_gigabytes(peak.activations)} of activations, {_gigabytes(peak.variables)} of variables)"
         if chosen:
-            text += f"; with --micro_batches={parts}, each of {self._batch // parts} images: all at once would take "
+            text += f"; with --micro_batches={count}, each of {self._batch // count} images: all at once would take "
             text += _gigabytes(self._bytes(1))
-        if there_is is not None and self._bytes(parts) > there_is.free:
+        if there_is is not None and self._bytes(count) > there_is.free:
             text += f"\nnote: only {_gigabytes(there_is.free)} of it are free now"
         return text
 
     def _fitting(self, most: float) -> Iterator[int]:
-        """Into how many equal parts the batch can be cut so that a run takes at most so many bytes, fewest first."""
+        """Into how many micro-batches the batch can be cut so that a run takes at most so many bytes, fewest first."""
         return (m for m in range(1, self._batch + 1) if self._batch % m == 0 and self._bytes(m) <= most)
 
     def _largest_batch(self) -> int | None:
@@ -104,12 +105,12 @@ class _Plan:
         fits = (size for size in sizes if self._bytes(1, size) <= SHARE * self._there_is.total)
         return self._replicas * size if (size := next(fits, None)) else None
 
-    def _bytes(self, parts: int, batch: int | None = None) -> float:
-        peak = self._peak(parts, batch)
+    def _bytes(self, count: int, batch: int | None = None) -> float:
+        peak = self._peak(count, batch)
         on_host = self._there_is is None or self._there_is.owner != capacity.GPU
         return self._here * peak.device + peak.program if on_host else peak.device
 
-    def _peak(self, parts: int, batch: int | None = None) -> peak_memory.Memory:
+    def _peak(self, count: int, batch: int | None = None) -> peak_memory.Memory:
         config = self._config
         return peak_memory.peak(
             self._spec,
@@ -117,7 +118,7 @@ class _Plan:
             image_size=config.input_image_size,
             num_classes=config.num_label_classes,
             batch=batch or self._batch,
-            micro_batches=parts,
+            micro_batches=count,
             eval_batch=-(-config.eval_batch_size // self._replicas) if config.mode == "train" else 0,
             frozen=self._frozen,
             depth_multiplier=config.depth_multiplier,

@@ -11,7 +11,7 @@ from autonl_tf.engine.strategy import per_replica_batch_size
 from autonl_tf.engine.update_check import UpdateCheck
 from autonl_tf.errors import UserError
 from autonl_tf.settings.config import Config
-from autonl_tf.settings.recipe import check_parts_of_batch
+from autonl_tf.settings.recipe import check_micro_batches
 
 
 def check_batches(config: Config, strategy: tf.distribute.Strategy) -> None:
@@ -20,11 +20,11 @@ def check_batches(config: Config, strategy: tf.distribute.Strategy) -> None:
     if config.train_batch_size is None:
         return
     per_replica_batch_size(strategy, config.train_batch_size, "train_batch_size")
-    check_parts_of_batch(config, strategy.num_replicas_in_sync)
+    check_micro_batches(config, strategy.num_replicas_in_sync)
 
 
-def parts_of_batch(config: Config, strategy: tf.distribute.Strategy) -> int:
-    """Into how many parts, each with a loss of its own, the global batch is cut."""
+def num_micro_batches(config: Config, strategy: tf.distribute.Strategy) -> int:
+    """The micro-batches of all replicas, each of which has a loss of its own."""
     return strategy.num_replicas_in_sync * config.micro_batches
 
 

@@ -69,7 +69,7 @@ def search_objective(
     schedule: SearchSchedule,
     *,
     global_batch_size: int,
-    num_parts: int,
+    num_micro_batches: int,
     label_smoothing: float,
     weight_decay_rate: float,
     seed: int,
@@ -79,10 +79,10 @@ def search_objective(
 ) -> Callable:
     """The objective `(images [B, S, S, 3], labels [B], step) -> (loss, metrics)` of the search.
 
-    The SUM of the loss over the `num_parts` into which replicas and micro-batches cut the batch is the cross-entropy
-    averaged over the global batch, plus weight decay of every trainable variable but batch norm's and the thresholds,
-    plus lambda * log(cost). The gates of the forward pass are drawn; the cost is that of the gates as they stand. With
-    a `target` lambda is the controller's; without, the schedule's.
+    The SUM of the loss over the `num_micro_batches` of all replicas is the cross-entropy averaged over the global
+    batch, plus weight decay of every trainable variable but batch norm's and the thresholds, plus lambda * log(cost).
+    The gates of the forward pass are drawn; the cost is that of the gates as they stand. With a `target` lambda is the
+    controller's; without, the schedule's.
 
     With `held_out` the images are those of two batches: the weights learn from the first, the thresholds from the
     second and from the cost (as in DARTS, first order). Such a step costs twice. The second leaves nothing behind but
@@ -116,20 +116,20 @@ def search_objective(
                 other, other_metrics = fit(others, other_labels, fixed, key + 1)
                 open_gates = indicator(fixed)
                 charged = cost(open_gates)
-                total = other / global_batch_size + multiplier * tf.math.log(charged) / num_parts
+                total = other / global_batch_size + multiplier * tf.math.log(charged) / num_micro_batches
             for variable, value in zip(written, kept, strict=True):
                 variable.assign(value)
             # A margin is a value less its threshold: this term is 0, and the thresholds' gradient all it has.
             slope = tf.stop_gradient(tape.gradient(total, fixed))
             moved = tf.reduce_sum(slope * (tf.stop_gradient(supernet.thresholds) - supernet.thresholds))
             metrics["held_out_cross_entropy"] = other_metrics["cross_entropy"]
-            loss = entropy / global_batch_size + decay / num_parts + moved
+            loss = entropy / global_batch_size + decay / num_micro_batches + moved
         else:
             entropy, metrics = fit(images, labels, margins, key)
             open_gates = indicator(margins)
             charged = cost(open_gates)
             shared = decay + multiplier * tf.math.log(charged)
-            loss = entropy / global_batch_size + shared / num_parts
+            loss = entropy / global_batch_size + shared / num_micro_batches
         metrics |= {"weight_decay": (decay, one), cost.name: (charged, one), "cost_lambda": (multiplier, one)}
         metrics |= {also.name: (also(open_gates), one) for also in reported}
         metrics |= {f"gate/{name}": (margin, one) for name, margin in zip(names, tf.unstack(margins), strict=True)}

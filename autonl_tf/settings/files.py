@@ -26,7 +26,7 @@ from autonl_tf.records import RunRecord
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import AUTO
-from autonl_tf.settings.recipe import check_parts_of_batch
+from autonl_tf.settings.recipe import check_micro_batches
 from autonl_tf.settings.shared import FIT, check_batches_fit
 from autonl_tf.space import around
 from autonl_tf.space.space import Space
@@ -114,7 +114,7 @@ def _check_weights(
 
 def check_run(config: Config) -> None:
     """Whether a training or a search can begin, or go on, in `--model_dir`. Raises UserError."""
-    check_parts_of_batch(config)
+    check_micro_batches(config)
     if config.data_service:
         cluster.reach(config.data_service)
     check_apart(config, "model_dir")

@@ -75,16 +75,16 @@ def check(config: Config) -> None:
 
 
 def is_cut(config: Config) -> bool:
-    """Whether `--micro_batches` asks for batches in several parts."""
+    """Whether `--micro_batches` asks for several."""
     return config.micro_batches not in (AUTO, 1)
 
 
-def check_parts_of_batch(config: Config, replicas: int = 1) -> None:
-    """Raises UserError where `--micro_batches` does not divide a replica's part of the training batch, if both are
+def check_micro_batches(config: Config, replicas: int = 1) -> None:
+    """Raises UserError where `--micro_batches` does not divide a replica's images of the training batch, if both are
     known."""
-    batch, parts = config.train_batch_size, config.micro_batches
-    if batch is not None and parts != AUTO and batch // replicas % parts:
+    batch, count = config.train_batch_size, config.micro_batches
+    if batch is not None and count != AUTO and batch // replicas % count:
         raise UserError(
-            f"--micro_batches={parts}: does not divide the {batch // replicas} images of a replica "
+            f"--micro_batches={count}: does not divide the {batch // replicas} images of a replica "
             f"(--train_batch_size={batch} over {replicas})"
         )

@@ -26,7 +26,7 @@ from autonl_tf.space.space import Space
 
 def recipe(batch: int) -> dict:
     """The loss's settings by the published recipe."""
-    return {"global_batch_size": batch, "num_parts": 1, "label_smoothing": 0.1, "weight_decay_rate": 1e-5}
+    return {"global_batch_size": batch, "num_micro_batches": 1, "label_smoothing": 0.1, "weight_decay_rate": 1e-5}
 
 
 def train_function(spec: NetworkSpec, *, image_size: int, batch: int, classes: int) -> TrainFunction:

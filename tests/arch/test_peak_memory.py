@@ -33,7 +33,7 @@ def test_a_peak_goes_with_the_batch_and_against_the_parts():
         for batch, cuts in ((1, 1), (64, 1), (64, 8))
     )
     assert many.activations == pytest.approx(64 * one.activations)
-    assert cut.activations == pytest.approx(8 * one.activations * peak_memory.IN_PARTS)
+    assert cut.activations == pytest.approx(8 * one.activations * peak_memory.MICRO_BATCHED)
     assert cut.variables == pytest.approx(one.variables * 6 / 5)  # the gradients are added up
     assert cut.images == many.images == 64 * one.images
     assert many.total == many.device + many.program > many.device > cut.device

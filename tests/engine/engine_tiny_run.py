@@ -109,7 +109,7 @@ class Run:
         objective = objectives.classification_objective(
             self.model,
             global_batch_size=BATCH,
-            num_parts=self.strategy.num_replicas_in_sync,
+            num_micro_batches=self.strategy.num_replicas_in_sync,
             label_smoothing=0.1,
             weight_decay_rate=1e-3,
         )

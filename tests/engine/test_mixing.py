@@ -119,7 +119,7 @@ def test_the_loss_follows_the_share_and_the_weights():
 
     weights, mixing = [1.0, 2.0, 3.0, 0.5], Mixing(mixup_alpha=1.0, seed=1)
     objective = classification_objective(
-        Linear(), global_batch_size=4, num_parts=1, label_smoothing=0.1, class_weights=weights, mixing=mixing
+        Linear(), global_batch_size=4, num_micro_batches=1, label_smoothing=0.1, class_weights=weights, mixing=mixing
     )
     loss, metrics = objective(tf.constant(IMAGES), tf.constant(LABELS), tf.constant(2, tf.int64))
     images, others, share = mixing(tf.constant(IMAGES), tf.constant(LABELS), tf.constant(2, tf.int64))

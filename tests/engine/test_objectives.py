@@ -83,7 +83,7 @@ def test_objective_sums_up_to_mean_cross_entropy_plus_decay():
     model = make_model()
     images, labels = tf.random.stateless_normal([6, 4, 4, 3], [1, 2]), tf.constant([0, 1, 2, 0, 1, 2])
     objective = objectives.classification_objective(
-        model, global_batch_size=12, num_parts=2, label_smoothing=0.1, weight_decay_rate=0.5
+        model, global_batch_size=12, num_micro_batches=2, label_smoothing=0.1, weight_decay_rate=0.5
     )
     loss, metrics = objective(images, labels, tf.constant(0))
     squares = sum(float((v.numpy() ** 2).sum()) for v in batch_norm.decayed_variables(model))
@@ -101,7 +101,9 @@ def test_light_nls_scales_decay_if_asked_and_alone():
     images, labels = tf.random.stateless_normal([4, 16, 16, 3], [1, 2]), tf.constant([0, 1, 2, 0])
     losses = {}
     for decay in (0.0, 0.3):
-        objective = objectives.classification_objective(model, global_batch_size=4, num_parts=2, light_nl_decay=decay)
+        objective = objectives.classification_objective(
+            model, global_batch_size=4, num_micro_batches=2, light_nl_decay=decay
+        )
         losses[decay] = float(objective(images, labels, tf.constant(0))[0])
     assert losses[0.3] - losses[0.0] == pytest.approx(0.3 * 16 * 0.25 / 2 / 2, rel=1e-4)
     model.get_layer("block1_nl_bn").trainable = False

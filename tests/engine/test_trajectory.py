@@ -45,7 +45,7 @@ class Trajectory:
         objective = objectives.classification_objective(
             model,
             global_batch_size=golden["batch"],
-            num_parts=1,
+            num_micro_batches=1,
             label_smoothing=golden["label_smoothing"],
             weight_decay_rate=golden["weight_decay"],
         )

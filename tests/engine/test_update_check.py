@@ -23,7 +23,7 @@ def poisoned(run, bad_steps, value=np.nan):
 def by_hand(run, steps, clip=None):
     """The same steps in eager operations, nothing in between: gradient, RMSProp, averages."""
     objective = objectives.classification_objective(
-        run.model, global_batch_size=BATCH, num_parts=1, label_smoothing=0.1, weight_decay_rate=1e-3
+        run.model, global_batch_size=BATCH, num_micro_batches=1, label_smoothing=0.1, weight_decay_rate=1e-3
     )
     variables, optimizer, norms = run.model.trainable_variables, run.learner.optimizers[0], []
 

@@ -10,10 +10,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch import blockstring
-from autonl_tf.arch.cost import network_cost
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
 from autonl_tf.export.bundle import export_all
+from autonl_tf.export.card import Description
 from autonl_tf.networks.network import build_network
 
 SIZE = 32
@@ -62,11 +62,12 @@ class Case:
     """A model and all that its export is given."""
 
     model: keras.Model
-    arguments: dict
+    description: Description
+    encoded_images: list[bytes]
 
-    def export(self, directory: Path, **changed) -> dict:
-        given = {**self.arguments, **changed}
-        return export_all(self.model, given.pop("spec"), directory, **given)
+    def export(self, directory: Path, encoded_images: list[bytes] | None = None, **changed) -> dict:
+        encoded = self.encoded_images if encoded_images is None else encoded_images
+        return export_all(self.model, dataclasses.replace(self.description, **changed), directory, encoded)
 
 
 def make_case(text: str, class_names: tuple[str, ...]) -> Case:
@@ -74,18 +75,15 @@ def make_case(text: str, class_names: tuple[str, ...]) -> Case:
     encoded = [tf.io.encode_jpeg(picture).numpy() for picture in pictures]
     encoded.append(tf.io.encode_png(pictures[0]).numpy())
     encoded.append(tf.io.encode_jpeg(pictures[1][..., :1]).numpy())
-    total = network_cost(blockstring.parse(text), image_size=SIZE, num_classes=len(class_names)).total
-    arguments = {
-        "spec": blockstring.parse(text),
-        "image_size": SIZE,
-        "class_names": class_names,
-        "sample_encoded_images": encoded,
-        "accuracy": {"top1": np.float32(0.5), "top5": 0.875, "count": 64, "dataset": "made up"},
-        "cost": dataclasses.asdict(total),
-        "weights": {"prefix": "runs/x/best/ckpt-7", "step": 7, "averages": True},
-        "data": {"trained_on": "pictures"},
-    }
-    return Case(make_model(text, len(class_names)), arguments)
+    description = Description(
+        blockstring.parse(text),
+        SIZE,
+        class_names,
+        accuracy={"top1": np.float32(0.5), "top5": 0.875, "count": 64, "dataset": "made up"},
+        weights={"prefix": "runs/x/best/ckpt-7", "step": 7, "averages": True},
+        data={"trained_on": "pictures"},
+    )
+    return Case(make_model(text, len(class_names)), description, encoded)
 
 
 def smooth_picture(seed: int, height: int, width: int) -> np.ndarray:

@@ -58,7 +58,7 @@ def test_float_images_signature_equals_the_model(everything, served):
 
 
 def test_encoded_images_of_several_sizes_and_formats_go_in_one_batch(everything, served):
-    encoded = everything.arguments["sample_encoded_images"]
+    encoded = everything.encoded_images
     got = served.signatures["serving_default"](image_bytes=tf.constant(encoded))
     images = np.stack([preprocess_for_eval(tf.constant(data), SIZE) for data in encoded])
     np.testing.assert_allclose(got["logits"], logits_of(everything, images), rtol=0, atol=1e-4)
@@ -68,7 +68,7 @@ def test_encoded_images_of_several_sizes_and_formats_go_in_one_batch(everything,
 
 def test_the_five_best_classes_are_named_best_first(everything, served):
     got = served.signatures["float_images"](images=tf.constant(pictures(3, first=10)))
-    names = everything.arguments["class_names"]
+    names = everything.description.class_names
     for row, probabilities in enumerate(got["probabilities"].numpy()):
         best = sorted(range(len(names)), key=lambda label, p=probabilities: -p[label])[:5]
         assert [name.decode() for name in got["classes"].numpy()[row]] == [names[label] for label in best]
@@ -86,7 +86,7 @@ def test_bytes_that_are_no_image_are_an_error_and_the_next_request_works(everyth
     run = served.signatures["serving_default"]
     with pytest.raises(tf.errors.InvalidArgumentError):
         run(image_bytes=tf.constant([b"no image"]))
-    assert run(image_bytes=tf.constant(everything.arguments["sample_encoded_images"][:1]))["logits"].shape == (1, 7)
+    assert run(image_bytes=tf.constant(everything.encoded_images[:1]))["logits"].shape == (1, 7)
 
 
 def test_signatures_take_any_batch_and_the_stated_shape_only(served):

@@ -11,6 +11,8 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from export_cases import EVERYTHING, ONE_BLOCK, SIZE, make_model, snapshot
 
+from autonl_tf.arch import blockstring
+from autonl_tf.arch.cost import network_cost
 from autonl_tf.errors import UserError
 from autonl_tf.export import bundle, card, saved_model, tflite
 from autonl_tf.export import directory as export_directory
@@ -56,8 +58,8 @@ def test_the_card_says_what_was_exported(exported, everything):
     facts = json.loads((directory / "card.json").read_text(encoding="utf-8"))
     assert facts == {name: value for name, value in report.items() if name != "export_dir"}
     assert facts["architecture"]["blocks"] == EVERYTHING.splitlines()
-    cost = everything.arguments["cost"]
-    assert facts["architecture"]["macs"] == cost["macs"] > 0
+    cost = network_cost(blockstring.parse(EVERYTHING), image_size=SIZE, num_classes=7).total
+    assert facts["architecture"]["macs"] == cost.macs > 0
     assert facts["architecture"]["params"] == sum(
         int(np.prod(variable.shape)) for variable in everything.model.trainable_variables
     )
@@ -114,7 +116,7 @@ def test_the_card_for_people_tells_the_same(exported, exported_small):
 
 def test_labels_are_one_a_line_in_label_order(exported, everything):
     text = (exported[0] / "labels.txt").read_text(encoding="utf-8")
-    assert tuple(text.splitlines()) == everything.arguments["class_names"] and text.endswith("\n")
+    assert tuple(text.splitlines()) == everything.description.class_names and text.endswith("\n")
 
 
 @pytest.fixture
@@ -236,11 +238,11 @@ def test_a_class_name_that_would_break_the_label_file_is_an_error(small, tmp_pat
 
 def test_samples_that_cannot_be_used_are_errors(small, tmp_path):
     with pytest.raises(UserError, match="encoded sample image 1 cannot be decoded") as caught:
-        encoded = small.arguments["sample_encoded_images"][:1]
-        small.export(tmp_path / "export", sample_encoded_images=[*encoded, b"no image"])
+        encoded = small.encoded_images[:1]
+        small.export(tmp_path / "export", encoded_images=[*encoded, b"no image"])
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match="at least one"):
-        small.export(tmp_path / "export", sample_encoded_images=[])
+        small.export(tmp_path / "export", encoded_images=[])
     assert not list(tmp_path.iterdir())
 
 

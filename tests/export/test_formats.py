@@ -19,6 +19,7 @@ from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
 from autonl_tf.errors import UserError
 from autonl_tf.export import accuracy_loss, bundle, int8, qat, rewrite, tflite
+from autonl_tf.export.card import Description
 from autonl_tf.layers.embedded_nl import EmbeddedNonLocal
 from autonl_tf.networks import quantizers
 from autonl_tf.networks.insert import insert_behind
@@ -69,14 +70,10 @@ def export(mobile, quantized, held_out, directory, **changed) -> dict:
     request |= {"calibration_images": pictures(32)} | changed
     return bundle.export_all(
         mobile,
-        blockstring.parse(MOBILE),
+        Description(blockstring.parse(MOBILE), SIZE, NAMES),
         directory,
-        image_size=SIZE,
-        class_names=NAMES,
-        sample_encoded_images=[tf.io.encode_jpeg(smooth_picture(1, 40, 40)).numpy()],
-        accuracy=None,
-        cost={"macs": 1.0, "macs_exact": 1, "params": 1},
-        request=bundle.Request(**request),
+        [tf.io.encode_jpeg(smooth_picture(1, 40, 40)).numpy()],
+        bundle.Request(**request),
     )
 
 

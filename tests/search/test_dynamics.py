@@ -76,7 +76,7 @@ def search(cost_lambda, target=None):
         cost,
         schedule,
         global_batch_size=BATCH,
-        num_parts=1,
+        num_micro_batches=1,
         label_smoothing=0.1,
         weight_decay_rate=1e-5,
         seed=0,

@@ -79,7 +79,7 @@ def margins(tmp_path_factory):
             GateCost(supernet.table, macs_model(space, **shape)),
             schedule,
             global_batch_size=BATCH,
-            num_parts=1,
+            num_micro_batches=1,
             label_smoothing=0.1,
             weight_decay_rate=1e-5,
             seed=0,

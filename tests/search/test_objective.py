@@ -18,7 +18,7 @@ from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
 
-RECIPE = {"global_batch_size": 2, "num_parts": 1, "label_smoothing": 0.1, "weight_decay_rate": 0.5}
+RECIPE = {"global_batch_size": 2, "num_micro_batches": 1, "label_smoothing": 0.1, "weight_decay_rate": 0.5}
 
 
 def searched():

@@ -7,7 +7,6 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from autonl_tf.arch.cost import network_cost
 from autonl_tf.data import imagenet, images
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.data.datasets import ImageDataset
@@ -56,24 +55,23 @@ def run(config: Config) -> None:
     else:
         say("no --dataset: verified on made-up images, accuracy not measured")
         encoded = made_up_images(size)
-    cost = network_cost(
-        network.spec, image_size=size, num_classes=len(class_names), depth_multiplier=network.depth_multiplier
-    ).total
-    report = export_all(
-        network.float_model,
+    description = card.Description(
         network.spec,
-        config.output,
-        image_size=size,
-        class_names=[imagenet.titled(name) for name in class_names],
-        sample_encoded_images=encoded,
+        size,
+        tuple(imagenet.titled(name) for name in class_names),
         accuracy=accuracy,
-        cost={"macs": cost.macs, "macs_exact": cost.macs_exact, "params": cost.params},
         weights=network.loaded._asdict(),
         data=_data(config, network, calibration),
         depth_multiplier=network.depth_multiplier,
         crop_padding=padding,
         reading=inputs.reading_of(config),
-        request=Request(
+    )
+    report = export_all(
+        network.float_model,
+        description,
+        config.output,
+        encoded,
+        Request(
             formats=config.formats,
             tflite_input=config.tflite_input,
             calibration_images=calibration,
@@ -165,7 +163,7 @@ def table(report: dict) -> str:
     for row in scores:
         known = row["top1"] is not None
         artifact = report["artifacts"][row["artifact"]]
-        whole = "whole" if artifact["xnnpack_whole"] else f"{artifact['xnnpack_partitions']} parts"
+        whole = "whole" if artifact["xnnpack_whole"] else f"{artifact['xnnpack_partitions']} partitions"
         lines.append(
             f"{row['artifact']:<20}{report['files'][row['artifact']]['bytes'] / 1e6:>7.2f}{row['images']:>8}"
             f"{format(row['top1'], '.2%') if known else '-':>9}{_drop(row) if known else '-':>14}"

@@ -13,7 +13,6 @@ from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.parts import BATCH_NORM
 from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.commands.search.flags import cost_models, phases, target_of
-from autonl_tf.commands.train import finetune
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
 from autonl_tf.engine.batch_norm import batch_norms, set_momentum
@@ -101,7 +100,7 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
             costs[0],
             schedule,
             global_batch_size=config.train_batch_size,
-            num_parts=train_step.parts_of_batch(config, strategy),
+            num_micro_batches=train_step.num_micro_batches(config, strategy),
             label_smoothing=config.label_smoothing,
             weight_decay_rate=config.weight_decay,
             seed=config.seed,
@@ -216,7 +215,7 @@ def _trained_network(config: Config, start: Start, dataset: ImageDataset) -> ker
     size, found = config.input_image_size, start.checkpoint
     sizes = {"image_size": size, "num_classes": dataset.num_classes, "depth_multiplier": found.depth_multiplier}
     model = build_network(found.spec, **sizes)
-    finetune.start_from(found, model, dataset, config.use_averages)
+    checkpointed.start_from(found, model, dataset, config.use_averages)
     return model
 
 

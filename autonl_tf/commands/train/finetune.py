@@ -1,4 +1,4 @@
-"""Fine-tuning: a checkpoint into a network of perhaps other classes, what of it moves, and how fast."""
+"""Fine-tuning: what of a network moves, how fast, and what its classes count."""
 
 from __future__ import annotations
 
@@ -10,53 +10,14 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch.parts import named
-from autonl_tf.checkpoint.checkpoint import Checkpoint
-from autonl_tf.checkpoint.description import CLASSIFIER
 from autonl_tf.commands.train.flags import lr_multipliers, weights_by_class
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.folder import Listing
 from autonl_tf.engine.batch_norm import unique
 from autonl_tf.errors import UserError
 from autonl_tf.networks.parts import layers_of
-from autonl_tf.settings import agreement
-from autonl_tf.streams import say
 
 UNEQUAL = 10  # times as many images: a network that is trained on all alike hardly ever names the smaller class
-
-
-def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use_averages: bool) -> bool:
-    """Loads a checkpoint into the network to train; with other classes than the data's, all but the classifier.
-
-    The classifier then starts at zero, as a head on known features does: with the release's random weights, meant for
-    features that are still to be learnt, the logits of published ones begin with a deviation of 8, which takes more
-    steps to unlearn than a small set has. Says what was loaded and what was not.
-
-    Returns:
-      Whether the classifier was, too.
-
-    Raises:
-      UserError: the checkpoint's weights cannot be read, or do not fit the network.
-    """
-    try:
-        agreement.classes_with(start, dataset)
-    except UserError:
-        start.load_into(model, use_averages, classifier=False, tell=say)
-        classifier = model.get_layer(CLASSIFIER)
-        for variable in classifier.weights:
-            variable.assign(tf.zeros_like(variable))
-        copied = model.count_params() - classifier.count_params()
-        say(f"loaded: {copied:,} values of {start.where}, every layer but the classifier")
-        say(f"new classifier: {_why_new(start, dataset)}; its weights start at zero")
-        return False
-    start.load_into(model, use_averages, tell=say)
-    return True
-
-
-def _why_new(start: Checkpoint, dataset: ImageDataset) -> str:
-    here, there = dataset.num_classes, len(start.class_names)
-    if here != there:
-        return f"{here} classes here, {there or 'no classifier'} in {start.where}"
-    return f"{here} other classes, or another order of them, than in {start.where}"
 
 
 def freeze(model: keras.Model, text: str | None) -> list[str]:

@@ -98,7 +98,7 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
         objective = classification_objective(
             learner.model,
             global_batch_size=config.train_batch_size,
-            num_parts=train_step.parts_of_batch(config, strategy),
+            num_micro_batches=train_step.num_micro_batches(config, strategy),
             label_smoothing=config.label_smoothing,
             weight_decay_rate=config.weight_decay,
             light_nl_decay=config.light_nl_decay,
@@ -183,7 +183,7 @@ def _learner(
         # A run that has a checkpoint of its own goes on from that, ranges included.
         begun = bool(steps_saved(pathlib.Path(config.model_dir) / "checkpoints"))
         if start and not begun:
-            knows = finetune.start_from(start, model, dataset, config.use_averages)
+            knows = checkpointed.start_from(start, model, dataset, config.use_averages)
         if config.qat:
             model = quantized_network(model)
             if not begun:
