@@ -4,7 +4,7 @@ A network and a supernet with LightNL, squeeze-excite, dropout and moving averag
 and the same global batches, on 1, 2, 4, ... logical CPU devices (MirroredStrategy), in a process for each number:
 
     sync      synchronized batch norm
-    parts     batch norm of each part's own statistics: N devices with M micro-batches, N * M being the same for all
+    parts     statistics of each micro-batch's own: N devices with M micro-batches, N * M being the same for all
     xla       as `sync` on one device, the training, search and evaluation steps compiled by XLA
 
 For each it prints how far the losses are from those of the first number of devices (largest relative difference over
@@ -32,7 +32,7 @@ SIZE, CLASSES, BATCH, EXAMPLES = 16, 4, 16, 40
 ON_EVERY_REPLICA = ("thresholds", "margins", "distances")
 
 
-def work(devices: int, parts: int, modes: list[str], steps: int, xla: list[str], output: pathlib.Path) -> None:
+def work(devices: int, micro_batches: int, modes: list[str], steps: int, xla: list[str], output: pathlib.Path) -> None:
     """All cases on `devices` devices; writes `output`/MODE-CASE-DEVICES.npz."""
     import tensorflow as tf
 
@@ -43,7 +43,7 @@ def work(devices: int, parts: int, modes: list[str], steps: int, xla: list[str],
     strategy = make_strategy("mirrored" if devices > 1 else "cpu")
     assert strategy.num_replicas_in_sync == devices
     for mode in modes:
-        cases = {"sync": (True, 1, False), "parts": (False, parts // devices, False)}
+        cases = {"sync": (True, 1, False), "parts": (False, micro_batches // devices, False)}
         if mode in xla and devices == 1:
             cases["xla"] = (True, 1, True)
         for case, (sync, micro_batches, compiled) in cases.items():
@@ -51,7 +51,7 @@ def work(devices: int, parts: int, modes: list[str], steps: int, xla: list[str],
             np.savez(output / f"{mode}-{case}-{devices}.npz", **values)
 
 
-def learner_of(mode: str, sync: bool, micro_batches: int):
+def learner_of(mode: str, sync: bool, num_micro_batches: int):
     """(learner, objective, what follows an update) in the strategy's scope."""
     import tensorflow as tf
     import tf_keras as keras
@@ -74,7 +74,7 @@ def learner_of(mode: str, sync: bool, micro_batches: int):
     sizes = {"image_size": SIZE, "num_classes": CLASSES}
     recipe = {
         "global_batch_size": BATCH,
-        "num_micro_batches": micro_batches,
+        "num_micro_batches": num_micro_batches,
         "label_smoothing": 0.1,
         "weight_decay_rate": 1e-4,
     }

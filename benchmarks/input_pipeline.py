@@ -34,7 +34,7 @@ from autonl_tf.data.batches import train_batches
 from autonl_tf.data.datasets import ImageDataset, OpenedSplit
 from autonl_tf.data.demo import IMAGE_SIZE, demo_image
 from autonl_tf.data.demo_scene import SceneSettings
-from autonl_tf.data.splits import of_files
+from autonl_tf.data.example_order import of_files
 
 SEED = 1
 MIN_CROP_AREA = 0.08

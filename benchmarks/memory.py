@@ -21,7 +21,7 @@ from support.pictures import class_folder
 
 MAIN = pathlib.Path(__file__).resolve().parents[1] / "main.py"
 # Name: flags. All below 8 GB. The first nine, not the rest, set the constants of `autonl_tf/arch/peak_memory.py`, but
-# for that of batches cut into parts, which those in parts set.
+# for that of micro-batches, which those with micro-batches set.
 CASES = {
     "search, demo space, 32 px, batch 64": (
         "--mode=search --search_space=demo --input_image_size=32 --train_batch_size=64"

@@ -86,13 +86,13 @@ def reckoned(network: dict, job: str, machine: str) -> dict:
     fixed = network["parameters"] * FLOAT * COPIES
     per_replica = batch // replicas
     needed = fixed + per_replica * network["activations"] * FLOAT
-    parts = 1
-    while fixed + per_replica / parts * network["activations"] * FLOAT > 0.8 * memory:
-        parts *= 2
+    micro_batches = 1
+    while fixed + per_replica / micro_batches * network["activations"] * FLOAT > 0.8 * memory:
+        micro_batches *= 2
     return {
         "network": network["name"], "machine": machine, "replicas": replicas, "batch": batch,
-        "memory_gb": needed / 1e9, "micro_batches": parts,
-        "memory_gb_with_micro_batches": (fixed + per_replica / parts * network["activations"] * FLOAT) / 1e9,
+        "memory_gb": needed / 1e9, "micro_batches": micro_batches,
+        "memory_gb_with_micro_batches": (fixed + per_replica / micro_batches * network["activations"] * FLOAT) / 1e9,
         "all_reduced_mb": network["parameters"] * FLOAT / 1e6 if replicas > 1 else 0.0,
         "sync_batch_norm_mb": network["batch_norm_channels"] * 4 * FLOAT / 1e6 if replicas > 1 else 0.0,
         "bound": "compute" if compute > traffic else "memory",

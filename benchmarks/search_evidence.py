@@ -6,8 +6,8 @@
 Parts:
   rank     for each of --targets: what --search_seeds searches found, each trained by --train_seeds seeds, beside random
            members, random members without squeeze-excite, and uniform networks (one kernel and one expansion
-           throughout, nothing else), each by --random_seeds seeds, all within --tolerance of the MACs. Then the found
-           networks without their LightNL, by --train_seeds seeds: what it gives them.
+           throughout, nothing else), each by --random_seeds seeds, all within --tolerance of the MACs. The found
+           networks are trained without their LightNL too, by --train_seeds seeds, which tells what it gives them.
   truth    every member of a small space (at most 1,000), trained alike by --random_seeds seeds; then the regret and the
            rank of what the searches found for each of --targets, beside a random search of equal cost, the best by
            parameters, a uniform network, and a score that needs no training (synflow).
@@ -262,9 +262,9 @@ def gains(row: dict) -> list[dict]:
     twins = {tuple(one["arch"]): one["top1"] for one in row[WITHOUT]}
     found = []
     for one in row["found"]:
-        twin = tuple(blockstring.write(without_light_nl(read(one["arch"]))).splitlines())
-        if twin != tuple(one["arch"]):
-            gained = np.subtract(one["top1"], twins[twin])
+        spec = read(one["arch"])
+        if (twin := without_light_nl(spec)) != spec:
+            gained = np.subtract(one["top1"], twins[tuple(blockstring.write(twin).splitlines())])
             error = float(gained.std(ddof=1) / math.sqrt(len(gained))) if len(gained) > 1 else None
             found.append({"arch": one["arch"], "mean": float(gained.mean()), "error": error})
     return found
@@ -423,6 +423,9 @@ def table(result: dict) -> str:
             scores = ", ".join(f"{100 * score:.2f}" for score in one["top1"])
             lines.append(f"| {group} | {one['macs'] / 1e6:.2f}M | {scores} | {100 * np.mean(one['top1']):.2f} |")
         lines.append("")
+        for one in row.get("light_nl_gives", []):
+            error = f" (standard error {100 * one['error']:.2f})" if one["error"] is not None else ""
+            lines += [f"LightNL gives {100 * one['mean']:+.2f} points{error} in {' '.join(one['arch'])}", ""]
     for row in result.get("truth", {}).get("targets", []):
         found = ", ".join(f"{lost:.2f}" for lost in row["found"])
         equal = row["random_search"]
@@ -471,7 +474,7 @@ def draw(bench: Bench, result: dict) -> None:
                 axes.errorbar([row["macs"] / 1e6 for row in rows], [s.mean() for s in scores], spread, **style)
         axes.set_xlabel("MACs, millions")
         if any(rows for _, rows, _ in groups):
-            figure.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.08, 0.93), fontsize=8.5, ncols=5)
+            figure.legend(frameon=False, loc="upper left", bbox_to_anchor=(0.08, 0.93), fontsize=8.5, ncols=3)
         save(figure, bench.work / f"{name}.png")
 
 

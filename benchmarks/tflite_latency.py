@@ -31,6 +31,7 @@ from support import latency_networks as networks
 
 from autonl_tf.engine.rundir import git_commit, versions
 from autonl_tf.export import int8, rewrite, tflite, timing
+from autonl_tf.export.graph_facts import graph_facts
 
 
 def photographs(pattern: str, size: int, count: int = 48) -> np.ndarray:
@@ -63,7 +64,7 @@ def build(name: str, work: pathlib.Path, photos: str) -> None:
     rewrite.take_uint8(paths["int8"])
     facts = {}
     for kind, path in paths.items():
-        found = tflite.graph_facts(path)
+        found = graph_facts(path)
         facts[kind] = {
             "bytes": path.stat().st_size,
             "partitions": found.xnnpack_partitions,
@@ -94,7 +95,7 @@ def measure(work: pathlib.Path, names: list[str], seconds: float, processes: int
 
 def table(result: dict) -> str:
     lines = [
-        "| network | MACs | fp32, 1 thread | fp32, 2 | int8, 1 | int8, 2 | fp32 MB | int8 MB | parts | top-1, papers |",
+        "| network | MACs | fp32, 1 thread | fp32, 2 | int8, 1 | int8, 2 | fp32 MB | int8 MB | partitions | papers' top-1 |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in result["networks"].items():

@@ -23,6 +23,7 @@ from autonl_tf.data.batches import train_batches
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.data.images import preprocess_for_eval
 from autonl_tf.export import accuracy_loss, int8, rewrite, tflite
+from autonl_tf.export.graph_facts import graph_facts
 from autonl_tf.layers.light_nl import LightNL
 from autonl_tf.networks.insert import insert_behind
 
@@ -92,7 +93,7 @@ def main() -> None:
     for row, (name, path) in zip(
         accuracy_loss.score_files(model, files, held_out, normalization=Normalization()), files.items(), strict=True
     ):
-        facts = tflite.graph_facts(path)
+        facts = graph_facts(path)
         result[name] = {
             **{"bytes": path.stat().st_size, "whole": facts.xnnpack_whole, "partitions": facts.xnnpack_partitions},
             **{"top1": row.top1, "checkpoint_top1": row.reference_top1, "input": facts.input_type},

@@ -70,11 +70,6 @@ def _ratio(text: str) -> float:
     return value
 
 
-def _light_nl(text: str) -> LightNLSpec:
-    ratio, _, stride = text.partition("-")
-    return LightNLSpec(_ratio(ratio) if ratio else 1.0, _bounded(stride, 1, 1024) if stride else 1)
-
-
 def _plain(value: float) -> str:
     """The shortest decimal that reads back exactly, never in exponent notation, with at least one decimal."""
     text = repr(value)
@@ -85,9 +80,9 @@ def _plain(value: float) -> str:
 
 
 class _Token(NamedTuple):
-    """`field` of BlockSpec as what follows the key in its token: `form` as a message shows it, `pattern`, how it is
-    read and written. `required`: what it is, of those that every block has; others are written where the field differs
-    from its default."""
+    """A kind of token: its field of BlockSpec, its form in messages, and, of what follows the key, the pattern and how
+    it is read and written. `required` says what it is where every block has it; another is written where the field
+    differs from its default."""
 
     field: str
     form: str
@@ -108,11 +103,12 @@ def _sizes(field: str, required: str = "") -> _Token:
     return _Token(field, "A[.B]", rf"{_INTEGER}(?:\.{_INTEGER})*", _kernels, write, required)
 
 
-def _non_local(field: str, form: str, pattern: str, make: type) -> _Token:
+def _non_local(field: str, make: type, form: str, pattern: str) -> _Token:
     def read(text: str) -> Any:
-        return make(*dataclasses.astuple(_light_nl(text)))
+        ratio, _, stride = text.partition("-")
+        return make(_ratio(ratio) if ratio else 1.0, _bounded(stride, 1, 1024) if stride else 1)
 
-    return _Token(field, form, pattern, read, lambda of: f"{_plain(of.ratio)}-{of.stride}")
+    return _Token(field, form, pattern, read, lambda value: f"{_plain(value.ratio)}-{value.stride}")
 
 
 def _switch(field: str, value: bool) -> _Token:
@@ -129,8 +125,8 @@ _TOKENS = {
     "e": _count("expansion", 64, "expansion"),
     "i": _count("in_filters", MAX_FILTERS, "input filters"),
     "o": _count("out_filters", MAX_FILTERS, "output filters"),
-    "nonlocal": _non_local("nonlocal_", "[C[-S]]", rf"(?:{_REAL}(?:-{_INTEGER})?)?", LightNLSpec),
-    "embedded": _non_local("embedded", "C[-S]", rf"{_REAL}(?:-{_INTEGER})?", EmbeddedNLSpec),
+    "nonlocal": _non_local("nonlocal_", LightNLSpec, "[C[-S]]", rf"(?:{_REAL}(?:-{_INTEGER})?)?"),
+    "embedded": _non_local("embedded", EmbeddedNLSpec, "C[-S]", rf"{_REAL}(?:-{_INTEGER})?"),
     "se": _Token("se_ratio", "R", _REAL, _ratio, _plain),
     "noskip": _switch("skip", False),
     "sw": _switch("swish_token", True),
@@ -144,7 +140,7 @@ def parse_block(line: str, where: str = "block") -> BlockSpec:
     for token in line.split("_"):
         key = next((key for key in _TOKENS if _fits(key, token)), None)
         if key is None:
-            accepted = " ".join(key + of.form for key, of in _TOKENS.items())
+            accepted = " ".join(key + kind.form for key, kind in _TOKENS.items())
             raise UserError(f"{where}: unknown token {token!r} in {line!r}; accepted: {accepted}")
         field = _TOKENS[key].field
         if field in values:
@@ -153,9 +149,9 @@ def parse_block(line: str, where: str = "block") -> BlockSpec:
             values[field] = _TOKENS[key].read(token[len(key) :])
         except ValueError as error:
             raise UserError(f"{where}: token {token!r} is out of range; accepted: {error}") from None
-    for key, of in _TOKENS.items():
-        if of.required and of.field not in values:
-            raise UserError(f"{where}: {line!r} lacks the token {key!r} ({of.required})")
+    for key, kind in _TOKENS.items():
+        if kind.required and kind.field not in values:
+            raise UserError(f"{where}: {line!r} lacks the token {key!r} ({kind.required})")
     block = BlockSpec(**values)
     _check_groups(block, where)
     return block
@@ -283,9 +279,12 @@ def _in_family(block: BlockSpec, header: dict[str, Any]) -> BlockSpec:
 
 def write_block(block: BlockSpec) -> str:
     """The line that `parse_block` reads back as `block`."""
-    values = {key: getattr(block, of.field) for key, of in _TOKENS.items()}
-    written = (key for key, of in _TOKENS.items() if of.required or values[key] != _DEFAULTS[of.field])
-    return "_".join(key + _TOKENS[key].write(values[key]) for key in written)
+    tokens = []
+    for key, kind in _TOKENS.items():
+        value = getattr(block, kind.field)
+        if kind.required or value != _DEFAULTS[kind.field]:
+            tokens.append(key + kind.write(value))
+    return "_".join(tokens)
 
 
 def _one_or_three(values: tuple[float, float, float]) -> str:

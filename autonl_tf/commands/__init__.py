@@ -1,6 +1,6 @@
 """The commands, a folder each.
 
-`run.py` has `run(config)`, the work. `flags.py` imports no TensorFlow and has what is known before it:
+`run.py` has `run(config)`, the work. `flags.py` is read before TensorFlow is imported, and has
 
 - a docstring, whose first line `--help` prints;
 - `FLAGS`, the flags that this command alone reads;

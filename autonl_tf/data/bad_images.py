@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from autonl_tf.data import headers, images, other_kinds
+from autonl_tf.data.example_order import Stream
 from autonl_tf.data.reading import (
     AS_SHOWN,
     CUT_SHORT,
@@ -27,7 +28,6 @@ from autonl_tf.data.reading import (
     BadExample,
     Reading,
 )
-from autonl_tf.data.splits import Stream
 
 _CHUNK = 64  # examples one thread checks in a row
 # Eighth-scale decoding reads all of the compressed data but leaves out most of the arithmetic.

@@ -10,8 +10,8 @@ from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import bad_images, images, own_files
 from autonl_tf.data.augment.policies import Augmentation
 from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.data.example_order import PROCESSORS, IndexedSplit, of_files, shard_count
 from autonl_tf.data.reading import AS_SHOWN, BadExample, Reading, check_bad
-from autonl_tf.data.splits import PROCESSORS, IndexedSplit, of_files, shard_count
 from autonl_tf.errors import UserError
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import tensorflow as tf
 
 from autonl_tf.data import bad_images, folder, tfrecord
+from autonl_tf.data.example_order import IndexedSplit, RecordSplit, divided, of_files
 from autonl_tf.data.facts import Facts, kind_and_path, of_records
 from autonl_tf.data.labels import LabelFile, labelled, numbered, read_label_file
 from autonl_tf.data.manifest import Entry
 from autonl_tf.data.reading import AS_SHOWN, MISSING, UNREADABLE, BadExample, Reading
-from autonl_tf.data.splits import IndexedSplit, RecordSplit, divided, of_files
 from autonl_tf.errors import UserError
 
 SPLITS = ("train", "validation", "test")

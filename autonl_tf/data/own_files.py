@@ -3,7 +3,7 @@
 The endless training sequence is cut into rounds, which need nothing of each other. A round is a few record files, or a
 stretch of positions; shard s of S takes every S-th. So a process reads its own files alone, and the workers of a
 tf.data service can each make whole rounds. Within each epoch every file, or example, falls to exactly one round; the
-order follows from (seed, epoch). Which images make up a step depends on S, unlike in the order of `splits`.
+order follows from (seed, epoch). Which images make up a step depends on S, unlike in `example_order`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import itertools
 
 import tensorflow as tf
 
-from autonl_tf.data.splits import (
+from autonl_tf.data.example_order import (
     ENDLESS,
     FILES_AT_ONCE,
     KEYS_PER_FILE,

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from autonl_tf.data.splits import Example, RecordFile, RecordSplit
+from autonl_tf.data.example_order import Example, RecordFile, RecordSplit
 from autonl_tf.errors import UserError, one_line
 
 _VALIDATION_NAMES = ("validation", "val", "test")  # the first that exists is taken

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import tensorflow as tf
 
 from autonl_tf.data import shards
-from autonl_tf.data.splits import Example, RecordFile, RecordSplit, untuned
+from autonl_tf.data.example_order import Example, RecordFile, RecordSplit, untuned
 from autonl_tf.errors import UserError, first_line, system_failure
 
 # Counting records takes a look at each header. Where the files are remote and as many as ImageNet's, its

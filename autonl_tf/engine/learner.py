@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from autonl_tf import signals
 from autonl_tf.engine.averages import MovingAverages, restored
-from autonl_tf.engine.micro_batches import Gradient
+from autonl_tf.engine.gradient import Gradient
 from autonl_tf.engine.names import by_name, name_of
 from autonl_tf.engine.update_check import CheckedUpdate, UpdateCheck
 
@@ -258,7 +258,7 @@ def make_train_function(
       after_update: called with the same `step` as the objective, in replica context, behind the optimizers and
         before the moving averages.
       seed: of what layers draw in training (see `layers.draws`).
-      micro_batches: parts into which a replica's batch is cut, one after the other (see `Gradient`).
+      micro_batches: M, into how many a replica's batch is cut, one after the other (see `Gradient`).
       jit_compile: compiles the step with XLA; for one replica (a TPU does so anyway).
 
     Metrics of the objective are joined by `loss`, the `learning_rate` of each group (`learning_rate_1`, ...), the

@@ -20,6 +20,7 @@ from autonl_tf.data.labels import LABELS, labels_text
 from autonl_tf.errors import UserError
 from autonl_tf.export import accuracy_loss, card, int8, qat, rewrite, serving, tflite, verify
 from autonl_tf.export.directory import check_export_dir
+from autonl_tf.export.graph_facts import check_ops, graph_facts
 from autonl_tf.export.saved_model import export_saved_model
 from autonl_tf.files import directory_in_place
 from autonl_tf.flag_values import DEFAULT_FORMATS, SAVED_MODEL, TFLITE
@@ -38,7 +39,7 @@ class Request:
       quantized: the network of `networks.quantized` that tflite_qat is made of.
       quantized_top1: its top-1 on `held_out`, as a share; None: not measured.
       held_out: batches (images [B, S, S, 3] in the scale of 0 to 255, labels [B]) that TFLite files are scored on;
-        None: the samples, without labels.
+        None: the encoded images, without labels.
       max_accuracy_drop: points of top-1 that a TFLite file may lose on `held_out`; None: see `accuracy_loss.check`.
       tolerance: largest difference accepted of what should be equal but for rounding, see `verify`.
     """
@@ -139,7 +140,7 @@ def _fill(
         directory,
         description,
         saved_model_path=SAVED_MODEL if "savedmodel" in request.formats else None,
-        graphs={name: tflite.graph_facts(path) for name, path in files.items()},
+        graphs={name: graph_facts(path) for name, path in files.items()},
         agreements=agreements,
         scores=scores,
         tolerance=request.tolerance,
@@ -186,4 +187,4 @@ def _convert(name: str, path: Path, model: keras.Model, description: card.Descri
         tflite.convert_fp32(model, source, **pixels)
         int8.quantize_int8(source, path, request.calibration_images)
         source.unlink()
-    tflite.check_ops(path)
+    check_ops(path)

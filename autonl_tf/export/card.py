@@ -24,7 +24,7 @@ from autonl_tf.data.reading import AS_SHOWN, IN_GRAPH, Reading
 from autonl_tf.export import quantization, saved_model, tflite
 from autonl_tf.export.accuracy_loss import MOST_DROP, Score
 from autonl_tf.export.directory import CARD_JSON, files_in
-from autonl_tf.export.tflite import GraphFacts
+from autonl_tf.export.graph_facts import GraphFacts
 from autonl_tf.export.verify import Agreement
 from autonl_tf.records import CARD_FORMAT
 from autonl_tf.strict_json import plain

@@ -6,44 +6,20 @@ float32 [1, K]. Files are converted with float32 images; `rewrite.take_uint8` ma
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
-from ai_edge_litert.interpreter import Interpreter
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images as image_ops
-from autonl_tf.errors import UserError
-from autonl_tf.export import quantization
 from autonl_tf.export.saved_model import check_model
 
 SIGNATURE = "classify"
 INPUT = "images"
 OUTPUT = "probabilities"
 NORMALIZATION = "input_normalization"
-
-
-@dataclasses.dataclass(frozen=True)
-class GraphFacts:
-    """What a TFLite file runs.
-
-    Attributes:
-      ops: the kinds of built-in ops, sorted.
-      xnnpack_partitions: pieces of the graph that the CPU delegate takes; 0 where the runtime has none.
-      xnnpack_whole: whether one piece goes from the graph's inputs to its outputs, with nothing left outside.
-      input_type: of the images, `float32` or `uint8`.
-      quantization: the summary of `quantization`.
-    """
-
-    ops: tuple[str, ...]
-    xnnpack_partitions: int
-    xnnpack_whole: bool
-    input_type: str
-    quantization: dict[str, Any]
 
 
 def convert_fp32(model: keras.Model, path: str | Path, *, image_size: int, normalization: Normalization) -> None:
@@ -110,43 +86,3 @@ def _save_single(model: keras.Model, folder: str, image_size: int, normalization
     archive.weights = list(model.variables)
     archive.classify = classify
     tf.saved_model.save(archive, folder, signatures={SIGNATURE: classify})
-
-
-def check_ops(path: str | Path) -> None:
-    """Raises UserError where a file holds ops that are not built in (custom ones, TensorFlow's through Flex)."""
-    _builtin_ops(quantization.read(path), path)
-
-
-def graph_facts(path: str | Path) -> GraphFacts:
-    """Reads a TFLite file and prepares it as the runtime does on a CPU.
-
-    Raises:
-      UserError: it holds ops that are not built in (custom ones, TensorFlow's through the Flex delegate).
-    """
-    contents = quantization.read(path)
-    ops = _builtin_ops(contents, path)
-    interpreter = Interpreter(model_path=str(path), num_threads=1)
-    interpreter.allocate_tensors()
-    # The list of nodes is the only place where the runtime's Python interface tells of its delegates.
-    delegates = [node for node in interpreter._get_ops_details() if node["op_name"] == "DELEGATE"]
-    whole = len(delegates) == 1 and _spans(contents, delegates[0])
-    input_type = interpreter.get_input_details()[0]["dtype"].__name__
-    return GraphFacts(ops, len(delegates), whole, input_type, quantization.summary(contents.operators))
-
-
-def _builtin_ops(contents: quantization.Contents, path: str | Path) -> tuple[str, ...]:
-    kinds = {operator.kind for operator in contents.operators}
-    others = sorted(kind.removeprefix(quantization.CUSTOM) for kind in kinds if kind.startswith(quantization.CUSTOM))
-    if others:
-        raise UserError(f"{path}: needs ops that are not built in: {', '.join(others)}")
-    return tuple(sorted(kinds))
-
-
-def _spans(contents: quantization.Contents, delegate: dict) -> bool:
-    """Whether a delegate's node computes the graph's outputs from nothing but its inputs and constants."""
-    constants = {
-        values.index for operator in contents.operators for values in operator.inputs if values and values.constant
-    }
-    computed = {int(tensor) for tensor in delegate["inputs"] if tensor >= 0} - constants
-    inputs, outputs = ({values.index for values in end} for end in (contents.inputs, contents.outputs))
-    return computed <= inputs and outputs <= set(map(int, delegate["outputs"]))

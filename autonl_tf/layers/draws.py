@@ -18,25 +18,25 @@ import tensorflow as tf
 class _Position(NamedTuple):
     seed: int
     step: tf.Tensor  # int64 scalar
-    micro_batch: tf.Tensor  # int32 scalar: which of the global batch's
-    micro_batches: int
+    micro_batch: tf.Tensor  # int32 scalar, its number within the global batch
+    num_micro_batches: int
 
 
 _here = threading.local()  # replicas are traced in threads of their own
 
 
 @contextlib.contextmanager
-def drawing(seed: int, step: tf.Tensor, micro_batch: tf.Tensor, micro_batches: int) -> Iterator[None]:
-    """While layers are called within: their batch is number `micro_batch` of the `micro_batches` of the global batch.
+def drawing(seed: int, step: tf.Tensor, micro_batch: tf.Tensor, num_micro_batches: int) -> Iterator[None]:
+    """While layers are called within: their batch is `micro_batch` of the `num_micro_batches` of the global batch.
 
     Args:
       seed: the run's.
       step: integer scalar.
       micro_batch: integer scalar, from 0; replica r's m-th of M micro-batches is `r * M + m`.
-      micro_batches: how many, all of one size.
+      num_micro_batches: those of all replicas, all of one size.
     """
     before = getattr(_here, "position", None)
-    _here.position = _Position(seed, tf.cast(step, tf.int64), tf.cast(micro_batch, tf.int32), micro_batches)
+    _here.position = _Position(seed, tf.cast(step, tf.int64), tf.cast(micro_batch, tf.int32), num_micro_batches)
     try:
         yield
     finally:
@@ -64,7 +64,7 @@ def uniform(name: str, shape: tf.Tensor) -> tf.Tensor:
         return tf.random.uniform(shape)
     key = tf.stack([tf.constant(position.seed ^ zlib.crc32(name.encode()), tf.int64), position.step])
     shape = tf.convert_to_tensor(shape)
-    whole = stateless_uniform(tf.concat([shape[:1] * position.micro_batches, shape[1:]], 0), key)
+    whole = stateless_uniform(tf.concat([shape[:1] * position.num_micro_batches, shape[1:]], 0), key)
     begin = tf.concat([[position.micro_batch * shape[0]], tf.zeros_like(shape[1:])], 0)
     return tf.slice(whole, begin, shape)
 

@@ -1,4 +1,4 @@
-"""What a run's memory comes to, told before its first step, and how many micro-batches it is cut into."""
+"""What a run's memory comes to, told before its first step, and into how many micro-batches a batch is cut to fit."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Whether what flags, data and weights say goes together, as far as names and descriptions tell it, without TensorFlow.
 
-Commands ask before TensorFlow is imported; the modes ask again where it is known only then.
+`flags.py` of a command asks before TensorFlow is imported, `run.py` again where it is known only then.
 """
 
 from __future__ import annotations

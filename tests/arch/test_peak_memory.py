@@ -1,4 +1,4 @@
-"""What a step is reckoned to hold: closed forms of tiny networks, and how it goes with batch, parts and size."""
+"""What a step is reckoned to hold: closed forms of tiny networks, and how it goes with (micro-)batch and size."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_what_a_block_keeps_is_what_its_gradients_read(line, kept):
     assert sum(maps) == 3 * 32**2 + 3 * 256 * 32 + kept + 2 * side**2 * 1280
 
 
-def test_a_peak_goes_with_the_batch_and_against_the_parts():
+def test_a_peak_goes_with_the_batch_and_against_the_micro_batches():
     spec = presets.load("autonl_s")
     one, many, cut = (
         peak_memory.peak(spec, mode="train", batch=batch, micro_batches=cuts, **SIZES)

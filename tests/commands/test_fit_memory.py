@@ -1,4 +1,4 @@
-"""Memory is told before it is taken, refused where there is less, and cut into parts that fit."""
+"""Memory is told before it is taken, refused where there is less, and batches cut into micro-batches that fit."""
 
 import json
 import pathlib
@@ -38,12 +38,12 @@ def test_a_run_that_does_not_fit_is_refused_with_one_that_does(searching, traini
     refused(training, r"accepted: a smaller --input_image_size, --eval_batch_size or network")
 
 
-def test_auto_takes_the_fewest_parts_that_fit_and_a_run_keeps_them(searching, there_is, monkeypatch, capsys):
+def test_auto_takes_the_fewest_micro_batches_that_fit_and_a_run_keeps_them(searching, there_is, monkeypatch, capsys):
     peak = fit_memory.peak_memory.Memory
     monkeypatch.setattr(
         fit_memory.peak_memory, "peak", lambda spec, micro_batches, **_: peak(6e9 / micro_batches, 1e9, 0, 0)
     )
-    there_is(6, free=5)  # 7 GB whole, 4 GB in two parts
+    there_is(6, free=5)  # 7 GB whole, 4 GB in two micro-batches
     run(*searching)
     said = capsys.readouterr().err
     assert "memory: about 4.0 GB at the peak of the 6.0 GB of this machine" in said

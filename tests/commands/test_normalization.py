@@ -9,12 +9,13 @@ from mode_cases import ARCH, PUBLISHED, SHORT, configure, run
 
 import autonl_tf
 from autonl_tf.arch import blockstring
-from autonl_tf.commands.eval import mistakes
+from autonl_tf.commands.eval import report
 from autonl_tf.commands.explain import run as explain
 from autonl_tf.data import images
 from autonl_tf.errors import UserError
 from autonl_tf.export import int8, tflite
 from autonl_tf.export.accuracy_loss import TFLiteRunner
+from autonl_tf.export.graph_facts import graph_facts
 from autonl_tf.networks.network import build_network
 from autonl_tf.prepare import checkpointed, inputs
 
@@ -76,7 +77,7 @@ def test_predict_eval_and_its_report_follow(home, lite, expected, tmp_path, monk
     )
     np.testing.assert_allclose(np.load(tmp_path / "p.npz")["logits"], logits, rtol=1e-4, atol=1e-5)
     shown = []
-    monkeypatch.setattr(mistakes, "draw_mistakes", lambda rows, *_, **__: shown.extend(row[0] for row in rows))
+    monkeypatch.setattr(report, "draw_mistakes", lambda rows, *_, **__: shown.extend(row[0] for row in rows))
     capsys.readouterr()
     words = (
         "--mode=eval",
@@ -153,7 +154,7 @@ def test_int8_files_of_plain_scales_are_whole_and_right(tmp_path, header):
     pixels = np.random.default_rng(0).uniform(0, 255, [8, 32, 32, 3]).astype(np.float32)
     tflite.convert_fp32(model, tmp_path / "float", image_size=32, normalization=spec.normalization)
     int8.quantize_int8(tmp_path / "float", tmp_path / "int8", pixels)
-    assert tflite.graph_facts(tmp_path / "int8").xnnpack_whole
+    assert graph_facts(tmp_path / "int8").xnnpack_whole
     mean, stddev = (np.float32(part.partition("=")[2]) for part in header.split())
     logits = model((pixels - mean) / stddev, training=False)
     for name, tolerance in (("float", 1e-5), ("int8", 0.1)):

@@ -12,7 +12,7 @@ from mode_cases import CLASSES, class_folder, command, given, run
 
 from autonl_tf.commands.train import finetune
 from autonl_tf.errors import UserError
-from autonl_tf.networks.parts import layers_of
+from autonl_tf.networks.part_layers import layers_of
 from autonl_tf.prepare import checkpointed
 
 

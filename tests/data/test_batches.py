@@ -14,7 +14,7 @@ from autonl_tf.data import datasets, images, own_files, splits
 from autonl_tf.data.augment import policies
 from autonl_tf.data.batches import eval_batches, predict_batches, train_batches, usable_files
 from autonl_tf.data.datasets import ImageDataset, OpenedSplit, open_dataset
-from autonl_tf.data.splits import IndexedSplit, RecordFile, RecordSplit, shard_count
+from autonl_tf.data.example_order import IndexedSplit, RecordFile, RecordSplit, shard_count
 from autonl_tf.errors import UserError
 
 SIZE = 8

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autonl_tf.data import own_files
-from autonl_tf.data.splits import IndexedSplit, RecordFile, RecordSplit
+from autonl_tf.data.example_order import IndexedSplit, RecordFile, RecordSplit
 from autonl_tf.data.tfrecord import count_records
 
 SEED = 3

@@ -70,11 +70,11 @@ def test_the_same_seed_and_step_mix_alike_and_others_do_not():
 
 
 def test_every_part_of_the_global_batch_is_mixed_by_draws_of_its_own():
-    def share(part, parts):
-        with drawing(0, tf.constant(3), tf.constant(part), parts):
+    def share(micro_batch, count):
+        with drawing(0, tf.constant(3), tf.constant(micro_batch), count):
             return mixed(3, mixup_alpha=1.0)[2]
 
-    shares = [share(part, 4) for part in range(4)]
+    shares = [share(number, 4) for number in range(4)]
     assert len(set(shares)) == 4
     assert shares[0] == mixed(3, mixup_alpha=1.0)[2]
 

@@ -15,6 +15,7 @@ from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize, preprocess_for_eval
 from autonl_tf.errors import UserError
 from autonl_tf.export import saved_model, tflite
+from autonl_tf.export.graph_facts import graph_facts
 from autonl_tf.networks.network import build_network
 
 
@@ -118,7 +119,7 @@ def test_tflite_equals_the_model(everything, exported):
 
 def test_the_whole_tflite_graph_is_one_partition_of_built_in_ops(exported):
     path = exported[0] / "model_fp32.tflite"
-    facts = tflite.graph_facts(path)
+    facts = graph_facts(path)
     assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole
     assert {"CONV_2D", "DEPTHWISE_CONV_2D", "BATCH_MATMUL", "SOFTMAX"} <= set(facts.ops)
     assert CompiledModel.from_file(str(path)).is_fully_accelerated()
@@ -137,7 +138,7 @@ def test_a_graph_that_the_delegate_does_not_take_whole_is_reported_so(tmp_path):
         return tf.nn.relu(tf.nn.relu(x * 2.0)[:, ::2, ::2] * 3.0 + 1.0)
 
     path = convert(strided, tmp_path / "m.tflite", [tf.lite.OpsSet.TFLITE_BUILTINS])
-    facts = tflite.graph_facts(path)
+    facts = graph_facts(path)
     assert facts.xnnpack_partitions == 2 and not facts.xnnpack_whole
     assert not CompiledModel.from_file(str(path)).is_fully_accelerated()
 
@@ -145,7 +146,7 @@ def test_a_graph_that_the_delegate_does_not_take_whole_is_reported_so(tmp_path):
     def one_sided(x):
         return x[:, ::2, ::2] * 3.0 + 1.0
 
-    facts = tflite.graph_facts(convert(one_sided, tmp_path / "n.tflite", [tf.lite.OpsSet.TFLITE_BUILTINS]))
+    facts = graph_facts(convert(one_sided, tmp_path / "n.tflite", [tf.lite.OpsSet.TFLITE_BUILTINS]))
     assert facts.xnnpack_partitions == 1 and not facts.xnnpack_whole
 
 
@@ -156,7 +157,7 @@ def test_an_op_that_is_not_built_in_is_an_error_with_its_name(tmp_path):
 
     path = convert(determinant, tmp_path / "m.tflite", [tf.lite.OpsSet.SELECT_TF_OPS])
     with pytest.raises(UserError, match="FlexMatrixDeterminant"):
-        tflite.graph_facts(path)
+        graph_facts(path)
 
 
 def test_a_model_of_another_size_or_class_count_is_refused(small, tmp_path):
@@ -175,7 +176,7 @@ def test_autonl_s_at_224_pixels_is_one_partition(tmp_path):
         if layer.name.endswith("nl_bn"):  # at zero the converter could fold LightNL away
             layer.gamma.assign(tf.ones_like(layer.gamma))
     tflite.convert_fp32(model, tmp_path / "s.tflite", image_size=224, normalization=Normalization())
-    facts = tflite.graph_facts(tmp_path / "s.tflite")
+    facts = graph_facts(tmp_path / "s.tflite")
     assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole
     assert {"BATCH_MATMUL", "STRIDED_SLICE"} <= set(facts.ops)
     assert [path.name for path in tmp_path.iterdir()] == ["s.tflite"]

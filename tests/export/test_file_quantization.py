@@ -14,6 +14,7 @@ from autonl_tf.data.images import normalize
 from autonl_tf.errors import UserError
 from autonl_tf.export import int8, qat, quantization, tflite
 from autonl_tf.export.accuracy_loss import TFLiteRunner
+from autonl_tf.export.graph_facts import graph_facts
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import calibrate, quantized_network
 
@@ -125,7 +126,7 @@ def test_a_shortcut_around_the_first_block_takes_its_value_from_the_float_beginn
     tflite.convert_fp32(model, files["float32"], image_size=SIZE, normalization=Normalization())
     int8.quantize_int8(files["float32"], files["int8"], pictures(8))
     qat.convert_qat(quantized, files["qat"], image_size=SIZE, normalization=Normalization())
-    assert all(tflite.graph_facts(files[name]).xnnpack_whole for name in ("int8", "qat"))
+    assert all(graph_facts(files[name]).xnnpack_whole for name in ("int8", "qat"))
     simulated = quantized(normalize(pictures(8), Normalization()), training=False)
     got = TFLiteRunner(files["qat"])(pictures(8))
     np.testing.assert_allclose(got, keras.activations.softmax(simulated), atol=0.05)
@@ -150,7 +151,7 @@ def test_constants_are_where_every_runtime_looks_for_them(files, tmp_path):
     int8.quantize_int8(files["float32"], path, pictures(2), float_products=True)
     model = flatbuffer_utils.convert_bytearray_to_object(path.read_bytes())
     assert not any(buffer.offset for buffer in model.buffers)
-    assert tflite.graph_facts(path).xnnpack_whole
+    assert graph_facts(path).xnnpack_whole
 
 
 def test_the_summary_counts_what_the_file_holds(files):

@@ -20,6 +20,7 @@ from autonl_tf.data.images import normalize
 from autonl_tf.errors import UserError
 from autonl_tf.export import accuracy_loss, bundle, int8, qat, rewrite, tflite
 from autonl_tf.export.card import Description
+from autonl_tf.export.graph_facts import graph_facts
 from autonl_tf.layers.embedded_nl import EmbeddedNonLocal
 from autonl_tf.networks import quantizers
 from autonl_tf.networks.insert import insert_behind
@@ -90,7 +91,7 @@ def files(formats) -> dict[str, str]:
 
 def test_every_file_is_one_partition_of_built_in_ops(formats):
     for name, path in files(formats).items():
-        facts = tflite.graph_facts(path)
+        facts = graph_facts(path)
         assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole, name
         assert CompiledModel.from_file(path).is_fully_accelerated(), name
 
@@ -184,7 +185,7 @@ def test_pixels_as_bytes_give_the_float_files_answers(mobile, tmp_path):
     images = pictures(10)
     expected = accuracy_loss.TFLiteRunner(path)(images)
     rewrite.take_uint8(path)
-    assert tflite.graph_facts(path).input_type == "uint8" and tflite.graph_facts(path).xnnpack_whole
+    assert graph_facts(path).input_type == "uint8" and graph_facts(path).xnnpack_whole
     np.testing.assert_array_equal(accuracy_loss.TFLiteRunner(path)(images), expected)
     with pytest.raises(ValueError, match="not float32"):
         rewrite.take_uint8(path)
@@ -248,7 +249,7 @@ def test_a_relu6_network_becomes_one_int8_piece_that_answers_as_trained(tmp_path
     assert any(layer.__class__.__name__ == "ReLU" for layer in keras_model.layers)
     path = tmp_path / "m.tflite"
     qat.convert_qat(model, path, image_size=SIZE, normalization=Normalization())
-    facts = tflite.graph_facts(path)
+    facts = graph_facts(path)
     assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole and "RELU6" not in facts.ops  # within convolutions
     images = pictures(40, first=200)
     expected = tf.nn.softmax(model(normalize(images, Normalization()), training=False)).numpy()
@@ -325,7 +326,7 @@ def test_a_conventional_non_local_block_is_one_piece_in_int8_too(tmp_path):
         path, quantized = tmp_path / "float.tflite", tmp_path / "int8.tflite"
         tflite.convert_fp32(model, path, image_size=SIZE, normalization=Normalization())
         int8.quantize_int8(path, quantized, pictures(8))
-        assert tflite.graph_facts(quantized).xnnpack_whole, model.name
+        assert graph_facts(quantized).xnnpack_whole, model.name
 
 
 def test_a_layer_without_a_configuration_is_refused():

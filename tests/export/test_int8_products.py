@@ -14,6 +14,7 @@ from export_cases import EVERYTHING, SIZE, make_model, pictures
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.export import int8, int8_products, tflite
+from autonl_tf.export.graph_facts import graph_facts
 from autonl_tf.export.tflite_graph import kind_of
 from autonl_tf.layers.light_nl import LightNL, LightNLProduct
 
@@ -45,7 +46,7 @@ def test_every_product_is_int8_and_the_file_one_piece(files):
     assert products(files["float_products"]) == [[schema.TensorType.FLOAT32] * 2] * 2 * files["count"]
     assert products(files["int8_products"]) == [[schema.TensorType.INT8] * 2] * 2 * files["count"]
     for name in ("float_products", "int8_products"):
-        facts = tflite.graph_facts(files[name])
+        facts = graph_facts(files[name])
         assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole
 
 
@@ -61,7 +62,7 @@ def test_the_layer_in_another_network_and_still_adding_nothing_is_one_piece(tmp_
     int8.quantize_int8(path, quantized, pictures(4), float_products=float_products)
     kind = schema.TensorType.FLOAT32 if float_products else schema.TensorType.INT8
     assert products(quantized) == [[kind] * 2] * 2
-    assert tflite.graph_facts(quantized).xnnpack_whole
+    assert graph_facts(quantized).xnnpack_whole
 
 
 def test_products_of_parallel_branches_are_all_int8_and_answer_as_float_products(tmp_path):

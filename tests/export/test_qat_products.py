@@ -15,6 +15,7 @@ from export_cases import EVERYTHING, SIZE, make_model, pictures
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
 from autonl_tf.export import int8_products, qat, rewrite, tflite
+from autonl_tf.export.graph_facts import graph_facts
 from autonl_tf.export.tflite_graph import kind_of
 from autonl_tf.networks.quantized import calibrate, nothing_too_small, products_left_float, quantized_network
 from autonl_tf.networks.quantizers import QuantizedProduct, RangeQuantizer
@@ -60,7 +61,7 @@ def test_every_product_is_int8_and_the_file_one_piece(quantized, files, float_pr
     kinds = [[graph.tensors[i].type for i in op.inputs] for kind, op in found if kind == _BATCH_MATMUL]
     wanted = schema.TensorType.FLOAT32 if float_products else schema.TensorType.INT8
     assert kinds == [[wanted] * 2] * 2 * len(products(quantized))
-    facts = tflite.graph_facts(files[float_products])
+    facts = graph_facts(files[float_products])
     assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole
 
 
@@ -71,7 +72,7 @@ def test_a_range_that_holds_next_to_nothing_leaves_the_file_one_piece(quantized,
     with products_left_float(quantized) as ranges:
         known = {name: {**found, **({narrow: 1e-6} if narrow in found else {})} for name, found in ranges.items()}
     assert int8_products.quantize_products(path, int8_products.trained(known)) == len(known)
-    assert tflite.graph_facts(path).xnnpack_whole
+    assert graph_facts(path).xnnpack_whole
 
 
 def steps_apart(quantized, path, images) -> dict[str, np.ndarray]:

@@ -16,8 +16,8 @@ def model(rate=0.3, name="dropout"):
     return keras.Model(inputs, Dropout(rate, name=name)(inputs))
 
 
-def dropped(net, batch=8, *, seed=0, step=5, part=0, parts=1):
-    with drawing(seed, tf.constant(step), tf.constant(part), parts):
+def dropped(net, batch=8, *, seed=0, step=5, micro_batch=0, count=1):
+    with drawing(seed, tf.constant(step), tf.constant(micro_batch), count):
         return net(tf.ones([batch, WIDTH]), training=True).numpy()
 
 
@@ -34,10 +34,10 @@ def test_dropout_is_the_identity_in_inference():
     np.testing.assert_array_equal(model()(x), x)
 
 
-@pytest.mark.parametrize("parts", [2, 4, 8])
-def test_parts_of_a_batch_drop_what_the_whole_batch_drops(parts):
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_micro_batches_drop_what_the_whole_batch_drops(count):
     net = model()
-    pieces = [dropped(net, 8 // parts, part=part, parts=parts) for part in range(parts)]
+    pieces = [dropped(net, 8 // count, micro_batch=number, count=count) for number in range(count)]
     np.testing.assert_array_equal(np.concatenate(pieces), dropped(net))
 
 

@@ -66,7 +66,7 @@ ALLOWED = {
         *("search", "signals", "space", "layers", "arch", "errors", "plain_text", "reading", "records"),
         *("limits", "pictures", "streams"),
     },
-    "cli": {"commands", "errors", "files", "package", "reading", "settings", "signals", "streams"},
+    "cli": {"commands", "errors", "files", "reading", "settings", "signals", "streams"},  # commands: by name
     "demo": {"settings", "errors"},
 }
 WITHOUT_TENSORFLOW = (

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 from test_objective import RECIPE, SPACE
 
-from autonl_tf.data.splits import IndexedSplit, divided
+from autonl_tf.data.example_order import IndexedSplit, divided
 from autonl_tf.engine.batch_norm import forward_state
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.update_check import UpdateCheck

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from autonl_tf import signals
-from autonl_tf.commands.eval.mistakes import FILES as REPORT_FILES
-from autonl_tf.commands.eval.mistakes import write_report
+from autonl_tf.commands.eval.report import FILES as REPORT_FILES
+from autonl_tf.commands.eval.report import write_report
 from autonl_tf.data import imagenet
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.engine.evaluate import Evaluator

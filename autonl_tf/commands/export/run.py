@@ -10,9 +10,9 @@ import tensorflow as tf
 from autonl_tf.data import imagenet, images
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.data.example_order import PROCESSORS
 from autonl_tf.data.labels import LABELS
 from autonl_tf.data.other_kinds import readable_in_graph
-from autonl_tf.data.splits import PROCESSORS
 from autonl_tf.engine.evaluate import evaluate
 from autonl_tf.engine.runlog import METRICS, TEST, read_records, told
 from autonl_tf.engine.strategy import make_strategy

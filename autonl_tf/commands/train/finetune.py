@@ -15,7 +15,7 @@ from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.folder import Listing
 from autonl_tf.engine.batch_norm import unique
 from autonl_tf.errors import UserError
-from autonl_tf.networks.parts import layers_of
+from autonl_tf.networks.part_layers import layers_of
 
 UNEQUAL = 10  # times as many images: a network that is trained on all alike hardly ever names the smaller class
 

@@ -14,11 +14,11 @@ from autonl_tf.layers.draws import drawing
 class Gradient:
     """`(images [B, S, S, 3], labels [B], step) -> (loss, metrics, gradients)` of one replica, in replica context.
 
-    With M micro-batches the objective is called on M equal shares of the batch and losses, metrics and gradients are
-    summed: only B / M images are held at a time. The result is that of M times as many replicas, each with batch-norm
-    statistics of its own: what the forward pass writes (variables that every replica keeps for itself: moving
-    statistics, measured distances) starts from the same value for every micro-batch, and ends as the mean of what
-    they made of it, which is the mean over such replicas, since all these updates are linear in what was measured.
+    With M micro-batches the objective is called on each, and losses, metrics and gradients are summed: only B / M
+    images are held at a time. The result is that of M times as many replicas, each with batch-norm statistics of its
+    own: what the forward pass writes (variables that every replica keeps for itself: moving statistics, measured
+    distances) starts from the same value for every micro-batch, and ends as the mean of what they made of it, which is
+    the mean over such replicas, since all these updates are linear in what was measured.
 
     Args:
       learner: gives the model and the variables to differentiate by.
