@@ -95,7 +95,7 @@ def measure(work: pathlib.Path, names: list[str], seconds: float, processes: int
 
 def table(result: dict) -> str:
     lines = [
-        "| network | MACs | fp32, 1 thread | fp32, 2 | int8, 1 | int8, 2 | fp32 MB | int8 MB | partitions | papers' top-1 |",
+        "| network | MACs | fp32, 1 thread | fp32, 2 | int8, 1 | int8, 2 | fp32 MB | int8 MB | partitions | top-1 |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in result["networks"].items():
