@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autonl_tf.arch.spec import Normalization
-from autonl_tf.data import datasets, images, own_files, splits
+from autonl_tf.data import datasets, example_order, images, own_files
 from autonl_tf.data.augment import policies
 from autonl_tf.data.batches import eval_batches, predict_batches, train_batches, usable_files
 from autonl_tf.data.datasets import ImageDataset, OpenedSplit, open_dataset
@@ -208,7 +208,7 @@ def test_a_restarted_run_sees_exactly_the_batches_of_an_uninterrupted_one(pictur
 @pytest.mark.parametrize("limit", [0, 1 << 20])
 def test_a_restarted_run_on_records_sees_the_same_batches(make_imagenet, encode, monkeypatch, limit):
     monkeypatch.setattr(datasets, "_IN_MEMORY_BYTES", limit)
-    monkeypatch.setattr(splits, "_WINDOW", 4)
+    monkeypatch.setattr(example_order, "_WINDOW", 4)
     root = make_imagenet({"train": [[(encode(4 * j + i), 4 * j + i + 1) for i in range(4)] for j in range(3)]})
     dataset = open_dataset("imagenet_tfrecord:" + root)
     options = {"image_size": 16, "normalization": AUTONL, "batch_size": 5, "seed": 7}
