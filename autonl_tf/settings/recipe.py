@@ -56,7 +56,9 @@ FLAGS = (
         "Equal parts of a replica's batch, processed in turn to save memory; auto: the fewest that should fit."
     ),
     switch("sync_batch_norm", False).help("Batch norm takes its statistics over all replicas."),
-    whole("steps_per_loop", 100, (1, 1_000_000)).help("Steps on the device between two visits of the host."),
+    whole("steps_per_loop", None, (1, 1_000_000)).help(
+        "Steps on the device between two visits of the host. Default: 100, in a search at most a sixtieth of its steps."
+    ),
     whole("save_every_steps", 500, (1, limits.STEPS[1])).help("Steps between saved checkpoints."),
 )
 

@@ -58,8 +58,8 @@ def configure(*words: str) -> Config:
 
 
 def run(*words: str) -> None:
-    """Runs a command line in this process."""
-    config = configure(*words)
+    """Runs a command line in this process, checks before TensorFlow's import included."""
+    config = parsing.checked("check_files", configure(*words))
     _runner(config.mode)(config)
 
 

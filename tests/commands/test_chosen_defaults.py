@@ -7,8 +7,11 @@ from absl import flags
 from mode_cases import configure
 
 from autonl_tf.cli import parsing
+from autonl_tf.engine import rundir
 from autonl_tf.engine.schedules import WarmupCosine, WarmupStaircase
+from autonl_tf.errors import UserError
 from autonl_tf.prepare import defaults, rates
+from autonl_tf.settings import files
 
 TRAIN = ("--mode=train", "--arch=autonl_s", "--dataset=demo", "--model_dir=x")
 SEARCH = ("--mode=search", "--dataset=demo", "--model_dir=x")
@@ -42,6 +45,24 @@ def test_horizons_are_shares_of_the_run_and_at_most_the_published_ones(images):
     assert chosen.recalibrate_batches * chosen.train_batch_size >= min(images, 1024)
     assert chosen.light_nl_decay == pytest.approx(80 / images, rel=1e-2)
     assert steps / rates.length_of(chosen, images).steps_of(chosen.eval_every_epochs) <= 11
+
+
+@pytest.mark.parametrize("images", [6, 800, 10_000, 1_281_167])
+@pytest.mark.parametrize("words", [TRAIN, SEARCH])
+def test_the_same_command_goes_on_with_a_run_whatever_was_chosen_for_it(words, images, tmp_path):
+    """Its flags are compared with the run's before TensorFlow is imported, when the number of images is not known."""
+    config = configure(*words, f"--model_dir={tmp_path}")
+    chosen = defaults.completed(config, images)
+    with rundir.prepare(tmp_path, chosen.values, chosen.read()):
+        files.check_same_settings(config)
+        files.check_same_settings(config.replaced(steps_per_loop=chosen.steps_per_loop))
+        with pytest.raises(UserError, match=r"was made with --steps_per_loop=\d+, now it is --steps_per_loop=7;"):
+            files.check_same_settings(config.replaced(steps_per_loop=7))
+
+
+@pytest.mark.parametrize(("images", "steps"), [(800, 31), (1_281_167, 100)])
+def test_a_short_search_has_points_for_its_curves(images, steps):
+    assert defaults.completed(configure(*SEARCH), images).steps_per_loop == steps
 
 
 def test_batch_norm_stays_the_checkpoints_on_small_sets_unless_told_otherwise():
@@ -90,6 +111,7 @@ def test_what_is_given_stays_and_what_is_chosen_is_told():
             "recalibrate_batches": 0,
             "light_nl_decay": 0.0,
             "eval_every_epochs": 2.0,
+            "steps_per_loop": 5,
         },
     }
     before = configure(*TRAIN, *(f"--{name}={value}" for name, value in given.items()))
@@ -145,4 +167,5 @@ def test_a_recipe_leaves_nothing_open(path, monkeypatch):
     values(["main.py", f"--flagfile={path}", "--dataset=demo", "--model_dir=x"])
     before = parsing.from_flags(values)
     for images in (800, 1_281_167):
-        assert defaults.completed(before, images) == before
+        chosen = defaults.completed(before, images)  # a visit of the host changes no number
+        assert chosen.replaced(steps_per_loop=before.steps_per_loop) == before

@@ -103,7 +103,6 @@ def looked_at(tmp_path_factory):
         "convert": [f"--init_checkpoint={tiny_checkpoint(root / 'official')}", f"--model_dir={root}/convert"],
     }
     seen = {}
-    from autonl_tf.commands.search import run as search
     from autonl_tf.prepare import defaults, fit_memory, sizes
 
     def recorded(complete):
@@ -113,7 +112,6 @@ def looked_at(tmp_path_factory):
         patch.setattr(sizes, "resolved", recorded(sizes.resolved))
         patch.setattr(defaults, "completed", recorded(defaults.completed))
         patch.setattr(fit_memory, "fitted", recorded(fit_memory.fitted))
-        patch.setattr(search, "_with_points", recorded(search._with_points))
         for mode, given in words.items():
             seen[mode] = set()
             _runner(mode)(Recorder(configure(f"--mode={mode}", *given), seen[mode]))

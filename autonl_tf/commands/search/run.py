@@ -55,8 +55,6 @@ from autonl_tf.space.cost_model import CostModel
 from autonl_tf.space.light_nl import LightNL
 from autonl_tf.streams import say
 
-LEAST_POINTS = 60  # of its curves that a search should have
-
 
 def run(config: Config) -> None:
     """Searches, then writes arch.txt, search.json and the pictures into `--model_dir`."""
@@ -80,7 +78,6 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
     train_step.check_batches(config, strategy)
     config = fit_memory.fitted(config, strategy, space.largest())
     length = rates.length_of(config, count)
-    config = _with_points(config, length)
     schedule = schedule_of(config, length.steps)
     network = _trained_network(config, start, dataset) if start else None
     files = {"searched_space.json": space.text()}
@@ -129,14 +126,6 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
         if is_chief(strategy):
             directory.check("arch.txt is not written")
             _write(config, directory.path, learner, schedule, models)
-
-
-def _with_points(config: Config, length: rates.Length) -> Config:
-    """The config with, where no flag gives it, so many steps a loop that a short search has points for its pictures."""
-    if "steps_per_loop" in config.given:
-        return config
-    steps = max(1, min(config.steps_per_loop, length.steps // LEAST_POINTS))
-    return config.replaced(steps_per_loop=steps)
 
 
 def budget_value(config: Config) -> float | None:
