@@ -21,7 +21,7 @@ from autonl_tf.streams import say
 
 # What may change between two starts of one run: where and on what devices it runs, and how often it saves. (Another
 # number of devices splits the same batches differently, and batch norm, unless synchronized, takes the statistics of
-# each part.)
+# each replica.)
 _FREE = {
     *("model_dir", "eval_batch_size", "strategy", "tpu", "tpu_zone", "gcp_project", "save_every_steps", "data_dir"),
     *("jit_compile", "data_service", "check_images", "max_pixels", "wait_seconds"),

@@ -53,7 +53,7 @@ FLAGS = (
     real("weight_decay", 1e-5, (0.0, 1000.0)).help("Factor of sum(v^2)/2 in the loss, batch norm excepted."),
     real("label_smoothing", 0.1, (0.0, 0.99)).help("Share of the target spread over all classes."),
     count("micro_batches", AUTO, (1, limits.BATCH[1])).help(
-        "Equal parts of a replica's batch, processed in turn to save memory; auto: the fewest that should fit."
+        "Into how many a replica's batch is cut, processed in turn to save memory; auto: the fewest that should fit."
     ),
     switch("sync_batch_norm", False).help("Batch norm takes its statistics over all replicas."),
     whole("steps_per_loop", None, (1, 1_000_000)).help(
