@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -67,6 +68,10 @@ class Gradient:
         written = forward_state(self._learner.model)
         before = [tf.identity(variable.read_value()) for variable in written]
 
+        # A function that stays one: put in the loop's place, TensorFlow's memory optimizer would sum its gradients in
+        # temporary variables that the last round creates and does not delete, and the next step fails on
+        # (AlreadyExistsError, where the activations are large).
+        @functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
         def one(index):
             for variable, value in zip(written, before, strict=True):
                 variable.assign(value)
@@ -78,7 +83,7 @@ class Gradient:
             return index + 1, tf.nest.map_structure(tf.add, total, one(index))
 
         # The first one outside of the loop shows what there is to be summed.
-        first = tf.nest.map_structure(tf.convert_to_tensor, one(0))
+        first = one(tf.constant(0))
         _, (result, values) = tf.while_loop(
             lambda index, _: index < self._count, add, (tf.constant(1), first), parallel_iterations=1
         )

@@ -105,3 +105,11 @@ def test_an_estimate_is_near_what_is_taken():
     said = subprocess.run([sys.executable, benchmark, f"--case={case}"], capture_output=True, text=True, check=True)
     row = json.loads(said.stdout.splitlines()[-1])[case]
     assert 0.7 < row["estimated_gb"] / row["measured_gb"] < 1.4
+
+
+def test_micro_batches_of_large_maps_take_several_steps_in_one_call(searching, tmp_path):
+    """TensorFlow's memory optimizer sums large gradients elsewhere, which fails in a loop within a loop."""
+    words = [word for word in searching if "batch_size" not in word and "image_size" not in word]
+    run(*words, "--input_image_size=256", "--train_batch_size=32", "--micro_batches=2", "--steps_per_loop=2")
+    last = json.loads((tmp_path / "run" / "search.json").read_text())["trajectory"][-1]
+    assert last["step"] == 2
