@@ -19,6 +19,8 @@ _OF_TENSORFLOW = re.compile(r"^\{\{.*?\}\} |\s*\[Op:\w+\].*$")
 # TensorFlow's file errors are of a dozen classes; alike is how they end: "FILE; what the system says".
 _OF_THE_SYSTEM = "|".join(sorted((re.escape(os.strerror(number)) for number in errno.errorcode), key=len, reverse=True))
 _FILE_ERROR = re.compile(rf"(.+); ({_OF_THE_SYSTEM})")
+# Behind the lines that name the node, where it is raised within a graph.
+_NO_MEMORY = re.compile(r"OOM when allocating tensor with shape(\[[\d,]*\])")
 
 
 class UserError(Exception):
@@ -53,7 +55,11 @@ def system_failure(error: BaseException) -> tuple[str, str] | None:
         return None
     if found := _FILE_ERROR.match(first_line(error)):
         return found[1], _advised(found[2])
-    return ("", f"out of memory: {first_line(error)}") if type(error).__name__ == "ResourceExhaustedError" else None
+    if type(error).__name__ != "ResourceExhaustedError":
+        return None
+    if found := _NO_MEMORY.search(str(error)):
+        return "", f"out of memory: no room for a tensor of shape {found[1]}; a smaller batch takes less"
+    return "", f"out of memory: {first_line(error)}"
 
 
 def failure_line(error: BaseException) -> str:

@@ -96,7 +96,12 @@ def _runner(mode: str) -> Callable:
         tensorflow = sys.modules.get("tensorflow")
         if tensorflow is None:
             return run_mode
-        tensorflow.config.list_physical_devices()  # looks for GPUs, and says so
+        if not tensorflow.config.list_physical_devices("GPU"):  # looks for them, and says so
+            from autonl_tf.engine import capacity
+
+            # Keeps the memory of tensors for the next ones; the system would give it anew, page by page.
+            os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+            os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(capacity.of_host().total >> 20))
     return tensorflow.autograph.experimental.do_not_convert(run_mode)
 
 

@@ -189,6 +189,25 @@ def test_a_failure_of_the_system_is_told_from_a_fault_of_the_program(error, told
     assert system_failure(error) == told
 
 
+class ResourceExhaustedError(TensorFlowSays):
+    __module__ = TensorFlowSays.__module__
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "Graph execution error:\n\nDetected at node a/b defined at\n\n"
+            "OOM when allocating tensor with shape[64,32,112,112] and type float on /device:CPU:0 by allocator x\n",
+            "out of memory: no room for a tensor of shape [64,32,112,112]; a smaller batch takes less",
+        ),
+        ("{{node a}} Out of quota [Op:Fill]", "out of memory: Out of quota"),
+    ],
+)
+def test_memory_that_is_not_there_is_told_by_the_tensor_that_wants_it(said, told):
+    assert system_failure(ResourceExhaustedError(said)) == ("", told)
+
+
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))]
 )
