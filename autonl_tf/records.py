@@ -122,9 +122,10 @@ class RunRecord:
     run: Run | None = None
 
     def other_setting(self, now: Settings) -> str | None:
-        """The first flag that is not what it was, both values, or None; of `now` all that must be the same."""
+        """The first flag that is not what it was, `mode` before all, and both values, or None; all of `now` must be the
+        same."""
         before = self.comparable
-        for flag in [*now, *(name for name in before if name not in now)]:
+        for flag in sorted({**now, **before}, key=lambda name: name != "mode"):
             old, new = before.get(flag), now.get(flag)
             if flag not in before or flag not in now or old != new:
                 was = old if flag in before else "(absent)"

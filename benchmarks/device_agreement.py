@@ -46,8 +46,8 @@ def work(devices: int, micro_batches: int, modes: list[str], steps: int, xla: li
         cases = {"sync": (True, 1, False), "parts": (False, micro_batches // devices, False)}
         if mode in xla and devices == 1:
             cases["xla"] = (True, 1, True)
-        for case, (sync, micro_batches, compiled) in cases.items():
-            values = run(strategy, mode, steps, sync, micro_batches, compiled)
+        for case, (sync, in_each, compiled) in cases.items():
+            values = run(strategy, mode, steps, sync, in_each, compiled)
             np.savez(output / f"{mode}-{case}-{devices}.npz", **values)
 
 

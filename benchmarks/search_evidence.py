@@ -381,22 +381,23 @@ def far(bench: Bench, result: dict) -> None:
     path = bench.work / "without_light_nl.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     reach = macs_model(space_lib.load(str(path)), **bench.shape).reachable()
-    for seed in range(bench.options.search_seeds):
-        rows = result.setdefault("far", {}).setdefault(f"seed{seed}", {})
-        found = bench.search(f"far_{seed}", seed)
-        words = (f"--search_space={path}", f"--target_macs={min(found['macs'], reach[1]):.0f}")
-        plain = bench.search(f"far_without_{seed}", seed, *words)
-        rows |= {"search": light(found), "search_without": light(plain)}
-        for name, one in (("found", found), ("found_without", plain)):
-            rows[name] = []
-            bench.trained([read(one["arch"])], bench.options.train_seeds, rows[name])
+    seeds = range(bench.options.search_seeds)
+    searches = all_done(bench.each(bench.search, [(f"far_{seed}", seed) for seed in seeds]))
+    calls = [
+        (f"far_without_{seed}", seed, f"--search_space={path}", f"--target_macs={min(found['macs'], reach[1]):.0f}")
+        for seed, found in zip(seeds, searches, strict=True)
+    ]
+    plain = all_done(bench.each(bench.search, calls))
+    result["far"] = {"searches": [light(one) for one in searches], "searches_without": [light(one) for one in plain]}
+    for name, found in (("found", searches), ("found_without", plain)):
+        result["far"][name] = []
+        bench.trained([read(one["arch"]) for one in found], bench.options.train_seeds, result["far"][name])
 
 
 def texture(bench: Bench, result: dict) -> None:
     _needs_demo(bench)
-    for seed in range(bench.options.search_seeds):
-        found = bench.search(f"texture_{seed}", seed, "--dataset=demo:texture")
-        result.setdefault("texture", {})[f"seed{seed}"] = light(found)
+    calls = [(f"texture_{seed}", seed, "--dataset=demo:texture") for seed in range(bench.options.search_seeds)]
+    result["texture"] = [light(found) for found in all_done(bench.each(bench.search, calls))]
 
 
 def _needs_demo(bench: Bench) -> None:

@@ -63,8 +63,11 @@ def location_of(path: str) -> Location:
 
 
 def check_pytorch(path: str) -> None:
-    """Raises UserError, or OSError, for what is not a PyTorch file by its first bytes."""
-    start, _ = read_ends(path, 9)
+    """Raises UserError for what is not a PyTorch file by its first bytes, or is not there."""
+    try:
+        start, _ = read_ends(path, 9)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; accepted: {', '.join(_PYTORCH)}") from None
     if start[:4] != b"PK\x03\x04" and start[:1] != b"\x80" and start[8:] != b"{":
         raise UserError(f"{path}: is not a PyTorch file: neither a pickle, an archive of one, nor safetensors")
 

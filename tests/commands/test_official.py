@@ -222,8 +222,8 @@ def test_conversion_overwrites_nothing_and_takes_official_checkpoints_only(tiny,
     (tmp_path / "full" / "thesis.txt").write_text("years of work")
     words = ["--mode=convert", f"--init_checkpoint={tiny}"]
     refused([*words, f"--model_dir={tmp_path}/full"], r"--model_dir=.*/full: holds thesis\.txt; convert writes a new")
-    refused([*words, f"--model_dir={tmp_path}/full/thesis.txt"], r"thesis\.txt: is a file; convert writes")
-    refused([*words, f"--model_dir={tmp_path}/full/thesis.txt/run"], "cannot be written")
+    refused([*words, f"--model_dir={tmp_path}/full/thesis.txt"], r"thesis\.txt: is a file; accepted: a directory")
+    refused([*words, f"--model_dir={tmp_path}/full/thesis.txt/run"], r"thesis\.txt is not a directory")
     words = ["--mode=convert", f"--init_checkpoint={converted}", f"--model_dir={tmp_path}/run"]
     refused(words, "is a checkpoint of this program already")
     refused(["--mode=convert", f"--model_dir={tmp_path}/run"], "--mode=convert needs --init_checkpoint")

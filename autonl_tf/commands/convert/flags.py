@@ -41,10 +41,7 @@ def check_files(config: Config) -> Config:
 
 
 def check_free(directory: str) -> None:
-    """Raises UserError unless `--model_dir` of convert is absent, or an empty directory."""
+    """Raises UserError if `--model_dir` of convert, a directory or absent, holds something."""
     target = pathlib.Path(directory)
-    if target.is_dir():
-        if held := sorted(child.name for child in target.iterdir()):
-            raise UserError(f"--model_dir={directory}: holds {held[0]}; convert writes a new or an empty directory")
-    elif target.exists():
-        raise UserError(f"--model_dir={directory}: is a file; convert writes a new or an empty directory")
+    if target.is_dir() and (held := sorted(child.name for child in target.iterdir())):
+        raise UserError(f"--model_dir={directory}: holds {held[0]}; convert writes a new or an empty directory")
