@@ -5,7 +5,7 @@ and the same global batches, on 1, 2, 4, ... logical CPU devices (MirroredStrate
 
     sync      synchronized batch norm
     parts     statistics of each micro-batch's own: N devices with M micro-batches, N * M being the same for all
-    xla       as `sync` on one device, the training, search and evaluation steps compiled by XLA
+    xla       as both on one device, the training, search and evaluation steps compiled by XLA
 
 For each it prints how far the losses are from those of the first number of devices (largest relative difference over
 steps), the same for weights with the batch-norm statistics and their averages (over the largest value of each), whether
@@ -45,7 +45,7 @@ def work(devices: int, micro_batches: int, modes: list[str], steps: int, xla: li
     for mode in modes:
         cases = {"sync": (True, 1, False), "parts": (False, micro_batches // devices, False)}
         if mode in xla and devices == 1:
-            cases["xla"] = (True, 1, True)
+            cases |= {"xla": (True, 1, True), "parts-xla": (False, micro_batches, True)}
         for case, (sync, in_each, compiled) in cases.items():
             values = run(strategy, mode, steps, sync, in_each, compiled)
             np.savez(output / f"{mode}-{case}-{devices}.npz", **values)
@@ -191,9 +191,11 @@ def main() -> None:
                     results[f"{mode} {case} {counts[0]} and {count}"] = compare(runs[0], values)
             sync, parts = (dict(np.load(f"{folder}/{mode}-{case}-{counts[0]}.npz")) for case in ("sync", "parts"))
             results[f"{mode} sync and parts"] = compare(sync, parts)
-            if mode in options.xla.split(",") and 1 in counts:
+            if mode in options.xla.split(",") and counts[0] == 1:
                 compiled = dict(np.load(f"{folder}/{mode}-xla-1.npz"))
-                results[f"{mode} xla"] = compare(dict(np.load(f"{folder}/{mode}-sync-1.npz")), compiled)
+                results[f"{mode} xla"] = compare(sync, compiled)
+                compiled = dict(np.load(f"{folder}/{mode}-parts-xla-1.npz"))
+                results[f"{mode} parts xla"] = compare(parts, compiled)
     for name, found in results.items():
         print(
             f"{name:<26}",

@@ -75,8 +75,10 @@ class Gradient:
         def one(index):
             for variable, value in zip(written, before, strict=True):
                 variable.assign(value)
+            # A shape that is known while tracing: XLA needs it.
             start = index * size
-            result = self._of_one(images[start : start + size], labels[start : start + size], step, index)
+            own_images = tf.slice(images, [start, 0, 0, 0], [size, *images.shape[1:]])
+            result = self._of_one(own_images, tf.slice(labels, [start], [size]), step, index)
             return result, [tf.identity(variable.read_value()) for variable in written]
 
         def add(index, total):
