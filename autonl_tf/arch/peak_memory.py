@@ -82,12 +82,12 @@ def peak(
     params = network_cost(
         spec, image_size=image_size, num_classes=num_classes, depth_multiplier=depth_multiplier
     ).total.params
-    copies, traced = COPIES[mode] + (micro_batches > 1), 1 + (micro_batches > 1)  # the first is traced by itself
+    copies = COPIES[mode] + (micro_batches > 1)
     return Memory(
         activations=OVERHEAD * max(training, evaluation) * compute_bytes,
         variables=params * copies * FLOAT,
         images=BATCHES * max(batch, eval_batch) * 3 * image_size**2 * FLOAT,
-        program=PROGRAM + GRAPH[mode] * traced * len(spec.singles()),
+        program=PROGRAM + GRAPH[mode] * len(spec.singles()),
     )
 
 

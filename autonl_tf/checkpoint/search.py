@@ -1,7 +1,7 @@
 """The weights of a search: the found network with the supernet's own, exactly the supernet with those decisions.
 
 A search's run directory has `searched_space.json`, `config.json`, `labels.txt` and checkpoints of the supernet, whose
-averaged margins are the decisions, flips for a target included.
+margins are the decisions, flips for a target included.
 """
 
 from __future__ import annotations

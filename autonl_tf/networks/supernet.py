@@ -9,7 +9,6 @@ paper, section 3.2, and Single-Path NAS. Deviations:
    changing anything (LightNL's depthwise kernel to eight times its mean square in 700 steps), and should not open or
    shut a gate by that.
 2. Gates act after batch norm and on the residual branch, so that "off" is exactly off.
-3. The moving average of a gate's margin decides; inference and decoding use it.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ from autonl_tf.space.space import Space
 
 # The margin at which the gates of optional parts (LightNL, squeeze-excite) enter the decision phase.
 START_MARGIN = 0.02
-MARGIN_MOMENTUM = 0.9
 DISTANCE_MOMENTUM = 0.95
 MARGIN_RANGE = (-2.0, 1.0)
 
@@ -128,7 +126,7 @@ class Supernet(keras.Model):
       starts: [G], the largest margins at the start: start_margin for gates that add something, 1 for the others, and
         -start_margin for gates that `start_at` closes.
       references: [G], the divisors of the values: 1, or the values at `start_at`.
-      margins: [G], moving average (0.9) of value - threshold, written by `track`; they decide in inference.
+      margins: [G], value - threshold, written by `track` until decisions are held; they decide in inference.
       distances: [G], moving average (0.95) of LightNL's distances over training batches, taken over all replicas by
         `track`; it starts at 1, so that no candidate counts as close enough before it was measured. Only the gates of
         LightNL's ratio and stride read it.
@@ -202,7 +200,7 @@ class Supernet(keras.Model):
         self.thresholds.assign(self._started(self.live_margins()))
 
     def call(self, inputs, training=None, gates=None):
-        """`gates`: [G] of this step; None: those that the averaged margins decide."""
+        """`gates`: [G] of this step; None: those that the margins decide."""
         if gates is None:
             gates = tf.cast(self.margins >= 0, tf.float32)
         x = self.activation(self.stem_bn(self.stem_padded(inputs), training=training))  # [B, S/2, S/2, stem filters]
@@ -285,7 +283,7 @@ class Supernet(keras.Model):
         ]
 
     def track(self, hold: tf.Tensor, follow: tf.Tensor) -> None:
-        """After an update: averages distances and margins, and keeps thresholds within reach of their values.
+        """After an update: averages distances, takes margins, and keeps thresholds within reach of their values.
 
         Margins stay within [-2, 1], where the surrogate gradient is at least sigmoid'(2) = 0.105. By the default travel
         none reaches -2, so that closed gates keep the order in which they closed; with a floor of -0.5 they were all
@@ -300,8 +298,7 @@ class Supernet(keras.Model):
         held = tf.clip_by_value(self.thresholds, 0.0, values - MARGIN_RANGE[0])
         thresholds = tf.where(follow, self._started(values), held)
         self.thresholds.assign(thresholds)
-        step = tf.where(hold, 0.0, 1 - MARGIN_MOMENTUM)
-        self.margins.assign(self.margins + step * (values - thresholds - self.margins))
+        self.margins.assign(tf.where(hold, self.margins, values - thresholds))
 
     def _starts(self, gates: np.ndarray) -> np.ndarray:
         opened = np.array([self.start_margin if gate.adds else 1.0 for gate in self.table.gates])

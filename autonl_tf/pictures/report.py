@@ -165,7 +165,7 @@ def decisions(result: dict[str, Any]) -> str:
     note = (
         '<p class="quiet">A row a gate: the block of the space, &gt; its number in the found network where that is '
         'another, and what the gate opens; its margin over the steps, <span class="open">purple open</span>, '
-        '<span class="closed">orange closed</span>, pale near 0; then the averaged margin that decided. Faint: decides '
+        '<span class="closed">orange closed</span>, pale near 0; then the margin that decided. Faint: decides '
         f"nothing, since its block is dropped or a gate below it is closed. {search.FLIPPED}: flipped to meet the "
         "target.</p>"
     )

@@ -141,7 +141,7 @@ def panels(results: Sequence[Mapping[str, Any]], names: Sequence[str] = ("",)) -
 
 
 def margins(result: Mapping[str, Any], found: Sequence[int | None]) -> dict[str, str]:
-    """Every gate's margin over the steps of one search, and the averaged one that decided, by what gates decide:
+    """Every gate's margin over the steps of one search, and the one that decided, by what gates decide:
     titles and SVG elements as those of `panels`; `found` as `draw_search` takes it."""
     steps = np.array(column(result["trajectory"], "step"))
     values = np.array([point["gates"] for point in result["trajectory"]], float).T

@@ -19,7 +19,7 @@ NEXT_TO_NOTHING = 0.02  # of the most expensive member's cost: a search that rem
 
 
 def decided_gates(margins: np.ndarray) -> np.ndarray:
-    """Gates [G], 0 or 1, of averaged margins [G]."""
+    """Gates [G], 0 or 1, of margins [G]."""
     return (margins >= 0).astype(np.float32)
 
 
@@ -35,7 +35,7 @@ def summary(
 
     Args:
       table: the space's gates.
-      margins: their averaged margins, [G]; a gate is open at 0 or more.
+      margins: theirs, [G]; a gate is open at 0 or more.
       image_size, num_classes: what MACs and parameters are counted at.
       flipped: [G], whether a decision was turned to meet a target; margins are those before.
 

@@ -137,8 +137,7 @@ def _tracked(thresholds: Callable) -> None:
         net._average_distances()
         values = net.live_margins() + net.thresholds
         net.thresholds.assign(thresholds(net, values, follow))
-        step = tf.where(hold, 0.0, 1 - supernet.MARGIN_MOMENTUM)
-        net.margins.assign(net.margins + step * (values - net.thresholds - net.margins))
+        net.margins.assign(tf.where(hold, net.margins, values - net.thresholds))
 
     supernet.Supernet.track = track
 
@@ -161,11 +160,6 @@ def settling() -> None:
     """Decisions are held for the last step alone."""
     phases = search.phases
     search.phases = lambda config, steps: (phases(config, steps)[0], 1)
-
-
-def average_of_margins() -> None:
-    """The last margins decide."""
-    supernet.MARGIN_MOMENTUM = 0.0
 
 
 def average_of_distances() -> None:
@@ -196,7 +190,7 @@ def budget_that_comes_down() -> None:
 
 def everything() -> None:
     """The literal method: raw norms against thresholds that start at 0 and learn as weights do from the first step on,
-    gates on the kernel, scaled dropout, no flips, no averages of margins, no settling."""
+    gates on the kernel, scaled dropout, no flips, no settling."""
     for turn_off in (
         relative_values,
         gates_behind_batch_norm,
@@ -204,7 +198,6 @@ def everything() -> None:
         own_optimizer,
         flips_in_the_decision_phase,
         settling,
-        average_of_margins,
     ):
         turn_off()
     _tracked(lambda net, values, follow: tf.convert_to_tensor(net.thresholds))
@@ -224,7 +217,6 @@ DEVIATIONS = {
         own_optimizer,
         flips_in_the_decision_phase,
         settling,
-        average_of_margins,
         average_of_distances,
         gradient_stopped_at_kernel_gates,
         budget_that_comes_down,

@@ -73,7 +73,7 @@ def test_the_objective_decides_in_the_decision_phase(steps):
 
 
 @pytest.mark.parametrize("name", ["thresholds", "margins"])
-def test_thresholds_and_the_margins_averages_move_with_every_update_of_the_decision_phase_and_no_other(steps, name):
+def test_thresholds_and_margins_move_with_every_update_of_the_decision_phase_and_no_other(steps, name):
     assert changes(steps, name) == DECIDING
 
 

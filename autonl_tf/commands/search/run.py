@@ -156,7 +156,7 @@ class SearchLearner(Learner):
         super().__init__(supernet, groups, state=state, update_check=update_check)
 
     def decided(self) -> tuple[np.ndarray, np.ndarray]:
-        """The averaged margins [G] that the search itself came to, and which decisions were flipped, bool [G]."""
+        """The margins [G] that the search itself came to, and which decisions were flipped, bool [G]."""
         margins = self.model.margins.numpy()
         if self.multiplier is None:
             return margins, np.zeros(len(margins), bool)
