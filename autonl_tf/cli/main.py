@@ -97,11 +97,11 @@ def _runner(mode: str) -> Callable:
         if tensorflow is None:
             return run_mode
         if not tensorflow.config.list_physical_devices("GPU"):  # looks for them, and says so
-            from autonl_tf.engine import capacity
+            import psutil
 
             # Keeps the memory of tensors for the next ones; the system would give it anew, page by page.
             os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
-            os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(capacity.of_host().total >> 20))
+            os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(psutil.virtual_memory().total >> 20))
     return tensorflow.autograph.experimental.do_not_convert(run_mode)
 
 
