@@ -64,16 +64,17 @@ def met_target(budget: dict[str, Any]) -> str:
     off, kind = "", "good"
     if abs(budget["error"]) > _ON_TARGET:
         off, kind = f"The nearest network of this space is {budget['error']:+.1%} off the target. ", "warn"
+    stand = ""
+    if not budget["converged"]:
+        stand, kind = "<b>Not converged.</b> ", "warn"
     if not budget["flips"]:
         ended = off + "It is where the search itself ended" if off else "The search itself ended on its target"
-        return f'<p class="{kind}">{ended}: no decision was flipped.</p>'
+        return f'<p class="{kind}">{stand}{ended}: no decision was flipped.</p>'
     flips = (
         f"{len(budget['flips'])} flipped to meet the target: {', '.join(budget['flips'])}. They decided "
         f"{budget['flips_share']:.1%} of the cost, which was {short(budget['before_flips'])} before."
     )
-    if budget["converged"]:
-        return f'<p class="{kind}">{off}Close calls only: {page.escape(flips)}</p>'
-    return f'<p class="warn"><b>Not converged.</b> {off}{page.escape(flips)}</p>'
+    return f'<p class="{kind}">{stand or "Close calls only. "}{off}{page.escape(flips)}</p>'
 
 
 def doubts(result: dict[str, Any]) -> str:
