@@ -28,7 +28,13 @@ def run(home, name, target, *more):
     words = (
         *("--mode=search", f"--search_space={home}/space.json", f"--dataset=folder:{home}/pictures"),
         *("--input_image_size=32", "--train_batch_size=6", "--steps_per_loop=3", f"--train_steps={STEPS}"),
-        *("--save_every_steps=4", f"--target_macs={target}", f"--model_dir={home}/{name}", *more),
+        *(
+            "--save_every_steps=4",
+            "--threshold_travel=0.5",
+            f"--target_macs={target}",
+            f"--model_dir={home}/{name}",
+            *more,
+        ),
     )
     search.run(configure(*words))
     return json.loads((home / name / "search.json").read_text())
@@ -56,7 +62,7 @@ def test_the_target_is_hit_and_the_way_there_is_told(found, reach, capsys):
     assert -0.1 <= budget["error"] <= 0.01
     assert budget["found"] == found["macs"] == sum(budget["per_block"]) + budget["stem_and_head"]
     assert (budget["cheapest"], budget["dearest"]) == pytest.approx(reach, abs=1e3)
-    # Ten steps are too few for the search itself to get there.
+    # Thresholds may not move far enough for the search itself to get there.
     assert budget["flips"] and not budget["converged"]
     assert [gate["name"] for gate in found["gates"] if gate["flipped"]] == budget["flips"]
 
