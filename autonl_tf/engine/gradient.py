@@ -68,9 +68,8 @@ class Gradient:
         written = forward_state(self._learner.model)
         before = [tf.identity(variable.read_value()) for variable in written]
 
-        # A function that stays one: put in the loop's place, TensorFlow's memory optimizer would sum its gradients in
-        # temporary variables that the last round creates and does not delete, and the next step fails on
-        # (AlreadyExistsError, where the activations are large).
+        # Not inlined: in a loop within the loop of steps, TensorFlow's memory optimizer sums large gradients in
+        # temporary variables that the last round creates and does not delete: the next step fails (AlreadyExistsError).
         @functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
         def one(index):
             for variable, value in zip(written, before, strict=True):

@@ -28,13 +28,8 @@ def run(home, name, target, *more):
     words = (
         *("--mode=search", f"--search_space={home}/space.json", f"--dataset=folder:{home}/pictures"),
         *("--input_image_size=32", "--train_batch_size=6", "--steps_per_loop=3", f"--train_steps={STEPS}"),
-        *(
-            "--save_every_steps=4",
-            "--threshold_travel=0.5",
-            f"--target_macs={target}",
-            f"--model_dir={home}/{name}",
-            *more,
-        ),
+        *("--save_every_steps=4", "--threshold_travel=0.5"),
+        *(f"--target_macs={target}", f"--model_dir={home}/{name}", *more),
     )
     search.run(configure(*words))
     return json.loads((home / name / "search.json").read_text())
