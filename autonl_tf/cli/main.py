@@ -13,7 +13,7 @@ from collections.abc import Callable
 from absl import app, flags
 from absl import logging as absl_logging
 
-from autonl_tf import errors, files, signals, streams
+from autonl_tf import errors, files, host_memory, signals, streams
 from autonl_tf.cli import parsing
 from autonl_tf.errors import UserError
 from autonl_tf.settings.shared import FIT
@@ -97,11 +97,9 @@ def _runner(mode: str) -> Callable:
         if tensorflow is None:
             return run_mode
         if not tensorflow.config.list_physical_devices("GPU"):  # looks for them, and says so
-            import psutil
-
             # Keeps the memory of tensors for the next ones; the system would give it anew, page by page.
             os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
-            os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(psutil.virtual_memory().total >> 20))
+            os.environ.setdefault("TF_CPU_BFC_MEM_LIMIT_IN_MB", str(int(host_memory.there_is().total) >> 20))
     return tensorflow.autograph.experimental.do_not_convert(run_mode)
 
 

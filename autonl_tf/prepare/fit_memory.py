@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from autonl_tf import host_memory
 from autonl_tf.arch import peak_memory
 from autonl_tf.arch.parts import frozen_from_the_front
 from autonl_tf.arch.spec import NetworkSpec
-from autonl_tf.engine import capacity, rundir
+from autonl_tf.engine import rundir
 from autonl_tf.engine.strategy import most_of_all, per_replica_batch_size
 from autonl_tf.errors import UserError
 from autonl_tf.files import exists
@@ -20,6 +21,7 @@ from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import AUTO
 from autonl_tf.streams import say
 
+_GPU = "the GPU"  # whose memory it is
 SHARE = 0.8  # of the memory there is, that `--micro_batches=auto` plans to take at most: an estimate is one
 
 
@@ -52,7 +54,7 @@ class _Plan:
         self._batch = per_replica_batch_size(strategy, config.train_batch_size, "train_batch_size")
         self._replicas = strategy.num_replicas_in_sync
         self._here = len(strategy.extended.worker_devices)
-        self._there_is = capacity.of_devices(strategy)
+        self._there_is = _of_devices(strategy)
         blocks = len(spec.singles(config.depth_multiplier))
         self._frozen = frozen_from_the_front(config.freeze, blocks)
         self._whole = config.sync_batch_norm or config.qat or bool(config.search_split)
@@ -107,7 +109,7 @@ class _Plan:
 
     def _bytes(self, count: int, batch: int | None = None) -> float:
         peak = self._peak(count, batch)
-        on_host = self._there_is is None or self._there_is.owner != capacity.GPU
+        on_host = self._there_is is None or self._there_is.owner != _GPU
         return self._here * peak.device + peak.program if on_host else peak.device
 
     def _peak(self, count: int, batch: int | None = None) -> peak_memory.Memory:
@@ -124,6 +126,19 @@ class _Plan:
             depth_multiplier=config.depth_multiplier,
             compute_bytes=peak_memory.FLOAT if config.precision == "float32" else peak_memory.FLOAT // 2,
         )
+
+
+def _of_devices(strategy: tf.distribute.Strategy) -> host_memory.Capacity | None:
+    """The memory of the smallest GPU that a replica computes on, or of the host; None for TPUs, which do not say."""
+    kinds = {tf.DeviceSpec.from_string(name).device_type for name in strategy.extended.worker_devices}
+    if kinds == {"CPU"}:
+        return host_memory.there_is()
+    if kinds != {"GPU"}:
+        return None
+    from tensorflow.python.client import device_lib
+
+    least = min(device.memory_limit for device in device_lib.list_local_devices() if device.device_type == "GPU")
+    return host_memory.Capacity(least, least, _GPU)
 
 
 def _began_with(model_dir: str) -> int | None:

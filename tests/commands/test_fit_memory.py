@@ -8,7 +8,7 @@ import sys
 import pytest
 from mode_cases import run
 
-from autonl_tf.engine import capacity
+from autonl_tf import host_memory
 from autonl_tf.prepare import fit_memory
 
 
@@ -17,8 +17,8 @@ def there_is(monkeypatch):
     """there_is(gigabytes): a machine that has so much."""
 
     def limit(gigabytes, free=None):
-        found = capacity.Capacity(gigabytes * 1e9, (free or gigabytes) * 1e9, "this machine")
-        monkeypatch.setattr(fit_memory.capacity, "of_devices", lambda strategy: found)
+        found = host_memory.Capacity(gigabytes * 1e9, (free or gigabytes) * 1e9, "this machine")
+        monkeypatch.setattr(fit_memory, "_of_devices", lambda strategy: found)
 
     return limit
 
@@ -88,9 +88,9 @@ def test_the_limit_of_a_container_is_found(lines, files, expected, tmp_path, mon
         path.write_text(text + "\n")
         (path.parent / "memory.stat").write_text("inactive_file 1000\ntotal_inactive_file 1000\n")
     (tmp_path / "own").write_text(lines)
-    monkeypatch.setattr(capacity, "_PROC", tmp_path / "own")
-    monkeypatch.setattr(capacity, "_CGROUPS", tmp_path / "groups")
-    found = capacity.of_host()
+    monkeypatch.setattr(host_memory, "_PROC", tmp_path / "own")
+    monkeypatch.setattr(host_memory, "_CGROUPS", tmp_path / "groups")
+    found = host_memory.there_is()
     if expected is None:
         assert found.owner == "this machine" and found.total > 1e8
     else:

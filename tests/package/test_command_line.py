@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import shutil
@@ -11,6 +12,7 @@ import sys
 import pytest
 from absl import flags
 
+from autonl_tf import host_memory
 from autonl_tf.cli import main, parsing
 from autonl_tf.errors import UserError
 
@@ -71,6 +73,16 @@ def test_a_training_on_a_folder_imports_no_second_keras_no_tensorflow_datasets_a
     )
     done = run(sys.executable, "-c", code)
     assert done.returncode == 0, done.stderr
+
+
+def test_tensorflow_is_told_how_much_memory_the_container_has(monkeypatch):
+    monkeypatch.setattr(main.host_memory, "there_is", lambda: host_memory.Capacity(3 << 30, 1 << 30, "this container"))
+    for name in ("TF_CPU_ALLOCATOR_USE_BFC", "TF_CPU_BFC_MEM_LIMIT_IN_MB"):
+        monkeypatch.setenv(name, "")  # restores it
+        monkeypatch.delenv(name)
+    main._runner("train")
+    assert os.environ["TF_CPU_ALLOCATOR_USE_BFC"] == "1"
+    assert os.environ["TF_CPU_BFC_MEM_LIMIT_IN_MB"] == "3072"
 
 
 @pytest.mark.parametrize("words", [["--nosuch=1"], ["--mode=nosuch"], ["--mode=describe", "stray"], []])

@@ -32,6 +32,7 @@ ALLOWED = {
     "streams": {"plain_text"},
     "files": {"errors"},
     "cluster": {"errors"},
+    "host_memory": set(),
     "reading": {"errors"},
     "records": {"limits"},
     "arch": {"errors", "reading", "limits"},
@@ -59,14 +60,15 @@ ALLOWED = {
     },
     "prepare": {
         *("checkpoint", "cluster", "data", "engine", "files", "networks", "settings", "arch", "errors"),
-        *("limits", "plain_text", "reading", "records", "streams"),
+        *("host_memory", "limits", "plain_text", "reading", "records", "streams"),
     },
     "commands": {
         *("checkpoint", "data", "engine", "export", "files", "flag_values", "networks", "prepare", "settings"),
         *("search", "signals", "space", "layers", "arch", "errors", "plain_text", "reading", "records"),
         *("limits", "pictures", "streams"),
     },
-    "cli": {"commands", "errors", "files", "reading", "settings", "signals", "streams"},  # commands: by name
+    # commands: by name
+    "cli": {"commands", "errors", "files", "host_memory", "reading", "settings", "signals", "streams"},
     "demo": {"settings", "errors"},
 }
 WITHOUT_TENSORFLOW = (
@@ -80,6 +82,7 @@ WITHOUT_TENSORFLOW = (
     "streams",
     "files",
     "cluster",
+    "host_memory",
     "reading",
     "records",
     "arch",

@@ -1,4 +1,4 @@
-"""How much memory there is to compute in: of the machine, of the control group that a container is, of GPUs."""
+"""How much memory there is: of the machine, or of the control group that a container is."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import pathlib
 from typing import NamedTuple
 
 import psutil
-import tensorflow as tf
 
 _PROC, _CGROUPS = pathlib.Path("/proc/self/cgroup"), pathlib.Path("/sys/fs/cgroup")
-GPU = "the GPU"  # an owner
 _NO_LIMIT = 1 << 60  # control groups of version 1 state a number near 2^63 where there is none
 
 
@@ -21,7 +19,7 @@ class Capacity(NamedTuple):
     owner: str
 
 
-def of_host() -> Capacity:
+def there_is() -> Capacity:
     """The memory of this machine, or of the control group that gives this process less."""
     memory = psutil.virtual_memory()
     found = Capacity(memory.total, memory.available, "this machine")
@@ -29,19 +27,6 @@ def of_host() -> Capacity:
         if total < found.total:
             found = Capacity(total, min(found.free, total - max(used, 0)), "this container (its control group)")
     return found
-
-
-def of_devices(strategy: tf.distribute.Strategy) -> Capacity | None:
-    """The memory of the smallest GPU that a replica computes on, or of the host; None for TPUs, which do not say."""
-    kinds = {tf.DeviceSpec.from_string(name).device_type for name in strategy.extended.worker_devices}
-    if kinds == {"CPU"}:
-        return of_host()
-    if kinds != {"GPU"}:
-        return None
-    from tensorflow.python.client import device_lib
-
-    least = min(device.memory_limit for device in device_lib.list_local_devices() if device.device_type == "GPU")
-    return Capacity(least, least, GPU)
 
 
 def _groups() -> list[tuple[int, int]]:
