@@ -17,7 +17,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from autonl_tf.data.demo_scene import TEXTURES, SceneSettings, compose, paint
+from autonl_tf.data.demo_scene import TEXTURES, Scene, SceneSettings, compose, paint
 
 PHOTOGRAPH, FRAME = 20, 3  # sides in pixels
 SETTINGS = SceneSettings(patch_size=PHOTOGRAPH + 2 * FRAME, border=2, cue_wander=2)
@@ -33,11 +33,17 @@ def square(path: pathlib.Path) -> np.ndarray:
         return np.asarray(cut.resize((PHOTOGRAPH, PHOTOGRAPH), Image.Resampling.LANCZOS))
 
 
+def scene_of(rng: np.random.Generator, classes: int, label: int) -> Scene:
+    """A scene whose patches stand for photographs of these classes."""
+    scene = compose(rng, label, SETTINGS)
+    while any(patch.texture >= classes for patch in scene.patches):
+        scene = compose(rng, label, SETTINGS)
+    return scene
+
+
 def picture(rng: np.random.Generator, photographs: list[np.ndarray], label: int) -> np.ndarray:
     """uint8 [64, 64, 3]. `photographs` are those of each class, [N, 20, 20, 3]."""
-    scene = compose(rng, label, SETTINGS)
-    while any(patch.texture >= len(photographs) for patch in scene.patches):
-        scene = compose(rng, label, SETTINGS)
+    scene = scene_of(rng, len(photographs), label)
     frames = tuple(dataclasses.replace(patch, texture=SOLID) for patch in scene.patches)
     canvas = paint(rng, dataclasses.replace(scene, patches=frames), SETTINGS)
     for patch in scene.patches:

@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from autonl_tf.data.demo_scene import COLOURS
 from autonl_tf.errors import UserError
 from autonl_tf.space import space as space_lib
 
@@ -290,3 +292,24 @@ def test_a_deviation_is_a_row_for_each_kind_of_search(imported):
     rows = [{"macs": 382784, "blocks": 2, "with_light_nl": 1, "regret": lost} for lost in (1.28, 0.0)]
     said = imported("search_evidence").table({"deviations": {"settling": {"search_400000": rows}}})
     assert said.splitlines()[-1] == "| settling | search_400000 | 1.28, 0.00 | 1 of 2, 1 of 2 | 0.383M, 0.383M |"
+
+
+@pytest.mark.parametrize("label", [0, 2])
+def test_the_photograph_in_the_frame_of_the_marks_colour_is_the_labels(imported, label):
+    marked = imported("support.marked_photographs")
+    photographs = [np.full((2, 20, 20, 3), 200 + number, np.uint8) for number in range(3)]
+    picture = marked.picture(np.random.default_rng(7), photographs, label)
+    colours = np.array(COLOURS)
+
+    def colour_of(pixels):  # the nearest of the set's
+        return int(np.argmin(np.abs(pixels.reshape(-1, 3).mean(0) - colours).sum(1)))
+
+    rows, columns = np.nonzero((picture == 200 + label).all(-1))
+    top, left = rows.min(), columns.min()
+    assert len(rows) == 20 * 20 and (rows.max(), columns.max()) == (top + 19, left + 19)
+    scene = marked.scene_of(np.random.default_rng(7), len(photographs), label)
+    cue = scene.cue_centre
+    frame = picture[top - 3 : top, left : left + 20]
+    assert colour_of(frame) == colour_of(picture[cue[0] - 2 : cue[0] + 2, cue[1] - 2 : cue[1] + 2]) == scene.cue_colour
+    others = [number for number in range(3) if number != label and (picture == 200 + number).all(-1).sum() == 400]
+    assert len(others) == 1
