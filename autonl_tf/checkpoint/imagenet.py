@@ -10,11 +10,8 @@ from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded
 from autonl_tf.checkpoint.description import check_one_set, of_published
 from autonl_tf.checkpoint.published import file_of, name_of
-from autonl_tf.checkpoint.torch_file import read_state, stored_under
+from autonl_tf.checkpoint.torch_file import norm, read_state, stored_under
 from autonl_tf.data.imagenet import NAME
-
-_BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
-_COUNTER = ".num_batches_tracked"
 
 
 def open_imagenet(arch: NetworkSpec | None) -> Checkpoint:
@@ -24,8 +21,7 @@ def open_imagenet(arch: NetworkSpec | None) -> Checkpoint:
 
     def choose(model, variables, use_averages: bool) -> Chosen:
         check_one_set(NAME, use_averages)
-        state = {key: value for key, value in read_state(path)[0].items() if not key.endswith(_COUNTER)}
-        stored = stored_under(path, state, dict(lite_names(found.spec)), {})
+        stored = stored_under(path, read_state(path)[0], dict(lite_names(found.spec)), {})
         return Chosen(stored, Loaded(found.where, None, False))
 
     return Checkpoint(**vars(found), choose=choose)
@@ -33,10 +29,6 @@ def open_imagenet(arch: NetworkSpec | None) -> Checkpoint:
 
 def lite_names(spec: NetworkSpec) -> list[tuple[str, str]]:
     """(our variable, the package's), such as ("block3_expand_conv/kernel", "_blocks.3._expand_conv.weight")."""
-
-    def norm(ours: str, theirs: str) -> list[tuple[str, str]]:
-        return [(f"{ours}/{leaf}", f"{theirs}.{other}") for leaf, other in _BATCH_NORM.items()]
-
     pairs = [("stem_conv/kernel", "_conv_stem.weight"), *norm("stem_bn", "_bn0")]
     for index, block in enumerate(spec.singles()):
         ours, theirs = f"block{index}", f"_blocks.{index}"

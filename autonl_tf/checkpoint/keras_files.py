@@ -38,7 +38,7 @@ from autonl_tf.checkpoint.blocks import block_of
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded
 from autonl_tf.checkpoint.description import CLASSIFIER, check_one_set
 from autonl_tf.checkpoint.location import HDF5, start_of
-from autonl_tf.checkpoint.matching import Stored, listing
+from autonl_tf.checkpoint.matching import Stored, listing, of_arrays
 from autonl_tf.checkpoint.object_graph import read_graph
 from autonl_tf.data import images
 from autonl_tf.data.labels import numbered
@@ -176,13 +176,13 @@ def _of_hdf5(path: pathlib.Path) -> _Contents:
         named = {name.partition("/")[2].partition(":")[0]: array for name, array in found.items()}
         if len(named) != len(found):
             raise UserError(f"{where}: two of its arrays have one name")
-        stored = _stored(named, where)
+        stored = of_arrays(where, named)
         return _Contents(lambda model: stored, _classes(stored.shapes), None if text is None else json.loads(text))
     if not any("/vars/" in name for name in found):
         raise UserError(f"{where}: holds no Keras weights: {listing(held) or 'it is empty'}")
 
     def arrays(model: keras.Model) -> Stored:
-        return _stored(_named(found, _placed(found, model, where), model), where)
+        return of_arrays(where, _named(found, _placed(found, model, where), model))
 
     bias = found.get("layers/dense/vars/1")
     return _Contents(arrays, None if np.ndim(bias) != 1 else len(bias))
@@ -208,7 +208,7 @@ def _of_archive(path: pathlib.Path) -> _Contents:
         with zipfile.ZipFile(path) as archive:
             data = archive.read(_WEIGHTS)
         with h5py.File(io.BytesIO(data), "r") as file:
-            return _stored(_named(_arrays(file, where, len(data)), placed, model), where)
+            return of_arrays(where, _named(_arrays(file, where, len(data)), placed, model))
 
     units = [layer.get("units") for _, _, layer in _layers(config) if layer["name"] == CLASSIFIER]
     return _Contents(arrays, units[0] if units else None, config)
@@ -233,10 +233,6 @@ def _arrays(group: h5py.Group, where: str, file_size: int) -> dict[str, np.ndarr
     if size > _MOST_TIMES * file_size:
         raise UserError(f"{where}: its arrays have {size} bytes, more than {_MOST_TIMES} times the file's {file_size}")
     return {name: array[()] for name, array in found.items()}
-
-
-def _stored(arrays: Mapping[str, np.ndarray], where: str) -> Stored:
-    return Stored(where, {name: np.shape(array) for name, array in arrays.items()}, lambda name: arrays[name])
 
 
 # Layers that are counted by class: `layers/conv2d_3/vars/0` is the first variable of the fourth Conv2D.

@@ -34,6 +34,18 @@ class Stored:
     label: Callable[[str], str] = str
 
 
+def of_arrays(where: str, arrays: Mapping[str, np.ndarray], **more) -> Stored:
+    """Arrays by our variables' names; `more` are other fields."""
+    return Stored(where, {name: np.shape(array) for name, array in arrays.items()}, arrays.__getitem__, **more)
+
+
+def of_reader(where: str, reader: tf.train.CheckpointReader, keys: Mapping[str, str], **more) -> Stored:
+    """Variables of TensorFlow's checkpoint, by `keys` of our names and its own; `more` are other fields."""
+    shapes = reader.get_variable_to_shape_map()
+    found = {name: tuple(shapes[key]) for name, key in keys.items()}
+    return Stored(where, found, lambda name: reader.get_tensor(keys[name]), **more)
+
+
 def assign(variables: Mapping[str, tf.Variable], stored: Stored) -> None:
     """Gives every variable the array of its name. The variables are unchanged if anything does not fit.
 

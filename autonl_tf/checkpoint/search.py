@@ -53,12 +53,8 @@ def open_search(prefix: str) -> Checkpoint:
         supernet = Supernet(space, **shape, start_margin=1.0, name="supernet")
         matching.assign(by_name(supernet.variables), chosen.stored)
         found = by_name(inherited_network(supernet, gates, **shape).variables)
-        return chosen._replace(
-            aside="the supernet's own in the network it decided on",
-            stored=matching.Stored(
-                prefix, {name: matching.shape_of(v) for name, v in found.items()}, lambda name: found[name].numpy()
-            ),
-        )
+        stored = matching.of_arrays(prefix, {name: variable.numpy() for name, variable in found.items()})
+        return chosen._replace(aside="the supernet's own in the network it decided on", stored=stored)
 
     return Checkpoint(
         format="search",

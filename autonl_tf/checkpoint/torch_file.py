@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
-from autonl_tf.checkpoint.matching import Stored
+from autonl_tf.checkpoint.matching import Stored, of_arrays
 from autonl_tf.errors import UserError, one_line
 
 # Stated limits. A state dictionary of AutoNL-L is 23 MB, in 5 thousand operations and a header of 60 KB.
@@ -32,6 +32,8 @@ MOST_HEADER = 10_000_000
 MOST_SHARING = 8  # values in tensors for each value stored: two names may share a storage, not thousands
 
 _STATES = ("model", "state_dict")
+_BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+_COUNTER = ".num_batches_tracked"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _STORAGES = {
     "FloatStorage": "<f4",
@@ -131,19 +133,22 @@ def laid_out(ours: str, value: np.ndarray) -> np.ndarray:
     return value
 
 
+def norm(ours: str, theirs: str) -> list[tuple[str, str]]:
+    """(our variable, PyTorch's) of a batch norm."""
+    return [(f"{ours}/{leaf}", f"{theirs}.{other}") for leaf, other in _BATCH_NORM.items()]
+
+
 def stored_under(
     path: str, state: Mapping[str, np.ndarray], pairs: Mapping[str, str], scales: Mapping[str, float]
 ) -> Stored:
-    """The tensors of `state` under our variables' names, by `pairs` of ours and theirs, some times `scales`."""
+    """The tensors of `state` under our variables' names, by `pairs` of ours and theirs, some times `scales`; counters
+    of batches are passed over."""
     arrays = {ours: laid_out(ours, state[theirs]) for ours, theirs in pairs.items() if theirs in state}
     arrays |= {ours: arrays[ours] * np.float32(scale) for ours, scale in scales.items() if ours in arrays}
     known = set(pairs.values())
-    return Stored(
-        path,
-        {ours: array.shape for ours, array in arrays.items()},
-        read=arrays.__getitem__,
-        unexpected={key: value.shape for key, value in state.items() if key not in known},
-        label=lambda ours: pairs.get(ours, ours),
+    others = [key for key in state if key not in known and not key.endswith(_COUNTER)]
+    return of_arrays(
+        path, arrays, unexpected={key: state[key].shape for key in others}, label=lambda ours: pairs.get(ours, ours)
     )
 
 
