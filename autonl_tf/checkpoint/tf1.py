@@ -8,10 +8,10 @@ and nothing that names classes or sizes. Source: what `tf.train.Saver`, `Exponen
 
 from __future__ import annotations
 
+import collections
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -19,7 +19,7 @@ from autonl_tf.arch import presets
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec, difference, first_difference
 from autonl_tf.checkpoint.blocks import blocks_in, is_part, without
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded, Tell, silent
-from autonl_tf.checkpoint.matching import Stored, listing, shape_of
+from autonl_tf.checkpoint.matching import listing, of_reader, shape_of
 from autonl_tf.data import images
 from autonl_tf.data.labels import numbered
 from autonl_tf.errors import UserError
@@ -32,19 +32,6 @@ ARCH_FILE = "arch.txt"
 _CONVOLUTIONS = f"{SCOPE}/mnas_net_model"
 _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 _LIGHT_NL = re.compile(rf"{SCOPE}/mnas_blocks_(\d+)/nl/")
-
-
-class Inventory(NamedTuple):
-    """How many variables of each kind a checkpoint holds."""
-
-    plain: int
-    averages: int
-    slots: int
-
-    def unused(self, use_averages: bool) -> str:
-        """The stored variables that the chosen set leaves aside, for people."""
-        others = f"{self.plain} plain variables" if use_averages else f"{self.averages} moving averages"
-        return f"{others}, {self.slots} optimizer slots"
 
 
 def open_tf1(
@@ -124,29 +111,28 @@ def choose_named(
     reader = tf.train.load_checkpoint(prefix)
     shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     suffix = AVERAGE_SUFFIX if use_averages else ""
-    stock = _stock(shapes, names)
-    if not (stock.averages if use_averages else stock.plain):
+    known = set(names.values())
+    counts = collections.Counter(kind for base, kind in map(_base, shapes) if base in known)
+    plain, averages = counts[""], counts[AVERAGE_SUFFIX]
+    if not counts[suffix] and (plain or averages):
         held, other = ("moving averages", "false") if use_averages else ("plain variables", "true")
-        if stock.plain or stock.averages:
-            raise UserError(f"{prefix}: holds no {held} of this network; try --use_averages={other}")
-    stored = {ours: tuple(shapes[name + suffix]) for ours, name in names.items() if name + suffix in shapes}
+        raise UserError(f"{prefix}: holds no {held} of this network; try --use_averages={other}")
+    others = f"{plain} plain variables" if use_averages else f"{averages} moving averages"
     expected = {official: variables.get(ours) for ours, official in names.items()}
     unexpected, mismatched = _rest(shapes, dtypes, expected, suffix)
     step = int(reader.get_tensor(STEP)) if STEP in shapes and not shapes[STEP] else None
     if step is not None and step < 0:
         raise UserError(f"{prefix}: its {STEP} is {step}")
-    return Chosen(
-        Stored(
-            prefix,
-            stored,
-            read=lambda ours: reader.get_tensor(names[ours] + suffix),
-            unexpected=unexpected,
-            mismatched=mismatched,
-            label=lambda ours: names.get(ours, ours) + suffix,
-        ),
-        Loaded(prefix, step, use_averages),
-        stock.unused(use_averages),
+    stored = of_reader(
+        prefix,
+        reader,
+        {ours: name + suffix for ours, name in names.items() if name + suffix in shapes},
+        unexpected=unexpected,
+        mismatched=mismatched,
+        label=lambda ours: names.get(ours, ours) + suffix,
     )
+    slots = sum(counts[kind] for kind in SLOT_SUFFIXES)
+    return Chosen(stored, Loaded(prefix, step, use_averages), f"{others}, {slots} optimizer slots")
 
 
 def _base(key: str) -> tuple[str, str]:
@@ -155,13 +141,6 @@ def _base(key: str) -> tuple[str, str]:
         if key.endswith(suffix):
             return key[: -len(suffix)], suffix
     return key, ""
-
-
-def _stock(shapes, names: Mapping[str, str]) -> Inventory:
-    known = set(names.values())
-    kinds = [suffix for base, suffix in map(_base, shapes) if base in known]
-    slots = sum(kind in SLOT_SUFFIXES for kind in kinds)
-    return Inventory(kinds.count(""), kinds.count(AVERAGE_SUFFIX), slots)
 
 
 def _rest(
@@ -245,42 +224,34 @@ def official_names(spec: NetworkSpec) -> list[tuple[str, str]]:
         for index, block in enumerate(spec.singles())
         for pair in _block(counter, block, f"block{index}", f"mnas_blocks_{index}")
     ]
-    stem = [counter.convolution("stem_conv", "mnas_stem"), *_batch_norm("stem_bn", "mnas_stem", 0)]
-    head = [counter.convolution("head_conv", "mnas_head"), *_batch_norm("head_bn", "mnas_head", 0)]
+    stem = [*counter.convolution("stem_conv", "mnas_stem"), *counter.batch_norm("stem_bn", "mnas_stem")]
+    head = [*counter.convolution("head_conv", "mnas_head"), *counter.batch_norm("head_bn", "mnas_head")]
     dense = [(f"logits/{leaf}", f"{_CONVOLUTIONS}/mnas_head/dense/{leaf}") for leaf in ("kernel", "bias")]
     return [*stem, *blocks, *head, *dense]
 
 
 class _Counter:
-    """Numbers convolutions as TensorFlow 1 did: conv2d, conv2d_1, ..."""
+    """Numbers layers as TensorFlow 1 did: conv2d, conv2d_1, ..."""
 
     def __init__(self):
-        self._made = {"conv2d": 0, "depthwise_conv2d": 0}
+        self._made = collections.Counter()
 
-    def convolution(self, ours: str, scope: str) -> tuple[str, str]:
-        return (f"{ours}/kernel", f"{self._next('conv2d', scope)}/kernel")
+    def convolution(self, ours: str, scope: str, *more: str) -> list[tuple[str, str]]:
+        return self._next("conv2d", f"{_CONVOLUTIONS}/{scope}/conv2d", ours, ("kernel", *more))
 
-    def with_bias(self, ours: str, scope: str) -> list[tuple[str, str]]:
-        official = self._next("conv2d", scope)
-        return [(f"{ours}/{leaf}", f"{official}/{leaf}") for leaf in ("kernel", "bias")]
+    def depthwise(self, ours: str, scope: str) -> list[tuple[str, str]]:
+        official = f"{_CONVOLUTIONS}/{scope}/depthwise_conv2d"
+        return self._next("depthwise_conv2d", official, ours, ("depthwise_kernel",))
 
-    def depthwise(self, ours: str, scope: str) -> tuple[str, str]:
-        official = self._next("depthwise_conv2d", scope)
-        return (f"{ours}/depthwise_kernel", f"{official}/depthwise_kernel")
+    def batch_norm(self, ours: str, scope: str) -> list[tuple[str, str]]:
+        official = f"{SCOPE}/{scope}/batch_normalization"
+        return self._next(official, official, ours, _BATCH_NORM)
 
-    def _next(self, kind: str, scope: str) -> str:
-        number = self._made[kind]
-        self._made[kind] += 1
-        return f"{_CONVOLUTIONS}/{scope}/{_numbered(kind, number)}"
-
-
-def _numbered(kind: str, number: int) -> str:
-    return f"{kind}_{number}" if number else kind
-
-
-def _batch_norm(ours: str, scope: str, number: int) -> list[tuple[str, str]]:
-    official = f"{SCOPE}/{scope}/{_numbered('batch_normalization', number)}"
-    return [(f"{ours}/{leaf}", f"{official}/{leaf}") for leaf in _BATCH_NORM]
+    def _next(self, counted: str, official: str, ours: str, leaves: tuple[str, ...]) -> list[tuple[str, str]]:
+        number = self._made[counted]
+        self._made[counted] += 1
+        official += f"_{number}" if number else ""
+        return [(f"{ours}/{leaf}", f"{official}/{leaf}") for leaf in leaves]
 
 
 def _groups(name: str, kernels: tuple[int, ...]) -> list[str]:
@@ -288,19 +259,21 @@ def _groups(name: str, kernels: tuple[int, ...]) -> list[str]:
 
 
 def _block(counter: _Counter, block: BlockSpec, ours: str, scope: str) -> list[tuple[str, str]]:
-    pairs, norms = [], 0
+    pairs = []
     if block.expansion != 1:
-        pairs += [counter.convolution(n, scope) for n in _groups(f"{ours}_expand_conv", block.expand_kernels)]
-        pairs += _batch_norm(f"{ours}_expand_bn", scope, norms)
-        norms += 1
-    pairs += [counter.depthwise(n, scope) for n in _groups(f"{ours}_depthwise", block.kernels)]
-    pairs += _batch_norm(f"{ours}_depthwise_bn", scope, norms)
+        for name in _groups(f"{ours}_expand_conv", block.expand_kernels):
+            pairs += counter.convolution(name, scope)
+        pairs += counter.batch_norm(f"{ours}_expand_bn", scope)
+    for name in _groups(f"{ours}_depthwise", block.kernels):
+        pairs += counter.depthwise(name, scope)
+    pairs += counter.batch_norm(f"{ours}_depthwise_bn", scope)
     if block.se_ratio is not None:
-        pairs += counter.with_bias(f"{ours}_se_reduce", f"{scope}/se")
-        pairs += counter.with_bias(f"{ours}_se_expand", f"{scope}/se")
-    pairs += [counter.convolution(n, scope) for n in _groups(f"{ours}_project_conv", block.project_kernels)]
-    pairs += _batch_norm(f"{ours}_project_bn", scope, norms + 1)
+        pairs += counter.convolution(f"{ours}_se_reduce", f"{scope}/se", "bias")
+        pairs += counter.convolution(f"{ours}_se_expand", f"{scope}/se", "bias")
+    for name in _groups(f"{ours}_project_conv", block.project_kernels):
+        pairs += counter.convolution(name, scope)
+    pairs += counter.batch_norm(f"{ours}_project_bn", scope)
     if block.nonlocal_ is not None:
-        pairs.append(counter.depthwise(f"{ours}_nl_depthwise", f"{scope}/nl"))
-        pairs += _batch_norm(f"{ours}_nl_bn", f"{scope}/nl", 0)
+        pairs += counter.depthwise(f"{ours}_nl_depthwise", f"{scope}/nl")
+        pairs += counter.batch_norm(f"{ours}_nl_bn", f"{scope}/nl")
     return pairs
