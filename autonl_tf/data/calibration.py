@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -11,10 +13,8 @@ import tensorflow as tf
 from autonl_tf.data import bad_images, images
 from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.data.facts import calibration_files
-from autonl_tf.data.reading import AS_SHOWN, DAMAGED, MISSING, UNREADABLE, Reading
+from autonl_tf.data.reading import AS_SHOWN, DAMAGED, MISSING, UNREADABLE, BadExample, Reading
 from autonl_tf.errors import UserError
-
-_HINT = "(--skip_corrupt leaves it out)"
 
 _log = logging.getLogger(__name__)
 
@@ -54,45 +54,36 @@ def calibration_images(
         source.check("train", least_side=least)
         candidates = _of_dataset(source)
     else:
-        candidates = _of_files(source, skip_corrupt)
-    for name, encoded in candidates:
+        candidates = _of_files(source)
+    for name, read in candidates:
         try:
+            encoded = read()
             prepared.append(images.preprocess_for_eval(tf.constant(encoded), image_size, crop_padding, reading).numpy())
+            if len(prepared) == count:
+                break
+            continue
+        except FileNotFoundError:
+            reason = MISSING
+        except OSError as error:
+            reason = f"{UNREADABLE}: {error.strerror}"
         except tf.errors.InvalidArgumentError:
             reason = bad_images.why_bad(encoded, least, reading) or DAMAGED
-            fault = f"calibration: {bad_images.BadExample(0, name, reason).told(reading)}"
-            if not skip_corrupt:
-                raise UserError(f"{fault} {_HINT}") from None
-            _log.warning("left out: %s", fault)
-        if len(prepared) == count:
-            break
+        fault = f"calibration: {BadExample(0, name, reason).told(reading)}"
+        if not skip_corrupt:
+            raise UserError(f"{fault} (--skip_corrupt leaves it out)")
+        _log.warning("left out: %s", fault)
     if not prepared:
         raise UserError("none of the calibration images can be read and decoded")
     return np.stack(prepared)
 
 
-def _of_dataset(dataset: ImageDataset) -> Iterator[tuple[str, bytes]]:
-    """(name, encoded image) in random order."""
+def _of_dataset(dataset: ImageDataset) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """The name of each image, in random order, and what gives its bytes."""
     for example in dataset.examples("train", shuffle_seed=0).as_numpy_iterator():
-        yield example["name"].decode("utf-8", "replace"), example["image"]
+        yield example["name"].decode("utf-8", "replace"), functools.partial(bytes, example["image"])
 
 
-def _of_files(paths: list[str], skip_corrupt: bool) -> Iterator[tuple[str, bytes]]:
-    """Likewise, of those that can be read."""
+def _of_files(paths: list[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Likewise."""
     for index in np.random.default_rng(0).permutation(len(paths)):
-        try:
-            yield paths[index], _read(paths[index])
-        except UserError as error:
-            if not skip_corrupt:
-                raise UserError(f"{error} {_HINT}") from None
-            _log.warning("left out: %s", error)
-
-
-def _read(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        raise UserError(f"calibration: image {path}: {MISSING}") from None
-    except OSError as error:
-        raise UserError(f"calibration: image {path}: {UNREADABLE}: {error.strerror}") from None
+        yield paths[index], Path(paths[index]).read_bytes
