@@ -53,8 +53,7 @@ def find_bad(
     def check(*element: tf.Tensor) -> tf.Tensor:
         position, example = stream.load(*element)
         large_enough = tf.debugging.Assert(_shorter_side(example["image"], reading) >= least_side, [TOO_SMALL])
-        with tf.control_dependencies([large_enough]):
-            return tf.identity(position)
+        return images.after(large_enough, position)
 
     def check_chunk(*elements: tf.Tensor) -> tf.data.Dataset:
         # Errors are swallowed here, inside a chunk, which ends whatever happens; at the end of the whole
@@ -131,8 +130,8 @@ def _shorter_side(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:
 
     def of_jpeg() -> tf.Tensor:
         height, width = tf.unstack(tf.image.extract_jpeg_shape(image_bytes)[:2], 2)
-        with tf.control_dependencies([images.few_enough(height, width, reading)]):
-            pixels = tf.io.decode_jpeg(tf.identity(image_bytes), channels=3, ratio=_JPEG_SCALE)
+        checked = images.after(images.few_enough(height, width, reading), image_bytes)
+        pixels = tf.io.decode_jpeg(checked, channels=3, ratio=_JPEG_SCALE)
         # The side must be computed from the pixels, or the decoding is pruned away.
         return tf.minimum(height, width) + tf.cast(tf.size(pixels) == 0, tf.int32)
 

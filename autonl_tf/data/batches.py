@@ -10,7 +10,7 @@ from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import bad_images, images, own_files
 from autonl_tf.data.augment.policies import Augmentation
 from autonl_tf.data.datasets import ImageDataset
-from autonl_tf.data.example_order import PROCESSORS, IndexedSplit, of_files, shard_count
+from autonl_tf.data.example_order import PROCESSORS, IndexedSplit, Stream, of_files, shard_count
 from autonl_tf.data.reading import AS_SHOWN, BadExample, Reading, check_bad
 from autonl_tf.errors import UserError
 
@@ -95,19 +95,9 @@ def eval_batches(
     examples = dataset.split(split)
     size = examples.size
     stream = examples.once(None, 0, batch_size, shard, num_shards)
-    normalize = images.normalizer((image_size, image_size), normalization)
-
-    def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        _, example = stream.load(*element)
-        image = images.preprocess_for_eval(example["image"], image_size, crop_padding, dataset.reading)
-        return normalize(image), example["label"], tf.constant(1.0)
-
-    real = stream.elements.map(prepare, num_parallel_calls=PROCESSORS, deterministic=True)
     rounds = -(-size // (batch_size * num_shards))
     padding = rounds * batch_size - shard_count(size, batch_size, shard, num_shards)
-    nothing = (tf.zeros([image_size, image_size, 3]), tf.constant(0), tf.constant(0.0))
-    padded = real.concatenate(tf.data.Dataset.from_tensors(nothing).repeat(padding))
-    batches = padded.batch(batch_size, drop_remainder=True)
+    batches = _once(stream, padding, image_size, normalization, batch_size, crop_padding, dataset.reading)
     return _finish(batches.apply(tf.data.experimental.assert_cardinality(rounds)))
 
 
@@ -146,19 +136,32 @@ def predict_batches(
 
     The last batch is filled with zero images of weight 0. The files are those of `usable_files`.
     """
-    stream = _files(files).once()
+    stream, padding = _files(files).once(), -len(files) % batch_size
+    batches = _once(stream, padding, image_size, normalization, batch_size, crop_padding, reading)
+    return _finish(batches.map(lambda pixels, labels, weights: (pixels, weights)))
+
+
+def _once(
+    stream: Stream,
+    padding: int,
+    image_size: int,
+    normalization: Normalization,
+    batch_size: int,
+    crop_padding: int,
+    reading: Reading,
+) -> tf.data.Dataset:
+    """The stream's examples as (images, labels, weights 1) in batches, then `padding` examples of weight 0."""
     normalize = images.normalizer((image_size, image_size), normalization)
 
-    def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def prepare(*element: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         _, example = stream.load(*element)
         image = images.preprocess_for_eval(example["image"], image_size, crop_padding, reading)
-        return normalize(image), tf.constant(1.0)
+        return normalize(image), example["label"], tf.constant(1.0)
 
     real = stream.elements.map(prepare, PROCESSORS, deterministic=True)
-    nothing = (tf.zeros([image_size, image_size, 3]), tf.constant(0.0))
-    padding = -len(files) % batch_size
+    nothing = (tf.zeros([image_size, image_size, 3]), tf.constant(0), tf.constant(0.0))
     padded = real.concatenate(tf.data.Dataset.from_tensors(nothing).repeat(padding))
-    return _finish(padded.batch(batch_size, drop_remainder=True))
+    return padded.batch(batch_size, drop_remainder=True)
 
 
 def _files(files: Sequence[str]) -> IndexedSplit:

@@ -150,8 +150,7 @@ def _centre_crop(image_size: int, crop_padding: int) -> _ChooseCrop:
     def choose(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         ratio = tf.constant(image_size / (image_size + crop_padding), tf.float32)
         crop = tf.cast(ratio * tf.cast(tf.minimum(height, width), tf.float32), tf.int32)
-        with tf.control_dependencies([_assert(crop >= 1, f"{TOO_SMALL}: height, width", height, width)]):
-            crop = tf.identity(crop)
+        crop = after(_assert(crop >= 1, f"{TOO_SMALL}: height, width", height, width), crop)
         return tf.stack([(height - crop + 1) // 2, (width - crop + 1) // 2, crop, crop])
 
     return choose
@@ -216,16 +215,20 @@ def _exchanged(image: tf.Tensor) -> tf.Tensor:
 def _decodable_in_graph(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:
     """What TensorFlow's decoders turn into what viewers show; an error that says why in other cases."""
     refusal, height, width = headers.header(image_bytes)
-    with tf.control_dependencies([_assert(refusal == "", refusal, f"accepted: {reading.accepted}")]):
-        height = tf.identity(height)
-    with tf.control_dependencies([few_enough(height, width, reading)]):
-        return headers.plain(tf.identity(image_bytes))
+    height = after(_assert(refusal == "", refusal, f"accepted: {reading.accepted}"), height)
+    return headers.plain(after(few_enough(height, width, reading), image_bytes))
 
 
 def few_enough(height: tf.Tensor, width: tf.Tensor, reading: Reading) -> tf.Operation:
     """Fails, saying `reading.too_large`, where an image has more pixels."""
     few = tf.cast(height, tf.int64) * tf.cast(width, tf.int64) <= reading.max_pixels
     return _assert(few, f"{reading.too_large}: height, width", height, width)
+
+
+def after(check: tf.Operation, value: tf.Tensor) -> tf.Tensor:
+    """The same value, once a check has passed."""
+    with tf.control_dependencies([check]):
+        return tf.identity(value)
 
 
 def _assert(condition: tf.Tensor, *told: tf.Tensor | str) -> tf.Operation:
@@ -240,22 +243,22 @@ def _of_jpeg(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:
 def _jpeg(image_bytes: tf.Tensor, reading: Reading) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """What the decoder is to get of a JPEG, its height and its width."""
     height, width, channels = tf.unstack(tf.image.extract_jpeg_shape(image_bytes), 3)
-    with tf.control_dependencies([few_enough(height, width, reading)]):
-        data = tf.cond(channels == 4, lambda: headers.with_inks_inverted(image_bytes), lambda: image_bytes)
+    checked = after(few_enough(height, width, reading), image_bytes)
+    data = tf.cond(channels == 4, lambda: headers.with_inks_inverted(checked), lambda: checked)
     return data, height, width
 
 
 def _of_other(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:
     def of_png() -> tf.Tensor:
-        with tf.control_dependencies([few_enough(*headers.size_of_png(image_bytes), reading)]):
-            return tf.io.decode_png(tf.identity(image_bytes), channels=3)
+        checked = after(few_enough(*headers.size_of_png(image_bytes), reading), image_bytes)
+        return tf.io.decode_png(checked, channels=3)
 
     def of_rest() -> tf.Tensor:
         refusal, height, width = headers.of_webp(image_bytes)
 
         def of_webp() -> tf.Tensor:
-            with tf.control_dependencies([few_enough(height, width, reading)]):
-                image = tf.io.decode_image(tf.identity(image_bytes), channels=0, expand_animations=False)
+            checked = after(few_enough(height, width, reading), image_bytes)
+            image = tf.io.decode_image(checked, channels=0, expand_animations=False)
             return image[..., :3]  # where there is alpha, the decoder gives it or nothing
 
         return tf.cond(headers.is_webp(image_bytes) & (refusal == ""), of_webp, of_gif_or_bmp)

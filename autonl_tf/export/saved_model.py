@@ -111,19 +111,14 @@ def _endpoints(
         def prepare(encoded):
             return image_ops.preprocess_for_eval(encoded, image_size, crop_padding, without_pillow)
 
-        with tf.control_dependencies([_check_strings(image_bytes)]):
-            image_bytes = tf.identity(image_bytes)
-        with tf.control_dependencies([_check_batch(image_bytes)]):
-            image_bytes = tf.identity(image_bytes)
+        image_bytes = image_ops.after(_check_strings(image_bytes), image_bytes)
+        image_bytes = image_ops.after(_check_batch(image_bytes), image_bytes)
         return classify(tf.map_fn(prepare, image_bytes, fn_output_signature=pixels))
 
     @tf.function(input_signature=[batch], autograph=False)
     def by_pixels(images):
-        with tf.control_dependencies([_check_pixels(images, pixels.shape)]):
-            images = tf.identity(images)
-        with tf.control_dependencies([_check_batch(images)]):
-            images = tf.identity(images)
-        return classify(images)
+        images = image_ops.after(_check_pixels(images, pixels.shape), images)
+        return classify(image_ops.after(_check_batch(images), images))
 
     return by_bytes, by_pixels
 
