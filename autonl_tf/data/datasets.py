@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import tensorflow as tf
@@ -46,7 +47,7 @@ class OpenedSplit:
     examples: IndexedSplit | RecordSplit
     check: bool
     without: Callable[[list[BadExample]], IndexedSplit | RecordSplit]
-    files: folder.LabelledFiles | None = None  # of a class folder
+    files: list[folder.LabelledFile] | None = None  # of a class folder
 
 
 class ImageDataset(Facts):
@@ -204,11 +205,11 @@ class ImageDataset(Facts):
         examples, files, numbers, found = opened.examples, opened.files, None, []
         if files is not None and self._known:
             faults = [self._known.get(_key(entry)) for entry in self._entries[split]]
-            found = [BadExample(i, files.paths[i], fault) for i, fault in enumerate(faults) if fault]
+            found = [BadExample(i, files[i].path, fault) for i, fault in enumerate(faults) if fault]
             numbers = [i for i, fault in enumerate(faults) if fault is None]
             if not numbers:
                 return found
-            examples = _indexed(files.at(numbers))
+            examples = _indexed([files[i] for i in numbers])
         if examples.size >= _MANY_IMAGES:
             _log.info("%s: decoding %d %s images once, to find bad ones", self.name, examples.size, split)
         for example in self._decode_all(examples, first_only=not self._skip_corrupt):
@@ -216,12 +217,8 @@ class ImageDataset(Facts):
         return sorted(found)
 
     def _decode_all(self, examples: IndexedSplit | RecordSplit, first_only: bool) -> list[BadExample]:
-        try:
+        with _telling(self.name, examples):
             return bad_images.find_bad(examples.once(), examples.size, first_only, self._least_side, self.reading)
-        except _RECORD_ERRORS as error:
-            raise _record_error(self.name, examples, error) from error
-        except tf.errors.InvalidArgumentError as error:
-            raise _bad_record(self.name, error) from error
 
 
 def open_dataset(
@@ -271,23 +268,24 @@ def _open_folder(make: Callable[..., ImageDataset], name: str, root: str, listin
     for level, text in notes:
         _log.log(level, "%s", text)
 
-    def opener(files: folder.LabelledFiles) -> OpenedSplit:
+    def opener(files: list[folder.LabelledFile]) -> OpenedSplit:
         def without(found: list[BadExample]) -> IndexedSplit:
-            left = files.without({example.position for example in found})
-            if files is splits["train"] and (lost := set(files.labels) - set(left.labels)):
-                named, count = class_names[min(lost)], files.labels.count(min(lost))
+            bad = {example.position for example in found}
+            left = [file for position, file in enumerate(files) if position not in bad]
+            if files is splits["train"] and (lost := {file.label for file in files} - {file.label for file in left}):
+                named, count = class_names[min(lost)], sum(file.label == min(lost) for file in files)
                 raise UserError(f"{name}: class {named!r} has no image left to train on: none of {count} can be used")
             return _indexed(left)
 
         return OpenedSplit(_indexed(files), True, without, files)
 
     openers = {split: functools.partial(opener, splits[split]) for split in listing.held()}
-    paths = {split: list(files.paths) for split, files in splits.items()}
+    paths = {split: [file.path for file in files] for split, files in splits.items()}
     return make(name, class_names, None, openers, files=paths, entries=listing.entries(root))
 
 
-def _indexed(files: folder.LabelledFiles) -> IndexedSplit:
-    return of_files(files.paths, files.labels)
+def _indexed(files: list[folder.LabelledFile]) -> IndexedSplit:
+    return of_files([file.path for file in files], [file.label for file in files])
 
 
 def _key(entry: Entry) -> tuple[str, int, int]:
@@ -304,10 +302,10 @@ def _open_builder(
 ) -> ImageDataset:
     from autonl_tf.data import tfds_source
 
+    keys = tfds_source.image_and_label(builder, name, images_only)
     if images_only:
-        keys, class_names, labels = (tfds_source.image_alone(builder, name), None), numbered(1), [0]
+        class_names, labels = numbered(1), [0]
     else:
-        keys = tfds_source.image_and_label(builder, name)
         own_names = builder.info.features[keys[1]].names
         if len(own_names) < 2:
             raise UserError(f"{name}: only one class, {own_names[0]!r}; at least two are needed")
@@ -362,22 +360,22 @@ def _open_records(name: str, records: RecordSplit) -> OpenedSplit:
 
     if not small:
         return OpenedSplit(records, False, without)
-    try:
+    with _telling(name, records):
         return OpenedSplit(records.in_memory(), True, without)
+
+
+@contextlib.contextmanager
+def _telling(name: str, examples: IndexedSplit | RecordSplit) -> Iterator[None]:
+    """Turns what reading records raises into a line about a file, or about a record without the features or with a
+    label out of range."""
+    try:
+        yield
     except _RECORD_ERRORS as error:
-        raise _record_error(name, records, error) from error
-    except tf.errors.InvalidArgumentError as error:  # a record without the features, or a label out of range
-        raise _bad_record(name, error) from error
-
-
-def _bad_record(name: str, error: tf.errors.OpError) -> UserError:
-    told = " ".join(error.message.split())
-    # What a failed assertion says: "... assertion failed: [words] [record] [label] [[node]]".
-    if found := re.search(r"assertion failed: ((?:\[[^\[\]]*\] ?)+)", told):
-        told = " ".join(re.findall(r"\[(?!Op:)([^\[\]]*)\]", found[1]))
-    return UserError(f"{name}: bad record: {told}")
-
-
-def _record_error(name: str, examples: IndexedSplit | RecordSplit, error: Exception) -> UserError:
-    files = examples.files if isinstance(examples, RecordSplit) else ()
-    return UserError(tfrecord.first_unreadable(files) or tfrecord.told(name, error))
+        files = examples.files if isinstance(examples, RecordSplit) else ()
+        raise UserError(tfrecord.first_unreadable(files) or tfrecord.told(name, error)) from error
+    except tf.errors.InvalidArgumentError as error:
+        told = " ".join(error.message.split())
+        # What a failed assertion says: "... assertion failed: [words] [record] [label] [[node]]".
+        if found := re.search(r"assertion failed: ((?:\[[^\[\]]*\] ?)+)", told):
+            told = " ".join(re.findall(r"\[(?!Op:)([^\[\]]*)\]", found[1]))
+        raise UserError(f"{name}: bad record: {told}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import itertools
 import logging
@@ -53,30 +52,21 @@ _ANNOTATIONS = frozenset(
 _NAMED = 5  # at most so many names of a list are shown
 
 
-@dataclasses.dataclass(frozen=True)
-class LabelledFiles:
-    """Files in sorted order and the label of each; `stamps` are their lengths and times of change, where asked for."""
+class LabelledFile(NamedTuple):
+    """An `ImageFile` and its label."""
 
-    paths: tuple[str, ...]
-    labels: tuple[int, ...]
-    stamps: tuple[tuple[int, int], ...] = ()
-
-    def without(self, positions: set[int]) -> LabelledFiles:
-        """The same list without the files at some positions."""
-        return self.at([i for i in range(len(self.paths)) if i not in positions])
-
-    def at(self, positions: list[int]) -> LabelledFiles:
-        """The files at some positions alone."""
-        columns = (self.paths, self.labels, self.stamps)
-        return LabelledFiles(*(tuple(column[i] for i in positions if column) for column in columns))
+    path: str
+    size: int
+    time: int
+    label: int
 
 
 class Listing(NamedTuple):
-    """What an image folder holds: its class names in label order and the files of each split; the directories that hold
-    the class folders; and what there is to tell of it, each text with its logging level."""
+    """What an image folder holds: its class names in label order and the files of each split, sorted; the directories
+    that hold the class folders; and what there is to tell of it, each text with its logging level."""
 
     class_names: tuple[str, ...]
-    splits: dict[str, LabelledFiles]
+    splits: dict[str, list[LabelledFile]]
     directories: list[str]
     notes: list[tuple[int, str]]
 
@@ -88,18 +78,19 @@ class Listing(NamedTuple):
                 # Whatever the locale makes of names: in UTF-8.
                 Entry(
                     split,
-                    os.fsencode(path[start:]).decode(errors="surrogateescape"),
-                    *stamp,
-                    self.class_names[label],
+                    os.fsencode(file.path[start:]).decode(errors="surrogateescape"),
+                    file.size,
+                    file.time,
+                    self.class_names[file.label],
                 )
-                for path, label, stamp in zip(files.paths, files.labels, files.stamps, strict=True)
+                for file in files
             ]
             for split, files in self.splits.items()
         }
 
     def held(self) -> list[str]:
         """The splits that hold files."""
-        return [split for split, files in self.splits.items() if files.paths]
+        return [split for split, files in self.splits.items() if files]
 
 
 def split_kind(name: str) -> str | None:
@@ -139,40 +130,18 @@ def list_folder(
     class_names, labels = labelled(own_names, f"folder:{root}", label_file)
     label_of = dict(zip(own_names, labels, strict=True))
 
-    def listed(split: str) -> list[_Row]:
-        start = len(os.path.join(bases[split], ""))
-        return [
-            _Row(file, file.path[start:], label_of[name])
-            for name, files in sorted(found[split].items())
-            for file in files
-        ]
+    def listed(split: str) -> list[LabelledFile]:
+        classes = sorted(found.get(split, {}).items())
+        return [LabelledFile(*file, label_of[name]) for name, files in classes for file in files]
 
     if "validation" in found:
-        listing = {"validation": listed("validation"), "train": listed("train") if "train" in found else []}
+        splits = {"validation": listed("validation"), "train": listed("train")}
     else:
-        listing = _split_by_hash(listed("train"), validation_fraction)
+        splits = _split_by_hash(listed("train"), bases["train"], validation_fraction)
     if "test" in found:
-        listing["test"] = listed("test")
-    notes += _counted(root, class_names, listing)
-    return Listing(
-        class_names, {split: _labelled(rows) for split, rows in listing.items()}, list(bases.values()), notes
-    )
-
-
-class _Row(NamedTuple):
-    """An image, its path relative to the class folders, its label."""
-
-    file: ImageFile
-    name: str
-    label: int
-
-
-def _labelled(rows: list[_Row]) -> LabelledFiles:
-    return LabelledFiles(
-        tuple(row.file.path for row in rows),
-        tuple(row.label for row in rows),
-        tuple((row.file.size, row.file.time) for row in rows),
-    )
+        splits["test"] = listed("test")
+    notes += _counted(root, class_names, splits)
+    return Listing(class_names, splits, list(bases.values()), notes)
 
 
 def _split_folders(root: str, notes: list[tuple[int, str]]) -> dict[str, str]:
@@ -318,17 +287,19 @@ def _alike(root: str, names: list[str]) -> Iterator[tuple[int, str]]:
             yield logging.WARNING, text
 
 
-def _counted(root: str, class_names: tuple[str, ...], rows: dict[str, list[_Row]]) -> Iterator[tuple[int, str]]:
+def _counted(
+    root: str, class_names: tuple[str, ...], splits: dict[str, list[LabelledFile]]
+) -> Iterator[tuple[int, str]]:
     """What was found, so that a folder taken for something else is seen."""
-    counts = {split: len(of_split) for split, of_split in rows.items()}
-    labels = sorted({row.label for of_split in rows.values() for row in of_split})
+    counts = {split: len(files) for split, files in splits.items()}
+    labels = sorted({file.label for files in splits.values() for file in files})
     text = (
         f"folder:{root}: {len(labels)} classes ({_listed([class_names[label] for label in labels])}), "
         f"{counts['train']} images to train on, {counts['validation']} to validate on"
     )
     yield logging.INFO, text + (f", {counts['test']} to test on" if "test" in counts else "")
-    absent = sorted(set(labels) - {row.label for row in rows["validation"]})
-    if absent and rows["validation"]:
+    absent = sorted(set(labels) - {file.label for file in splits["validation"]})
+    if absent and splits["validation"]:
         names = _listed([class_names[i] for i in absent])
         yield logging.WARNING, f"folder:{root}: no image to validate on of {names}"
 
@@ -338,18 +309,19 @@ def _listed(names: list[str], end: str = "") -> str:
     return ", ".join(shown) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
-def _split_by_hash(rows: list[_Row], validation_fraction: float) -> dict[str, list[_Row]]:
-    shares = [_hash_share(row.name) for row in rows]
+def _split_by_hash(files: list[LabelledFile], base: str, validation_fraction: float) -> dict[str, list[LabelledFile]]:
+    start = len(os.path.join(base, ""))
+    shares = [_hash_share(file.path[start:]) for file in files]
     chosen = {i for i, share in enumerate(shares) if share < validation_fraction}
     # A handful of files may all fall on one side: of each class one is trained on, and one of all is held out.
     if 0 < validation_fraction < 1:
-        ascending = sorted(range(len(rows)), key=shares.__getitem__)
-        kept = {rows[i].label: i for i in ascending}  # of each class the last
-        free = [i for i in ascending if kept[rows[i].label] != i]
+        ascending = sorted(range(len(files)), key=shares.__getitem__)
+        kept = {files[i].label: i for i in ascending}  # of each class the last
+        free = [i for i in ascending if kept[files[i].label] != i]
         chosen = (chosen & set(free)) or set(free[:1])
     return {
-        "train": [row for i, row in enumerate(rows) if i not in chosen],
-        "validation": [row for i, row in enumerate(rows) if i in chosen],
+        "train": [file for i, file in enumerate(files) if i not in chosen],
+        "validation": [file for i, file in enumerate(files) if i in chosen],
     }
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -39,55 +39,42 @@ def load_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
 def prepare(builder: tfds.core.DatasetBuilder, source: str) -> None:
     """Prepares a set in its data directory unless that is done already, be it by another process meanwhile."""
     if not builder.is_prepared():
-        _prepare_now(builder, source)
+        _log.info("%s: preparing it in %s", source, builder.data_path)
+        try:
+            if not sys.stderr.isatty():
+                tfds.disable_progress_bar()
+            # Standard output is for results; TFDS reports its progress there.
+            with contextlib.redirect_stdout(sys.stderr):
+                builder.download_and_prepare()
+        except Exception as error:  # whatever a third party's download and generation code raises
+            if not builder.is_prepared():
+                where, told = builder.data_path, textwrap.shorten(one_line(error), 300)
+                raise UserError(f"{source}: not prepared in {where} and it cannot be now: {told}") from error
+            builder.info.read_from_directory(builder.data_path)  # not of this builder's own, discarded files
     if not builder.info.splits:  # another process was faster, and this builder was made before
         builder.info.read_from_directory(builder.data_path)
 
 
-def _prepare_now(builder: tfds.core.DatasetBuilder, source: str) -> None:
-    _log.info("%s: preparing it in %s", source, builder.data_path)
-    try:
-        if not sys.stderr.isatty():
-            tfds.disable_progress_bar()
-        # Standard output is for results; TFDS reports its progress there.
-        with contextlib.redirect_stdout(sys.stderr):
-            builder.download_and_prepare()
-    except Exception as error:  # whatever a third party's download and generation code raises
-        if not builder.is_prepared():
-            told = textwrap.shorten(one_line(error), 300)
-            raise UserError(f"{source}: not prepared in {builder.data_path} and it cannot be now: {told}") from error
-        builder.info.read_from_directory(builder.data_path)  # not of this builder's own, discarded files
-
-
-def image_and_label(builder: tfds.core.DatasetBuilder, source: str) -> tuple[str, str]:
-    """The names of the image and the class label among a set's features.
+def image_and_label(
+    builder: tfds.core.DatasetBuilder, source: str, images_only: bool = False
+) -> tuple[str, str | None]:
+    """The names of the image and the class label among a set's features, the latter None with `images_only`.
 
     Raises `UserError` where there is not one of each.
     """
-    image, label = _features(
-        builder, source, ((tfds.features.Image, "image"), (tfds.features.ClassLabel, "class label"))
-    )
-    return image, label
-
-
-def image_alone(builder: tfds.core.DatasetBuilder, source: str) -> str:
-    """The name of the image among a set's features, whatever else it has. Raises `UserError` likewise."""
-    return _features(builder, source, ((tfds.features.Image, "image"),))[0]
-
-
-def _features(builder: tfds.core.DatasetBuilder, source: str, kinds: Sequence[tuple[type, str]]) -> list[str]:
     features = builder.info.features
     if not isinstance(features, tfds.features.FeaturesDict):
         raise UserError(f"{source}: not an image classification set (its features have no names)")
-    found = []
-    for kind, what in kinds:
+
+    def the_only(kind: type, what: str) -> str:
         keys = [key for key, feature in features.items() if type(feature) is kind]
-        supervised = [key for key in keys if key in (builder.info.supervised_keys or ())]
-        keys = supervised or keys
+        keys = [key for key in keys if key in (builder.info.supervised_keys or ())] or keys
         if len(keys) != 1:
             raise UserError(f"{source}: not an image classification set (it has {len(keys)} {what} features)")
-        found.append(keys[0])
-    return found
+        return keys[0]
+
+    image = the_only(tfds.features.Image, "image")
+    return image, None if images_only else the_only(tfds.features.ClassLabel, "class label")
 
 
 def square_side(builder: tfds.core.DatasetBuilder, image_key: str) -> int | None:

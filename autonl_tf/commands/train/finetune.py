@@ -57,7 +57,7 @@ def groups(model: keras.Model, text: str | None, make_optimizer: Callable[[float
 
 def unequal(listing: Listing) -> str | None:
     """What to tell of a class folder whose largest class has ten times the training images of the smallest, or more."""
-    counts = Counter(listing.splits["train"].labels).most_common()
+    counts = Counter(file.label for file in listing.splits["train"]).most_common()
     (most, largest), (least, smallest) = counts[0], counts[-1]
     if largest < UNEQUAL * smallest:
         return None
