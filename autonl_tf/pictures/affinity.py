@@ -12,7 +12,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from autonl_tf.pictures.canvas import new_figure, save
+from autonl_tf.pictures.canvas import axes_at, new_figure, save
 from autonl_tf.pictures.palette import INK, QUIET, VERMILION
 
 _CELL, _LEFT, _TOP, _GAP, _BELOW = 1.9, 1.5, 1.05, 0.12, 0.28  # inches
@@ -56,14 +56,14 @@ def draw_affinities(
         shape = "x".join(map(str, maps.shape[1:]))
         figure.text(0.15 / width, 1 - (top + _CELL / 2) / height, f"{name}\n{shape}", size=9, color=INK, va="center")
         for column, ((x, y), values) in enumerate(zip(points, maps, strict=True), start=1):
-            axes = _cell(figure, column, top, width, height)
+            axes = _cell(figure, column, top)
             axes.imshow(grey, cmap="gray", extent=(0, 1, 1, 0), vmin=0, vmax=1, aspect="auto")
             most = float(np.abs(values).max()) or 1.0
             veil = _VEILED * np.abs(values) / most
             axes.imshow(values, cmap=_MAP, extent=(0, 1, 1, 0), vmin=-most, vmax=most, alpha=veil, aspect="auto")
             _point(axes, x, y, str(column))
             axes.text(0.5, 1.03, f"point {column}: -{most:.3g} to +{most:.3g}", **_caption(axes))
-    axes = _cell(figure, 0, _TOP, width, height)
+    axes = _cell(figure, 0, _TOP)
     axes.imshow(image, extent=(0, 1, 1, 0), aspect="auto")
     for number, (x, y) in enumerate(points, start=1):
         _point(axes, x, y, str(number))
@@ -71,16 +71,10 @@ def draw_affinities(
     save(figure, path)
 
 
-def _cell(figure: Figure, column: int, top: float, width: float, height: float) -> Axes:
-    left = _LEFT + column * (_CELL + _GAP)
-    axes = figure.add_axes((left / width, 1 - (top + _CELL) / height, _CELL / width, _CELL / height))
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for side in axes.spines.values():
-        side.set_color(QUIET)
-        side.set_linewidth(0.6)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(1, 0)
+def _cell(figure: Figure, column: int, top: float) -> Axes:
+    axes = axes_at(figure, _LEFT + column * (_CELL + _GAP), top, _CELL, _CELL)
+    axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(1, 0))
+    axes.spines[:].set(color=QUIET, linewidth=0.6)
     return axes
 
 
@@ -100,7 +94,7 @@ def _caption(axes: Axes) -> dict:
 
 def _legend(figure: Figure, width: float, height: float) -> None:
     """The colour scale under the title."""
-    bar = figure.add_axes((_LEFT / width, 1 - 0.62 / height, _CELL / width, 0.12 / height))
+    bar = axes_at(figure, _LEFT, 0.5, _CELL, 0.12)
     scale = ScalarMappable(Normalize(-1, 1), matplotlib.colormaps[_MAP])
     figure.colorbar(scale, cax=bar, orientation="horizontal", ticks=[-1, 0, 1])
     bar.set_xticklabels(["against", "0", "with"])

@@ -29,12 +29,24 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     return figure
 
 
+def new_sheet(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    """A figure, and axes without marks over all of it, in inches from its top left."""
+    figure = new_figure(width, height, title)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    return figure, axes
+
+
+def axes_at(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes of a size and at a place in inches from the figure's top left."""
+    across, down = figure.get_size_inches()
+    return figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
+
+
 def plain_axes(axes: Axes, ylabel: str = "") -> Axes:
     """No box, a light grid, and the name of the value above the axis, where it is read upright."""
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(QUIET)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(QUIET)
     axes.tick_params(colors=INK, labelsize=8.5, length=3)
     axes.grid(True, color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)

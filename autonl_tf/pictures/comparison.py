@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import LayerCost, NetworkCost
 from autonl_tf.pictures.block import chips, kernel_color
-from autonl_tf.pictures.canvas import new_figure, save
+from autonl_tf.pictures.canvas import new_sheet, save
 from autonl_tf.pictures.palette import (
     EMBEDDED,
     INK,
@@ -49,11 +49,7 @@ def draw_comparison(names: Sequence[str], costs: Sequence[NetworkCost], path: st
     sides = sorted({side for staged in stages for side in staged}, reverse=True)
     heights = [max(len(staged.get(side, ())) for staged in stages) for side in sides]
     width, height = _LEFT + _COLUMN * len(names), _TOP + _ROW * sum(heights) + _BOTTOM
-    figure = new_figure(width, height, "MACs, block by block")
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
-    axes.axis("off")
+    figure, axes = new_sheet(width, height, "MACs, block by block")
     for column, (name, cost) in enumerate(zip(names, costs, strict=True)):
         left = _LEFT + column * _COLUMN
         axes.text(left, 0.93, name, size=10, weight="bold", color=INK, va="center")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autonl_tf.pictures.canvas import new_figure, save
+from autonl_tf.pictures.canvas import axes_at, new_figure, save
 from autonl_tf.pictures.palette import INK, QUIET
 
 _MOST_NAMES, _MOST_NUMBERS = 60, 20
@@ -34,8 +34,7 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: str | path
     totals = confusion.sum(axis=1, keepdims=True)
     shares = confusion / np.maximum(totals, 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     if count <= _MOST_NAMES:
         shown = [name if len(name) <= 32 else name[:31] + "…" for name in names]
         axes.set_xticks(range(count), shown, rotation=90, size=8)
@@ -64,7 +63,7 @@ def draw_mistakes(
     for index, (image, label, predicted, probability) in enumerate(mistakes):
         row, column = divmod(index, _COLUMNS)
         left, top = 0.15 + column * (_CELL + 0.15), 0.5 + row * (_CELL + 0.5)
-        axes = figure.add_axes((left / width, 1 - (top + _CELL) / height, _CELL / width, _CELL / height))
+        axes = axes_at(figure, left, top, _CELL, _CELL)
         axes.imshow(image)
         axes.set_axis_off()
         below = 1 - (top + _CELL + 0.05) / height

@@ -12,7 +12,7 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from autonl_tf.arch.cost import LayerCost, NetworkCost, block_cost
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec
 from autonl_tf.pictures.block import Chip, chips, kernel_color, kernels, mark
-from autonl_tf.pictures.canvas import new_figure, save
+from autonl_tf.pictures.canvas import new_sheet, save
 from autonl_tf.pictures.palette import BLUE, EMBEDDED, GREEN, INK, LIGHT_NL, QUIET, SHADE
 
 _ROW, _WIDTH, _TOP, _BOTTOM = 0.34, 11.0, 0.85, 0.12  # inches
@@ -54,12 +54,7 @@ def draw_network(
     counted = f"{_millions(total.macs)} MACs, {_millions(total.params)} parameters"
     title = f"{name}: " * bool(name) + f"{len(blocks)} blocks at {image_size} px: {counted}"
     rows = len(cost.rows)
-    height = _TOP + rows * _ROW + _BOTTOM
-    figure = new_figure(_WIDTH, height, title)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(0, _WIDTH)
-    axes.set_ylim(height, 0)
-    axes.axis("off")
+    figure, axes = new_sheet(_WIDTH, _TOP + rows * _ROW + _BOTTOM, title)
     _headings(axes, any(block.embedded is not None for block in blocks))
     _bands(axes, cost.rows)
     widest = max([block.expansion for block in blocks] + [1])

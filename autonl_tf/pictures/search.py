@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter
 
 from autonl_tf.errors import UserError
-from autonl_tf.pictures.canvas import column, labels, new_figure, plain_axes, round_values, save, short, svg
+from autonl_tf.pictures.canvas import axes_at, column, labels, new_figure, plain_axes, round_values, save, short, svg
 from autonl_tf.pictures.palette import (
     BLUE,
     CLOSED,
@@ -88,7 +88,7 @@ def draw_search(
     top = _TOP
     for panel_height in (_PANEL, _PANEL, heat):
         if panel_height:
-            panels.append(_panel(figure, top, panel_height, height))
+            panels.append(axes_at(figure, _LEFT, top, _WIDTH - _LEFT - _RIGHT, panel_height))
         top += panel_height + _GAP
     _draw_fit(panels[0], steps, records)
     _draw_macs(panels[1], steps, records, largest_macs, smallest_macs)
@@ -163,11 +163,6 @@ def margins(result: Mapping[str, Any], found: Sequence[int | None]) -> dict[str,
         _mark_phases(axes, **result["phases"], shade=False)
         drawn[_KINDS.get(kind, kind)] = svg(figure)
     return drawn
-
-
-def _panel(figure: Figure, top: float, panel_height: float, height: float) -> Axes:
-    bottom = 1 - (top + panel_height) / height
-    return figure.add_axes((_LEFT / _WIDTH, bottom, (_WIDTH - _LEFT - _RIGHT) / _WIDTH, panel_height / height))
 
 
 def _draw_fit(axes: Axes, steps: np.ndarray, records: Sequence[dict]) -> None:
@@ -279,8 +274,7 @@ def _draw_map(axes: Axes, steps: np.ndarray, margins: np.ndarray, limit: float, 
     for index in np.flatnonzero(faint):
         axes.axhspan(index, index + 1, color="white", alpha=_VEIL, linewidth=0)
     axes.tick_params(colors=INK, labelsize=8.5, length=3)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    axes.spines[:].set_visible(False)
     axes.set_yticks([])
     return image
 

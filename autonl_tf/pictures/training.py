@@ -29,10 +29,8 @@ def draw_training(records: Sequence[dict], path: str | pathlib.Path, *, validati
     if not records:
         raise UserError(f"{path}: no training records, so there is nothing to draw")
     figure = new_figure(_WIDTH, _HEIGHT, _title(validation))
-    grid = figure.add_gridspec(
-        3, 1, height_ratios=(3, 3, 1.3), left=0.07, right=0.87, top=0.88, bottom=0.085, hspace=0.42
-    )
-    axes = [figure.add_subplot(grid[index]) for index in range(3)]
+    figure.subplots_adjust(left=0.07, right=0.87, top=0.88, bottom=0.085, hspace=0.42)
+    axes = figure.subplots(3, sharex=True, height_ratios=(3, 3, 1.3))
     plain_axes(axes[0], "loss")
     plain_axes(axes[1], "top-1, %")
     plain_axes(axes[2], "learning rate")
@@ -48,10 +46,7 @@ def draw_training(records: Sequence[dict], path: str | pathlib.Path, *, validati
     if best is not None:
         axes[1].plot(best["epoch"], 100 * best["top1"], marker="o", markersize=8, mfc="none", mec=BLUE, mew=1.5)
     last = max(float(record["epoch"]) for record in (*records, *validation))
-    for axis in axes:
-        axis.set_xlim(0, last)
-    for axis in axes[:2]:
-        axis.tick_params(labelbottom=False)
+    axes[2].set_xlim(0, last)
     axes[2].set_xlabel("epoch", size=9.5, color=INK)
     save(figure, path)
 
