@@ -85,14 +85,7 @@ def export_all(
     check_export_dir(export_dir)
     if (count := len(description.class_names)) != model.output_shape[-1]:
         raise UserError(f"{count} class names for a model of {model.output_shape[-1]} classes")
-    reference = verify.make_reference(
-        model,
-        encoded_images,
-        image_size=description.image_size,
-        crop_padding=description.crop_padding,
-        normalization=description.spec.normalization,
-        reading=description.reading,
-    )
+    reference = verify.make_reference(model, encoded_images, **description.preparation)
     with directory_in_place(export_dir) as directory:
         try:
             report = _fill(directory, model, description, reference, request)
@@ -118,8 +111,7 @@ def _fill(
         files[TFLITE[name]] = path = directory / TFLITE[name]
         _convert(name, path, model, description, request)
         if name == "tflite_fp32":
-            found = verify.verify_tflite(path, reference, tolerance=request.tolerance, artifact=TFLITE[name])
-            agreements.append(found)
+            agreements.append(verify.verify_tflite(path, reference, tolerance=request.tolerance))
         if request.tflite_input == "uint8" or (request.tflite_input == "auto" and name in _UINT8):
             rewrite.take_uint8(path)
     scores = []
@@ -151,20 +143,10 @@ def _fill(
 def _saved_model(
     directory: Path, model: keras.Model, description: card.Description, reference: verify.Reference, tolerance: float
 ) -> list[verify.Agreement]:
-    names = description.class_names
-    export_saved_model(
-        model,
-        directory / SAVED_MODEL,
-        image_size=description.image_size,
-        class_names=names,
-        crop_padding=description.crop_padding,
-        normalization=description.spec.normalization,
-        reading=description.reading,
-    )
-    found = verify.verify_saved_model(
-        directory / SAVED_MODEL, reference, class_names=names, tolerance=tolerance, artifact=SAVED_MODEL
-    )
-    serving.write_warmup(directory / SAVED_MODEL, reference.encoded, reference.images)
+    path, names = directory / SAVED_MODEL, description.class_names
+    export_saved_model(model, path, class_names=names, **description.preparation)
+    found = verify.verify_saved_model(path, reference, class_names=names, tolerance=tolerance)
+    serving.write_warmup(path, reference.encoded, reference.images)
     serving.write_configuration(directory)
     return found
 

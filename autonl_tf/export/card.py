@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -9,6 +10,7 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +19,7 @@ import tf_keras as keras
 import autonl_tf
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import Cost, network_cost
-from autonl_tf.arch.spec import NetworkSpec, Normalization
+from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.data.images import CROP_PADDING
 from autonl_tf.data.labels import LABELS
 from autonl_tf.data.reading import AS_SHOWN, IN_GRAPH, Reading
@@ -63,6 +65,16 @@ class Description:
     reading: Reading = AS_SHOWN
 
     @property
+    def preparation(self) -> dict[str, Any]:
+        """What is done to an encoded image before the network sees it, as arguments."""
+        return {
+            "image_size": self.image_size,
+            "crop_padding": self.crop_padding,
+            "normalization": self.spec.normalization,
+            "reading": self.reading,
+        }
+
+    @property
     def cost(self) -> Cost:
         return network_cost(
             self.spec,
@@ -103,9 +115,7 @@ def write_card(
             "depth_multiplier": description.depth_multiplier,
             **dataclasses.asdict(description.cost),
         },
-        "input": _input(
-            description.image_size, description.crop_padding, description.spec.normalization, description.reading
-        ),
+        "input": _input(description),
         "num_classes": len(description.class_names),
         "labels": LABELS,
         "accuracy": _plain(description.accuracy),
@@ -143,7 +153,9 @@ def _plain(values: Mapping[str, object] | None) -> dict | None:
     return {name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
 
 
-def _input(size: int, crop_padding: int, normalization: Normalization, reading: Reading) -> dict:
+def _input(description: Description) -> dict:
+    size, crop_padding, reading = description.image_size, description.crop_padding, description.reading
+    normalization = description.spec.normalization
     return {
         "image_size": size,
         "crop_padding": crop_padding,
@@ -200,23 +212,16 @@ def _tflite_artifact(description: Description, graph: GraphFacts) -> dict:
 
 
 def _versions() -> dict[str, str]:
-    return {
+    found = {
         "autonl-tf": autonl_tf.__version__,
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "tf-keras": keras.__version__,
-        **{name: metadata.version(name) for name in ("ai-edge-litert", "tensorflow-model-optimization")},
-        **_installed("ai-edge-quantizer"),
-        "numpy": np.__version__,
     }
-
-
-def _installed(name: str) -> dict[str, str]:
-    """The version of a package that may be missing."""
-    try:
-        return {name: metadata.version(name)}
-    except metadata.PackageNotFoundError:
-        return {}
+    for name in ("ai-edge-litert", "tensorflow-model-optimization", "ai-edge-quantizer"):
+        with contextlib.suppress(metadata.PackageNotFoundError):  # ai-edge-quantizer may be missing
+            found[name] = metadata.version(name)
+    return {**found, "numpy": np.__version__}
 
 
 def _markdown(facts: dict) -> str:

@@ -33,6 +33,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from autonl_tf.errors import UserError
 from autonl_tf.export import int8_products, product_pattern, quantization, rewrite, tflite
 from autonl_tf.export.directory import QUANTIZER_NEEDED
+from autonl_tf.export.tflite_graph import kind_of
 from autonl_tf.networks.ranges import COVERED, addable, covering
 
 # By the ops' names: LightNL's products; a network's `block3_embedded_product` and the products within an
@@ -139,7 +140,7 @@ def _addable(model: schema.ModelT, measured: dict[str, tuple[float, float]]) -> 
     (graph,) = model.subgraphs
     found = dict(measured)
     for operator in graph.operators:
-        if rewrite.kind_of(model, operator) == schema.BuiltinOperator.ADD:
+        if kind_of(model, operator) == schema.BuiltinOperator.ADD:
             total, *terms = (graph.tensors[tensor].name.decode() for tensor in (*operator.outputs, *operator.inputs))
             found |= {name: addable(found[name], found[total]) for name in terms if {name, total} <= found.keys()}
     return found

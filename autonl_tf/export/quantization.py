@@ -158,7 +158,6 @@ def _names_of(enumeration: type) -> dict[int, str]:
 
 
 _KINDS = _names_of(schema.BuiltinOperator)
-_TYPES = _names_of(schema.TensorType)
 _ACTIVATIONS = _names_of(schema.ActivationFunctionType)
 
 
@@ -178,7 +177,7 @@ def _values(model: schema.ModelT, index: int, tensor: schema.TensorT) -> Values:
         index,
         (tensor.name or b"").decode(),
         tuple(int(size) for size in tensor.shape) if tensor.shape is not None else (),
-        _TYPES[tensor.type].lower(),
+        flatbuffer_utils.type_to_name(tensor.type).lower(),
         data is not None and len(data) > 0,
         scales,
         zero_points,

@@ -18,7 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from autonl_tf.export import tflite
-from autonl_tf.export.tflite_graph import kind_of, operator_code
+from autonl_tf.export.tflite_graph import kind_of, new_operator, operator_code, options_of
 
 
 def take_uint8(path: str | Path) -> None:
@@ -40,14 +40,11 @@ def take_uint8(path: str | Path) -> None:
     given.quantization = schema.QuantizationParametersT()
     given.quantization.scale, given.quantization.zeroPoint = [1.0], [0]
     graph.tensors.append(given)
-    operator = schema.OperatorT()
-    operator.opcodeIndex = operator_code(model, schema.BuiltinOperator.DEQUANTIZE)
-    operator.inputs, operator.outputs = [len(graph.tensors) - 1], [entry.tensorIndex]
-    operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
-    operator.builtinOptions = schema.DequantizeOptionsT()
-    graph.operators.insert(0, operator)
-    graph.inputs = [len(graph.tensors) - 1]
-    entry.tensorIndex = len(graph.tensors) - 1
+    index = len(graph.tensors) - 1
+    kind, options = schema.BuiltinOperator.DEQUANTIZE, options_of("Dequantize")
+    graph.operators.insert(0, new_operator(model, kind, 1, [index], entry.tensorIndex, options))
+    graph.inputs = [index]
+    entry.tensorIndex = index
     flatbuffer_utils.write_model(model, str(path))
 
 
@@ -94,12 +91,11 @@ def norms_as_convolutions(path: str | Path) -> None:
             continue
         graph.tensors[kernel].shape = [1, 1, 1, *graph.tensors[kernel].shape]
         graph.tensors[kernel].shapeSignature = None
-        options = schema.DepthwiseConv2DOptionsT()
-        options.padding, options.depthMultiplier = schema.Padding.VALID, 1
-        options.strideH = options.strideW = options.dilationHFactor = options.dilationWFactor = 1
-        options.fusedActivationFunction = total.builtinOptions.fusedActivationFunction
+        ones = dict.fromkeys(("depthMultiplier", "strideH", "strideW", "dilationHFactor", "dilationWFactor"), 1)
+        fused = total.builtinOptions.fusedActivationFunction
+        options = options_of("DepthwiseConv2D", padding=schema.Padding.VALID, fusedActivationFunction=fused, **ones)
         total.opcodeIndex = operator_code(model, schema.BuiltinOperator.DEPTHWISE_CONV_2D)
         total.inputs = [x, kernel, total.inputs[1]]
-        total.builtinOptionsType, total.builtinOptions = schema.BuiltinOptions.DepthwiseConv2DOptions, options
+        total.builtinOptionsType, total.builtinOptions = options
         graph.operators.remove(product)
     flatbuffer_utils.write_model(model, str(path))

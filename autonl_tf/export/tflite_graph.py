@@ -24,6 +24,25 @@ def operator_code(model: schema.ModelT, wanted: int, version: int = 1) -> int:
     return len(model.operatorCodes) - 1
 
 
+def options_of(kind: str, **fields) -> tuple[int, object]:
+    """The options of operators of a kind, `DepthwiseConv2D` and so on: their type's number, and what they say."""
+    options = getattr(schema, f"{kind}OptionsT")()
+    for name, value in fields.items():
+        setattr(options, name, value)
+    return getattr(schema.BuiltinOptions, f"{kind}Options"), options
+
+
+def new_operator(
+    model: schema.ModelT, wanted: int, version: int, inputs: list[int], output: int, options: tuple[int, object]
+) -> schema.OperatorT:
+    """An operator with `options_of` its kind, not yet in the graph."""
+    operator = schema.OperatorT()
+    operator.opcodeIndex = operator_code(model, wanted, version)
+    operator.inputs, operator.outputs = inputs, [output]
+    operator.builtinOptionsType, operator.builtinOptions = options
+    return operator
+
+
 def name_of(tensor: schema.TensorT) -> str:
     return tensor.name.decode() if isinstance(tensor.name, bytes) else tensor.name
 
@@ -56,48 +75,38 @@ class Int8Writer:
         scale = self.graph.tensors[x].quantization.scale[0]
         ones = self._constant(np.ones([1, 1, 1, channels], np.int8), schema.TensorType.INT8, [1.0] * channels, 3)
         none = self._constant(np.zeros([channels], np.int32), schema.TensorType.INT32, [scale] * channels, 0)
-        options = schema.DepthwiseConv2DOptionsT()
-        options.padding, options.depthMultiplier = schema.Padding.VALID, 1
-        options.strideH = options.strideW = stride
+        steps = {"strideH": stride, "strideW": stride}
+        options = options_of("DepthwiseConv2D", padding=schema.Padding.VALID, depthMultiplier=1, **steps)
         shape = [1, -(-height // stride), -(-width // stride), channels]
-        kind = schema.BuiltinOptions.DepthwiseConv2DOptions
-        return self._operator(_OP.DEPTHWISE_CONV_2D, 3, [x, ones, none], shape, (kind, options), like=x)
+        return self._operator(_OP.DEPTHWISE_CONV_2D, 3, [x, ones, none], shape, options, like=x)
 
     def reshape(self, x: int, shape: list[int], into: int | None = None) -> int:
         if into is None and self.shape(x) == list(shape):
             return x
-        options = schema.ReshapeOptionsT()
-        options.newShape = list(shape)
+        options = options_of("Reshape", newShape=list(shape))
         inputs = [x, self._constant(np.array(shape, np.int32), schema.TensorType.INT32)]
-        return self._operator(
-            _OP.RESHAPE, 1, inputs, shape, (schema.BuiltinOptions.ReshapeOptions, options), like=x, into=into
-        )
+        return self._operator(_OP.RESHAPE, 1, inputs, shape, options, like=x, into=into)
 
     def transpose(self, x: int) -> int:
         batch, rows, columns = self.shape(x)
         inputs = [x, self._constant(np.array([0, 2, 1], np.int32), schema.TensorType.INT32)]
-        options = (schema.BuiltinOptions.TransposeOptions, schema.TransposeOptionsT())
-        return self._operator(_OP.TRANSPOSE, 2, inputs, [batch, columns, rows], options, like=x)
+        return self._operator(_OP.TRANSPOSE, 2, inputs, [batch, columns, rows], options_of("Transpose"), like=x)
 
     def slice(self, x: int, shape: list[int]) -> int:
         kinds = (np.zeros(len(shape), np.int32), np.array(shape, np.int32))
         inputs = [x, *(self._constant(kind, schema.TensorType.INT32) for kind in kinds)]
-        options = (schema.BuiltinOptions.SliceOptions, schema.SliceOptionsT())
-        return self._operator(_OP.SLICE, 2, inputs, shape, options, like=x)
+        return self._operator(_OP.SLICE, 2, inputs, shape, options_of("Slice"), like=x)
 
     def quantize(self, x: int, scale: float) -> int:
         """x in int8 with another scale and zero point 0."""
-        options = (schema.BuiltinOptions.QuantizeOptions, schema.QuantizeOptionsT())
-        return self._operator(_OP.QUANTIZE, 2, [x], self.shape(x), options, scale=scale)
+        return self._operator(_OP.QUANTIZE, 2, [x], self.shape(x), options_of("Quantize"), scale=scale)
 
     def product(self, first: int, second: int, adjoint_first: bool = False, **quantization) -> int:
         """first second^T."""
-        options = schema.BatchMatMulOptionsT()
-        options.adjX, options.adjY = adjoint_first, True
+        options = options_of("BatchMatMul", adjX=adjoint_first, adjY=True)
         *batch, rows, depth = self.shape(first)
         shape = [*batch, depth if adjoint_first else rows, self.shape(second)[-2]]
-        kind = schema.BuiltinOptions.BatchMatMulOptions
-        return self._operator(_OP.BATCH_MATMUL, 2, [first, second], shape, (kind, options), **quantization)
+        return self._operator(_OP.BATCH_MATMUL, 2, [first, second], shape, options, **quantization)
 
     def _operator(self, code, version, inputs, shape, options, *, like=None, scale=None, into=None) -> int:
         """An operator with one int8 output, quantized as tensor `like` or with `scale` and zero point 0."""
@@ -106,11 +115,7 @@ class Int8Writer:
             scales = given.scale if given is not None else [scale]
             zero = int(given.zeroPoint[0]) if given is not None else 0
             into = self._tensor(shape, schema.TensorType.INT8, scales, zero)
-        operator = schema.OperatorT()
-        operator.opcodeIndex = operator_code(self._model, code, version)
-        operator.inputs, operator.outputs = [int(tensor) for tensor in inputs], [into]
-        operator.builtinOptionsType, operator.builtinOptions = options
-        self.made.append(operator)
+        self.made.append(new_operator(self._model, code, version, [int(tensor) for tensor in inputs], into, options))
         return into
 
     def _constant(self, values: np.ndarray, kind: int, scales=None, dimension: int | None = None) -> int:

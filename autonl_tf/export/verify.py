@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
-from ai_edge_litert.interpreter import Interpreter
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images as image_ops
 from autonl_tf.data.reading import AS_SHOWN, Reading
 from autonl_tf.errors import UserError, first_line
 from autonl_tf.export import saved_model, tflite
+from autonl_tf.export.accuracy_loss import TFLiteRunner
+from autonl_tf.flag_values import SAVED_MODEL
 
 DEFAULT_TOLERANCE = 1e-3
 _BATCH = 16  # images run at a time
@@ -100,8 +101,7 @@ def verify_saved_model(
     reference: Reference,
     *,
     class_names: Sequence[str],
-    tolerance: float = DEFAULT_TOLERANCE,
-    artifact: str = "saved_model",
+    tolerance: float,
 ) -> list[Agreement]:
     """Loads a SavedModel and runs `serving_default` on the files and `float_images` on their images.
 
@@ -116,8 +116,9 @@ def verify_saved_model(
     found, expected = [], (reference.probabilities, reference.logits)
     for signature, argument, inputs in runs:
         got = _answers(signatures[signature], argument, inputs)
-        _check_names(got, class_names, f"{artifact} ({signature})")
-        found.append(compare(artifact, signature, expected, (got["probabilities"], got["logits"]), tolerance=tolerance))
+        _check_names(got, class_names, f"{SAVED_MODEL} ({signature})")
+        answers = got["probabilities"], got["logits"]
+        found.append(compare(SAVED_MODEL, signature, expected, answers, tolerance=tolerance))
     return found
 
 
@@ -137,22 +138,15 @@ def _check_names(got: dict[str, np.ndarray], class_names: Sequence[str], artifac
         raise UserError(f"{artifact}: classes and scores are not the {count} most probable")
 
 
-def verify_tflite(
-    path: str | Path,
-    reference: Reference,
-    *,
-    tolerance: float = DEFAULT_TOLERANCE,
-    artifact: str = "model.tflite",
-) -> Agreement:
+def verify_tflite(path: Path, reference: Reference, *, tolerance: float) -> Agreement:
     """Loads a TFLite file of `tflite.convert_fp32` and runs it on all images, one at a time.
 
     Raises:
       UserError: a difference above `tolerance`.
     """
-    run = Interpreter(model_path=str(path), num_threads=1).get_signature_runner(tflite.SIGNATURE)
-    got = np.concatenate([run(**{tflite.INPUT: image[np.newaxis]})[tflite.OUTPUT] for image in reference.images])
+    got = TFLiteRunner(path)(reference.images)
     expected = reference.probabilities, reference.logits
-    return compare(artifact, tflite.SIGNATURE, expected, (got, None), tolerance=tolerance)
+    return compare(path.name, tflite.SIGNATURE, expected, (got, None), tolerance=tolerance)
 
 
 def compare(
