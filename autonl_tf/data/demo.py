@@ -6,7 +6,6 @@ show. Each image follows from (seed, split, number) alone.
 
 from __future__ import annotations
 
-import dataclasses
 import io
 from collections.abc import Iterator
 from typing import Any
@@ -22,28 +21,16 @@ _JPEG_QUALITY = 95
 _SIZES = {"train": 6000, "validation": 1600}
 
 
-@dataclasses.dataclass(eq=False)
-class DemoConfig(tfds.core.BuilderConfig):
-    """One variant of the set: what its scenes look like, how many there are, and the seed."""
-
-    scene: SceneSettings = dataclasses.field(default_factory=SceneSettings)
-    seed: int = 0
-    sizes: dict[str, int] = dataclasses.field(default_factory=lambda: dict(_SIZES))
-
-
 class AutonlDemo(tfds.core.GeneratorBasedBuilder):
     """Textured patches; the label relates two distant parts (`far`) or is a local texture (`texture`)."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [  # noqa: RUF012 (the base class declares it so)
-        DemoConfig(name="far", scene=SceneSettings(kind="far", image_size=IMAGE_SIZE)),
-        DemoConfig(name="texture", scene=SceneSettings(kind="texture", image_size=IMAGE_SIZE)),
-    ]
+    # The base class declares a list.
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=kind) for kind in ("far", "texture")]  # noqa: RUF012
 
     def _info(self) -> tfds.core.DatasetInfo:
-        side = self.builder_config.scene.image_size
         features = {
-            "image": tfds.features.Image(shape=(side, side, 3), encoding_format="jpeg"),
+            "image": tfds.features.Image(shape=(IMAGE_SIZE, IMAGE_SIZE, 3), encoding_format="jpeg"),
             "label": tfds.features.ClassLabel(names=list(TEXTURES)),
         }
         return tfds.core.DatasetInfo(
@@ -55,12 +42,12 @@ class AutonlDemo(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         del dl_manager  # nothing is downloaded
-        return {split: self._generate_examples(split) for split in self.builder_config.sizes}
+        return {split: self._generate_examples(split) for split in _SIZES}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        config = self.builder_config
-        for number in range(config.sizes[split]):
-            jpeg, label = demo_image(config.scene, config.seed, split, number)
+        scene = SceneSettings(kind=self.builder_config.name)
+        for number in range(_SIZES[split]):
+            jpeg, label = demo_image(scene, 0, split, number)
             yield number, {"image": io.BytesIO(jpeg), "label": label}
 
 
@@ -73,12 +60,8 @@ def demo_image(scene: SceneSettings, seed: int, split: str, number: int) -> tupl
     return jpeg.numpy(), label
 
 
-def demo_builder(kind: str, data_dir: str | None, seed: int = 0) -> AutonlDemo:
-    """The prepared builder of kind 'far' or 'texture'; another seed than 0 is another set beside it."""
-    config: str | DemoConfig = kind
-    if seed:
-        scene = SceneSettings(kind=kind, image_size=IMAGE_SIZE)
-        config = DemoConfig(name=f"{kind}_seed{seed}", scene=scene, seed=seed)
-    builder = AutonlDemo(config=config, data_dir=data_dir)
+def demo_builder(kind: str, data_dir: str | None) -> AutonlDemo:
+    """The prepared builder of kind 'far' or 'texture'."""
+    builder = AutonlDemo(config=kind, data_dir=data_dir)
     prepare(builder, "demo" if kind == "far" else f"demo:{kind}")
     return builder
