@@ -17,6 +17,7 @@ from autonl_tf.pictures.palette import INK, QUIET, VERMILION
 
 _CELL, _LEFT, _TOP, _GAP, _BELOW = 1.9, 1.5, 1.05, 0.12, 0.28  # inches
 _MAP = "RdBu_r"
+_CAPTION = {"size": 7.5, "color": INK, "ha": "center", "va": "top"}  # beneath the axes, on the white of the page
 _VEILED = 0.75  # the most that a map hides of the image, where it is strongest
 
 
@@ -62,12 +63,12 @@ def draw_affinities(
             veil = _VEILED * np.abs(values) / most
             axes.imshow(values, cmap=_MAP, extent=(0, 1, 1, 0), vmin=-most, vmax=most, alpha=veil, aspect="auto")
             _point(axes, x, y, str(column))
-            axes.text(0.5, 1.03, f"point {column}: -{most:.3g} to +{most:.3g}", **_caption(axes))
+            axes.text(0.5, 1.03, f"point {column}: -{most:.3g} to +{most:.3g}", **_CAPTION)
     axes = _cell(figure, 0, _TOP)
     axes.imshow(image, extent=(0, 1, 1, 0), aspect="auto")
     for number, (x, y) in enumerate(points, start=1):
         _point(axes, x, y, str(number))
-    axes.text(0.5, 1.03, "the image, its points", **_caption(axes))
+    axes.text(0.5, 1.03, "the image, its points", **_CAPTION)
     save(figure, path)
 
 
@@ -85,11 +86,6 @@ def _point(axes: Axes, x: float, y: float, number: str) -> None:
     ground = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.85, "linewidth": 0}
     across, down = (0.06 if x < 0.9 else -0.06), (0.07 if y < 0.9 else -0.07)
     axes.text(x + across, y + down, number, size=7, color=INK, ha="center", va="center", bbox=ground)
-
-
-def _caption(axes: Axes) -> dict:
-    """Beneath the axes, on the white of the page."""
-    return {"transform": axes.transData, "size": 7.5, "color": INK, "ha": "center", "va": "top"}
 
 
 def _legend(figure: Figure, width: float, height: float) -> None:

@@ -237,12 +237,8 @@ def _draw_gates(
 ) -> None:
     margins = np.array([column(records, name) for name in gates])
     image = _draw_map(axes, steps, margins, _limit(margins), [name.removeprefix(_PREFIX) in faint for name in gates])
-    note = (
-        "block of the space: what it opens"
-        if _in_order(found)
-        else "block of the space > of the found network: what it opens"
-    )
-    title = f"margin of every gate ({note}{'; faint: decides nothing' if faint else ''})"
+    block = "block of the space" if _in_order(found) else "block of the space > of the found network"
+    title = f"margin of every gate ({block}: what it opens{'; faint: decides nothing' if faint else ''})"
     axes.set_title(title, loc="left", size=9.5, color=INK, pad=6)
     kinds = [_kind(name) for name in gates]
     for start in (index for index in range(len(gates)) if index == 0 or kinds[index] != kinds[index - 1]):
@@ -282,20 +278,11 @@ def _draw_map(axes: Axes, steps: np.ndarray, margins: np.ndarray, limit: float, 
 def _draw_last_state(axes: Axes, margins: np.ndarray) -> None:
     """A strip at the right: which gates were open at the last record, however small their margin."""
     transform = axes.get_yaxis_transform()
+    look = {"transform": transform, "linewidth": 0, "clip_on": False}
     for index, margin in enumerate(margins):
         if np.isfinite(margin):
             color = OPEN if margin >= 0 else CLOSED
-            axes.add_patch(
-                Rectangle(
-                    (1.006, index + 0.08),
-                    0.016,
-                    0.84,
-                    transform=transform,
-                    color=color,
-                    linewidth=0,
-                    clip_on=False,
-                )
-            )
+            axes.add_patch(Rectangle((1.006, index + 0.08), 0.016, 0.84, color=color, **look))
     axes.text(1.014, -0.35, "last", transform=transform, ha="center", va="bottom", size=8, color=INK)
 
 

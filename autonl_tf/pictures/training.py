@@ -28,7 +28,10 @@ def draw_training(records: Sequence[dict], path: str | pathlib.Path, *, validati
     """
     if not records:
         raise UserError(f"{path}: no training records, so there is nothing to draw")
-    figure = new_figure(_WIDTH, _HEIGHT, _title(validation))
+    best, title = _best(validation), "Training"
+    if best is not None:
+        title += f": best validation top-1 {100 * best['top1']:.2f}% at epoch {best['epoch']:.4g}"
+    figure = new_figure(_WIDTH, _HEIGHT, title)
     figure.subplots_adjust(left=0.07, right=0.87, top=0.88, bottom=0.085, hspace=0.42)
     axes = figure.subplots(3, sharex=True, height_ratios=(3, 3, 1.3))
     plain_axes(axes[0], "loss")
@@ -42,7 +45,6 @@ def draw_training(records: Sequence[dict], path: str | pathlib.Path, *, validati
         _name_lines(axis, [line for line in lines if line])
     _line(axes[2], records, "learning_rate", 1, GREEN, "")
     axes[2].set_ylim(bottom=0)
-    best = _best(validation)
     if best is not None:
         axes[1].plot(best["epoch"], 100 * best["top1"], marker="o", markersize=8, mfc="none", mec=BLUE, mew=1.5)
     last = max(float(record["epoch"]) for record in (*records, *validation))
@@ -59,13 +61,6 @@ def _bound(axes: Axes, losses: list[float]) -> None:
     highest = min(finite.max(), 5 * np.median(finite))
     if highest > 0 and axes.get_ylim()[1] > 1.5 * highest:
         axes.set_ylim(0, 1.5 * highest)
-
-
-def _title(validation: Sequence[dict]) -> str:
-    best = _best(validation)
-    if best is None:
-        return "Training"
-    return f"Training: best validation top-1 {100 * best['top1']:.2f}% at epoch {best['epoch']:.4g}"
 
 
 def _best(validation: Sequence[dict]) -> dict | None:
