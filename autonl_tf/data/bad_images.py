@@ -58,8 +58,7 @@ def find_bad(
     def check_chunk(*elements: tf.Tensor) -> tf.data.Dataset:
         # Errors are swallowed here, inside a chunk, which ends whatever happens; at the end of the whole
         # stream an error that comes again at every call would be swallowed for ever.
-        chunk = elements[0] if len(elements) == 1 else elements
-        return tf.data.Dataset.from_tensor_slices(chunk).map(check).ignore_errors()
+        return tf.data.Dataset.from_tensor_slices(elements).map(check).ignore_errors()
 
     threads = 2 * (os.cpu_count() or 1)
     good = stream.elements.batch(_CHUNK).interleave(
@@ -157,7 +156,6 @@ def _explain(stream: Stream, count: int, positions: list[int], least_side: int, 
     chosen = stream.elements.enumerate().filter(lambda number, *_: is_wanted[number])
     found = []
     for number, element in chosen.take(len(positions)):
-        element = element if isinstance(element, tuple) else (element,)
         name = stream.name(*element).numpy().decode("utf-8", "replace")
         try:
             _, example = stream.load(*element)

@@ -75,14 +75,10 @@ def header(image_bytes: tf.Tensor) -> Header:
 
     Raises `tf.errors.InvalidArgumentError` for a JPEG in which no size can be found.
     """
-    return Header(
-        *tf.cond(
-            is_jpeg(image_bytes),
-            lambda: tuple(_of_jpeg(image_bytes)),
-            lambda: tf.cond(
-                is_png(image_bytes), lambda: tuple(_of_png(image_bytes)), lambda: tuple(_of_other(image_bytes))
-            ),
-        )
+    return tf.cond(
+        is_jpeg(image_bytes),
+        lambda: _of_jpeg(image_bytes),
+        lambda: tf.cond(is_png(image_bytes), lambda: _of_png(image_bytes), lambda: _of_other(image_bytes)),
     )
 
 
@@ -174,13 +170,13 @@ def _of_png(image_bytes: tf.Tensor) -> Header:
 def _of_other(image_bytes: tf.Tensor) -> Header:
     kind = kind_of(image_bytes)
 
-    def refused():
+    def refused() -> Header:
         reason = tf.where(kind == "", NOT_AN_IMAGE, _not_read(kind))
-        return tuple(_header(tf.where(tf.strings.length(image_bytes) == 0, EMPTY, reason), 0, 0))
+        return _header(tf.where(tf.strings.length(image_bytes) == 0, EMPTY, reason), 0, 0)
 
     readers = {"GIF": _of_gif, "BMP": _of_bmp, "WebP": of_webp}
-    cases = [(kind == name, lambda read=read: tuple(read(image_bytes))) for name, read in readers.items()]
-    return Header(*tf.case(cases, default=refused))
+    cases = [(kind == name, lambda read=read: read(image_bytes)) for name, read in readers.items()]
+    return tf.case(cases, default=refused)
 
 
 def _of_gif(image_bytes: tf.Tensor) -> Header:
