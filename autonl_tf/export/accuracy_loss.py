@@ -53,8 +53,8 @@ class Score:
 class TFLiteRunner:
     """A TFLite file as a function of pixels."""
 
-    def __init__(self, path: str | Path, threads: int = 1):
-        interpreter = Interpreter(model_path=str(path), num_threads=threads)
+    def __init__(self, path: str | Path):
+        interpreter = Interpreter(model_path=str(path), num_threads=1)
         self._type = interpreter.get_input_details()[0]["dtype"]
         self._run = interpreter.get_signature_runner(tflite.SIGNATURE)
 

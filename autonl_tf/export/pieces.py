@@ -13,18 +13,15 @@ from autonl_tf.networks.network import build_network, fixed_block, head_model, s
 from autonl_tf.space.latency import Piece
 
 
-def piece_model(piece: Piece, num_classes: int) -> keras.Model:
-    """The stem, a block, or the head."""
-    if piece.block is not None:
-        return fixed_block(piece.block, piece.size, "block", False)
-    if piece.filters:
-        return head_model(piece.family, piece.filters, piece.size, num_classes)
-    return stem_model(piece.family, piece.size)
-
-
 def write_piece(piece: Piece, path: Path, *, num_classes: int) -> None:
-    """Writes a piece's TFLite file."""
-    _write(piece_model(piece, num_classes), path)
+    """Writes the TFLite file of a piece: the stem, a block, or the head."""
+    if piece.block is not None:
+        model = fixed_block(piece.block, piece.size, "block", False)
+    elif piece.filters:
+        model = head_model(piece.family, piece.filters, piece.size, num_classes)
+    else:
+        model = stem_model(piece.family, piece.size)
+    _write(model, path)
 
 
 def write_network(spec: NetworkSpec, path: Path, *, image_size: int, num_classes: int) -> None:

@@ -81,20 +81,17 @@ def match(model: schema.ModelT, last: int) -> Product | None:
         if len(takers) != 1 or kind_of(model, graph.operators[takers[0]]) != _OP.RESHAPE:
             return None
         indices, y = indices | {takers[0]}, graph.operators[takers[0]].outputs[0]
-    operators = tuple(sorted(indices))
-    kept = {tensor for index in operators[:-1] for tensor in graph.operators[index].outputs}
+    positions = tuple(sorted(indices))
+    operators = [graph.operators[index] for index in positions]
+    kept = {tensor for operator in operators[:-1] for tensor in operator.outputs}
     others = [op for index, op in enumerate(graph.operators) if index not in indices]
     if kept & ({tensor for op in others for tensor in op.inputs} | set(graph.outputs)):
         return None
-    products = [index for index in operators if kind_of(model, graph.operators[index]) == _OP.BATCH_MATMUL]
-    strides = [
-        (graph.operators[index].builtinOptions.strideH, graph.operators[index].builtinOptions.strideW)
-        for index in operators
-        if kind_of(model, graph.operators[index]) == _OP.DEPTHWISE_CONV_2D
-    ]
+    products = [op for op in operators if kind_of(model, op) == _OP.BATCH_MATMUL]
+    strides = [op.builtinOptions.strideH for op in operators if kind_of(model, op) == _OP.DEPTHWISE_CONV_2D]
     if len(products) != 2 or len(strides) > 1:
         return None
-    first, second = (graph.operators[index] for index in products)
+    first, second = products
     orders = (_adjoint(first), _adjoint(second))
     if orders not in (((True, False), (False, False)), ((False, True), (False, False))):
         return None
@@ -105,8 +102,8 @@ def match(model: schema.ModelT, last: int) -> Product | None:
     if shape_of(graph, source) != shape_of(graph, y) or (factor != 1.0 and convolution_behind(model, y) is None):
         return None
     names = [name_of(graph.tensors[tensor]) for tensor in (first.outputs[0], phi)]
-    stride = strides[0][0] if strides else 1
-    return Product(source, y, operators, shape_of(graph, phi)[-1], stride, affinity_first, *names, factor)
+    stride = strides[0] if strides else 1
+    return Product(source, y, positions, shape_of(graph, phi)[-1], stride, affinity_first, *names, factor)
 
 
 def _root(model: schema.ModelT, made_at: dict[int, int], tensor: int) -> tuple[int, set[int]]:

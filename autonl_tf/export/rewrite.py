@@ -18,7 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from autonl_tf.export import tflite
-from autonl_tf.export.tflite_graph import kind_of, new_operator, operator_code, options_of
+from autonl_tf.export.tflite_graph import kind_of, new_operator, new_tensor, operator_code, options_of
 
 
 def take_uint8(path: str | Path) -> None:
@@ -34,13 +34,8 @@ def take_uint8(path: str | Path) -> None:
     pixels = graph.tensors[entry.tensorIndex]
     if pixels.type != schema.TensorType.FLOAT32:
         raise ValueError(f"{path}: its input is not float32")
-    given = schema.TensorT()
-    given.name, given.shape, given.buffer = f"{tflite.INPUT}_uint8", pixels.shape, 0
-    given.shapeSignature, given.hasRank, given.type = pixels.shapeSignature, True, schema.TensorType.UINT8
-    given.quantization = schema.QuantizationParametersT()
-    given.quantization.scale, given.quantization.zeroPoint = [1.0], [0]
-    graph.tensors.append(given)
-    index = len(graph.tensors) - 1
+    index = new_tensor(graph, f"{tflite.INPUT}_uint8", pixels.shape, schema.TensorType.UINT8, [1.0])
+    graph.tensors[index].shapeSignature = pixels.shapeSignature
     kind, options = schema.BuiltinOperator.DEQUANTIZE, options_of("Dequantize")
     graph.operators.insert(0, new_operator(model, kind, 1, [index], entry.tensorIndex, options))
     graph.inputs = [index]

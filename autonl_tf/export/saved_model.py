@@ -21,7 +21,7 @@ before it is decoded), or it is so small that its centre crop, int(S / (S + padd
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -65,30 +65,6 @@ def export_saved_model(
       ValueError: S or K is not the model's.
     """
     check_model(model, image_size, len(class_names))
-    by_bytes, by_pixels = _endpoints(model, image_size, tuple(class_names), normalization, crop_padding, reading)
-    archive = tf.Module(name="autonl")
-    archive.weights = list(model.variables)
-    archive.by_bytes, archive.by_pixels = by_bytes, by_pixels
-    signatures = {BYTES_SIGNATURE: by_bytes, FLOAT_SIGNATURE: by_pixels}
-    tf.saved_model.save(archive, str(directory), signatures=signatures)
-
-
-def check_model(model: keras.Model, image_size: int, num_classes: int) -> None:
-    """Raises ValueError unless `model` goes from [B, S, S, 3] to [B, K]."""
-    expected = (None, image_size, image_size, 3), (None, num_classes)
-    found = tuple(model.input_shape), tuple(model.output_shape)
-    if found != expected:
-        raise ValueError(f"the model goes from {found[0]} to {found[1]}, not from {expected[0]} to {expected[1]}")
-
-
-def _endpoints(
-    model: keras.Model,
-    image_size: int,
-    class_names: tuple[str, ...],
-    normalization: Normalization,
-    crop_padding: int,
-    reading: Reading,
-) -> tuple[Callable, Callable]:
     without_pillow = dataclasses.replace(reading, with_pillow=False)
     pixels = tf.TensorSpec([image_size, image_size, 3], tf.float32)
     batch = tf.TensorSpec([None, *pixels.shape], tf.float32, name=FLOAT_INPUT)
@@ -100,7 +76,7 @@ def _endpoints(
         probabilities = tf.nn.softmax(logits)
         scores, labels = tf.math.top_k(probabilities, min(MAX_NAMED_CLASSES, len(class_names)))
         return {
-            "classes": tf.gather(tf.constant(class_names), labels),
+            "classes": tf.gather(tf.constant(tuple(class_names)), labels),
             "scores": scores,
             "probabilities": probabilities,
             "logits": logits,
@@ -120,7 +96,19 @@ def _endpoints(
         images = image_ops.after(_check_pixels(images, pixels.shape), images)
         return classify(image_ops.after(_check_batch(images), images))
 
-    return by_bytes, by_pixels
+    archive = tf.Module(name="autonl")
+    archive.weights = list(model.variables)
+    archive.by_bytes, archive.by_pixels = by_bytes, by_pixels
+    signatures = {BYTES_SIGNATURE: by_bytes, FLOAT_SIGNATURE: by_pixels}
+    tf.saved_model.save(archive, str(directory), signatures=signatures)
+
+
+def check_model(model: keras.Model, image_size: int, num_classes: int) -> None:
+    """Raises ValueError unless `model` goes from [B, S, S, 3] to [B, K]."""
+    expected = (None, image_size, image_size, 3), (None, num_classes)
+    found = tuple(model.input_shape), tuple(model.output_shape)
+    if found != expected:
+        raise ValueError(f"the model goes from {found[0]} to {found[1]}, not from {expected[0]} to {expected[1]}")
 
 
 def _check_batch(batch: tf.Tensor) -> tf.Operation:

@@ -51,6 +51,23 @@ def shape_of(graph: schema.SubGraphT, tensor: int) -> list[int]:
     return [int(size) for size in graph.tensors[tensor].shape]
 
 
+def new_tensor(
+    graph: schema.SubGraphT, name: str, shape, kind: int, scales=None, zero: int = 0, dimension: int | None = None
+) -> int:
+    """The index of a tensor added to a graph; with `scales` it is quantized, along `dimension` where they are many."""
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape, tensor.type = name, [int(size) for size in shape], kind
+    tensor.buffer, tensor.hasRank = 0, True
+    if scales is not None:
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale = [float(scale) for scale in scales]
+        tensor.quantization.zeroPoint = [zero] * len(scales)
+        if dimension is not None:
+            tensor.quantization.quantizedDimension = dimension
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
 class Int8Writer:
     """Adds int8 tensors and operator codes to a model; `made` are the operators, which are not put into its graph.
 
@@ -126,15 +143,5 @@ class Int8Writer:
         self.graph.tensors[tensor].buffer = len(self._model.buffers) - 1
         return tensor
 
-    def _tensor(self, shape, kind, scales, zero: int, dimension: int | None = None) -> int:
-        tensor = schema.TensorT()
-        tensor.name = f"{self._prefix}{len(self.graph.tensors)}"
-        tensor.shape, tensor.type, tensor.buffer, tensor.hasRank = [int(size) for size in shape], kind, 0, True
-        if scales is not None:
-            tensor.quantization = schema.QuantizationParametersT()
-            tensor.quantization.scale = [float(scale) for scale in scales]
-            tensor.quantization.zeroPoint = [zero] * len(scales)
-            if dimension is not None:
-                tensor.quantization.quantizedDimension = dimension
-        self.graph.tensors.append(tensor)
-        return len(self.graph.tensors) - 1
+    def _tensor(self, shape, *quantized) -> int:
+        return new_tensor(self.graph, f"{self._prefix}{len(self.graph.tensors)}", shape, *quantized)
