@@ -7,7 +7,7 @@ import pathlib
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint import export, imagenet, keras_files, ours, search, tf1
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Tell, silent
-from autonl_tf.checkpoint.location import Location, location_of
+from autonl_tf.checkpoint.location import location_of
 from autonl_tf.checkpoint.object_graph import has_graph
 
 
@@ -37,29 +37,19 @@ def open_checkpoint(
       UserError: none of these, or of another architecture; a format that does not say its architecture, without `arch`
         and `assumed`.
     """
-    found = _opened(
-        location_of(path),
-        arch or assumed,
-        depth_multiplier=depth_multiplier or 1.0,
-        num_classes=num_classes,
-        use_averages=use_averages,
-        tell=tell,
-    )
+    location, wanted, multiplier = location_of(path), arch or assumed, depth_multiplier or 1.0
+    prefix = str(ours.first_readable(location.prefixes)) if location.kind == "prefixes" else ""
+    if location.kind == "imagenet":
+        found = imagenet.open_imagenet(wanted)
+    elif location.kind == "export":
+        found = export.open_export(location.path)
+    elif prefix and ours.is_ours(prefix):
+        found = search.open_search(prefix) if search.is_search(prefix) else ours.open_ours(prefix)
+    elif location.kind == "keras" or has_graph(prefix):
+        found = keras_files.open_keras(pathlib.Path(prefix or location.path), wanted, depth_multiplier=multiplier)
+    else:
+        sizes = {"depth_multiplier": multiplier, "num_classes": num_classes}
+        found = tf1.open_tf1(prefix, wanted, **sizes, use_averages=use_averages, tell=tell)
     if arch is not None:
         found.check(arch)
     return found
-
-
-def _opened(location: Location, arch: NetworkSpec | None, **wanted) -> Checkpoint:
-    if location.kind == "imagenet":
-        return imagenet.open_imagenet(arch)
-    if location.kind == "export":
-        return export.open_export(location.path)
-    if location.kind == "keras":
-        return keras_files.open_keras(location.path, arch, depth_multiplier=wanted["depth_multiplier"])
-    prefix = str(ours.first_readable(location.prefixes))
-    if ours.is_ours(prefix):
-        return search.open_search(prefix) if search.is_search(prefix) else ours.open_ours(prefix)
-    if has_graph(prefix):
-        return keras_files.open_keras(pathlib.Path(prefix), arch, depth_multiplier=wanted["depth_multiplier"])
-    return tf1.open_tf1(prefix, arch, **wanted)

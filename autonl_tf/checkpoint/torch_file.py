@@ -46,16 +46,6 @@ _STORAGES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-_SAFETENSORS = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "i1",
-    "U8": "u1",
-}
 _CALLED = ("collections.OrderedDict", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter")
 _NAMED = {*_CALLED, *(f"torch.{name}" for name in _STORAGES)}
 # What an operation of a pickle that carries a value leaves behind.
@@ -396,5 +386,6 @@ def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
         if begin != end:
             raise ValueError(f"the bytes of {name} do not follow those of the tensor before")
         end = after
-        found[name] = np.frombuffer(body[begin:end], _SAFETENSORS[entry.dtype]).reshape(entry.shape)
+        kind, bits = entry.dtype[0].lower(), int(entry.dtype[1:])
+        found[name] = np.frombuffer(body[begin:end], f"<{kind}{bits // 8}").reshape(entry.shape)
     return {name: found[name] for name in entries}

@@ -30,21 +30,16 @@ def check_export_dir(export_dir: str | Path) -> None:
     present = files_in(path)
     if not present:
         return
-    known = _files_of_export(path)
+    try:
+        known = {CARD_JSON, *read_json(path / CARD_JSON, CardRecord).files}
+    except Unreadable:  # no card of ours
+        known = set()
     strangers = [name for name in present if name not in known]
     if strangers:
         raise UserError(
             f"--output={export_dir}: holds {strangers[0]}, which no export wrote; "
             "accepted: a new or empty directory, or an earlier export"
         )
-
-
-def _files_of_export(path: Path) -> set[str]:
-    """The files that the card of an earlier export lists, and the card; empty without a card of ours."""
-    try:
-        return {CARD_JSON, *read_json(path / CARD_JSON, CardRecord).files}
-    except Unreadable:
-        return set()
 
 
 def files_in(directory: Path) -> list[str]:
