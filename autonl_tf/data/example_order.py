@@ -173,12 +173,6 @@ class RecordSplit:
         path = tf.gather(tf.constant([file.path for file in self.files]), key // KEYS_PER_FILE)
         return tf.strings.join([path, tf.strings.as_string(key % KEYS_PER_FILE)], separator="#")
 
-    def _bad_keys(self) -> tf.Tensor:
-        number_of = {file.path: i for i, file in enumerate(self.files)}
-        parts = [name.rpartition("#") for name in self.bad]
-        keys = [number_of[path] * KEYS_PER_FILE + int(record) for path, _, record in parts]
-        return tf.constant(keys, tf.int64)
-
     def _natural(self) -> tf.data.Dataset:
         return self._read(tf.range(len(self.files), dtype=tf.int64))
 
@@ -202,7 +196,9 @@ class RecordSplit:
         """(..., key, serialized) without the records that are left out."""
         if not self.bad:
             return records
-        bad = self._bad_keys()
+        number_of = {file.path: i for i, file in enumerate(self.files)}
+        parts = [name.rpartition("#") for name in self.bad]
+        bad = tf.constant([number_of[path] * KEYS_PER_FILE + int(record) for path, _, record in parts], tf.int64)
         return records.filter(lambda *element: tf.reduce_all(element[-2] != bad))
 
     def file_sizes(self) -> list[int]:

@@ -91,7 +91,8 @@ def of_records(label_file: LabelFile | None) -> tuple[str, ...]:
 
 
 def calibration_files(name: str) -> list[str] | None:
-    """The images of `--calibration_dataset=folder:PATH`, which may be any directory; None of another data set.
+    """The images of `--calibration_dataset=folder:PATH`, which may be any directory: every one below it, sorted; of a
+    training split alone, where there is one. None of another data set.
 
     Raises:
       UserError: it is not there, or holds no images.
@@ -100,14 +101,6 @@ def calibration_files(name: str) -> list[str] | None:
     if kind != "folder":
         return None
     check_directory(root, f"--calibration_dataset={name}")
-    paths = _image_files(root)
-    if not paths:
-        raise UserError(f"--calibration_dataset={name}: no images there ({', '.join(EXTENSIONS)})")
-    return paths
-
-
-def _image_files(root: str) -> list[str]:
-    """Every image below `root`, sorted; of a training split alone, where there is one."""
     names = folders(root)
     trains = [name for name in names if folder.split_kind(name) == "train"]
     if len(trains) == 1:
@@ -115,4 +108,7 @@ def _image_files(root: str) -> list[str]:
         top = os.path.join(root, trains[0])
         if folders(top) or all(folder.split_kind(name) for name in names):
             root = top
-    return [file.path for file in images_below(root)[0]]
+    paths = [file.path for file in images_below(root)[0]]
+    if not paths:
+        raise UserError(f"--calibration_dataset={name}: no images there ({', '.join(EXTENSIONS)})")
+    return paths
