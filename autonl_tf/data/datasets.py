@@ -47,7 +47,6 @@ class OpenedSplit:
     examples: IndexedSplit | RecordSplit
     check: bool
     without: Callable[[list[BadExample]], IndexedSplit | RecordSplit]
-    files: list[folder.LabelledFile] | None = None  # of a class folder
 
 
 class ImageDataset(Facts):
@@ -68,7 +67,7 @@ class ImageDataset(Facts):
         openers: dict[str, Callable[[], OpenedSplit]],
         skip_corrupt: bool = False,
         classes_are_numbered: bool = False,
-        files: dict[str, list[str]] | None = None,
+        files: dict[str, list[folder.LabelledFile]] | None = None,
         entries: dict[str, list[Entry]] | None = None,
         reading: Reading = AS_SHOWN,
     ):
@@ -96,7 +95,7 @@ class ImageDataset(Facts):
 
     def files(self, split: str) -> list[str] | None:
         """The image files of a split, unchecked; None where the data is no class folder."""
-        return self._files.get(split)
+        return [file.path for file in self._files[split]] if split in self._files else None
 
     def listed(self, *splits: str) -> list[Entry]:
         """The files of splits as they are, unchecked."""
@@ -202,7 +201,7 @@ class ImageDataset(Facts):
     def _find_bad(self, split: str, opened: OpenedSplit) -> list[BadExample]:
         """What cannot be used of a split, as is known, or found by decoding what is not; if none may be skipped, the
         first at least."""
-        examples, files, numbers, found = opened.examples, opened.files, None, []
+        examples, files, numbers, found = opened.examples, self._files.get(split), None, []
         if files is not None and self._known:
             faults = [self._known.get(_key(entry)) for entry in self._entries[split]]
             found = [BadExample(i, files[i].path, fault) for i, fault in enumerate(faults) if fault]
@@ -277,11 +276,10 @@ def _open_folder(make: Callable[..., ImageDataset], name: str, root: str, listin
                 raise UserError(f"{name}: class {named!r} has no image left to train on: none of {count} can be used")
             return _indexed(left)
 
-        return OpenedSplit(_indexed(files), True, without, files)
+        return OpenedSplit(_indexed(files), True, without)
 
     openers = {split: functools.partial(opener, splits[split]) for split in listing.held()}
-    paths = {split: [file.path for file in files] for split, files in splits.items()}
-    return make(name, class_names, None, openers, files=paths, entries=listing.entries(root))
+    return make(name, class_names, None, openers, files=splits, entries=listing.entries(root))
 
 
 def _indexed(files: list[folder.LabelledFile]) -> IndexedSplit:
