@@ -59,19 +59,8 @@ def _convert(
 ) -> None:
     path = Path(path)
     check_model(model, image_size, model.output_shape[-1])
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tflite_") as folder:
-        _save_single(model, folder, image_size, normalization)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        converter.optimizations = list(optimizations)
-        if float16:
-            converter.target_spec.supported_types = [tf.float16]
-        path.write_bytes(converter.convert())
 
-
-def _save_single(model: keras.Model, folder: str, image_size: int, normalization: Normalization) -> None:
-    """A SavedModel of the TFLite signature alone; the batch is 1 so that every shape is static."""
-
+    # The batch is 1 so that every shape is static.
     @tf.function(
         input_signature=[tf.TensorSpec([1, image_size, image_size, 3], tf.float32, name=INPUT)],
         autograph=False,
@@ -85,4 +74,11 @@ def _save_single(model: keras.Model, folder: str, image_size: int, normalization
     archive = tf.Module(name="autonl")
     archive.weights = list(model.variables)
     archive.classify = classify
-    tf.saved_model.save(archive, folder, signatures={SIGNATURE: classify})
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tflite_") as folder:
+        tf.saved_model.save(archive, folder, signatures={SIGNATURE: classify})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        converter.optimizations = list(optimizations)
+        if float16:
+            converter.target_spec.supported_types = [tf.float16]
+        path.write_bytes(converter.convert())
