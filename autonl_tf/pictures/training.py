@@ -48,7 +48,7 @@ def draw_training(records: Sequence[dict], path: str | pathlib.Path, *, validati
     if best is not None:
         axes[1].plot(best["epoch"], 100 * best["top1"], marker="o", markersize=8, mfc="none", mec=BLUE, mew=1.5)
     last = max(float(record["epoch"]) for record in (*records, *validation))
-    axes[2].set_xlim(0, last)
+    axes[2].set_xlim(0, last or 1)
     axes[2].set_xlabel("epoch", size=9.5, color=INK)
     save(figure, path)
 
