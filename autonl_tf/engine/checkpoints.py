@@ -112,6 +112,9 @@ class Checkpoints:
       learner: complete (its optimizers' slots exist).
       tell: where to report a broken checkpoint passed over.
       as_evaluated: a context in which the learner's averages are what was last evaluated; best copies are saved in it.
+
+    Attributes:
+      best: the best copy so far, `best/ckpt-STEP`, or None.
     """
 
     def __init__(
@@ -140,22 +143,14 @@ class Checkpoints:
             self._parts["averages"] = learner.averages
         self._checkpoint = self._of(identity(self.directory))
         # Kept here, not read again: the processes of a cluster must decide alike, whoever writes first.
-        self._best = self._read_best()
+        record = self._best_dir / "best.json"
+        self.best = read_json(record, BestRecord) if exists(record) else None
 
     @property
     def latest(self) -> Path | None:
         """The prefix of the newest checkpoint."""
         steps = steps_saved(self._latest_dir)
         return self._latest_dir / f"ckpt-{steps[-1]}" if steps else None
-
-    @property
-    def best(self) -> BestRecord | None:
-        """The best copy so far, `best/ckpt-STEP`."""
-        return self._best
-
-    def _read_best(self) -> BestRecord | None:
-        record = self._best_dir / "best.json"
-        return read_json(record, BestRecord) if exists(record) else None
 
     def save(self, step: int) -> Path:
         """Saves at `step`, then removes all but the newest three.
@@ -167,7 +162,7 @@ class Checkpoints:
         self._check_state(step)
         prefix = self._write(self._latest_dir, step)
         if self._chief:
-            record = SavedRecord(step, None if self._best is None else self._best.step)
+            record = SavedRecord(step, None if self.best is None else self.best.step)
             write_json(self.directory / SAVED, dataclasses.asdict(record))
             for old in steps_saved(self._latest_dir)[:-KEPT]:
                 delete(self._latest_dir / f"ckpt-{old}")
@@ -179,14 +174,14 @@ class Checkpoints:
         Raises:
           UserError: as `save`.
         """
-        if self._best is not None and metric <= self._best.metric:
+        if self.best is not None and metric <= self.best.metric:
             return False
         self._check_state(step)
         with self._as_evaluated():
             self._write(self._best_dir, step)
-        self._best = BestRecord(step, metric)
+        self.best = BestRecord(step, metric)
         if self._chief:
-            write_json(self._best_dir / "best.json", dataclasses.asdict(self._best))
+            write_json(self._best_dir / "best.json", dataclasses.asdict(self.best))
             for old in steps_saved(self._best_dir):
                 if old != step:
                     delete(self._best_dir / f"ckpt-{old}")
@@ -206,7 +201,7 @@ class Checkpoints:
         if self._chief:
             self._clear_leftovers()
         steps = steps_saved(self._latest_dir)
-        if self._best and fault_of(best := self._best_dir / f"ckpt-{self._best.step}") is None:
+        if self.best and fault_of(best := self._best_dir / f"ckpt-{self.best.step}") is None:
             check_own(best)
         faults = []
         for step in reversed(steps):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -72,8 +71,7 @@ def class_report(model: keras.Model, batches: Iterable, num_classes: int, kept: 
         return tf.nn.softmax(logits), tf.reduce_all(tf.math.is_finite(logits), axis=-1)
 
     confusion, not_finite = np.zeros([num_classes, num_classes], np.int64), np.zeros([num_classes], np.int64)
-    worst: list[tuple[float, int, Mistake]] = []
-    order = itertools.count()
+    mistakes: list[Mistake] = []  # the surest first
     for images, labels, weights in batches:
         probabilities, finite = (tensor.numpy() for tensor in predict(images))
         for index in np.flatnonzero(weights.numpy() > 0):
@@ -83,10 +81,7 @@ def class_report(model: keras.Model, batches: Iterable, num_classes: int, kept: 
                 continue
             guess = int(row.argmax())
             confusion[label, guess] += 1
-            if guess == label or (len(worst) == kept and row[guess] <= worst[0][0]):
-                continue
-            mistake = Mistake(images[index].numpy(), label, guess, float(row[guess]))
-            push = heapq.heappushpop if len(worst) == kept else heapq.heappush
-            push(worst, (mistake.probability, -next(order), mistake))
-    mistakes = [mistake for *_, mistake in sorted(worst, reverse=True, key=lambda entry: entry[:2])]
+            if guess != label and (len(mistakes) < kept or row[guess] > mistakes[-1].probability):
+                mistakes.append(Mistake(images[index].numpy(), label, guess, float(row[guess])))
+                mistakes = heapq.nlargest(kept, mistakes, key=lambda mistake: mistake.probability)
     return ClassReport(confusion, mistakes, not_finite)

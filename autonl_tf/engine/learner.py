@@ -11,7 +11,7 @@ from autonl_tf import signals
 from autonl_tf.engine.averages import MovingAverages, restored
 from autonl_tf.engine.gradient import Gradient
 from autonl_tf.engine.names import by_name, name_of
-from autonl_tf.engine.update_check import CheckedUpdate, UpdateCheck
+from autonl_tf.engine.update_check import CheckedUpdate, UpdateCheck, local
 
 Metrics = dict[str, tuple[float, float]]
 
@@ -51,15 +51,7 @@ class Learner(tf.Module):
         self.update_check = update_check or UpdateCheck()
         self.state = {**(state or {}), **self.update_check.state}
         self.strategy = tf.distribute.get_strategy()
-        # Every replica counts for itself, as with the averages: no communication.
-        self.step = tf.Variable(
-            0,
-            dtype=tf.int64,
-            trainable=False,
-            name="step",
-            synchronization=tf.VariableSynchronization.ON_READ,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+        self.step = local(0, tf.int64, "step")
         # Whether a call of the train function is to end early, and the sums over the steps that it then has made.
         self._halted = tf.Variable(False, trainable=False, name="halted")
         self.carried = tf.Variable(tf.zeros([0]), trainable=False, shape=[None], name="carried")

@@ -15,6 +15,7 @@ from autonl_tf import signals
 from autonl_tf.engine.checkpoints import Checkpoints
 from autonl_tf.engine.learner import TROUBLES, Learner, Metrics
 from autonl_tf.engine.runlog import RunLog, told
+from autonl_tf.engine.strategy import is_cluster, of_all
 from autonl_tf.errors import PREEMPTED, USAGE_ERROR, WORKER_LOST, UserError, first_line
 from autonl_tf.records import BestRecord
 from autonl_tf.streams import say
@@ -119,7 +120,7 @@ def run_training(
     if min(total_steps, steps_per_loop, save_every) < 1 or (evaluate is not None and not (evaluate_every or 0) > 0):
         raise UserError("steps in all, per loop, between checkpoints and between evaluations must be at least 1")
     rhythm = _Rhythm(total_steps, steps_per_loop, evaluate_every if evaluate else 0, save_every, stops)
-    request = _Request(at_once=not _is_cluster(strategy))
+    request = _Request(at_once=not is_cluster(strategy))
     start = checkpoints.restore_latest()
     if start > total_steps:
         raise UserError(f"{checkpoints.latest}: the run is at step {start} already, beyond the {total_steps} asked for")
@@ -136,7 +137,7 @@ def run_training(
                 log.message(f"resumed at step {start} from {checkpoints.latest}")
             elif start_scores:
                 log.message(f"before training: validation {told(start_scores)}{_judged(start_scores, 0, checkpoints)}")
-            code = WORKER_LOST if _is_cluster(strategy) else USAGE_ERROR
+            code = WORKER_LOST if is_cluster(strategy) else USAGE_ERROR
             with signals.watched(others, wait_seconds, code) as progress, signals.handled(request.note):
                 progress.patient = not request.at_once
                 progress.hurry = learner.halt
@@ -185,7 +186,7 @@ def losing_workers(strategy: tf.distribute.Strategy, where: Callable[[], str]) -
     try:
         yield
     except _LOST as error:
-        if not _is_cluster(strategy):
+        if not is_cluster(strategy):
             raise
         say(
             f"a worker of the cluster is lost, {where()}: start all workers again with the same commands "
@@ -249,10 +250,7 @@ def _judged(values: dict[str, float], step: int, checkpoints: Checkpoints, most_
 
 def _check_agreement(strategy, start: int, checkpoints: Checkpoints) -> None:
     """Raises UserError, on every process of a cluster, where they have restored different steps."""
-    if not _is_cluster(strategy):
-        return
-    mine = strategy.experimental_distribute_values_from_function(lambda _: tf.constant([start], tf.int64))
-    steps = sorted({int(step) for step in strategy.gather(mine, axis=0)})
+    steps = sorted(of_all(strategy, start))
     if len(steps) > 1:
         raise UserError(
             f"{checkpoints.directory}: the workers found checkpoints of different steps there, {steps}, this one "
@@ -262,15 +260,11 @@ def _check_agreement(strategy, start: int, checkpoints: Checkpoints) -> None:
 
 def _on_any_process(strategy, flag: bool) -> bool:
     """Whether `flag` holds on any process: all of a cluster must save at the same step."""
-    if not _is_cluster(strategy):
+    if not is_cluster(strategy):
         return flag
     flags = strategy.experimental_distribute_values_from_function(lambda _: tf.constant(int(flag)))
     with signals.stretch():
         return int(strategy.reduce(tf.distribute.ReduceOp.SUM, flags, axis=None)) > 0
-
-
-def _is_cluster(strategy) -> bool:
-    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 class _Request:

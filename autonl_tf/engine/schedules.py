@@ -41,11 +41,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return self.base_learning_rate * tf.minimum(warming, 0.5 * (1.0 + tf.cos(math.pi * share)))
 
     def get_config(self) -> dict:
-        return {
-            "base_learning_rate": self.base_learning_rate,
-            "total_steps": self.total_steps,
-            "warmup_steps": self.warmup_steps,
-        }
+        return dict(vars(self))
 
 
 class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
@@ -99,11 +95,4 @@ class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
         return tf.where(n < self.warmup_steps, warming, decayed)
 
     def get_config(self) -> dict:
-        return {
-            "base_learning_rate": self.base_learning_rate,
-            "steps_per_epoch": self.steps_per_epoch,
-            "warmup_epochs": self.warmup_epochs,
-            "decay_epochs": self.decay_epochs,
-            "decay_rate": self.decay_rate,
-            "warmup_steps": self.warmup_steps,
-        }
+        return dict(vars(self))

@@ -95,6 +95,11 @@ def _tpu_strategy(tpu, tpu_zone, gcp_project, wait_seconds) -> tf.distribute.Str
         raise UserError(f"--tpu={tpu}: no TPU can be reached there: {first_line(error)[:200]}") from error
 
 
+def is_cluster(strategy: tf.distribute.Strategy) -> bool:
+    """Whether several processes work together, those of TF_CONFIG."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes what one process alone may write (metrics, pictures, configuration)."""
     task_type, task_id, cluster = _task(strategy)
@@ -111,7 +116,7 @@ def task_name(strategy: tf.distribute.Strategy) -> str:
 
 def _task(strategy):
     resolver = strategy.cluster_resolver
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
+    if not is_cluster(strategy) or resolver is None:
         return None, None, {}
     return resolver.task_type, resolver.task_id, resolver.cluster_spec().as_dict()
 
@@ -128,9 +133,9 @@ def per_replica_batch_size(strategy: tf.distribute.Strategy, batch_size: int, fl
     return batch_size // replicas
 
 
-def most_of_all(strategy: tf.distribute.Strategy, number: int) -> int:
-    """The largest of the numbers that the processes of a cluster come with."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return number
+def of_all(strategy: tf.distribute.Strategy, number: int) -> set[int]:
+    """The numbers that the processes of a cluster come with; one that is in none has its own alone."""
+    if not is_cluster(strategy):
+        return {number}
     own = strategy.experimental_distribute_values_from_function(lambda _: tf.constant([number], tf.int64))
-    return int(tf.reduce_max(strategy.gather(own, axis=0)))
+    return set(strategy.gather(own, axis=0).numpy().tolist())

@@ -51,10 +51,10 @@ class UpdateCheck(tf.Module):
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"the norm to clip to must be positive, got {clip_norm}")
         self.clip_norm, self.skip, self.scale_loss = clip_norm, skip, scale_loss
-        self.skipped = _local(0, tf.int64, "skipped")
+        self.skipped = local(0, tf.int64, "skipped")
         self.state = {"skipped_updates": self.skipped}
         if scale_loss:
-            self.scale, self.good_steps = _local(FIRST_LOSS_SCALE, tf.float32, "scale"), _local(0, tf.int64, "good")
+            self.scale, self.good_steps = local(FIRST_LOSS_SCALE, tf.float32, "scale"), local(0, tf.int64, "good")
             self.state |= {"loss_scale": self.scale, "loss_scale_good_steps": self.good_steps}
 
     @property
@@ -124,8 +124,8 @@ class UpdateCheck(tf.Module):
         return scale > 1
 
 
-def _local(value, dtype, name: str) -> tf.Variable:
-    """Every replica keeps its own, from decisions that are the same on all: no communication."""
+def local(value, dtype, name: str) -> tf.Variable:
+    """Every replica keeps its own, by what is the same on all: no communication."""
     return tf.Variable(
         value,
         dtype=dtype,

@@ -15,8 +15,10 @@ from tensorflow_model_optimization.python.core.quantization.keras import (
     quantize_registry,
     quantize_scheme,
 )
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_configs import (
+    NoOpQuantizeConfig,
+)
 from tensorflow_model_optimization.python.core.quantization.keras.quantizers import Quantizer
-from tensorflow_model_optimization.quantization.keras import QuantizeConfig
 
 from autonl_tf.layers.light_nl import LightNLProduct
 from autonl_tf.networks.ranges import COVERED
@@ -283,7 +285,7 @@ class QuantizedProduct(LightNLProduct):
         return {name: float(variables["high"].read_value()) for name, variables in self._held.items()}
 
 
-class LayerConfig(QuantizeConfig):
+class LayerConfig(NoOpQuantizeConfig):
     """Which of a layer's attributes is its kernel (None: it has none), and its output: `range`, `sigmoid` or None."""
 
     def __init__(self, kernel: str | None = None, output: str | None = None):
@@ -297,12 +299,6 @@ class LayerConfig(QuantizeConfig):
     def set_quantize_weights(self, layer, quantize_weights):
         if self.kernel:
             setattr(layer, self.kernel, quantize_weights[0])
-
-    def get_activations_and_quantizers(self, layer):
-        return []
-
-    def set_quantize_activations(self, layer, quantize_activations):
-        pass
 
     def get_output_quantizers(self, layer):
         return [{"range": RangeQuantizer, "sigmoid": SigmoidQuantizer}[self.output]()] if self.output else []

@@ -12,7 +12,7 @@ from autonl_tf.arch import peak_memory
 from autonl_tf.arch.parts import frozen_from_the_front
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.engine import rundir
-from autonl_tf.engine.strategy import most_of_all, per_replica_batch_size
+from autonl_tf.engine.strategy import of_all, per_replica_batch_size
 from autonl_tf.errors import UserError
 from autonl_tf.files import exists
 from autonl_tf.reading import read_json
@@ -40,7 +40,7 @@ def fitted(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
     count = wanted
     if wanted == AUTO:
         count = _began_with(config.model_dir) or plan.fewest() or 1
-        count = most_of_all(strategy, count)
+        count = max(of_all(strategy, count))
     plan.check(count)
     say(plan.told(count, chosen=wanted == AUTO and count > 1))
     return config.replaced(micro_batches=count)

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.engine.loop import losing_workers
-from autonl_tf.engine.strategy import make_strategy
+from autonl_tf.engine.strategy import is_cluster, make_strategy
 from autonl_tf.settings.config import Config
 
 
@@ -36,4 +36,4 @@ def others(config: Config, strategy: tf.distribute.Strategy) -> str | None:
     """The other machines that a step may wait for, in words."""
     if config.data_service:
         return f"the data service at {config.data_service}"
-    return "other workers of TF_CONFIG" if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) else None
+    return "other workers of TF_CONFIG" if is_cluster(strategy) else None
