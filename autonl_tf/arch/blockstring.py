@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 
 from autonl_tf.arch.spec import (
     ACTIVATIONS,
-    HEAD_FILTERS,
     PADDINGS,
     STEM_FILTERS,
     BlockSpec,
@@ -199,15 +198,20 @@ def _rgb(low: float, high: float) -> Callable[[str], tuple[float, float, float]]
     return read
 
 
-# key: (field of NetworkSpec, or of its Normalization, reader of what follows the equals sign)
-_HEADER: dict[str, tuple[str, Callable[[str], Any]]] = {
-    "activation": ("activation", _one_of(*ACTIVATIONS)),
-    "stem": ("stem_filters", _filters),
-    "head": ("head_filters", _filters),
-    "shuffle": ("shuffle", lambda text: _one_of("on", "off")(text) == "on"),
-    "padding": ("padding", _one_of(*PADDINGS)),
-    "mean": ("mean", _rgb(0, 255)),
-    "stddev": ("stddev", _rgb(0.001, 65536)),
+def _one_or_three(values: tuple[float, float, float]) -> str:
+    texts = [_plain(value).removesuffix(".0") for value in values]
+    return texts[0] if len(set(texts)) == 1 else ",".join(texts)
+
+
+# key: (field of NetworkSpec, or of its Normalization, reader and writer of what follows the equals sign)
+_HEADER: dict[str, tuple[str, Callable[[str], Any], Callable[[Any], str]]] = {
+    "activation": ("activation", _one_of(*ACTIVATIONS), str),
+    "stem": ("stem_filters", _filters, str),
+    "head": ("head_filters", _filters, str),
+    "shuffle": ("shuffle", lambda text: _one_of("on", "off")(text) == "on", lambda shuffle: "on"),
+    "padding": ("padding", _one_of(*PADDINGS), str),
+    "mean": ("mean", _rgb(0, 255), _one_or_three),
+    "stddev": ("stddev", _rgb(0.001, 65536), _one_or_three),
 }
 
 
@@ -219,7 +223,7 @@ def parse_header(line: str, where: str = "header") -> dict[str, Any]:
         if key not in _HEADER or not equals:
             accepted = " ".join(f"{name}=..." for name in _HEADER)
             raise UserError(f"{where}: unknown {part!r} in {line!r}; accepted: {accepted}")
-        field, read = _HEADER[key]
+        field, read, _ = _HEADER[key]
         if field in values:
             raise UserError(f"{where}: {part!r} repeats {key!r} in {line!r}; each is given once")
         try:
@@ -287,28 +291,14 @@ def write_block(block: BlockSpec) -> str:
     return "_".join(tokens)
 
 
-def _one_or_three(values: tuple[float, float, float]) -> str:
-    texts = [_plain(value).removesuffix(".0") for value in values]
-    return texts[0] if len(set(texts)) == 1 else ",".join(texts)
-
-
 def write_header(spec: NetworkSpec) -> str:
     """The header that `parse` reads back; empty for the AutoNL family, which needs none."""
-    parts = []
-    if spec.activation != "swish":
-        parts.append(f"activation={spec.activation}")
-    if spec.stem_filters != STEM_FILTERS:
-        parts.append(f"stem={spec.stem_filters}")
-    if spec.head_filters != HEAD_FILTERS:
-        parts.append(f"head={spec.head_filters}")
-    if spec.shuffle:
-        parts.append("shuffle=on")
-    if spec.padding != "same":
-        parts.append(f"padding={spec.padding}")
-    for name in ("mean", "stddev"):
-        values = getattr(spec.normalization, name)
-        if values != getattr(Normalization(), name):
-            parts.append(f"{name}={_one_or_three(values)}")
+    values, defaults = (vars(of) | vars(of.normalization) for of in (spec, NetworkSpec(())))
+    parts = [
+        f"{key}={write(values[field])}"
+        for key, (field, _, write) in _HEADER.items()
+        if values[field] != defaults[field]
+    ]
     return " ".join(["network", *parts]) if parts else ""
 
 

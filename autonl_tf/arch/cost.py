@@ -12,6 +12,7 @@ block is its four 1x1 convolutions, its two products and, where s > 1, its two m
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 from autonl_tf import limits
 from autonl_tf.arch import blockstring
@@ -166,41 +167,16 @@ def network_cost(spec: NetworkSpec, *, image_size: int, num_classes: int, depth_
     blocks = spec.singles(depth_multiplier)
     sizes = feature_map_sizes(blocks, image_size)
     stem = scale_filters(spec.stem_filters, depth_multiplier)
-    rows = [
-        LayerCost(
-            "stem",
-            "conv 3x3 stride 2",
-            image_size,
-            sizes[0],
-            3,
-            stem,
-            stem_cost(image_size, depth_multiplier, spec.stem_filters),
-        )
-    ]
-    for index, block in enumerate(blocks):
-        rows.append(
-            LayerCost(
-                f"block{index}",
-                blockstring.write_block(block),
-                sizes[index],
-                sizes[index + 1],
-                block.in_filters,
-                block.out_filters,
-                block_cost(block, sizes[index]),
-            )
-        )
+    # Name, block, channels in and out, cost.
+    parts = [("stem", "conv 3x3 stride 2", 3, stem, stem_cost(image_size, depth_multiplier, spec.stem_filters))]
+    for index, (block, size) in enumerate(zip(blocks, sizes, strict=False)):
+        name, line = f"block{index}", blockstring.write_block(block)
+        parts.append((name, line, block.in_filters, block.out_filters, block_cost(block, size)))
     last = blocks[-1].out_filters
-    rows.append(
-        LayerCost(
-            "head",
-            f"conv 1x1 to {spec.head_filters}, pool, dense",
-            sizes[-1],
-            1,
-            last,
-            num_classes,
-            head_cost(last, sizes[-1], num_classes, spec.head_filters),
-        )
-    )
+    head = head_cost(last, sizes[-1], num_classes, spec.head_filters)
+    parts.append(("head", f"conv 1x1 to {spec.head_filters}, pool, dense", last, num_classes, head))
+    sides = itertools.pairwise((image_size, *sizes, 1))
+    rows = [LayerCost(name, line, *side, *rest) for (name, line, *rest), side in zip(parts, sides, strict=True)]
     return NetworkCost(tuple(rows))
 
 
