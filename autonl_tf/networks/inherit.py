@@ -52,7 +52,9 @@ def take_over(supernet: Supernet, model: keras.Model, gates: np.ndarray) -> None
     pairs = _shared(supernet, gates, model)
     for index, (block, selection) in enumerate(zip(supernet.blocks, supernet.table.selections(gates), strict=True)):
         if isinstance(block, SuperBlock):
-            _make_way(block, supernet.table.space.blocks[index].block(selection))
+            kept = supernet.table.space.blocks[index].block(selection) is not None
+            follows = block.project_conv.kernel if kept else block.project_bn.gamma
+            follows.assign(tf.zeros_like(follows))
     for layer, slices in pairs:
         for slice_, values in zip(slices, layer.get_weights(), strict=True):
             slice_.write(values)
@@ -110,14 +112,6 @@ def _sliced(block: SuperBlock, member: BlockSpec) -> dict[str, list[WeightSlice]
         slices["expand_conv"] = [WeightSlice(block.expand_conv.kernel, (every, every, every, kept))]
         slices["expand_bn"] = batch_norm_slices(block.expand_bn, kept)
     return slices
-
-
-def _make_way(block: SuperBlock, member: BlockSpec | None) -> None:
-    """Before a member's weights are written: zeroes what follows the weights that it lacks."""
-    if member is None:
-        block.project_bn.gamma.assign(tf.zeros_like(block.project_bn.gamma))
-    else:
-        block.project_conv.kernel.assign(tf.zeros_like(block.project_conv.kernel))
 
 
 def _scale_rings(block: SuperBlock, kernel_size: int) -> None:

@@ -30,21 +30,13 @@ from autonl_tf.layers.initializers import DenseUniform, FanOutNormal
 from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, light_nl_layers
 
 
-def build_network(
-    spec: NetworkSpec,
-    *,
-    image_size: int | tuple[int, int],
-    num_classes: int,
-    depth_multiplier: float = 1.0,
-    dropout_rate: float = 0.0,
-    sync_batch_norm: bool = False,
-) -> keras.Model:
+def build_network(spec: NetworkSpec, *, image_size: int | tuple[int, int], **options) -> keras.Model:
     """Builds the network of an architecture, on an input of its own.
 
     Args:
       spec: the architecture.
       image_size: S, side of the images, or their height and width; static, since LightNL picks its product order by it.
-      num_classes, depth_multiplier, dropout_rate, sync_batch_norm: as for `apply_network`.
+      options: `num_classes`, `depth_multiplier`, `dropout_rate`, `sync_batch_norm`, as for `apply_network`.
 
     Returns:
       A model from normalised images, float32 [B, S, S, 3], to logits, float32 [B, num_classes].
@@ -54,15 +46,7 @@ def build_network(
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     inputs = keras.Input([height, width, 3], name="image", dtype="float32")
-    logits = apply_network(
-        inputs,
-        spec,
-        num_classes=num_classes,
-        depth_multiplier=depth_multiplier,
-        dropout_rate=dropout_rate,
-        sync_batch_norm=sync_batch_norm,
-    )
-    return keras.Model(inputs, logits, name="autonl")
+    return keras.Model(inputs, apply_network(inputs, spec, **options), name="autonl")
 
 
 def apply_network(
