@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import math
 import os
 import re
 import sys
@@ -108,6 +109,14 @@ def path(name: str, default: str | None = None, *, modes: Collection[str] = (), 
     return Flag(name, default, define_path, modes=modes, bounds=meaning)
 
 
+def number_in(text: str) -> float:
+    """The number that a text says; not-a-number where it says none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 class AmountParser(flags.ArgumentParser):
     """A number from 1 to 1e15, as 350e6, 350M, 0.35G or 350000k."""
 
@@ -115,10 +124,7 @@ class AmountParser(flags.ArgumentParser):
 
     def parse(self, argument) -> float:
         found = re.fullmatch(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)([kMG]?)", str(argument).strip())
-        try:
-            value = float(found[1]) * {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]] if found else 0.0
-        except ValueError:
-            value = 0.0
+        value = number_in(found[1]) * {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]] if found else math.nan
         if not 1 <= value <= 1e15:
             raise ValueError("accepted: a number from 1 to 1e15, such as 350e6 or 350M")
         return value
@@ -127,11 +133,6 @@ class AmountParser(flags.ArgumentParser):
 class _AmountSerializer(flags.ArgumentSerializer):
     def serialize(self, value) -> str:
         return f"{value:.12g}"
-
-
-def define_amount(name, default, *, help, flag_values):
-    """An absl flag that takes 350M as well as 350e6; None or a float."""
-    flags.DEFINE(AmountParser(), name, default, help=help, flag_values=flag_values, serializer=_AmountSerializer())
 
 
 AUTO = "auto"  # in the place of a number: it is found
@@ -147,12 +148,6 @@ class _CountParser(flags.IntegerParser):
             raise ValueError(
                 f"accepted: {AUTO}, or a whole number from {self.lower_bound} to {self.upper_bound:,}"
             ) from None
-
-
-def define_count(name, default, *, help, flag_values, lower_bound, upper_bound):
-    """An absl flag that is a whole number within bounds, or `auto`."""
-    parser = _CountParser(lower_bound=lower_bound, upper_bound=upper_bound)
-    flags.DEFINE(parser, name, default, help=help, flag_values=flag_values, serializer=flags.ArgumentSerializer())
 
 
 class _PathParser(flags.ArgumentParser):
@@ -205,7 +200,15 @@ def refuse_pattern(path: str) -> None:
         raise ValueError(f"not text in {sys.getfilesystemencoding()}; choose another path") from None
 
 
-def define_path(name, default, *, help, flag_values, **meaning):
-    """An absl flag that is a path, see `_PathParser`; None or a str."""
-    parser, serializer = _PathParser(**meaning), flags.ArgumentSerializer()
-    flags.DEFINE(parser, name, default, help=help, flag_values=flag_values, serializer=serializer)
+def _parsed_by(parser: type, serializer: type = flags.ArgumentSerializer) -> Callable:
+    """Defines an absl flag whose values a parser reads; bounds are the parser's."""
+
+    def define(name, default, *, help, flag_values, **bounds):
+        flags.DEFINE(parser(**bounds), name, default, help=help, flag_values=flag_values, serializer=serializer())
+
+    return define
+
+
+define_amount = _parsed_by(AmountParser, _AmountSerializer)
+define_count = _parsed_by(_CountParser)
+define_path = _parsed_by(_PathParser)

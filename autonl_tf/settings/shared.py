@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Collection
 
 from autonl_tf import cluster, flag_values, limits
 from autonl_tf.errors import UserError
@@ -33,16 +32,12 @@ _PUBLISHED_SIZE = "else the size at which --arch was published (docs/zoo.md), el
 USES_WEIGHTS = ("eval", "predict", "export", "explain")
 
 
-def _each(modes: Collection[str], text: str) -> dict[str, str]:
-    return dict.fromkeys(modes, text)
-
-
 RUN_FLAGS = (
     path("model_dir", for_tensorflow=True, written=True, modes=("search", "profile", "report", *MODEL)).help(
         "Run directory. search, train and profile write it, and the same command resumes there; convert writes it; "
         "the other modes read it.",
-        **_each((*FIT, "profile"), "Run directory to write; the same command resumes there."),
-        **_each(USES_WEIGHTS, "Run directory whose weights to use."),
+        **dict.fromkeys((*FIT, "profile"), "Run directory to write; the same command resumes there."),
+        **dict.fromkeys(USES_WEIGHTS, "Run directory whose weights to use."),
         convert="Run directory to write.",
         report="Run directory of a finished search.",
     ),
@@ -51,7 +46,7 @@ RUN_FLAGS = (
         "space. Default: those in --model_dir; search and train start from random weights.",
         train=f"Weights to start from: {_WEIGHTS} {_IDENTITY} Default: random weights.",
         search=f"Weights to start from, of any member of the space: {_WEIGHTS} Default: random weights.",
-        **_each(USES_WEIGHTS, f"Weights to use in place of --model_dir: {_WEIGHTS} {_IDENTITY}"),
+        **dict.fromkeys(USES_WEIGHTS, f"Weights to use in place of --model_dir: {_WEIGHTS} {_IDENTITY}"),
         convert="Checkpoint to convert: the official release's (DIR/bestmodel.ckpt or its directory) or, with "
         "--from=pytorch, a state dictionary of its PyTorch port.",
     ),
@@ -90,7 +85,7 @@ RUN_FLAGS = (
     switch("json", False, modes=("describe", "compare", "eval", "predict")).help(
         "Print JSON on standard output: one object, or one per line (predict).",
         predict="Print JSON on standard output, one object per image.",
-        **_each(("describe", "compare", "eval"), "Print one JSON object on standard output."),
+        **dict.fromkeys(("describe", "compare", "eval"), "Print one JSON object on standard output."),
     ),
 )
 
@@ -101,7 +96,7 @@ NETWORK_FLAGS = (
         "separated by commas or as separate words. In search it names the network of --init_checkpoint.",
         train=_ARCH,
         search="Network of --init_checkpoint, where the checkpoint does not name it.",
-        **_each(
+        **dict.fromkeys(
             (*USES_WEIGHTS, "convert"),
             f"{_ARCH} Default: the checkpoint's (for an official one, the arch.txt beside it).",
         ),
@@ -120,23 +115,23 @@ NETWORK_FLAGS = (
     whole("input_image_size", None, limits.IMAGE_SIZE, modes=SIZE).help(
         "Side of the input in pixels. Default: the checkpoint's (224 for an official one), else the size that all of "
         f"the dataset's images have, {_PUBLISHED_SIZE}",
-        **_each(
+        **dict.fromkeys(
             FIT,
             "Side of the input in pixels. Default: the checkpoint's, else that of all the dataset's images, else "
             "that of --arch (docs/zoo.md).",
         ),
-        **_each(
+        **dict.fromkeys(
             (*USES_WEIGHTS, "convert"),
             "Side of the input in pixels. Default: the checkpoint's (224 for an official one).",
         ),
-        **_each(("describe", "compare"), f"Side of the input in pixels. Default: the run's, {_PUBLISHED_SIZE}"),
+        **dict.fromkeys(("describe", "compare"), f"Side of the input in pixels. Default: the run's, {_PUBLISHED_SIZE}"),
         profile="Side of the input in pixels. Default: 224.",
     ),
     whole("num_label_classes", None, limits.CLASSES, modes=SIZE).help(
         "Number of classes. Default: the checkpoint's or the dataset's; 1000 for describe and profile.",
-        **_each(FIT, "Number of classes. Default: the dataset's."),
-        **_each((*USES_WEIGHTS, "convert"), "Number of classes. Default: the checkpoint's."),
-        **_each(("describe", "compare"), "Number of classes. Default: the run's, else 1000."),
+        **dict.fromkeys(FIT, "Number of classes. Default: the dataset's."),
+        **dict.fromkeys((*USES_WEIGHTS, "convert"), "Number of classes. Default: the checkpoint's."),
+        **dict.fromkeys(("describe", "compare"), "Number of classes. Default: the run's, else 1000."),
         profile="Number of classes. Default: 1000.",
     ),
     real("depth_multiplier", None, limits.DEPTH_MULTIPLIER, modes=(*MODEL, "describe", "compare")).help(
@@ -193,7 +188,7 @@ DATA_FLAGS = (
     ).help(
         "Evaluation crops the centre size/(size+this) of the shorter side. Default: the checkpoint's at its own size, "
         "else 0 below 128 px and the release's 32 otherwise.",
-        **_each(
+        **dict.fromkeys(
             (*USES_WEIGHTS, "convert"),
             "Evaluation crops the centre size/(size+this) of the shorter side. Default: the checkpoint's.",
         ),
@@ -250,6 +245,8 @@ def check(config: Config) -> None:
         raise UserError(f"--output={config.output}: must end in .png")
     if config.input_image_size is not None:
         check_batches_fit(config, config.input_image_size)
+    if config.mode in USES_WEIGHTS:
+        _check_one_source(config)
 
 
 def _check_devices(config: Config) -> None:
@@ -266,8 +263,7 @@ def _check_devices(config: Config) -> None:
         raise UserError("--precision=float16 is not for TPUs; accepted there: float32, bfloat16")
 
 
-def check_one_source(config: Config) -> None:
-    """Raises UserError unless weights are given in one way."""
+def _check_one_source(config: Config) -> None:
     if not (config.init_checkpoint or config.model_dir):
         raise UserError(f"--mode={config.mode} needs weights: give --init_checkpoint or --model_dir")
     if config.init_checkpoint and config.model_dir:

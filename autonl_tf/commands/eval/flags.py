@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from autonl_tf.settings import files
 from autonl_tf.settings.config import Config
-from autonl_tf.settings.shared import check_one_source
 
 FLAGS = ()
 REQUIRED = ("dataset",)
-
-
-def check(config: Config) -> Config:
-    check_one_source(config)
-    return config
 
 
 def check_files(config: Config) -> Config:

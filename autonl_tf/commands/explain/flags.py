@@ -5,8 +5,7 @@ from __future__ import annotations
 from autonl_tf.errors import UserError
 from autonl_tf.settings import files
 from autonl_tf.settings.config import Config
-from autonl_tf.settings.flag import text
-from autonl_tf.settings.shared import check_one_source
+from autonl_tf.settings.flag import number_in, text
 
 FLAGS = (
     text("query_points", "0.25:0.25,0.5:0.5,0.75:0.75").help(
@@ -14,11 +13,6 @@ FLAGS = (
     ),
 )
 REQUIRED = ("images", "output")
-
-
-def check(config: Config) -> Config:
-    check_one_source(config)
-    return config
 
 
 def check_files(config: Config) -> Config:
@@ -34,11 +28,8 @@ def query_points(text: str) -> list[tuple[float, float]]:
     points = []
     for part in text.split(","):
         x, _, y = part.partition(":")
-        try:
-            point = float(x), float(y)
-        except ValueError:
-            point = None
-        if point is None or not all(0 <= value <= 1 for value in point):
+        point = number_in(x), number_in(y)
+        if not all(0 <= value <= 1 for value in point):
             raise UserError(f"--query_points={text}: {part!r} is not X:Y; accepted: shares from 0 to 1")
         points.append(point)
     if len(points) > 64:

@@ -9,7 +9,7 @@ from autonl_tf.flag_values import DEFAULT_FORMATS, FORMATS
 from autonl_tf.settings import files
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import choice, real, refuse_pattern, words
-from autonl_tf.settings.shared import check_one_source, check_pixels, refuse_calibration
+from autonl_tf.settings.shared import check_pixels, refuse_calibration
 
 FLAGS = (
     words("formats", ",".join(DEFAULT_FORMATS)).help(
@@ -27,7 +27,6 @@ REQUIRED = ("output",)
 
 
 def check(config: Config) -> Config:
-    check_one_source(config)
     try:
         refuse_pattern(config.output)
     except ValueError as error:

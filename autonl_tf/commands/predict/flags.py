@@ -8,14 +8,12 @@ import pathlib
 from autonl_tf.errors import UserError
 from autonl_tf.settings import files
 from autonl_tf.settings.config import Config
-from autonl_tf.settings.shared import check_one_source
 
 FLAGS = ()
 REQUIRED = ("images",)
 
 
 def check(config: Config) -> Config:
-    check_one_source(config)
     if config.output and pathlib.Path(config.output).suffix not in (".npz", ".csv"):
         raise UserError(f"--output={config.output}: must end in .npz or .csv")
     return config

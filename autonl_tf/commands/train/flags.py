@@ -13,7 +13,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.reading import MOST_LONG, Unreadable, read_text
 from autonl_tf.settings import files, recipe
 from autonl_tf.settings.config import Config
-from autonl_tf.settings.flag import path, real, switch, text, whole
+from autonl_tf.settings.flag import number_in, path, real, switch, text, whole
 from autonl_tf.settings.shared import refuse_calibration
 
 FLAGS = (
@@ -118,10 +118,7 @@ def lr_multipliers(text: str) -> list[tuple[str, float]]:
     found = []
     for entry in text.split(","):
         part, _, number = entry.partition(":")
-        try:
-            factor = float(number)
-        except ValueError:
-            factor = 0.0
+        factor = number_in(number)
         if not part or not 1e-6 <= factor <= 1000:
             raise UserError(f"--lr_multipliers={text}: {entry!r} is not PART:FACTOR; accepted: factors of 1e-6 to 1000")
         if part in dict(found):
@@ -165,10 +162,7 @@ def class_weight_lines(path: str) -> dict[int, tuple[str, float]]:
         if not line.strip():
             continue
         name, _, last = line.strip().rpartition(" ")
-        try:
-            weight = float(last)
-        except ValueError:
-            weight = 0.0
+        weight = number_in(last)
         if not 1e-6 <= weight <= 1e6 or not name.strip():
             raise UserError(
                 f"--class_weights={path}, line {number}: {line!r} is not CLASS WEIGHT, a number from 1e-6 to 1e6"
