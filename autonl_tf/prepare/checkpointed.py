@@ -14,7 +14,7 @@ from autonl_tf.checkpoint.description import CLASSIFIER
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.checkpoint.pytorch import open_pytorch
 from autonl_tf.data.bad_images import count_faults
-from autonl_tf.data.batches import usable_files
+from autonl_tf.data.batches import predict_batches, usable_files
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.errors import UserError
 from autonl_tf.networks.network import build_network
@@ -70,12 +70,12 @@ def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
     path = config.init_checkpoint or config.model_dir
     arch = presets.load(config.arch, config.nonlocal_) if config.arch else None
     if from_pytorch:
-        checkpoint = _ported(config, path, arch)
+        size = config.input_image_size or presets.image_size(config.arch)
+        checkpoint = open_pytorch(path, arch, image_size=size, tell=say)
         arch = checkpoint.spec
     else:
         checkpoint = opened(config, path, arch)
-    spec = arch or checkpoint.spec
-    multiplier = checkpoint.depth_multiplier
+    spec, multiplier = arch or checkpoint.spec, checkpoint.depth_multiplier
     names = agreement.classes_of(config, checkpoint)
     agreement.check_weights(config, checkpoint, spec)
     size = config.input_image_size or checkpoint.image_size
@@ -128,24 +128,19 @@ def _why_new(start: Checkpoint, dataset: ImageDataset) -> str:
     return f"{here} other classes, or another order of them, than in {start.where}"
 
 
-def _ported(config: Config, path: str, arch: NetworkSpec) -> Checkpoint:
-    """The checkpoint of `--from=pytorch`. Raises UserError."""
-    size = config.input_image_size or presets.image_size(config.arch)
-    return open_pytorch(path, arch, image_size=size, tell=say)
-
-
-def usable(config: Config, network: Checkpointed, files: list[str]) -> list[str]:
-    """The image files that the network can be given; with --skip_corrupt without the others, which are told.
+def images_for(config: Config, network: Checkpointed, files: list[str]) -> tuple[list[str], tf.data.Dataset]:
+    """The image files that the network can be given, with --skip_corrupt without the others, which are told, and their
+    batches, of `predict_batches`.
 
     Raises UserError for the first that cannot be used, with --skip_corrupt where none can.
     """
-    found, bad = usable_files(
-        files,
-        image_size=network.image_size,
-        crop_padding=network.crop_padding,
-        skip_corrupt=config.skip_corrupt,
-        reading=inputs.reading_of(config),
-    )
+    pixels = {
+        "image_size": network.image_size,
+        "crop_padding": network.crop_padding,
+        "reading": inputs.reading_of(config),
+    }
+    found, bad = usable_files(files, skip_corrupt=config.skip_corrupt, **pixels)
     for line in left_out.lines(f"--images={config.images}", {"files": count_faults(bad)}):
         say(line)
-    return found
+    batch_size, normalization = min(config.eval_batch_size, len(found)), network.spec.normalization
+    return found, predict_batches(found, normalization=normalization, batch_size=batch_size, **pixels)

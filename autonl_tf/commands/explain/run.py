@@ -6,12 +6,11 @@ import os
 import pathlib
 
 from autonl_tf.commands.explain.flags import query_points
-from autonl_tf.data.batches import predict_batches
 from autonl_tf.data.images import displayable
 from autonl_tf.networks.affinity import affinities
 from autonl_tf.pictures.affinity import draw_affinities
 from autonl_tf.plain_text import shown
-from autonl_tf.prepare import checkpointed, inputs
+from autonl_tf.prepare import checkpointed
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.files import matching
 from autonl_tf.streams import say
@@ -26,17 +25,10 @@ def run(config: Config) -> None:
     target_of = dict(zip(files, _targets(config.output, files), strict=True))
     network = checkpointed.load(config)
     model = network.float_model
-    usable = checkpointed.usable(config, network, files)
+    usable, batches = checkpointed.images_for(config, network, files)
     pathlib.Path(config.output).mkdir(parents=True, exist_ok=True)
     done = 0
-    for images, weights in predict_batches(
-        usable,
-        image_size=network.image_size,
-        normalization=network.spec.normalization,
-        batch_size=min(config.eval_batch_size, len(usable)),
-        crop_padding=network.crop_padding,
-        reading=inputs.reading_of(config),
-    ):
+    for images, weights in batches:
         blocks = affinities(model, images, points)
         for index in range(int(weights.numpy().sum())):
             pixels = displayable(images[index].numpy(), network.spec.normalization)

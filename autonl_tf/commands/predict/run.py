@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from autonl_tf.data import imagenet
-from autonl_tf.data.batches import predict_batches
 from autonl_tf.engine.files import json_line
 from autonl_tf.files import in_place
 from autonl_tf.plain_text import shown, write_table
-from autonl_tf.prepare import checkpointed, inputs
+from autonl_tf.prepare import checkpointed
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.files import matching
 from autonl_tf.streams import say
@@ -25,22 +24,13 @@ def run(config: Config) -> None:
 
     With `--json` one object a line in any case: file, and labels with their probabilities.
     """
-    files = matching(config.images)
-    out = config.output
+    files, out = matching(config.images), config.output
     network = checkpointed.load(config)
     names = [imagenet.titled(name) for name in network.class_names]
-    files = checkpointed.usable(config, network, files)
-    logits = []
-    for images, weights in predict_batches(
-        files,
-        image_size=network.image_size,
-        normalization=network.spec.normalization,
-        batch_size=min(config.eval_batch_size, len(files)),
-        crop_padding=network.crop_padding,
-        reading=inputs.reading_of(config),
-    ):
-        logits.append(network.model(images, training=False).numpy()[weights.numpy() > 0])
-    logits = np.concatenate(logits)
+    files, batches = checkpointed.images_for(config, network, files)
+    logits = np.concatenate(
+        [network.model(images, training=False).numpy()[weights.numpy() > 0] for images, weights in batches]
+    )
     if out:
         save(out, files, logits, names)
     for file, scores in zip(files, logits, strict=True):
