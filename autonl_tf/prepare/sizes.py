@@ -26,7 +26,8 @@ def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = N
         num_label_classes=dataset.num_classes,
         depth_multiplier=config.depth_multiplier or (start.depth_multiplier if start else 1.0),
     )
-    padding, area = default_crops(config.input_image_size)
+    small = config.input_image_size < CROPPED_SIDE
+    padding, area = (SMALL_CROP_PADDING, SMALL_MIN_CROP_AREA) if small else (images.CROP_PADDING, MIN_CROP_AREA)
     if start and start.image_size == config.input_image_size:
         padding = start.crop_padding
     check_batches_fit(config, config.input_image_size)
@@ -34,13 +35,6 @@ def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = N
         crop_padding=crop_padding_of(config, padding),
         min_crop_area=area if config.min_crop_area is None else config.min_crop_area,
     )
-
-
-def default_crops(image_size: int) -> tuple[int, float]:
-    """`--crop_padding` and `--min_crop_area` where neither flag nor checkpoint gives them."""
-    if image_size < CROPPED_SIDE:
-        return SMALL_CROP_PADDING, SMALL_MIN_CROP_AREA
-    return images.CROP_PADDING, MIN_CROP_AREA
 
 
 def crop_padding_of(config: Config, described: int) -> int:
