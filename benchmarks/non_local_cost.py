@@ -27,7 +27,7 @@ import tf_keras as keras
 from ai_edge_litert.interpreter import Interpreter
 
 from autonl_tf.arch import presets
-from autonl_tf.arch.cost import NONLOCAL_KERNEL, embedded_cost, light_nl_product_macs
+from autonl_tf.arch.cost import NONLOCAL_KERNEL, embedded_cost, light_nl_products
 from autonl_tf.arch.spec import EmbeddedNLSpec, feature_map_sizes
 from autonl_tf.engine.rundir import git_commit, versions
 from autonl_tf.export import timing
@@ -136,7 +136,7 @@ def main() -> None:
         times = measure(files, options.rounds, options.seconds)
     for place in places(presets.names()):
         size, channels, ratio, stride = place
-        light = light_nl_product_macs(size, size, channels, ratio, stride) + NONLOCAL_KERNEL**2 * channels * size**2
+        light = min(light_nl_products(size, size, channels, ratio, stride)) + NONLOCAL_KERNEL**2 * channels * size**2
         full = embedded_cost(size, channels, CONVENTIONAL).macs
         ms = {kind: times[place, kind] for kind in ("light_nl", "other_order", "conventional")}
         rows.append(

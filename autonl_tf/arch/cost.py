@@ -83,11 +83,6 @@ def affinity_first(height: int, width: int, channels: int, ratio: float, stride:
     return affinity < context
 
 
-def light_nl_product_macs(height: int, width: int, channels: int, ratio: float, stride: int) -> float:
-    """MACs of the bare product theta phi^T g on [H, W, C], the paper's accounting."""
-    return min(light_nl_products(height, width, channels, ratio, stride))
-
-
 def _light_nl(size: int, channels: int, light: LightNLSpec) -> Cost:
     reduced, positions = int(channels * light.ratio), output_size(size, light.stride) ** 2
     if affinity_first(size, size, channels, light.ratio, light.stride):
@@ -95,7 +90,7 @@ def _light_nl(size: int, channels: int, light: LightNLSpec) -> Cost:
     else:
         exact = (size * size + positions) * reduced * channels
     depthwise = NONLOCAL_KERNEL**2 * channels * size * size
-    product = light_nl_product_macs(size, size, channels, light.ratio, light.stride)
+    product = min(light_nl_products(size, size, channels, light.ratio, light.stride))
     params = NONLOCAL_KERNEL**2 * channels + 2 * channels
     return Cost(product + depthwise, exact + depthwise, params)
 

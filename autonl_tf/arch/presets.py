@@ -39,12 +39,6 @@ def latencies() -> dict[str, Any]:
     return json.loads(LATENCIES.read_text(encoding="utf-8"))
 
 
-def published_accuracy(name: str) -> tuple[float, float | None] | None:
-    """ImageNet top-1 and top-5 in percent as published; None for what is not shipped."""
-    entry = published().get(name)
-    return (entry["top1"], entry["top5"]) if entry else None
-
-
 def image_size(name_or_path: str | None) -> int:
     """Side in pixels of the images that a network takes where nothing else says it: of a shipped network the published
     one, else 224."""

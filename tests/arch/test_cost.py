@@ -40,7 +40,7 @@ def test_the_small_network_counts_exactly_as_officially():
 
 def test_light_nl_macs_are_the_official_ones():
     for case in json.loads((TESTDATA / "layers" / "non_local_op.json").read_text()):
-        macs = cost.light_nl_product_macs(case["h"], case["w"], case["c"], case["ratio"], case["stride"])
+        macs = min(cost.light_nl_products(case["h"], case["w"], case["c"], case["ratio"], case["stride"]))
         assert macs == case["macs"]
 
 

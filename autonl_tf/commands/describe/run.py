@@ -80,10 +80,9 @@ def own_sizes(arch: str) -> dict[str, Any]:
 
 def sizes_of(arch: str, **given: Any) -> dict[str, Any]:
     """`settings` without None: what is given, else a run's own, else as published, at 1000 classes."""
-    defaults = {"image_size": presets.image_size(arch), "num_classes": presets.DEFAULT_CLASSES, "depth_multiplier": 1.0}
-    found = defaults
+    found = {"image_size": presets.image_size(arch), "num_classes": presets.DEFAULT_CLASSES, "depth_multiplier": 1.0}
     for of in (own_sizes(arch), given):
-        found = found | {name: value for name, value in of.items() if value is not None}
+        found |= {name: value for name, value in of.items() if value is not None}
     return found
 
 
@@ -102,7 +101,7 @@ def description(arch: str, nonlocal_: str | None = None, **given: Any) -> dict[s
     spec, sizes = presets.load(arch, nonlocal_), sizes_of(arch, **given)
     image_size, num_classes = sizes["image_size"], sizes["num_classes"]
     costs = cost.network_cost(spec, **sizes)
-    as_published = nonlocal_ is None and sizes == sizes_of(arch)
+    published = presets.published().get(arch) if nonlocal_ is None and sizes == sizes_of(arch) else None
     return {
         "arch": arch,
         **({"nonlocal": nonlocal_} if nonlocal_ else {}),
@@ -112,7 +111,7 @@ def description(arch: str, nonlocal_: str | None = None, **given: Any) -> dict[s
         "mean": list(spec.normalization.mean),
         "stddev": list(spec.normalization.stddev),
         **counts(costs.total),
-        "published_top1_top5": presets.published_accuracy(arch) if as_published else None,
+        "published_top1_top5": published and (published["top1"], published["top5"]),
         "blocks": [
             {
                 "name": row.name,
@@ -304,8 +303,8 @@ def table(result: dict[str, Any]) -> str:
         (
             row["name"],
             row["block"],
-            "x".join(map(str, row["input"])),
-            "x".join(map(str, row["output"])),
+            _by(row["input"]),
+            _by(row["output"]),
             f"{row['macs'] / 1e6:.3f}",
             f"{row['params']:,}",
         )
