@@ -9,12 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.keras.utils import smart_cond
-from tensorflow_model_optimization.python.core.quantization.keras import (
-    quantize_layer,
-    quantize_layout_transform,
-    quantize_registry,
-    quantize_scheme,
-)
+from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer, quantize_scheme
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_configs import (
     NoOpQuantizeConfig,
 )
@@ -85,7 +80,17 @@ def _quantile(values: tf.Tensor, share: float) -> tf.Tensor:
     return ordered[lower] + (ordered[upper] - ordered[lower]) * (position - tf.floor(position))
 
 
-class WeightQuantizer(Quantizer):
+class _PlainQuantizer(Quantizer):
+    """One without variables; its attributes are what it is made of."""
+
+    def build(self, tensor_shape, name, layer):
+        return {}
+
+    def get_config(self):
+        return dict(vars(self))
+
+
+class WeightQuantizer(_PlainQuantizer):
     """Kernels to int8: symmetric, within +-max|w| of the output channel, -128 left out.
 
     A depthwise kernel [h, w, C, 1] has C output channels; an ordinary one of that shape has one. A dense kernel
@@ -97,9 +102,6 @@ class WeightQuantizer(Quantizer):
 
     def __init__(self, depthwise: bool = False):
         self.depthwise = depthwise
-
-    def build(self, tensor_shape, name, layer):
-        return {}
 
     def __call__(self, inputs, training, weights, **kwargs):
         kernel = self.laid_out(inputs)
@@ -119,11 +121,8 @@ class WeightQuantizer(Quantizer):
         found = tf.reduce_max(tf.abs(tf.stop_gradient(kernel)), axis=[0, 1, 2])
         return tf.maximum(found, tf.maximum(tf.reduce_max(found) * _SHARE, _LEAST))
 
-    def get_config(self):
-        return {"depthwise": self.depthwise}
 
-
-class RangeQuantizer(Quantizer):
+class RangeQuantizer(_PlainQuantizer):
     """Activations to int8 with a zero point. With l, h the quantiles that cover a batch's images (`networks.ranges`), 0
     included, and n the batches seen:
 
@@ -177,9 +176,6 @@ class RangeQuantizer(Quantizer):
         weights["high"].assign(greatest)
         weights["seen"].assign(RANGE_DECAY / (1 - RANGE_DECAY))
 
-    def get_config(self):
-        return {"centred": self.centred}
-
 
 def output_range(layer: keras.layers.Layer) -> tuple[tf.Variable, tf.Variable] | None:
     """The ends of the range of what a layer of a quantized network gives; None where it has none of its own."""
@@ -200,17 +196,11 @@ def held_sigmoid(values: tf.Tensor) -> tf.Tensor:
     return values if _observed is not None else tf.quantization.fake_quant_with_min_max_vars(values, *_SIGMOID, BITS)
 
 
-class SigmoidQuantizer(Quantizer):
+class SigmoidQuantizer(_PlainQuantizer):
     """A sigmoid's output, see `held_sigmoid`."""
-
-    def build(self, tensor_shape, name, layer):
-        return {}
 
     def __call__(self, inputs, training, weights, **kwargs):
         return held_sigmoid(inputs)
-
-    def get_config(self):
-        return {}
 
 
 class QuantizedSwish(keras.layers.Layer):
@@ -307,29 +297,20 @@ class LayerConfig(NoOpQuantizeConfig):
         return {"kernel": self.kernel, "output": self.output}
 
 
-class _Layout(quantize_layout_transform.QuantizeLayoutTransform):
+class Scheme(quantize_scheme.QuantizeScheme):
+    """Annotations as they are, nothing that has none, no rewriting of the graph: its own transformer and registry."""
+
+    def get_layout_transformer(self):
+        return self
+
+    def get_quantize_registry(self):
+        return self
+
     def apply(self, model, layer_quantize_map):
         return keras.models.clone_model(model), layer_quantize_map  # variables are named after layers, not wrappers
 
-
-class _NoRegistry(quantize_registry.QuantizeRegistry):
-    """Nothing is quantized that was not annotated."""
-
     def supports(self, layer):
         return False
-
-    def get_quantize_config(self, layer):
-        raise ValueError(f"{layer.name} has no configuration")
-
-
-class Scheme(quantize_scheme.QuantizeScheme):
-    """Annotations as they are; no rewriting of the graph."""
-
-    def get_layout_transformer(self):
-        return _Layout()
-
-    def get_quantize_registry(self):
-        return _NoRegistry()
 
 
 def custom_objects() -> dict:
