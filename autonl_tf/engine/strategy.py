@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from autonl_tf import cluster, signals
 from autonl_tf.errors import UserError, first_line
-from autonl_tf.flag_values import STRATEGIES
 from autonl_tf.streams import say
 
 _CONNECT_SECONDS = 10.0
@@ -23,7 +22,7 @@ def make_strategy(
     gcp_project: str | None = None,
     wait_seconds: float = 1800.0,
 ) -> tf.distribute.Strategy:
-    """The strategy of `kind`.
+    """The strategy of `kind`, of `flag_values.STRATEGIES`; `tpu` needs a TPU, and nothing else takes its options.
 
     `auto`: `tpu` when a TPU is named, else `multiworker` when TF_CONFIG is set, else `mirrored` with more
     than one GPU, else the one device there is. `cpu`: one device, the processor, whatever else is there.
@@ -32,17 +31,11 @@ def make_strategy(
     It waits up to `wait_seconds` for the other processes of a cluster, and says so on standard error.
 
     Raises:
-      UserError: unknown kind; `tpu` without an address or unreachable; `multiworker` without a usable TF_CONFIG, or
-        processes of the cluster that do not come; a TPU option given with a strategy that does not use it.
+      UserError: a TPU that is not reached; `multiworker` without a usable TF_CONFIG, or processes of the cluster that
+        do not come.
     """
-    if kind not in STRATEGIES:
-        raise UserError(f"--strategy={kind}: unknown, accepted are {', '.join(STRATEGIES)}")
     if kind == "auto":
         kind = _choose(tpu)
-    if kind != "tpu":
-        for flag, value in (("tpu", tpu), ("tpu_zone", tpu_zone), ("gcp_project", gcp_project)):
-            if value:
-                raise UserError(f"--{flag}={value}: only for --strategy=tpu, this run uses {kind}")
     if kind == "tpu":
         return _tpu_strategy(tpu, tpu_zone, gcp_project, wait_seconds)
     if kind == "multiworker":
@@ -74,8 +67,6 @@ def _choose(tpu: str | None) -> str:
 
 
 def _tpu_strategy(tpu, tpu_zone, gcp_project, wait_seconds) -> tf.distribute.Strategy:
-    if not tpu:
-        raise UserError("--strategy=tpu needs --tpu: a TPU's name, grpc://ADDRESS, or local on a TPU VM")
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu, zone=tpu_zone, project=gcp_project)
         if tpu != "local":

@@ -229,6 +229,8 @@ def test_flags_within_their_ranges_but_not_together_are_refused(place, start):
         ("train", "--freeze=stem,hat", "no part 'hat'; accepted: stem"),
         ("train", "--lr_multipliers=block0-9:0.5", "block numbers from 0 to 2"),
         ("train", "--strategy=tpu", "needs --tpu"),
+        ("train", "--strategy=cpu --tpu=local", "--tpu does not go with --strategy=cpu"),
+        ("train", "--tpu_zone=here", "--tpu_zone and --gcp_project need --tpu"),
         ("compare", "--arch=arch.txt,,arch.txt", "an empty name"),
         ("compare", "--arch=arch.txt", "takes two networks or more"),
         ("train", "--qat --init_checkpoint=weights --arch=hswish.txt", "no int8 form of HardSwish"),

@@ -30,12 +30,8 @@ def test_mirrored_without_gpus_takes_the_logical_cpu_devices():
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("warp", {}, "--strategy=warp: unknown, accepted are auto, cpu"),
-        ("tpu", {}, "needs --tpu"),
         ("tpu", {"tpu": "local"}, "--tpu=local: no TPU"),
         ("auto", {"tpu": "local"}, "--tpu=local: no TPU"),
-        ("cpu", {"tpu": "local"}, "only for --strategy=tpu"),
-        ("auto", {"tpu_zone": "here"}, "--tpu_zone=here: only for --strategy=tpu"),
         ("multiworker", {}, "needs the environment variable TF_CONFIG"),
     ],
 )
