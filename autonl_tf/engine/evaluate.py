@@ -68,8 +68,3 @@ class Evaluator:
         best = {"top1": top1 / seen, **({"top5": top5 / seen} if self._classes >= FEWEST_FOR_TOP5 else {})}
         scores = {**best, "loss": loss / seen, "count": seen}
         return scores | ({"beyond_float16": beyond} if beyond else {})
-
-
-def evaluate(strategy: tf.distribute.Strategy, model, batches: Iterable, expected_count: int) -> dict[str, float]:
-    """One evaluation by a fresh `Evaluator` (which see); keep an `Evaluator` to evaluate repeatedly."""
-    return Evaluator(strategy, model)(batches, expected_count)

@@ -125,21 +125,15 @@ class Learner(tf.Module):
         uninterrupted one has. Every process of a cluster calls it.
         """
         if self.strategy.num_replicas_in_sync > 1:
-            self._merge()
+            with signals.stretch():
+                self._take_means()
 
     @contextlib.contextmanager
     def merged(self) -> Iterator[None]:
         """Within the context every replica has that mean, to be evaluated; what it had comes back."""
-        if self.strategy.num_replicas_in_sync == 1:
+        with restored(self.strategy, self._kept_apart() if self.strategy.num_replicas_in_sync > 1 else ()):
+            self.merge_replicas()
             yield
-            return
-        with restored(self.strategy, self._kept_apart()):
-            self._merge()
-            yield
-
-    def _merge(self) -> None:
-        with signals.stretch():
-            self._take_means()
 
     @tf.function(autograph=False)
     def _take_means(self):

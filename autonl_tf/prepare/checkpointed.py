@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
@@ -41,6 +42,12 @@ class Checkpointed:
     crop_padding: int
     class_names: tuple[str, ...]
     depth_multiplier: float
+
+    @property
+    def pixels(self) -> dict[str, Any]:
+        """How images become its inputs, as the functions of `data.batches` take it."""
+        size, padding, normalization = self.image_size, self.crop_padding, self.spec.normalization
+        return {"image_size": size, "crop_padding": padding, "normalization": normalization}
 
 
 def opened(config: Config, path: str, arch: NetworkSpec | None, assumed: NetworkSpec | None = None) -> Checkpoint:
@@ -134,13 +141,11 @@ def images_for(config: Config, network: Checkpointed, files: list[str]) -> tuple
 
     Raises UserError for the first that cannot be used, with --skip_corrupt where none can.
     """
-    pixels = {
-        "image_size": network.image_size,
-        "crop_padding": network.crop_padding,
-        "reading": inputs.reading_of(config),
-    }
-    found, bad = usable_files(files, skip_corrupt=config.skip_corrupt, **pixels)
+    size, padding, reading = network.image_size, network.crop_padding, inputs.reading_of(config)
+    found, bad = usable_files(
+        files, image_size=size, crop_padding=padding, skip_corrupt=config.skip_corrupt, reading=reading
+    )
     for line in left_out.lines(f"--images={config.images}", {"files": count_faults(bad)}):
         say(line)
-    batch_size, normalization = min(config.eval_batch_size, len(found)), network.spec.normalization
-    return found, predict_batches(found, normalization=normalization, batch_size=batch_size, **pixels)
+    batch_size = min(config.eval_batch_size, len(found))
+    return found, predict_batches(found, batch_size=batch_size, reading=reading, **network.pixels)

@@ -16,7 +16,6 @@ from autonl_tf.data.batches import eval_batches, train_batches
 from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.data.reading import Reading
 from autonl_tf.engine.inputs import distribute
-from autonl_tf.engine.strategy import per_replica_batch_size
 from autonl_tf.errors import UserError, first_line
 from autonl_tf.prepare import left_out, seen
 from autonl_tf.settings import agreement
@@ -142,7 +141,6 @@ def training_input(
 def evaluation_input(config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset, **pixels):
     """Distributed validation batches, iterable again and again; `pixels`: size, padding and normalisation of
     `eval_batches`."""
-    per_replica_batch_size(strategy, config.eval_batch_size, "eval_batch_size")
 
     def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
         return eval_batches(

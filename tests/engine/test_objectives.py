@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autonl_tf.arch.blockstring import parse
 from autonl_tf.engine import batch_norm, objectives
-from autonl_tf.engine.evaluate import evaluate
+from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.networks.network import build_network
 
 
@@ -115,7 +115,7 @@ def test_evaluation_counts_images_whose_logits_are_beyond_float16():
     model = keras.Model(image, keras.layers.Flatten()(image))
     images = np.array([[1, 2, 3], [1e5, 0, 0], [0, np.nan, 0], [0, -65504, 0], [np.inf, 0, 0]], "f4")[:, None, None]
     for weights, expected in (([1, 1, 1, 1, 0], 2), ([1, 0, 0, 1, 0], None)):
-        scores = evaluate(tf.distribute.get_strategy(), model, batches(images, weights), sum(weights))
+        scores = Evaluator(tf.distribute.get_strategy(), model)(batches(images, weights), sum(weights))
         assert scores.get("beyond_float16") == expected
 
 
@@ -130,13 +130,13 @@ def test_evaluation_ignores_padding_and_fails_on_a_wrong_count():
     model = keras.Model(image, keras.layers.Flatten()(image))  # the image is the logits
     images = np.array([[5, 0, 1], [0, 5, 1], [0, 5, 9], [7, 0, 0]], "f4").reshape(4, 1, 1, 3)
     strategy = tf.distribute.get_strategy()
-    scores = evaluate(strategy, model, batches(images, [1, 1, 1, 0]), 3)
+    scores = Evaluator(strategy, model)(batches(images, [1, 1, 1, 0]), 3)
     assert (scores["top1"], scores["count"]) == (pytest.approx(1 / 3), 3)
     assert "top5" not in scores  # of three classes
     entropies = [np.log(np.exp(row).sum()) - row[0] for row in images.reshape(4, 3)[:3].astype("f8")]
     assert scores["loss"] == pytest.approx(np.mean(entropies), rel=1e-6)
     with pytest.raises(RuntimeError, match=r"counted 3 images.*holds 4"):
-        evaluate(strategy, model, batches(images, [1, 1, 1, 0]), 4)
+        Evaluator(strategy, model)(batches(images, [1, 1, 1, 0]), 4)
 
 
 @pytest.mark.parametrize("batch", [512, 997, 4096])
@@ -156,5 +156,5 @@ def test_fifty_thousand_images_give_the_same_scores_for_any_batch(batch):
     image = keras.Input([1, 1, 10])
     model = keras.Model(image, keras.layers.Flatten()(image))
     dataset = tf.data.Dataset.from_tensor_slices(parts).batch(batch, drop_remainder=True)
-    scores = evaluate(tf.distribute.get_strategy(), model, dataset, count)
+    scores = Evaluator(tf.distribute.get_strategy(), model)(dataset, count)
     assert (scores["count"], scores["top1"], scores["top5"]) == (count, np.mean(places < 1), np.mean(places < 5))

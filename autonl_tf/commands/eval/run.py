@@ -37,9 +37,7 @@ def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
     dataset = inputs.dataset_of(config)
     names = agreement.classes_with(network.checkpoint, dataset)
     inputs.check_images(config, dataset, network.image_size, network.crop_padding, "validation")
-    size, padding, normalization = network.image_size, network.crop_padding, network.spec.normalization
-    pixels = {"image_size": size, "crop_padding": padding, "normalization": normalization}
-    batches = inputs.evaluation_input(config, strategy, dataset, **pixels)
+    batches = inputs.evaluation_input(config, strategy, dataset, **network.pixels)
     with (
         inputs.naming_corrupt(dataset, "validation"),
         signals.watched(machines.others(config, strategy), config.wait_seconds, WORKER_LOST),
@@ -49,9 +47,9 @@ def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
     if not is_chief(strategy):
         return
     if directory := config.output:
-        again = eval_batches(dataset, batch_size=config.eval_batch_size, **pixels)
+        again = eval_batches(dataset, batch_size=config.eval_batch_size, **network.pixels)
         titles = [imagenet.titled(name) for name in names]
-        report = write_report(directory, network.model, again, titles, normalization)
+        report = write_report(directory, network.model, again, titles, network.spec.normalization)
         if count := int(report.not_finite.sum()):
             say(f"warning: the logits of {count} images are not finite: they count as misses")
         say(f"written: {directory}/{{{','.join(REPORT_FILES)}}}")

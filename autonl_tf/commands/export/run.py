@@ -13,7 +13,7 @@ from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.example_order import PROCESSORS
 from autonl_tf.data.labels import LABELS
 from autonl_tf.data.other_kinds import readable_in_graph
-from autonl_tf.engine.evaluate import evaluate
+from autonl_tf.engine.evaluate import Evaluator
 from autonl_tf.engine.runlog import METRICS, TEST, read_records, told
 from autonl_tf.engine.strategy import make_strategy
 from autonl_tf.export import card
@@ -41,13 +41,7 @@ def run(config: Config) -> None:
         calibration = images_for_ranges(config, dataset, size, padding)
     if dataset:
         examples = dataset.examples("validation", shuffle_seed=0).take(SAMPLES)
-        batches = eval_batches(
-            dataset,
-            image_size=size,
-            normalization=network.spec.normalization,
-            batch_size=config.eval_batch_size,
-            crop_padding=padding,
-        )
+        batches = eval_batches(dataset, batch_size=config.eval_batch_size, **network.pixels)
         with inputs.naming_corrupt(dataset, "validation"):
             encoded = [readable_in_graph(example["image"].numpy(), dataset.reading) for example in examples]
             accuracy = {"dataset": dataset.name, "split": "validation", **_scores(network, batches, dataset)}
@@ -88,10 +82,10 @@ def run(config: Config) -> None:
 def _scores(network: checkpointed.Checkpointed, batches: tf.data.Dataset, dataset: ImageDataset) -> dict:
     """The network's; of one trained with --qat those of its float weights, and beside them its own."""
     count, strategy = dataset.size("validation"), make_strategy("cpu")
-    scores = evaluate(strategy, network.float_model, batches, count)
+    scores = Evaluator(strategy, network.float_model)(batches, count)
     if network.model is network.float_model:
         return scores
-    own = evaluate(strategy, network.model, batches, count)
+    own = Evaluator(strategy, network.model)(batches, count)
     del own["count"]
     return {
         "of": "the float32 weights; quantized_: as trained with --qat, int8 simulated",
