@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pathlib
 
-import tf_keras as keras
-
 from autonl_tf.arch import blockstring
 from autonl_tf.checkpoint import tf1
 from autonl_tf.checkpoint.ours import write_model_json, write_weights
@@ -28,9 +26,8 @@ def run(config: Config) -> None:
     The chosen set of weights becomes the converted moving averages, which every other mode uses by default. The
     plain variables stay plain variables, where the official checkpoint holds them all; else they too are the chosen.
     """
-    target = pathlib.Path(config.model_dir)
     network = checkpointed.load(config, from_pytorch=config.from_ == "pytorch")
-    checkpoint, model = network.checkpoint, network.model
+    checkpoint, model, names = network.checkpoint, network.model, network.class_names
     averages = MovingAverages(averaged_variables(model), 0.0)
     _load_plain(network)
     description = ModelRecord(
@@ -38,31 +35,20 @@ def run(config: Config) -> None:
         input_image_size=network.image_size,
         crop_padding=network.crop_padding,
         depth_multiplier=network.depth_multiplier,
-        class_names=network.class_names,
+        class_names=names,
         classes_are_numbered=checkpoint.classes_are_numbered and not config.label_file,
         converted_from=Origin(checkpoint.where, network.loaded.averages, checkpoint.format),
     )
-    _write(config, target, model, averages, description, step=network.loaded.step or 0)
-
-
-def _write(
-    config: Config,
-    target: pathlib.Path,
-    model: keras.Model,
-    averages: MovingAverages,
-    description: ModelRecord,
-    step: int,
-) -> None:
-    names = description.class_names
+    target = pathlib.Path(config.model_dir)
     files = {"arch.txt": description.arch, LABELS: labels_text(names)}
     with directory_in_place(target) as aside:
         with rundir.prepare(aside, config.values, config.read(), files):
             write_model_json(aside, description)
-            written = write_weights(aside, step, model, averages)
+            written = write_weights(aside, network.loaded.step or 0, model, averages)
         check_free(config.model_dir)  # it may have been filled in the meantime
     words = [f"--model_dir={config.model_dir}", f"--output={beside(config.model_dir, 'export')}"]
     print(
-        f"converted {description.converted_from.checkpoint}: {len(names)} classes, {description.input_image_size} px\n"
+        f"converted {checkpoint.where}: {len(names)} classes, {network.image_size} px\n"
         f"written: {target}/checkpoints/{written.name}.*, model.json, arch.txt, {LABELS}, config.json\n"
         "next (--mode=eval with a --dataset scores it):\n"
         f"  {next_command(config, 'export', *words, without=(*OF_CHECKPOINT, 'label_file'))}"

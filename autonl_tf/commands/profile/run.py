@@ -92,17 +92,11 @@ class Work:
             },
         }
         if all(key in measured for key in self.keys):
-            sums = [self._sum(spec, measured) for spec in self.networks.values()]
+            keys = [latency.network_keys(spec, **self._shape) for spec in self.networks.values()]
+            sums = [sum(measured[key]["median_ms"] for key in own) for own in keys]
             offset, scale = latency.fit(sums, [measured[key]["median_ms"] for key in self.networks])
             content["calibration"] = {"offset_ms": offset, "scale": scale, "networks": len(sums)}
         return content
-
-    def measured_of(self, found: dict[str, dict]) -> dict[str, dict]:
-        """What was found of this work's own pieces and networks: others are of another space or another --seed."""
-        return {key: found[key] for key in self.keys if key in found}
-
-    def _sum(self, spec: NetworkSpec, measured: dict[str, dict]) -> float:
-        return sum(measured[key]["median_ms"] for key in latency.network_keys(spec, **self._shape))
 
 
 def _network_key(spec: NetworkSpec, image_size: int, num_classes: int) -> str:
@@ -121,7 +115,8 @@ def run(config: Config) -> None:
         _from_phone(work, directory, pathlib.Path(config.benchmark_output))
         return
     device, runtime = timing.device(), _runtime(config)
-    measured = work.measured_of(_measured_before(directory / TABLE, device, runtime))
+    found = _measured_before(directory / TABLE, device, runtime)
+    measured = {key: found[key] for key in work.keys if key in found}  # others are of another space or --seed
     versions = _makers(directory / TABLE)
     if any(key not in measured for key in work.keys):
         _check_makers(directory / TABLE, versions)
@@ -216,10 +211,8 @@ def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> No
             f"{missing[0]}.txt; let the profile here end, which makes the files, and run phone.sh again, or give the "
             "flags that the files were made with"
         )
-    measured = {}
-    for key in work.keys:
-        path = output / f"{key}.txt"
-        measured[key] = timing.parse_benchmark_output(read_text(path), str(path))
+    texts = {key: output / f"{key}.txt" for key in work.keys}
+    measured = {key: timing.parse_benchmark_output(read_text(path), str(path)) for key, path in texts.items()}
     named = [output / name for name in ("device.txt", "settings.txt")]
     device, settings = (read_text(path).strip() if path.exists() else "" for path in named)
     versions = _makers(directory / TABLE)

@@ -7,10 +7,9 @@ import math
 import pathlib
 
 import tensorflow as tf
-import tf_keras as keras
 
 from autonl_tf.arch import blockstring, presets
-from autonl_tf.arch.spec import NetworkSpec, Normalization
+from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.checkpoint.ours import open_ours, write_model_json
 from autonl_tf.commands.train import finetune
@@ -122,15 +121,11 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
             return measure.in_averages(learner.averages) if measure else contextlib.nullcontext()
 
         log = run_directory.run_log(config, strategy, length)
-        if (chosen := defaults.told(before, config, count)) and is_chief(strategy):
-            say(chosen)
-        if (
-            config.listing
-            and not config.class_weights
-            and (told := finetune.unequal(config.listing))
-            and is_chief(strategy)
-        ):
-            say(told)
+        if is_chief(strategy):
+            weighed = config.class_weights or not config.listing
+            notes = (defaults.told(before, config, count), None if weighed else finetune.unequal(config.listing))
+            for note in filter(None, notes):
+                say(note)
         outcome = run_training(
             strategy,
             learner,
@@ -187,7 +182,8 @@ def _learner(
         if config.qat:
             model = quantized_network(model)
             if not begun:
-                _calibrate(config, model, dataset, spec.normalization)
+                pixels = images_for_ranges(config, dataset, config.input_image_size, config.crop_padding)
+                calibrate(model, normalize(pixels, spec.normalization).numpy())
         for line in finetune.freeze(model, config.freeze):
             say(line)
         averages = MovingAverages(averaged_variables(model), config.moving_average_decay)
@@ -195,11 +191,6 @@ def _learner(
             model, config.lr_multipliers, lambda factor: rates.weights_optimizer(config, length, factor)
         )
         return Learner(model, groups, averages, update_check=train_step.update_check(config)), knows
-
-
-def _calibrate(config: Config, model: keras.Model, dataset: ImageDataset, normalization: Normalization) -> None:
-    pixels = images_for_ranges(config, dataset, config.input_image_size, config.crop_padding)
-    calibrate(model, normalize(pixels, normalization).numpy())
 
 
 def _mixing(config: Config) -> Mixing | None:
