@@ -36,8 +36,8 @@ class WorkerLost(SystemExit):
         super().__init__(WORKER_LOST)
 
 
-# What a collective operation fails with when a process that takes part has died or cannot be reached.
 MOST_SKIPPED = 10  # updates that a run with --on_nan=skip may leave out
+# What a collective operation fails with when a process that takes part has died or cannot be reached.
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
 
 
