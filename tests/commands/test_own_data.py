@@ -11,6 +11,7 @@ import pytest
 from mode_cases import CLASSES, class_folder, command, given, run
 
 from autonl_tf.commands.train import finetune
+from autonl_tf.data.folder import LabelledFile
 from autonl_tf.errors import UserError
 from autonl_tf.networks.part_layers import layers_of
 from autonl_tf.prepare import checkpointed
@@ -60,10 +61,8 @@ def test_other_classes_get_a_new_classifier_and_the_rest_is_loaded(tuning, home,
 
 def test_very_unequal_classes_are_told():
     def listing(*counts):
-        labels = tuple(label for label, count in enumerate(counts) for _ in range(count))
-        return types.SimpleNamespace(
-            class_names=("ant", "bee", "cat"), splits={"train": types.SimpleNamespace(labels=labels)}
-        )
+        files = [LabelledFile("image.jpg", 1, 1, label) for label, count in enumerate(counts) for _ in range(count)]
+        return types.SimpleNamespace(class_names=("ant", "bee", "cat"), splits={"train": files})
 
     assert finetune.unequal(listing(20, 3, 29)) is None
     assert finetune.unequal(listing(20, 3, 30)).startswith(
