@@ -42,7 +42,7 @@ $(STAMP): setup.py constraints.txt $(if $(WHOLE),,FORCE)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-input --no-build-isolation -c constraints.txt -e '.[dev]'
 	@printf '%s\n' "$(CURDIR)" > $(STAMP)
 
-demo: setup ## search, train, evaluate and export on the built-in data set (5 to 35 minutes on 2 cores)
+demo: setup ## search, train, evaluate and export on the built-in data set (about ten minutes on 2 cores)
 	@$(PY) -m autonl_tf.demo
 
 test: setup ## run the tests, some files at once
