@@ -3,7 +3,7 @@
 A picture of 64 px shows two photographs of different classes, in frames of different colours, and far from both a disc.
 The label is the class of the photograph whose frame has the disc's colour. These are the scenes of the built-in data
 (`autonl_tf/data/demo_scene.py`), with photographs in place of textures: squares of 20 px, drawn anew for each picture,
-those to train on from `train/` alone, those to validate on from `val/` or `test/`. The first eight classes are taken.
+those to train on and those to validate on from splits of their own. The first eight classes are taken.
 
     python benchmarks/support/marked_photographs.py --photographs=photos --output=marked [--train=12000] [--val=3000]
 """
@@ -13,18 +13,22 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
 
 from autonl_tf.data.demo_scene import TEXTURES, Scene, SceneSettings, compose, paint
+from autonl_tf.data.folder import LabelledFile, list_folder
+from autonl_tf.errors import UserError
+from autonl_tf.files import directory_in_place
 
 PHOTOGRAPH, FRAME = 20, 3  # sides in pixels
 SETTINGS = SceneSettings(patch_size=PHOTOGRAPH + 2 * FRAME, border=2, cue_wander=2)
 SOLID = TEXTURES.index("solid")  # what becomes the frame
 
 
-def square(path: pathlib.Path) -> np.ndarray:
+def square(path: str) -> np.ndarray:
     """A photograph's middle square, uint8 [20, 20, 3]."""
     with Image.open(path) as image:
         side = min(image.size)
@@ -53,27 +57,47 @@ def picture(rng: np.random.Generator, photographs: list[np.ndarray], label: int)
     return canvas
 
 
+def squares(files: Iterable[LabelledFile], name: str, label: int) -> np.ndarray:
+    """The photographs of a class, uint8 [N, 20, 20, 3]. Raises UserError where there are none, or one is damaged."""
+    paths = [file.path for file in files if file.label == label]
+    if not paths:
+        raise UserError(f"class {name!r} has no photographs to validate on")
+    found = []
+    for path in paths:
+        try:
+            found.append(square(path))
+        except (OSError, SyntaxError) as error:  # SyntaxError: a broken PNG
+            raise UserError(f"{path}: cannot be decoded: {error}") from None
+    return np.stack(found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photographs", type=pathlib.Path, required=True, help="class folders in train/ and val/")
+    parser.add_argument("--photographs", required=True, help="class folders, as main.py takes them")
     parser.add_argument("--output", type=pathlib.Path, required=True)
     parser.add_argument("--train", type=int, default=12_000)
     parser.add_argument("--val", type=int, default=3_000)
     options = parser.parse_args()
+    if min(options.train, options.val) < 1:
+        parser.error("--train and --val: accepted: whole numbers from 1")
     if options.output.exists():
         parser.error(f"--output={options.output}: is there already")
-    held_out = "val" if (options.photographs / "val").is_dir() else "test"
-    splits = (("train", "train", options.train), ("val", held_out, options.val))
-    for number, (split, source, count) in enumerate(splits):
-        folders = sorted(path for path in (options.photographs / source).iterdir() if path.is_dir())[: len(TEXTURES)]
-        photographs = [np.stack([square(path) for path in sorted(folder.iterdir())]) for folder in folders]
-        for folder in folders:
-            (options.output / split / folder.name).mkdir(parents=True)
-        for index in range(count):
-            label = index % len(folders)
-            made = picture(np.random.default_rng([number, index]), photographs, label)
-            path = options.output / split / folders[label].name / f"{index:06}.jpg"
-            Image.fromarray(made).save(path, quality=95, subsampling=0)
+    splits = (("train", "train", options.train), ("val", "validation", options.val))
+    try:
+        listing = list_folder(options.photographs)
+        names = listing.class_names[: len(TEXTURES)]
+        with directory_in_place(options.output) as aside:
+            for number, (split, kind, count) in enumerate(splits):
+                photographs = [squares(listing.splits[kind], name, label) for label, name in enumerate(names)]
+                for name in names:
+                    (aside / split / name).mkdir(parents=True)
+                for index in range(count):
+                    label = index % len(names)
+                    made = picture(np.random.default_rng([number, index]), photographs, label)
+                    path = aside / split / names[label] / f"{index:06}.jpg"
+                    Image.fromarray(made).save(path, quality=95, subsampling=0)
+    except UserError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

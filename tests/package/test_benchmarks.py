@@ -313,3 +313,19 @@ def test_the_photograph_in_the_frame_of_the_marks_colour_is_the_labels(imported,
     assert colour_of(frame) == colour_of(picture[cue[0] - 2 : cue[0] + 2, cue[1] - 2 : cue[1] + 2]) == scene.cue_colour
     others = [number for number in range(3) if number != label and (picture == 200 + number).all(-1).sum() == 400]
     assert len(others) == 1
+
+
+def test_marked_photographs_that_cannot_be_made_are_one_line_and_leave_nothing(imported, tmp_path, monkeypatch, capsys):
+    marked = imported("support.marked_photographs")
+    for split in ("train", "val"):
+        for name in ("ant", "bee"):
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            marked.Image.new("RGB", (30, 24)).save(tmp_path / "photos" / split / name / "one.jpg")
+    (tmp_path / "photos/val/bee/one.jpg").write_bytes(b"no image")
+    for photographs, said in (("photos", "bee/one.jpg: cannot be decoded"), ("nosuch", "no such directory")):
+        words = ["marked", f"--photographs={tmp_path / photographs}", f"--output={tmp_path / 'made'}", "--train=2"]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as end:
+            marked.main()
+        assert end.value.code == 2 and said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
