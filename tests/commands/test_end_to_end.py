@@ -1,15 +1,17 @@
 """The main job by command line: search, train, evaluate, predict and export on a class folder."""
 
+import contextlib
+import io
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
-from mode_cases import CLASSES, MAIN, class_folder, command, configure, tree, write_space
+from mode_cases import CLASSES, MAIN, class_folder, command, configure, run, tree, write_space
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
@@ -40,10 +42,20 @@ class Story:
         )
 
     def run(self, name, *words):
+        """In a process of its own."""
         done = command(*words, cwd=self.root)
         assert done.returncode == 0, done.stderr
         self.said[name] = done
-        return done
+
+    def run_here(self, name, *words):
+        """In this process, whose TensorFlow has started already."""
+        said = types.SimpleNamespace(stdout=io.StringIO(), stderr=io.StringIO())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.root)
+            patch.setattr(sys, "argv", [str(MAIN)])
+            with contextlib.redirect_stdout(said.stdout), contextlib.redirect_stderr(said.stderr):
+                run(*words)
+        self.said[name] = types.SimpleNamespace(stdout=said.stdout.getvalue(), stderr=said.stderr.getvalue())
 
     def metrics(self):
         lines = (self.root / "train" / "metrics.jsonl").read_text().splitlines()
@@ -59,15 +71,15 @@ def story(tmp_path_factory):
         *("--mode=search", f"--search_space={told.space}", "--model_dir=search", told.dataset, *SHORT),
         *("--train_steps=8", "--cost_lambda=0.05"),
     )
-    told.run("train", *told.train_words)
+    told.run_here("train", *told.train_words)
     told.uninterrupted = told.metrics()
     # As a kill after step 2 would have left it.
     for path in (root / "train" / "checkpoints").glob(f"ckpt-{STEPS}.*"):
         path.unlink()
     told.run("again", *told.train_words)
     model = "--model_dir=train"
-    told.run("eval", "--mode=eval", model, told.dataset, "--eval_batch_size=4", "--json")
-    told.run("predict", "--mode=predict", model, "--images=my pictures/val/*/*.jpg", "--output=out.npz")
+    told.run_here("eval", "--mode=eval", model, told.dataset, "--eval_batch_size=4", "--json")
+    told.run_here("predict", "--mode=predict", model, "--images=my pictures/val/*/*.jpg", "--output=out.npz")
     told.run("export", "--mode=export", model, told.dataset, "--output=export")
     return told
 
@@ -85,18 +97,18 @@ def is_png(path):
     return path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 2000
 
 
-def next_lines(done):
-    """Every command that a closing summary offers."""
-    _, _, text = done.stdout.partition("next:\n")
+def next_commands(said):
+    """The flags of every command that a closing summary offers, as bash reads them; each begins as this program was
+    started."""
+    _, _, text = said.partition("next:\n")
     assert text
-    return text.splitlines()
-
-
-def next_commands(done):
-    """The flags of these commands, which begin as this program was started."""
-    lines = [shlex.split(line) for line in next_lines(done)]
-    assert all(os.path.samefile(shutil.which(words[0]), sys.executable) and words[1] == str(MAIN) for words in lines)
-    return [words[2:] for words in lines]
+    lines = []
+    for line in text.splitlines():
+        printed = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True)
+        program, main, *words = printed.stdout.split("\0")[:-1]
+        assert os.path.samefile(shutil.which(program), sys.executable) and main == str(MAIN)
+        lines.append(words)
+    return lines
 
 
 def test_search_writes_an_architecture_that_reads_back_and_facts_that_agree_with_it(story):
@@ -138,7 +150,7 @@ def test_a_run_directory_says_what_it_is(story):
 
 @pytest.mark.parametrize("name", ["search", "train"])
 def test_the_closing_summary_offers_commands_that_are_accepted(story, name):
-    for words in next_commands(story.said[name]):
+    for words in next_commands(story.said[name].stdout):
         config = configure(*words)
         assert config.dataset == f"folder:{story.data}"
         assert config.train_batch_size == (6 if config.mode == "train" else None)
@@ -148,31 +160,31 @@ def test_the_closing_summary_offers_commands_that_are_accepted(story, name):
 
 
 @pytest.mark.slow
-def test_every_command_that_is_printed_works_as_it_stands(tmp_path):
-    """From a search to an export by pasting, on two sets: with splits and without, in directories with blanks.
-    Trainings are cut short; nothing else is changed."""
-    pasted = {}
-    for name, splits, more in (
-        ("with splits", {"train": 4, "val": 3}, ["--base_learning_rate=0.02", "--crop_padding=0"]),
-        ("without", {"": 12}, ["--validation_fraction=0.3", "--input_image_size=40", "--skip_corrupt"]),
-    ):
-        home = tmp_path / name
-        class_folder(home / "my photos", splits)
-        write_space(home / "space.json")
-        search = [*("--mode=search", "--search_space=space.json", "--dataset=folder:my photos", "--train_batch_size=6")]
-        done = command(*search, *more, "--model_dir=my runs/search", "--train_steps=8", cwd=home)
-        assert done.returncode == 0, done.stderr
-        waiting = next_lines(done)
-        while waiting:
-            line = waiting.pop(0).strip()
-            short = f"{line} --train_steps=2" if "--mode=train" in line else line
-            done = subprocess.run(["bash", "-c", short], cwd=home, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, (line, done.stderr)
-            flag = next(word for word in shlex.split(line) if word.startswith("--mode="))
-            pasted.setdefault(name, []).append(flag.removeprefix("--mode="))
-            waiting += next_lines(done) if "next:" in done.stdout else []
-        assert (home / "my runs" / "search_train_export" / "model_fp32.tflite").is_file()
-    assert {tuple(modes) for modes in pasted.values()} == {("train", "train", "eval", "export", "eval", "export")}
+@pytest.mark.parametrize(
+    ("splits", "more"),
+    [
+        ({"train": 4, "val": 3}, ["--base_learning_rate=0.02", "--crop_padding=0"]),
+        ({"": 12}, ["--validation_fraction=0.3", "--input_image_size=40", "--skip_corrupt"]),
+    ],
+    ids=["with splits", "without"],
+)
+def test_every_command_that_is_printed_works_as_it_stands(splits, more, tmp_path, monkeypatch, capsys):
+    """From a search to an export by pasting, in directories with blanks. Trainings are cut short; nothing else is
+    changed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(MAIN)])
+    class_folder(tmp_path / "my photos", splits)
+    write_space(tmp_path / "space.json")
+    search = ["--mode=search", "--search_space=space.json", "--dataset=folder:my photos", "--train_batch_size=6"]
+    waiting, pasted = [[*search, *more, "--model_dir=my runs/search", "--train_steps=8"]], []
+    while waiting:
+        words = waiting.pop(0)
+        pasted.append(words[0].removeprefix("--mode="))
+        run(*words, *(["--train_steps=2"] if pasted[-1] == "train" else []))
+        said = capsys.readouterr().out
+        waiting += next_commands(said) if "next:" in said else []
+    assert (tmp_path / "my runs" / "search_train_export" / "model_fp32.tflite").is_file()
+    assert pasted == ["search", "train", "train", "eval", "export", "eval", "export"]
 
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(story):
