@@ -46,7 +46,7 @@ demo: setup ## search, train, evaluate and export on the built-in data set (abou
 	@$(PY) -m autonl_tf.demo
 
 test: setup ## run the tests, some files at once
-	@$(PY) -m pytest -n auto --maxprocesses=4 --dist=loadfile
+	@$(PY) -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 lint: setup ## check style: ruff, and shellcheck on every shell script
 	@$(PY) -m ruff check .

@@ -11,6 +11,7 @@ from autonl_tf.data import bad_images
 from autonl_tf.errors import UserError
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_images_it_began_with_alone(training, tmp_path, monkeypatch, capsys):
     root = class_folder(tmp_path / "photos", {"train": 2, "val": 1})
     words = given(training, dataset=f"folder:{root}")

@@ -118,6 +118,7 @@ def looked_at(tmp_path_factory):
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", COMMANDS)
 def test_a_mode_reads_the_settings_it_claims_and_no_others(mode, looked_at):
     read = looked_at[mode] & NAMES

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 
+import pytest
 from mode_cases import CLASSES, class_folder, run
 
 # Four LightNLs in a row: whatever statistics lack in the first, the last has to a power.
@@ -36,6 +37,7 @@ def rewritten_functions() -> set[str]:
     return {name for name in sys.modules if name.startswith("__autograph_generated_file")}
 
 
+@pytest.mark.slow
 def test_a_short_run_by_the_defaults_ends_below_chance(tmp_path, capsys):
     before = rewritten_functions()
     scores = validation(tmp_path)

@@ -68,6 +68,7 @@ def test_every_link_within_the_project_leads_somewhere(page):
             assert heading in headings(target), f"{link}#{heading}"
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_api_page_run():
     failed, tried = doctest.testfile(str(ROOT / "docs" / "api.md"), module_relative=False)
     assert failed == 0 and tried > 5

@@ -106,6 +106,7 @@ def test_without_a_cost_nothing_closes_beyond_the_noise_but_some_of_what_a_block
     assert all(name.split("/")[1].startswith(("nl", "se")) for name in closed), closed
 
 
+@pytest.mark.slow
 def test_a_very_large_lambda_finds_the_smallest_member(searches):
     result, _ = searches[100.0]
     assert result["macs"] == result["smallest_macs"]

@@ -91,6 +91,7 @@ def margins(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_light_nl_comes_in_where_labels_relate_far_apart_parts(margins):
     assert margins[True].max() > 0.2
 
