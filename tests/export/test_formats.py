@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import types
 
 import numpy as np
@@ -89,6 +90,7 @@ def files(formats) -> dict[str, str]:
     return {name: str(formats[0] / bundle.TFLITE[name]) for name in FORMATS}
 
 
+@pytest.mark.slow
 def test_every_file_is_one_partition_of_built_in_ops(formats):
     for name, path in files(formats).items():
         facts = graph_facts(path)
@@ -158,9 +160,8 @@ def test_a_file_that_loses_too_much_fails_the_export_and_leaves_nothing(mobile, 
     assert [path.name for path in tmp_path.iterdir()] == ["fine"]
 
 
-def test_images_on_which_the_network_overflows_set_no_ranges(mobile, tmp_path):
-    path = tmp_path / "m.tflite"
-    tflite.convert_fp32(mobile, path, image_size=SIZE, normalization=Normalization())
+def test_images_on_which_the_network_overflows_set_no_ranges(formats, tmp_path):
+    path = formats[0] / bundle.TFLITE["tflite_fp32"]
     good, bad = pictures(39), np.full([1, SIZE, SIZE, 3], 1e30, np.float32)
     plain, mixed = int8.ranges(path, good), int8.ranges(path, np.concatenate([good, bad]))
     assert plain == mixed and np.isfinite(list(plain.values())).all()
@@ -170,18 +171,16 @@ def test_images_on_which_the_network_overflows_set_no_ranges(mobile, tmp_path):
         int8.quantize_int8(path, tmp_path / "q.tflite", [])
 
 
-def test_a_range_covers_95_of_100_images(mobile, tmp_path):
-    path = tmp_path / "m.tflite"
-    tflite.convert_fp32(mobile, path, image_size=SIZE, normalization=Normalization())
+def test_a_range_covers_95_of_100_images(formats):
+    path = formats[0] / bundle.TFLITE["tflite_fp32"]
     tops = np.arange(1.0, 101.0)
     images = np.zeros([100, SIZE, SIZE, 3], np.float32) + tops[:, None, None, None].astype(np.float32)
     (name,) = [tensor["name"] for tensor in Interpreter(str(path)).get_input_details()]
     assert int8.ranges(path, images)[name] == pytest.approx((np.quantile(tops, 0.05), np.quantile(tops, 0.95)))
 
 
-def test_pixels_as_bytes_give_the_float_files_answers(mobile, tmp_path):
-    path = tmp_path / "m.tflite"
-    tflite.convert_fp32(mobile, path, image_size=SIZE, normalization=Normalization())
+def test_pixels_as_bytes_give_the_float_files_answers(formats, tmp_path):
+    path = shutil.copy(formats[0] / bundle.TFLITE["tflite_fp32"], tmp_path / "m.tflite")
     images = pictures(10)
     expected = accuracy_loss.TFLiteRunner(path)(images)
     rewrite.take_uint8(path)
