@@ -241,8 +241,10 @@ def test_a_backbones_maps_are_what_the_next_block_takes():
             autonl_tf.backbone(path, levels=levels)
 
 
-def test_a_backbone_trains_inside_another_model():
-    base = autonl_tf.backbone("autonl_s", input_shape=(32, 32, 3), levels=(3, 5), nonlocal_blocks="none")
+def test_a_backbone_trains_inside_another_model(tmp_path):
+    path = tmp_path / "arch.txt"
+    path.write_text(ARCH + "r1_k3_s22_e2_i12_o16\nr1_k3_s22_e2_i16_o16\n")  # from stride 8 to 32
+    base = autonl_tf.backbone(str(path), input_shape=(32, 32, 3), levels=(3, 5), nonlocal_blocks="none")
     maps = base.output
     joined = keras.layers.Add()(
         [
