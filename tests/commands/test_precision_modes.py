@@ -5,11 +5,8 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from mode_cases import ARCH, class_folder, configure, write_space
+from mode_cases import ARCH, class_folder, run, write_space
 
-from autonl_tf.commands.eval import run as eval
-from autonl_tf.commands.search import run as search
-from autonl_tf.commands.train import run as train
 from autonl_tf.engine.runlog import read_records
 from autonl_tf.errors import UserError
 
@@ -33,7 +30,7 @@ def words(home, name, *more):
 @pytest.fixture(scope="module")
 def trained(home):
     """Four steps in float16, saved after two."""
-    train.run(configure(*words(home, "half", "--precision=float16", "--save_every_steps=2", "--eval_every_epochs=1")))
+    run(*words(home, "half", "--precision=float16", "--save_every_steps=2", "--eval_every_epochs=1"))
     return home / "half"
 
 
@@ -56,7 +53,7 @@ def test_float16_resumes_to_the_bit(home, trained):
     before = stored(trained)
     for path in (trained / "checkpoints").glob("ckpt-4.*"):
         path.unlink()
-    train.run(configure(*words(home, "half", "--precision=float16", "--save_every_steps=2", "--eval_every_epochs=1")))
+    run(*words(home, "half", "--precision=float16", "--save_every_steps=2", "--eval_every_epochs=1"))
     after = stored(trained)
     assert before.keys() == after.keys()
     for name, value in before.items():
@@ -65,24 +62,24 @@ def test_float16_resumes_to_the_bit(home, trained):
 
 def test_another_precision_is_refused_for_the_same_run(home, trained):
     with pytest.raises(UserError, match="made with --precision=float16, now it is --precision=float32"):
-        train.run(configure(*words(home, "half", "--save_every_steps=2", "--eval_every_epochs=1")))
+        run(*words(home, "half", "--save_every_steps=2", "--eval_every_epochs=1"))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_evaluation_reads_it_in_any_precision(home, trained, precision, capsys):
     data = f"--dataset=folder:{home}/pictures"
     model = ("--mode=eval", f"--model_dir={trained}", data, "--eval_batch_size=4", f"--precision={precision}")
-    eval.run(configure(*model, "--json"))
+    run(*model, "--json")
     scores = json.loads(capsys.readouterr().out)
     assert scores["count"] == 9 and np.isfinite(scores["loss"])
-    eval.run(configure(*model))
+    run(*model)
     said = capsys.readouterr().out
     assert said == f"top-1 {scores['top1']:.2%}, loss {scores['loss']:.4g}, 9 images of folder:{home}/pictures\n"
 
 
 def test_another_precision_starts_from_it(home, trained):
     more = ("--precision=bfloat16", f"--init_checkpoint={trained}", "--clip_gradient_norm=1", "--on_nan=skip")
-    train.run(configure(*words(home, "brain", *more)))
+    run(*words(home, "brain", *more))
     records = read_records(home / "brain" / "metrics.jsonl")
     assert records[-1]["skipped_updates"] == 0 and np.isfinite(records[-1]["loss"])
     assert {value.dtype.name for name, value in stored(home / "brain").items() if name.startswith("var")} == {"float32"}
@@ -91,7 +88,7 @@ def test_another_precision_starts_from_it(home, trained):
 def test_the_search_runs_in_float16(home):
     data, space = f"--dataset=folder:{home}/pictures", f"--search_space={home}/space.json"
     more = ("--precision=float16", f"--model_dir={home}/search", "--train_steps=8")
-    search.run(configure("--mode=search", space, data, *SHORT, *more))
+    run("--mode=search", space, data, *SHORT, *more)
     records = read_records(home / "search" / "metrics.jsonl")
     assert (home / "search" / "arch.txt").is_file()
     assert all(np.isfinite(record["cross_entropy"]) for record in records if "cross_entropy" in record)

@@ -9,14 +9,11 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from mode_cases import ARCH, PUBLISHED, class_folder, command, configure, tree
+from mode_cases import ARCH, PUBLISHED, class_folder, command, configure, run, tree
 from official_checkpoints import checkpoint_at
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.cli import parsing
-from autonl_tf.commands.describe import run as describe
-from autonl_tf.commands.explain import run as explain
-from autonl_tf.commands.export import run as export
 from autonl_tf.commands.train import run as train
 from autonl_tf.data.batches import predict_batches
 from autonl_tf.errors import UserError
@@ -42,8 +39,8 @@ def home(tmp_path_factory):
     root = tmp_path_factory.mktemp("quantization")
     class_folder(root / "pictures", {"train": 4, "val": 3})
     (root / "arch.txt").write_text(ARCH)
-    train.run(configure(*words(root, "float"), "--train_steps=4"))
-    train.run(configure(*qat_words(root, "qat")))
+    run(*words(root, "float"), "--train_steps=4")
+    run(*qat_words(root, "qat"))
     return root
 
 
@@ -68,7 +65,7 @@ def test_a_run_cut_short_goes_on_as_if_it_had_not_been(home, tmp_path, monkeypat
     for path in (tmp_path / "cut" / "checkpoints").glob("ckpt-4.*"):
         path.unlink()
     monkeypatch.setattr(train, "calibrate", None)  # its ranges are the checkpoint's
-    train.run(configure(*qat_words(home, "qat"), f"--model_dir={tmp_path}/cut"))
+    run(*qat_words(home, "qat"), f"--model_dir={tmp_path}/cut")
     again = values(tmp_path / "cut" / "checkpoints" / "ckpt-4")
     assert whole.keys() == again.keys()
     for name, value in whole.items():
@@ -83,13 +80,13 @@ def test_the_first_evaluation_of_simulated_int8_is_the_float_ones(home, tmp_path
     loose = f"folder:{tmp_path}/loose"
     given = [f"--model_dir={tmp_path}/still", "--train_steps=1", "--save_every_steps=1", "--base_learning_rate=1e-9"]
     given += [f"--calibration_dataset={loose}", "--calibration_images=5"]
-    train.run(configure(*qat_words(home, "still"), *given))
+    run(*qat_words(home, "still"), *given)
     assert f"int8: ranges from 5 images of {loose}" in capsys.readouterr().err
     logits = []
     pictures = sorted(map(str, (home / "pictures" / "val").rglob("*.jpg")))
     ((images, _),) = predict_batches(pictures, image_size=32, batch_size=9, normalization=Normalization())
-    for run in (home / "float", tmp_path / "still"):
-        network = checkpointed.load(configure("--mode=export", f"--model_dir={run}", "--output=unused"))
+    for directory in (home / "float", tmp_path / "still"):
+        network = checkpointed.load(configure("--mode=export", f"--model_dir={directory}", "--output=unused"))
         logits.append(network.model(images, training=False).numpy())
     expected, got = logits
     assert np.linalg.norm(got - expected) < 0.25 * np.linalg.norm(expected)
@@ -119,15 +116,17 @@ def exported(home):
     return done.stdout
 
 
-def test_every_format_from_one_checkpoint(home, exported):
+def test_every_format_from_one_checkpoint(home, exported, capsys):
     card = json.loads((home / "export" / "card.json").read_text())
     files = [f"model_{kind}.tflite" for kind in ("fp32", "fp16", "int8", "qat")]
     assert list(card["artifacts"]) == ["saved_model/1", *files]
     assert [row["artifact"] for row in card["scores"]["files"]] == files
     assert all(row["images"] == 9 and row["top1"] is not None for row in card["scores"]["files"])
     accuracy, scores = card["accuracy"], {row["artifact"]: row for row in card["scores"]["files"]}
-    own = command("--mode=eval", "--model_dir=qat", "--dataset=folder:pictures", "--json", cwd=home)
-    assert accuracy["quantized_top1"] == json.loads(own.stdout)["top1"] == scores[files[3]]["quantized_top1"]
+    capsys.readouterr()
+    run("--mode=eval", f"--model_dir={home}/qat", f"--dataset=folder:{home}/pictures", "--json")
+    own = json.loads(capsys.readouterr().out)
+    assert accuracy["quantized_top1"] == own["top1"] == scores[files[3]]["quantized_top1"]
     assert scores[files[3]]["quantized_drop_points"] == pytest.approx(
         100 * (accuracy["quantized_top1"] - scores[files[3]]["top1"])
     )
@@ -147,7 +146,7 @@ def test_every_format_from_one_checkpoint(home, exported):
 
 def test_a_tflite_file_is_described_and_what_is_none_refused(home, exported, capsys):
     words = ["--mode=describe", f"--arch={home}/export/model_int8.tflite"]
-    describe.run(configure(*words, "--json"))
+    run(*words, "--json")
     found = json.loads(capsys.readouterr().out)
     card = json.loads((home / "export" / "card.json").read_text())
     short = card["artifacts"]["model_int8.tflite"]["quantization"]
@@ -156,13 +155,13 @@ def test_a_tflite_file_is_described_and_what_is_none_refused(home, exported, cap
     assert len(kernels) == sum(row["count"] for rows in short["kernels"].values() for row in rows.values())
     assert [kernel["type"] for kernel in kernels[:2]] == ["float32"] * 2  # those of the beginning
     assert all(kernel["per_channel"] and kernel["scales"] == kernel["channels"] for kernel in kernels[2:])
-    describe.run(configure(*words))
+    run(*words)
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if "CONV_2D" in line]) > short["kernels"]["CONV_2D"]["int8"]["count"]
     assert "inputs: 1x32x32x3 uint8; outputs: 1x3 float32" in lines[-3]
     for flag in ("--nonlocal=none", "--input_image_size=32", "--output=x.png"):
         with pytest.raises(UserError, match=r"is for architectures; --arch=.*model_int8\.tflite is a TFLite file"):
-            describe.run(configure(*words, flag))
+            run(*words, flag)
     (home / "cut.tflite").write_bytes((home / "export" / "model_int8.tflite").read_bytes()[:2000])
     done = command("--mode=describe", "--arch=cut.tflite", cwd=home)
     assert done.returncode == 2 and not done.stdout and done.stderr.count("\n") == 1
@@ -177,11 +176,7 @@ def test_the_exported_file_answers_as_the_checkpoint_evaluates(home):
     ((images, _),) = predict_batches(pictures, image_size=32, normalization=Normalization(), batch_size=9)
     expected = tf.nn.softmax(network.model(images, training=False)).numpy()
     if not (home / "only_qat").exists():
-        export.run(
-            configure(
-                *("--mode=export", f"--model_dir={home}/qat", f"--output={home}/only_qat", "--formats=tflite_qat")
-            )
-        )
+        run(*("--mode=export", f"--model_dir={home}/qat", f"--output={home}/only_qat", "--formats=tflite_qat"))
     pixels = images.numpy() * np.float32(Normalization().stddev) + np.float32(Normalization().mean)
     got = TFLiteRunner(home / "only_qat" / "model_qat.tflite")(pixels)
     np.testing.assert_allclose(got, expected, atol=0.05)
@@ -189,7 +184,7 @@ def test_the_exported_file_answers_as_the_checkpoint_evaluates(home):
 
 def test_a_quantization_aware_network_is_explained_too(home, tmp_path):
     pictures = f"--images={home}/pictures/val/ant"
-    explain.run(configure("--mode=explain", f"--model_dir={home}/qat", pictures, f"--output={tmp_path}/maps"))
+    run("--mode=explain", f"--model_dir={home}/qat", pictures, f"--output={tmp_path}/maps")
     assert len(list((tmp_path / "maps").glob("*.png"))) == 3
 
 
@@ -199,16 +194,16 @@ def test_calibration_images_need_no_classes(home, tmp_path):
     for number, path in enumerate(sorted((home / "pictures" / "train").rglob("*.jpg"))):
         shutil.copy(path, loose / f"{number}.jpg")
     words = ["--mode=export", f"--model_dir={home}/float", "--formats=tflite_int8", f"--output={tmp_path}/export"]
-    export.run(configure(*words, f"--calibration_dataset=folder:{loose}"))
+    run(*words, f"--calibration_dataset=folder:{loose}")
     assert (tmp_path / "export" / "model_int8.tflite").is_file()
     data = json.loads((tmp_path / "export" / "card.json").read_text())["data"]
     assert data == {"trained_on": f"folder:{home}/pictures", "int8_ranges": f"12 images of folder:{loose}"}
     (loose / "broken.jpg").write_bytes(b"no image")
     before = tree(tmp_path)
     with pytest.raises(UserError, match=r"calibration: corrupt image .*broken\.jpg: not an image"):
-        export.run(configure(*words, f"--calibration_dataset=folder:{loose}"))
+        run(*words, f"--calibration_dataset=folder:{loose}")
     assert tree(tmp_path) == before
-    export.run(configure(*words, f"--calibration_dataset=folder:{loose}", "--skip_corrupt"))
+    run(*words, f"--calibration_dataset=folder:{loose}", "--skip_corrupt")
 
 
 def test_of_the_training_images_only_those_are_read_that_are_taken(home, tmp_path):
@@ -218,8 +213,8 @@ def test_of_the_training_images_only_those_are_read_that_are_taken(home, tmp_pat
     words = ["--mode=export", f"--model_dir={home}/float", "--formats=tflite_int8", "--max_accuracy_drop=100"]
     words += [f"--dataset=folder:{tmp_path}/pictures", f"--output={tmp_path}/export"]
     with pytest.raises(UserError, match=rf"calibration: corrupt image .*{bad.name}: not an image.*--skip_corrupt"):
-        export.run(configure(*words))
-    export.run(configure(*words, "--calibration_images=2"))
+        run(*words)
+    run(*words, "--calibration_images=2")
     assert (tmp_path / "export" / "model_int8.tflite").is_file()
 
 
@@ -235,9 +230,9 @@ def test_a_set_without_training_images_needs_a_calibration_set(home, tmp_path):
     words = ["--mode=export", f"--model_dir={home}/float", "--formats=tflite_int8", "--max_accuracy_drop=100"]
     words += [f"--dataset=folder:{tmp_path}/pictures", f"--output={tmp_path}/export"]
     with pytest.raises(UserError, match="no train images to set int8's ranges; give --calibration_dataset"):
-        export.run(configure(*words))
+        run(*words)
     assert not (tmp_path / "export").exists()
-    export.run(configure(*words, f"--calibration_dataset=folder:{tmp_path}/pictures"))
+    run(*words, f"--calibration_dataset=folder:{tmp_path}/pictures")
     assert (tmp_path / "export" / "model_int8.tflite").is_file()
 
 
@@ -266,7 +261,7 @@ def test_calibration_is_refused_where_nothing_is_quantized(home):
         with pytest.raises(UserError, match=r"--calibration_\w+ is for --qat, which is not asked for"):
             configure(*words(home, "x"), flag)
     with pytest.raises(UserError, match=r"--calibration_dataset=folder:.*/none: no such directory"):
-        train.run(configure(*qat_words(home, "x"), f"--calibration_dataset=folder:{home}/none"))
+        run(*qat_words(home, "x"), f"--calibration_dataset=folder:{home}/none")
     assert not (home / "x").exists()
 
 
@@ -283,13 +278,13 @@ def test_what_cannot_be_quantized_is_refused(home, tmp_path):
             configure(*qat_words(home, "x"), extra)
     with pytest.raises(UserError, match=r"tflite_qat: .*/float/.* was not trained with --qat"):
         directory = f"--output={tmp_path}/export"
-        export.run(configure("--mode=export", f"--model_dir={home}/float", "--formats=tflite_qat", directory))
+        run("--mode=export", f"--model_dir={home}/float", "--formats=tflite_qat", directory)
     with pytest.raises(UserError, match=r"/qat/best/.*: was trained with --qat"):
-        train.run(configure(*words(home, "y"), "--train_steps=2", f"--init_checkpoint={home}/qat"))
+        run(*words(home, "y"), "--train_steps=2", f"--init_checkpoint={home}/qat")
     for name in ("nothing", "empty"):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(UserError, match=rf"--calibration_dataset=folder:.*{name}: no "):
             folder = f"--calibration_dataset=folder:{tmp_path}/{name}"
             words_ = ["--mode=export", f"--model_dir={home}/float", "--formats=tflite_int8", folder]
-            export.run(configure(*words_, f"--output={tmp_path}/export"))
+            run(*words_, f"--output={tmp_path}/export")
     assert not (tmp_path / "export").exists()
