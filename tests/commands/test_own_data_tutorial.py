@@ -24,7 +24,7 @@ def test_the_tutorial_runs_from_the_folder_to_the_predictions(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     class_folder(tmp_path / "photos", {"train": 2, "val": 1}, classes=CIFAR)
     said = ""
-    for words in commands():
+    for words in commands()[:4]:  # the export is below
         if "--mode=train" in words:
             words = given(words, **SHORT)
         run(*words)
@@ -34,7 +34,6 @@ def test_the_tutorial_runs_from_the_folder_to_the_predictions(tmp_path, monkeypa
     assert {path.name for path in (tmp_path / "report").iterdir()} >= {"classes.csv", "confusion.csv", "confusion.png"}
     lines = (tmp_path / "predictions.csv").read_text().splitlines()
     assert len(lines) == 1 + len(CIFAR)
-    assert (tmp_path / "export" / "labels.txt").read_text().split() == list(CIFAR)
 
 
 def scanned_digits(root: pathlib.Path) -> None:
@@ -55,7 +54,8 @@ def test_as_printed_and_on_real_images_all_of_the_network_does_not_end_below_the
     monkeypatch.chdir(tmp_path)
     scanned_digits(tmp_path / "photos")
     for words in commands():
-        run(*words)
+        if words[0] in ("--mode=train", "--mode=export"):  # the others are above
+            run(*words)
     records = {
         name: [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
         for name in ("tuned", "tuned2")
@@ -68,6 +68,7 @@ def test_as_printed_and_on_real_images_all_of_the_network_does_not_end_below_the
     assert best["tuned"] > 0.5  # a third is chance
     assert best["tuned2"] >= best["tuned"]
     assert last["tuned2"] > last["tuned"] - 0.1
+    assert (tmp_path / "export" / "labels.txt").read_text().split() == ["3", "5", "8"]
     card = json.loads((tmp_path / "export" / "card.json").read_text())
     assert all(file["top1"] > best["tuned2"] - 0.05 for file in card["scores"]["files"])
 
