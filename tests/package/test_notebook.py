@@ -23,7 +23,7 @@ def test_the_notebook_runs_with_fewer_steps_and_images(tmp_path, monkeypatch):
     for name in ("main.py", "autonl_tf", "flags"):
         (clone / name).symlink_to(ROOT / name)
     monkeypatch.setattr(demo, "_SIZES", {"train": 64, "validation": 16})
-    monkeypatch.setenv("TFDS_DATA_DIR", str(clone / "runs" / "data"))  # where the notebook names none
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "elsewhere"))
     open_dataset("demo", data_dir=str(clone / "runs" / "data"))
     book = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)
     (settings,) = [i for i, cell in enumerate(book.cells) if "parameters" in cell.metadata.get("tags", ())]
@@ -36,6 +36,7 @@ def test_the_notebook_runs_with_fewer_steps_and_images(tmp_path, monkeypatch):
     end += "    path.write_text(path.read_text().rstrip() + '_nonlocal0.25-1\\n')"
     book.cells.insert(training, nbformat.v4.new_code_cell(end))
     nbclient.NotebookClient(book, timeout=300, resources={"metadata": {"path": str(clone)}}).execute()
+    assert not (tmp_path / "elsewhere").exists()  # every cell takes the images that the first one made
     assert (tmp_path / "search" / "arch.txt").is_file()
     assert (tmp_path / "train" / "best").is_dir()
     assert (tmp_path / "known" / "tuned" / "best").is_dir()
