@@ -106,7 +106,7 @@ def main() -> None:
     set_momentum(model, options.batch_norm_momentum)
     per_epoch = dataset.size("train") / BATCH
     peak = scale_learning_rate(options.base_learning_rate, BATCH)
-    rate = WarmupStaircase(peak, per_epoch, options.lr_warmup_epochs, 1.5, 0.8)
+    rate = WarmupStaircase(peak, per_epoch, int(options.lr_warmup_epochs * per_epoch), 1.5, 0.8)
     averages = MovingAverages(averaged_variables(model), 0.9999)
     update_check = UpdateCheck(scale_loss=options.precision == "float16")
     learner = Learner(model, [(TF1RMSprop(rate), model.trainable_variables)], averages, update_check=update_check)

@@ -43,6 +43,5 @@ def weights_optimizer(config: Config, length: Length, factor: float = 1.0) -> TF
     if config.lr_decay_epochs is None:
         rate = WarmupCosine(peak, length.steps, warmup)
     else:
-        decay = (config.lr_decay_epochs, config.lr_decay_rate)
-        rate = WarmupStaircase(peak, length.steps_per_epoch, 0.0, *decay, warmup_steps=warmup)
+        rate = WarmupStaircase(peak, length.steps_per_epoch, warmup, config.lr_decay_epochs, config.lr_decay_rate)
     return TF1RMSprop(rate, rho=config.rmsprop_decay, momentum=config.momentum, epsilon=config.rmsprop_epsilon)

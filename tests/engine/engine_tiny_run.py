@@ -101,7 +101,7 @@ class Run:
         with self.strategy.scope():
             self.model = make_model(with_batch_norm)
             self.averages = averages.MovingAverages(batch_norm.averaged_variables(self.model), 0.9)
-            schedule = schedules.WarmupStaircase(rate, EXAMPLES / BATCH, 1.0, decay_epochs=1.0)
+            schedule = schedules.WarmupStaircase(rate, EXAMPLES / BATCH, EXAMPLES // BATCH, decay_epochs=1.0)
             group = (optimizer.TF1RMSprop(schedule), self.model.trainable_variables)
             self.learner = learner.Learner(
                 self.model, [group], self.averages, update_check=update_check.UpdateCheck(**checked)

@@ -38,7 +38,9 @@ class Trajectory:
             variable.assign(start[name])
         shadows = averages.MovingAverages(batch_norm.averaged_variables(model), golden["ema_decay"])
         schedule = schedules.WarmupStaircase(
-            golden["base_lr"] * golden["batch"] / 256, golden["steps_per_epoch"], golden["warmup_epochs"]
+            golden["base_lr"] * golden["batch"] / 256,
+            golden["steps_per_epoch"],
+            int(golden["warmup_epochs"] * golden["steps_per_epoch"]),
         )
         group = (make_optimizer(schedule), model.trainable_variables)
         trained = learner.Learner(model, [group], shadows)
