@@ -38,14 +38,7 @@ def draw_affinities(
       image: [H, W, 3] of 0 to 1.
       points: Q queries as (x, y), shares of width and height.
       blocks: name and maps [Q, H', W'] of each block.
-      path: the file to write.
-      title: above it.
-
-    Raises:
-      ValueError: no block, or maps that are not of Q points.
     """
-    if not blocks or any(len(maps) != len(points) for _, maps in blocks):
-        raise ValueError(f"{len(blocks)} blocks, maps of {[len(maps) for _, maps in blocks]} for {len(points)} points")
     columns = 1 + len(points)
     width = max(_LEFT + columns * (_CELL + _GAP), _LEFT + 2 * _CELL + 2.6)
     height = _TOP + len(blocks) * (_CELL + _BELOW) + 0.1

@@ -34,17 +34,7 @@ def draw_comparison(names: Sequence[str], costs: Sequence[NetworkCost], path: st
 
     A box's length is the block's MACs, on one scale for all; its colour the kernel (several kernels: purple). A yellow
     end is a squeeze-excite, a red one a LightNL, a dark one a conventional non-local block. A legend says so.
-
-    Args:
-      names: headings, one a network.
-      costs: `network_cost` of each.
-      path: the file to write.
-
-    Raises:
-      ValueError: another number of names than of networks, or none.
     """
-    if len(names) != len(costs) or not names:
-        raise ValueError(f"{len(names)} names for {len(costs)} networks")
     stages = [_stages(cost) for cost in costs]
     sides = sorted({side for staged in stages for side in staged}, reverse=True)
     heights = [max(len(staged.get(side, ())) for staged in stages) for side in sides]

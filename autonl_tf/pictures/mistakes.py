@@ -18,13 +18,8 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: str | path
     """Draws [K, K] counts, rows the labels and columns the predictions, each row by its share.
 
     Up to 60 classes are named, up to 20 have their counts written in.
-
-    Raises:
-      ValueError: not K names.
     """
     count = len(names)
-    if confusion.shape != (count, count):
-        raise ValueError(f"a matrix of {confusion.shape} for {count} names")
     side = min(max(3.5, 0.32 * count), 16.0)
     longest = max(map(len, names)) if count <= _MOST_NAMES else 0
     margin = 0.5 + min(0.075 * longest, 2.5)
@@ -50,13 +45,7 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: str | path
 def draw_mistakes(
     mistakes: Sequence[tuple[np.ndarray, str, str, float]], path: str | pathlib.Path, *, title: str
 ) -> None:
-    """Draws images [H, W, 3] of 0 to 1 with their label, what they were taken for, and how surely; surest first.
-
-    Raises:
-      ValueError: none is given.
-    """
-    if not mistakes:
-        raise ValueError("no mistake to draw")
+    """Draws images [H, W, 3] of 0 to 1 with their label, what they were taken for, and how surely; surest first."""
     rows = -(-len(mistakes) // _COLUMNS)
     width, height = _COLUMNS * (_CELL + 0.15) + 0.15, rows * (_CELL + 0.5) + 0.6
     figure = new_figure(width, height, title)

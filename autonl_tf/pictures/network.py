@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
+from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import LayerCost, NetworkCost, block_cost
-from autonl_tf.arch.spec import BlockSpec, NetworkSpec
+from autonl_tf.arch.spec import BlockSpec
 from autonl_tf.pictures.block import Chip, chips, kernel_color, kernels, mark
 from autonl_tf.pictures.canvas import new_sheet, save
 from autonl_tf.pictures.palette import BLUE, EMBEDDED, GREEN, INK, LIGHT_NL, QUIET, SHADE
@@ -22,42 +23,25 @@ _BLOCK_WIDTH, _MACS_WIDTH = 2.35, 2.35
 _LABEL = 0.08  # of a box's label, a letter
 
 
-def draw_network(
-    spec: NetworkSpec,
-    path: str | pathlib.Path,
-    *,
-    image_size: int,
-    cost: NetworkCost,
-    name: str = "",
-    numbers: Sequence[int] = (),
-) -> None:
+def draw_network(cost: NetworkCost, path: str | pathlib.Path, name: str = "", numbers: Sequence[int] = ()) -> None:
     """Draws each block's map size, kernel, expansion, squeeze-excite, non-local block, filters and MACs as a PNG.
 
     Bands of one shade share a map size. A block's box widens with its expansion ratio, and its colour is
     its kernel's. LightNL is red, a conventional non-local block dark; in the MACs bars their own parts are set apart.
 
     Args:
-      spec: the network.
-      path: the PNG file to write.
-      image_size: side of the input in pixels.
-      cost: `network_cost` of the same network at that size.
       name: where it comes from, for the title, which says size, MACs and parameters.
       numbers: of each block its number in the space it was found in, shown in brackets where it is another.
-
-    Raises:
-      ValueError: `cost` is of a network with another number of blocks.
     """
-    blocks = spec.singles()
-    if len(cost.rows) != len(blocks) + 2:
-        raise ValueError(f"cost of {len(cost.rows) - 2} blocks for a network of {len(blocks)}")
+    blocks = [blockstring.parse_block(row.block) for row in cost.rows[1:-1]]
     total = cost.total
     counted = f"{_millions(total.macs)} MACs, {_millions(total.params)} parameters"
-    title = f"{name}: " * bool(name) + f"{len(blocks)} blocks at {image_size} px: {counted}"
+    title = f"{name}: " * bool(name) + f"{len(blocks)} blocks at {cost.rows[0].in_size} px: {counted}"
     rows = len(cost.rows)
     figure, axes = new_sheet(_WIDTH, _TOP + rows * _ROW + _BOTTOM, title)
     _headings(axes, any(block.embedded is not None for block in blocks))
     _bands(axes, cost.rows)
-    widest = max([block.expansion for block in blocks] + [1])
+    widest = max(block.expansion for block in blocks)
     most = max(row.cost.macs for row in cost.rows)
     for index, row in enumerate(cost.rows):
         middle = _TOP + (index + 0.5) * _ROW
@@ -65,7 +49,6 @@ def draw_network(
         if block is None:
             _text(axes, _BLOCK, middle, row.block, color=INK)
         else:
-            block = dataclasses.replace(block, in_filters=row.in_filters, out_filters=row.out_filters)
             _draw_block(axes, middle, block, widest)
         label = row.name if block is None else f"block {index - 1}"
         if block is not None and index <= len(numbers) and numbers[index - 1] != index - 1:

@@ -329,10 +329,7 @@ def _draw(config: Config) -> None:
     from autonl_tf.pictures.network import draw_network
 
     spec, sizes = presets.load(config.arch, config.nonlocal_), sizes_of(config.arch, **settings(config))
-    write_picture(
-        config.output,
-        lambda path: draw_network(spec, path, image_size=sizes["image_size"], cost=cost.network_cost(spec, **sizes)),
-    )
+    write_picture(config.output, lambda path: draw_network(cost.network_cost(spec, **sizes), path))
 
 
 def write_picture(path: str, draw) -> None:

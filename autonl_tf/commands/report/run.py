@@ -82,7 +82,7 @@ def write_report(directory: pathlib.Path, result: SearchRecord) -> None:
     """
     size = {"image_size": result["input_image_size"], "num_classes": result["num_label_classes"]}
     spec = blockstring.parse("\n".join(result["arch"]), f"{directory}/{RESULT}")
-    cost, phases = network_cost(spec, **size), result["phases"]
+    phases = result["phases"]
     name = "/".join(directory.absolute().parts[-2:])
     page, found = report_picture.report_page(result, name), report_picture.found_numbers(result)
     search_picture.draw_search(
@@ -98,7 +98,5 @@ def write_report(directory: pathlib.Path, result: SearchRecord) -> None:
         found=found,
     )
     numbers = [number for number, own in enumerate(found) if own is not None]
-    network_picture.draw_network(
-        spec, directory / "network.png", image_size=size["image_size"], cost=cost, name=name, numbers=numbers
-    )
+    network_picture.draw_network(network_cost(spec, **size), directory / "network.png", name, numbers)
     write_text(directory / PAGE, page)
