@@ -58,8 +58,8 @@ def build(name: str, work: pathlib.Path, photos: str) -> None:
     images = photographs(photos, size)
     model = networks.build(name, images[:32])
     paths = {kind: work / f"{name}_{kind}.tflite" for kind in ("fp32", "fp16", "int8")}
-    tflite.convert_fp32(model, paths["fp32"], image_size=size, normalization=normalization)
-    tflite.convert_fp16(model, paths["fp16"], image_size=size, normalization=normalization)
+    tflite.convert_fp32(model, paths["fp32"], normalization=normalization)
+    tflite.convert_fp16(model, paths["fp16"], normalization=normalization)
     int8.quantize_int8(paths["fp32"], paths["int8"], images)
     rewrite.take_uint8(paths["int8"])
     facts = {}

@@ -64,7 +64,7 @@ def pixels(dataset, size: int, split: str, count: int):
 
 def convert(model: keras.Model, size: int, calibration: np.ndarray, out: Path) -> dict[str, Path]:
     files = {"float32": out / "float32.tflite", "int8": out / "int8.tflite"}
-    tflite.convert_fp32(model, files["float32"], image_size=size, normalization=Normalization())
+    tflite.convert_fp32(model, files["float32"], normalization=Normalization())
     int8.quantize_int8(files["float32"], files["int8"], calibration)
     rewrite.take_uint8(files["int8"])
     return files

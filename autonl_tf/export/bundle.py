@@ -18,7 +18,7 @@ import tf_keras as keras
 
 from autonl_tf.data.labels import LABELS, labels_text
 from autonl_tf.errors import UserError
-from autonl_tf.export import accuracy_loss, card, int8, qat, rewrite, serving, tflite, verify
+from autonl_tf.export import accuracy_loss, card, int8, rewrite, serving, tflite, verify
 from autonl_tf.export.directory import check_export_dir
 from autonl_tf.export.graph_facts import check_ops, graph_facts
 from autonl_tf.export.saved_model import export_saved_model
@@ -41,7 +41,6 @@ class Request:
       held_out: batches (images [B, S, S, 3] in the scale of 0 to 255, labels [B]) that TFLite files are scored on;
         None: the encoded images, without labels.
       max_accuracy_drop: points of top-1 that a TFLite file may lose on `held_out`; None: see `accuracy_loss.check`.
-      tolerance: largest difference accepted of what should be equal but for rounding, see `verify`.
     """
 
     formats: Sequence[str] = DEFAULT_FORMATS
@@ -51,7 +50,6 @@ class Request:
     quantized_top1: float | None = None
     held_out: Iterable | None = None
     max_accuracy_drop: float | None = None
-    tolerance: float = verify.DEFAULT_TOLERANCE
 
 
 def export_all(
@@ -79,7 +77,6 @@ def export_all(
       UserError: `export_dir` holds other files or cannot be written; class names do not fit the model; an
         image cannot be decoded; a file differs from the model by more than the tolerance, or loses more top-1 than
         accepted.
-      ValueError: arguments that do not fit each other.
     """
     request = request or Request()
     check_export_dir(export_dir)
@@ -105,13 +102,13 @@ def _fill(
     (directory / LABELS).write_text(labels_text(description.class_names), encoding="utf-8")
     agreements = []
     if "savedmodel" in request.formats:
-        agreements += _saved_model(directory, model, description, reference, request.tolerance)
+        agreements += _saved_model(directory, model, description, reference)
     files = {}
     for name in (name for name in TFLITE if name in request.formats):
         files[TFLITE[name]] = path = directory / TFLITE[name]
         _convert(name, path, model, description, request)
         if name == "tflite_fp32":
-            agreements.append(verify.verify_tflite(path, reference, tolerance=request.tolerance))
+            agreements.append(verify.verify_tflite(path, reference))
         if request.tflite_input == "uint8" or (request.tflite_input == "auto" and name in _UINT8):
             rewrite.take_uint8(path)
     scores = []
@@ -135,17 +132,16 @@ def _fill(
         graphs={name: graph_facts(path) for name, path in files.items()},
         agreements=agreements,
         scores=scores,
-        tolerance=request.tolerance,
         max_accuracy_drop=request.max_accuracy_drop,
     )
 
 
 def _saved_model(
-    directory: Path, model: keras.Model, description: card.Description, reference: verify.Reference, tolerance: float
+    directory: Path, model: keras.Model, description: card.Description, reference: verify.Reference
 ) -> list[verify.Agreement]:
     path, names = directory / SAVED_MODEL, description.class_names
     export_saved_model(model, path, class_names=names, **description.preparation)
-    found = verify.verify_saved_model(path, reference, class_names=names, tolerance=tolerance)
+    found = verify.verify_saved_model(path, reference, class_names=names)
     serving.write_warmup(path, reference.encoded, reference.images)
     serving.write_configuration(directory)
     return found
@@ -153,20 +149,16 @@ def _saved_model(
 
 def _convert(name: str, path: Path, model: keras.Model, description: card.Description, request: Request) -> None:
     """Writes one TFLite file that takes float32 images, from the network (or, of tflite_qat, its quantized form)."""
-    pixels = {"image_size": description.image_size, "normalization": description.spec.normalization}
+    normalization = description.spec.normalization
     if name == "tflite_fp32":
-        tflite.convert_fp32(model, path, **pixels)
+        tflite.convert_fp32(model, path, normalization=normalization)
     elif name == "tflite_fp16":
-        tflite.convert_fp16(model, path, **pixels)
+        tflite.convert_fp16(model, path, normalization=normalization)
     elif name == "tflite_qat":
-        if request.quantized is None:
-            raise ValueError("tflite_qat needs the quantized network")
-        qat.convert_qat(request.quantized, path, **pixels)
+        int8.convert_trained(request.quantized, path, normalization=normalization)
     else:
-        if request.calibration_images is None:
-            raise ValueError("tflite_int8 needs calibration images")
         source = path.with_suffix(".float")
-        tflite.convert_fp32(model, source, **pixels)
+        tflite.convert_fp32(model, source, normalization=normalization)
         int8.quantize_int8(source, path, request.calibration_images)
         source.unlink()
     check_ops(path)

@@ -27,7 +27,7 @@ from autonl_tf.export import quantization, saved_model, tflite
 from autonl_tf.export.accuracy_loss import MOST_DROP, Score
 from autonl_tf.export.directory import CARD_JSON, files_in
 from autonl_tf.export.graph_facts import GraphFacts
-from autonl_tf.export.verify import Agreement
+from autonl_tf.export.verify import TOLERANCE, Agreement
 from autonl_tf.records import CARD_FORMAT
 from autonl_tf.strict_json import plain
 
@@ -66,9 +66,8 @@ class Description:
 
     @property
     def preparation(self) -> dict[str, Any]:
-        """What is done to an encoded image before the network sees it, as arguments."""
+        """What is done to an encoded image before the network sees it, its size aside, as arguments."""
         return {
-            "image_size": self.image_size,
             "crop_padding": self.crop_padding,
             "normalization": self.spec.normalization,
             "reading": self.reading,
@@ -92,7 +91,6 @@ def write_card(
     graphs: Mapping[str, GraphFacts],
     agreements: Sequence[Agreement],
     scores: Sequence[Score],
-    tolerance: float,
     max_accuracy_drop: float | None,
 ) -> dict:
     """Writes `card.md` and `card.json` about the files in `directory`; gives the JSON's object.
@@ -103,7 +101,7 @@ def write_card(
     Args:
       saved_model_path: None where there is no SavedModel.
       graphs: TFLite file -> what it runs.
-      agreements, tolerance: of `verify`.
+      agreements: of `verify`.
       scores, max_accuracy_drop: of `accuracy_loss`.
     """
     artifacts = {saved_model_path: _saved_model_signatures(description)} if saved_model_path else {}
@@ -118,12 +116,12 @@ def write_card(
         "input": _input(description),
         "num_classes": len(description.class_names),
         "labels": LABELS,
-        "accuracy": _plain(description.accuracy),
-        "weights": _plain(description.weights),
-        "data": _plain(description.data),
+        "accuracy": description.accuracy,
+        "weights": description.weights,
+        "data": description.data,
         "artifacts": artifacts,
         "verification": {
-            "tolerance": tolerance,
+            "tolerance": TOLERANCE,
             "agreements": [dataclasses.asdict(agreement) for agreement in agreements],
         },
         "scores": {"max_accuracy_drop": max_accuracy_drop, "files": [dataclasses.asdict(row) for row in scores]},
@@ -144,13 +142,6 @@ def _checksums(directory: Path) -> dict[str, dict]:
         data = (directory / name).read_bytes()
         found[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     return found
-
-
-def _plain(values: Mapping[str, object] | None) -> dict | None:
-    """The same with NumPy's numbers as Python's, which JSON takes."""
-    if values is None:
-        return None
-    return {name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
 
 
 def _input(description: Description) -> dict:

@@ -1,17 +1,20 @@
-"""A float TFLite file quantized to int8 after training, with ranges from the user's own images.
+"""Int8 TFLite files: a float file quantized after training, or a network trained with simulated int8.
 
-Weights are int8 per output channel, activations int8 with a zero point. LightNL's products, which the quantizer leaves
-float32, are made int8 after it in the form that the CPU delegate takes (`int8_products`). What stays float32: the
-products of a conventional non-local block; the final softmax, whose int8 form has steps of 1/256; the normalisation
-of the input, which as int8 would round twice; and the beginning of the network: the first convolution and the depthwise
-ones behind it, up to the next convolution. The first channels differ much in scale: in one int8 tensor the small ones
-have a few steps, and the depthwise kernel, with its batch norm, enlarges them: most of what int8 would lose
-(`benchmarks/int8_ranges.py`). As float32 the beginning makes a file up to 6% slower (x86).
+After training ranges come from the user's own images. Weights are int8 per output channel, activations int8 with a
+zero point. LightNL's products, which the quantizer leaves float32, are made int8 after it in the form that the CPU
+delegate takes (`int8_products`). What stays float32: the products of a conventional non-local block; the final softmax,
+whose int8 form has steps of 1/256; the normalisation of the input, which as int8 would round twice; and the beginning
+of the network: the first convolution and the depthwise ones behind it, up to the next convolution. The first channels
+differ much in scale: in one int8 tensor the small ones have a few steps, and the depthwise kernel, with its batch norm,
+enlarges them: most of what int8 would lose (`benchmarks/int8_ranges.py`). As float32 the beginning makes a file up to
+6% slower (x86).
 
 The classifier's weights are int8, its output is float32: the runtime finds the range of what it takes image by image. A
 range of logits that covers most images would be coarse beside the small differences that decide on the others.
 
 Ranges cover 95% of the images (`networks.ranges`).
+
+Trained weights and ranges (`networks.quantized`) the converter takes as they are.
 """
 
 from __future__ import annotations
@@ -26,14 +29,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import tf_keras as keras
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 
+from autonl_tf.arch.spec import Normalization
 from autonl_tf.errors import UserError
 from autonl_tf.export import int8_products, product_pattern, quantization, rewrite, tflite
 from autonl_tf.export.directory import QUANTIZER_NEEDED
 from autonl_tf.export.tflite_graph import kind_of
+from autonl_tf.networks.quantized import nothing_too_small, products_left_float
 from autonl_tf.networks.ranges import COVERED, addable, covering
 
 # By the ops' names: LightNL's products; a network's `block3_embedded_product` and the products within an
@@ -109,6 +115,18 @@ def quantize_int8(
     flatbuffer_utils.write_model(written, str(path))
     if not float_products:
         int8_products.quantize_products(path, int8_products.measured(measured))
+
+
+def convert_trained(model: keras.Model, path: str | Path, *, normalization: Normalization) -> None:
+    """Writes the file that a network of `networks.quantized.quantized_network` simulated; its input stays float32.
+
+    LightNL's products, which the converter would make int8 in a form that the CPU delegate does not take, are given to
+    it in float32 and made int8 after it, by their trained ranges; its int8 softmax becomes float32.
+    """
+    with products_left_float(model) as ranges, nothing_too_small(model):
+        tflite.convert_simulated(model, path, normalization=normalization)
+    rewrite.float_softmax(path)
+    int8_products.quantize_products(path, int8_products.trained(ranges))
 
 
 def _beginning(model: schema.ModelT) -> list[str]:

@@ -42,7 +42,6 @@ def export_saved_model(
     model: keras.Model,
     directory: str | Path,
     *,
-    image_size: int,
     class_names: Sequence[str],
     normalization: Normalization,
     crop_padding: int = image_ops.CROP_PADDING,
@@ -55,16 +54,11 @@ def export_saved_model(
     Args:
       model: normalised images [B, S, S, 3] to logits [B, K], its variables being the weights to export.
       directory: made if missing; it should be new or empty.
-      image_size: S.
       class_names: K names in label order.
       normalization: what the model's images were normalised by.
       crop_padding: of the centre crop that encoded images get.
-      reading: how encoded images are read.
-
-    Raises:
-      ValueError: S or K is not the model's.
     """
-    check_model(model, image_size, len(class_names))
+    image_size = model.input_shape[1]
     without_pillow = dataclasses.replace(reading, with_pillow=False)
     pixels = tf.TensorSpec([image_size, image_size, 3], tf.float32)
     batch = tf.TensorSpec([None, *pixels.shape], tf.float32, name=FLOAT_INPUT)
@@ -101,14 +95,6 @@ def export_saved_model(
     archive.by_bytes, archive.by_pixels = by_bytes, by_pixels
     signatures = {BYTES_SIGNATURE: by_bytes, FLOAT_SIGNATURE: by_pixels}
     tf.saved_model.save(archive, str(directory), signatures=signatures)
-
-
-def check_model(model: keras.Model, image_size: int, num_classes: int) -> None:
-    """Raises ValueError unless `model` goes from [B, S, S, 3] to [B, K]."""
-    expected = (None, image_size, image_size, 3), (None, num_classes)
-    found = tuple(model.input_shape), tuple(model.output_shape)
-    if found != expected:
-        raise ValueError(f"the model goes from {found[0]} to {found[1]}, not from {expected[0]} to {expected[1]}")
 
 
 def _check_batch(batch: tf.Tensor) -> tf.Operation:

@@ -1,4 +1,4 @@
-"""A network as a TFLite file of built-in ops: float32, or with float16 weights; what `int8` and `qat` start from.
+"""A network as a TFLite file of built-in ops: float32, or with float16 weights; what `int8` starts from.
 
 Signature `classify`: `images` [1, S, S, 3], RGB in the scale of 0 to 255, normalised inside, to `probabilities`
 float32 [1, K]. Files are converted with float32 images; `rewrite.take_uint8` makes a file take uint8.
@@ -14,7 +14,6 @@ import tf_keras as keras
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images as image_ops
-from autonl_tf.export.saved_model import check_model
 
 SIGNATURE = "classify"
 INPUT = "images"
@@ -22,7 +21,7 @@ OUTPUT = "probabilities"
 NORMALIZATION = "input_normalization"
 
 
-def convert_fp32(model: keras.Model, path: str | Path, *, image_size: int, normalization: Normalization) -> None:
+def convert_fp32(model: keras.Model, path: str | Path, *, normalization: Normalization) -> None:
     """Converts the network, weights in float32, and writes it to `path`.
 
     The converter reads a SavedModel of its own, written beside `path` and removed: conversion from concrete
@@ -30,35 +29,25 @@ def convert_fp32(model: keras.Model, path: str | Path, *, image_size: int, norma
 
     Args:
       model: normalised images [B, S, S, 3] to logits [B, K].
-      image_size: S.
       normalization: what the model's images were normalised by.
-
-    Raises:
-      ValueError: S is not the model's.
     """
-    _convert(model, path, image_size, normalization)
+    _convert(model, path, normalization)
 
 
-def convert_fp16(model: keras.Model, path: str | Path, *, image_size: int, normalization: Normalization) -> None:
+def convert_fp16(model: keras.Model, path: str | Path, *, normalization: Normalization) -> None:
     """As `convert_fp32`, weights in float16, half the size; the arithmetic stays float32 on a CPU."""
-    _convert(model, path, image_size, normalization, optimizations=[tf.lite.Optimize.DEFAULT], float16=True)
+    _convert(model, path, normalization, optimizations=[tf.lite.Optimize.DEFAULT], float16=True)
 
 
-def convert_simulated(model: keras.Model, path: str | Path, *, image_size: int, normalization: Normalization) -> None:
+def convert_simulated(model: keras.Model, path: str | Path, *, normalization: Normalization) -> None:
     """As `convert_fp32`, of a network with simulated int8: where values have ranges, the file is int8."""
-    _convert(model, path, image_size, normalization, optimizations=[tf.lite.Optimize.DEFAULT])
+    _convert(model, path, normalization, optimizations=[tf.lite.Optimize.DEFAULT])
 
 
 def _convert(
-    model: keras.Model,
-    path: str | Path,
-    image_size: int,
-    normalization: Normalization,
-    optimizations=(),
-    float16: bool = False,
+    model: keras.Model, path: str | Path, normalization: Normalization, optimizations=(), float16: bool = False
 ) -> None:
-    path = Path(path)
-    check_model(model, image_size, model.output_shape[-1])
+    path, image_size = Path(path), model.input_shape[1]
 
     # The batch is 1 so that every shape is static.
     @tf.function(

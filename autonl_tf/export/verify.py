@@ -18,13 +18,13 @@ import tf_keras as keras
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images as image_ops
-from autonl_tf.data.reading import AS_SHOWN, Reading
+from autonl_tf.data.reading import Reading
 from autonl_tf.errors import UserError, first_line
 from autonl_tf.export import saved_model, tflite
 from autonl_tf.export.accuracy_loss import TFLiteRunner
 from autonl_tf.flag_values import SAVED_MODEL
 
-DEFAULT_TOLERANCE = 1e-3
+TOLERANCE = 1e-3
 _BATCH = 16  # images run at a time
 _TINY = 1e-12
 
@@ -62,20 +62,17 @@ def make_reference(
     model: keras.Model,
     encoded: Sequence[bytes],
     *,
-    image_size: int,
     crop_padding: int,
     normalization: Normalization,
-    reading: Reading = AS_SHOWN,
+    reading: Reading,
 ) -> Reference:
-    """Runs the model on encoded images.
+    """Runs the model, of [B, S, S, 3], on one encoded image or more.
 
     Raises:
-      ValueError: there are none.
       UserError: an encoded image cannot be decoded, or the model's answer to an image is not finite.
     """
-    if not len(encoded):
-        raise ValueError("an export is verified on at least one encoded image")
-    images = np.stack([_prepare(data, index, image_size, crop_padding, reading) for index, data in enumerate(encoded)])
+    size = model.input_shape[1]
+    images = np.stack([_prepare(data, index, size, crop_padding, reading) for index, data in enumerate(encoded)])
     run = tf.function(lambda batch: model(image_ops.normalize(batch, normalization), training=False), autograph=False)
     logits = np.concatenate([tf.cast(run(tf.constant(part)), tf.float32).numpy() for part in _parts(images)])
     broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
@@ -96,17 +93,11 @@ def _parts(items: Sequence) -> Iterator[Sequence]:
         yield items[start : start + _BATCH]
 
 
-def verify_saved_model(
-    directory: str | Path,
-    reference: Reference,
-    *,
-    class_names: Sequence[str],
-    tolerance: float,
-) -> list[Agreement]:
+def verify_saved_model(directory: str | Path, reference: Reference, *, class_names: Sequence[str]) -> list[Agreement]:
     """Loads a SavedModel and runs `serving_default` on the files and `float_images` on their images.
 
     Raises:
-      UserError: a difference above `tolerance`, or names and scores that are not those of the best classes.
+      UserError: a difference above `TOLERANCE`, or names and scores that are not those of the best classes.
     """
     signatures = tf.saved_model.load(str(directory)).signatures
     runs = (
@@ -118,7 +109,7 @@ def verify_saved_model(
         got = _answers(signatures[signature], argument, inputs)
         _check_names(got, class_names, f"{SAVED_MODEL} ({signature})")
         answers = got["probabilities"], got["logits"]
-        found.append(compare(SAVED_MODEL, signature, expected, answers, tolerance=tolerance))
+        found.append(compare(SAVED_MODEL, signature, expected, answers))
     return found
 
 
@@ -138,15 +129,10 @@ def _check_names(got: dict[str, np.ndarray], class_names: Sequence[str], artifac
         raise UserError(f"{artifact}: classes and scores are not the {count} most probable")
 
 
-def verify_tflite(path: Path, reference: Reference, *, tolerance: float) -> Agreement:
-    """Loads a TFLite file of `tflite.convert_fp32` and runs it on all images, one at a time.
-
-    Raises:
-      UserError: a difference above `tolerance`.
-    """
+def verify_tflite(path: Path, reference: Reference) -> Agreement:
+    """Runs a TFLite file of `tflite.convert_fp32` on all images, one at a time. Raises as `compare`."""
     got = TFLiteRunner(path)(reference.images)
-    expected = reference.probabilities, reference.logits
-    return compare(path.name, tflite.SIGNATURE, expected, (got, None), tolerance=tolerance)
+    return compare(path.name, tflite.SIGNATURE, (reference.probabilities, reference.logits), (got, None))
 
 
 def compare(
@@ -154,8 +140,7 @@ def compare(
     signature: str,
     expected: tuple[np.ndarray, np.ndarray],
     got: tuple[np.ndarray, np.ndarray | None],
-    *,
-    tolerance: float,
+    tolerance: float = TOLERANCE,
 ) -> Agreement:
     """Compares (probabilities, logits), each [B, K]; the logits got may be None.
 

@@ -178,9 +178,7 @@ def _array(parts) -> np.ndarray:
 def serving(folder: pathlib.Path) -> Target:
     """Bytes sent as an image: an answer, or INVALID_ARGUMENT."""
     model = build_network(blockstring.parse(ARCH), image_size=SIZE, num_classes=CLASSES)
-    export_saved_model(
-        model, folder / "model", image_size=SIZE, class_names=("a", "b", "c"), normalization=Normalization()
-    )
+    export_saved_model(model, folder / "model", class_names=("a", "b", "c"), normalization=Normalization())
     loaded = tf.saved_model.load(str(folder / "model"))
     classify = loaded.signatures["serving_default"]
     pixels = np.random.default_rng(0).integers(0, 256, [20, 24, 3]).astype(np.uint8)

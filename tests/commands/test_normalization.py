@@ -152,7 +152,7 @@ def test_int8_files_of_plain_scales_are_whole_and_right(tmp_path, header):
     spec = blockstring.parse(f"network activation=relu6 {header}\n{ARCH}")
     model = build_network(spec, image_size=32, num_classes=3)
     pixels = np.random.default_rng(0).uniform(0, 255, [8, 32, 32, 3]).astype(np.float32)
-    tflite.convert_fp32(model, tmp_path / "float", image_size=32, normalization=spec.normalization)
+    tflite.convert_fp32(model, tmp_path / "float", normalization=spec.normalization)
     int8.quantize_int8(tmp_path / "float", tmp_path / "int8", pixels)
     assert graph_facts(tmp_path / "int8").xnnpack_whole
     mean, stddev = (np.float32(part.partition("=")[2]) for part in header.split())

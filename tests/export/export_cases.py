@@ -79,7 +79,7 @@ def make_case(text: str, class_names: tuple[str, ...]) -> Case:
         blockstring.parse(text),
         SIZE,
         class_names,
-        accuracy={"top1": np.float32(0.5), "top5": 0.875, "count": 64, "dataset": "made up"},
+        accuracy={"top1": 0.5, "top5": 0.875, "count": 64, "dataset": "made up"},
         weights={"prefix": "runs/x/best/ckpt-7", "step": 7, "averages": True},
         data={"trained_on": "pictures"},
     )

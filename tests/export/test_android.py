@@ -14,7 +14,7 @@ from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images
 from autonl_tf.data.labels import LABELS
-from autonl_tf.export import bundle, int8, qat, rewrite, tflite
+from autonl_tf.export import bundle, int8, rewrite, tflite
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import quantized_network
 
@@ -32,13 +32,13 @@ def files(tmp_path_factory):
     model = lively(build_network(spec, image_size=CONSTANTS["SIZE"], num_classes=CONSTANTS["CLASSES"]))
     folder = tmp_path_factory.mktemp("android")
     paths, size = {name: folder / file for name, file in bundle.TFLITE.items()}, CONSTANTS["SIZE"]
-    tflite.convert_fp32(model, paths["tflite_fp32"], image_size=size, normalization=Normalization())
-    tflite.convert_fp16(model, paths["tflite_fp16"], image_size=size, normalization=Normalization())
+    tflite.convert_fp32(model, paths["tflite_fp32"], normalization=Normalization())
+    tflite.convert_fp16(model, paths["tflite_fp16"], normalization=Normalization())
     pixels = np.random.default_rng(0).uniform(0, 255, [2, size, size, 3]).astype(np.float32)
     int8.quantize_int8(paths["tflite_fp32"], paths["tflite_int8"], pixels)
     quantized = quantized_network(model)
     quantized(images.normalize(pixels, Normalization()), training=True)  # or it has no ranges
-    qat.convert_qat(quantized, paths["tflite_qat"], image_size=size, normalization=Normalization())
+    int8.convert_trained(quantized, paths["tflite_qat"], normalization=Normalization())
     for name in ("tflite_int8", "tflite_qat"):
         rewrite.take_uint8(paths[name])
     return {path.name: Interpreter(model_path=str(path)) for path in paths.values()}

@@ -12,7 +12,7 @@ from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
 from autonl_tf.errors import UserError
-from autonl_tf.export import int8, qat, quantization, tflite
+from autonl_tf.export import int8, quantization, tflite
 from autonl_tf.export.accuracy_loss import TFLiteRunner
 from autonl_tf.export.graph_facts import graph_facts
 from autonl_tf.networks.network import build_network
@@ -46,11 +46,11 @@ def files(request, tmp_path_factory):
         variable.assign(np.where(np.arange(variable.shape[0]) == DEAD, value, variable.numpy()))
     folder = tmp_path_factory.mktemp(request.param)
     paths = {name: folder / f"{name}.tflite" for name in ("float32", "int8", "qat")}
-    tflite.convert_fp32(model, paths["float32"], image_size=SIZE, normalization=Normalization())
+    tflite.convert_fp32(model, paths["float32"], normalization=Normalization())
     int8.quantize_int8(paths["float32"], paths["int8"], pictures(8))
     quantized = quantized_network(model)
     calibrate(quantized, normalize(pictures(8), Normalization()).numpy())
-    qat.convert_qat(quantized, paths["qat"], image_size=SIZE, normalization=Normalization())
+    int8.convert_trained(quantized, paths["qat"], normalization=Normalization())
     return paths
 
 
@@ -129,9 +129,9 @@ def test_a_shortcut_around_the_first_block_takes_its_value_from_the_float_beginn
     quantized = quantized_network(model)
     calibrate(quantized, normalize(pictures(8), Normalization()).numpy())
     files = {name: tmp_path / f"{name}.tflite" for name in ("float32", "int8", "qat")}
-    tflite.convert_fp32(model, files["float32"], image_size=SIZE, normalization=Normalization())
+    tflite.convert_fp32(model, files["float32"], normalization=Normalization())
     int8.quantize_int8(files["float32"], files["int8"], pictures(8))
-    qat.convert_qat(quantized, files["qat"], image_size=SIZE, normalization=Normalization())
+    int8.convert_trained(quantized, files["qat"], normalization=Normalization())
     assert all(graph_facts(files[name]).xnnpack_whole for name in ("int8", "qat"))
     simulated = quantized(normalize(pictures(8), Normalization()), training=False)
     got = TFLiteRunner(files["qat"])(pictures(8))

@@ -15,11 +15,11 @@ from ai_edge_litert.interpreter import Interpreter
 from export_cases import SIZE, lively, make_model, pictures, smooth_picture, snapshot
 
 from autonl_tf.arch import blockstring, placement, presets
-from autonl_tf.arch.quantizable import check_quantizable
 from autonl_tf.arch.spec import Normalization
+from autonl_tf.arch.quantizable import check_quantizable
 from autonl_tf.data.images import normalize
 from autonl_tf.errors import UserError
-from autonl_tf.export import accuracy_loss, bundle, int8, qat, rewrite, tflite
+from autonl_tf.export import accuracy_loss, bundle, int8, rewrite, tflite
 from autonl_tf.export.card import Description
 from autonl_tf.export.graph_facts import graph_facts
 from autonl_tf.layers.embedded_nl import EmbeddedNonLocal
@@ -247,7 +247,7 @@ def test_a_relu6_network_becomes_one_int8_piece_that_answers_as_trained(tmp_path
     model = ranged(keras_model)
     assert any(layer.__class__.__name__ == "ReLU" for layer in keras_model.layers)
     path = tmp_path / "m.tflite"
-    qat.convert_qat(model, path, image_size=SIZE, normalization=Normalization())
+    int8.convert_trained(model, path, normalization=Normalization())
     facts = graph_facts(path)
     assert facts.xnnpack_partitions == 1 and facts.xnnpack_whole and "RELU6" not in facts.ops  # within convolutions
     images = pictures(40, first=200)
@@ -323,7 +323,7 @@ def test_a_conventional_non_local_block_is_one_piece_in_int8_too(tmp_path):
     block.branch.get_layer("bn").gamma.assign(np.full(16, 0.3))
     for model in (own, other):
         path, quantized = tmp_path / "float.tflite", tmp_path / "int8.tflite"
-        tflite.convert_fp32(model, path, image_size=SIZE, normalization=Normalization())
+        tflite.convert_fp32(model, path, normalization=Normalization())
         int8.quantize_int8(path, quantized, pictures(8))
         assert graph_facts(quantized).xnnpack_whole, model.name
 

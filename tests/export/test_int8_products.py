@@ -28,7 +28,7 @@ def files(tmp_path_factory):
     model = make_model(EVERYTHING, 5)
     layers = [layer for layer in model.layers if isinstance(layer, LightNLProduct)]
     assert {(layer.affinity_first, layer.stride) for layer in layers} >= {(True, 2), (False, 1), (False, 2)}
-    tflite.convert_fp32(model, paths["float32"], image_size=SIZE, normalization=Normalization())
+    tflite.convert_fp32(model, paths["float32"], normalization=Normalization())
     int8.quantize_int8(paths["float32"], paths["float_products"], pictures(24), float_products=True)
     int8.quantize_int8(paths["float32"], paths["int8_products"], pictures(24))
     return paths | {"count": len(layers)}
@@ -58,7 +58,7 @@ def test_the_layer_in_another_network_and_still_adding_nothing_is_one_piece(tmp_
     x = LightNL(0.5, 2, name="light_nl_0")(x)
     outputs = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
     path, quantized = tmp_path / "float.tflite", tmp_path / "int8.tflite"
-    tflite.convert_fp32(keras.Model(inputs, outputs), path, image_size=SIZE, normalization=Normalization())
+    tflite.convert_fp32(keras.Model(inputs, outputs), path, normalization=Normalization())
     int8.quantize_int8(path, quantized, pictures(4), float_products=float_products)
     kind = schema.TensorType.FLOAT32 if float_products else schema.TensorType.INT8
     assert products(quantized) == [[kind] * 2] * 2
@@ -76,7 +76,7 @@ def test_products_of_parallel_branches_are_all_int8_and_answer_as_float_products
         if isinstance(layer, LightNL):
             layer.bn.gamma.assign(keras.backend.ones_like(layer.bn.gamma))
     path, *quantized = (tmp_path / f"{name}.tflite" for name in ("float", "float_products", "int8_products"))
-    tflite.convert_fp32(model, path, image_size=SIZE, normalization=Normalization())
+    tflite.convert_fp32(model, path, normalization=Normalization())
     for file, float_products in zip(quantized, (True, False), strict=True):
         int8.quantize_int8(path, file, pictures(8), float_products=float_products)
     assert products(quantized[1]) == [[schema.TensorType.INT8] * 2] * 4

@@ -10,11 +10,11 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_litert.tools import flatbuffer_utils
-from export_cases import EVERYTHING, SIZE, make_model, pictures
+from export_cases import EVERYTHING, make_model, pictures
 
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.images import normalize
-from autonl_tf.export import int8_products, qat, rewrite, tflite
+from autonl_tf.export import int8, int8_products, rewrite, tflite
 from autonl_tf.export.graph_facts import graph_facts
 from autonl_tf.export.tflite_graph import kind_of
 from autonl_tf.networks.quantized import calibrate, nothing_too_small, products_left_float, quantized_network
@@ -37,8 +37,8 @@ def quantized():
 def files(quantized, tmp_path_factory):
     folder = tmp_path_factory.mktemp("qat_products")
     paths = {float_products: folder / f"{float_products}.tflite" for float_products in (False, True)}
-    facts = {"image_size": SIZE, "normalization": Normalization()}
-    qat.convert_qat(quantized, paths[False], **facts)
+    facts = {"normalization": Normalization()}
+    int8.convert_trained(quantized, paths[False], **facts)
     with products_left_float(quantized), nothing_too_small(quantized):
         tflite.convert_simulated(quantized, paths[True], **facts)
     rewrite.float_softmax(paths[True])

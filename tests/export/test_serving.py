@@ -161,9 +161,7 @@ def test_published_weights_answer_behind_the_server_as_in_keras(encoded, tmp_pat
     model = autonl_tf.from_arch("efficientnet_lite0", weights="imagenet", **sizes)
     names = open_checkpoint("imagenet", spec).class_names
     directory = tmp_path / "1"
-    saved_model.export_saved_model(
-        model, directory, image_size=size, class_names=names, normalization=spec.normalization
-    )
+    saved_model.export_saved_model(model, directory, class_names=names, normalization=spec.normalization)
     images = np.stack([preprocess_for_eval(tf.constant(data), size).numpy() for data in encoded[:4]])
     expected = model((images - 127) / 128).numpy()  # Lite's normalisation, by its release
     with served_by(directory, serving.MODEL_NAME) as client:
