@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 
-from autonl_tf.data import folder, shards
+from autonl_tf.data import folder
 from autonl_tf.data.demo_scene import IMAGE_SIZE, TEXTURES
 from autonl_tf.data.labels import LabelFile, class_name, labelled, numbered, read_label_file
 from autonl_tf.data.tree import EXTENSIONS, check_directory, folders, images_below
@@ -13,6 +14,7 @@ from autonl_tf.errors import UserError
 
 ACCEPTED = "demo, demo:texture, folder:PATH, tfds:NAME, imagenet_tfrecord:PATH"
 IMAGENET_CLASSES = 1000
+_SHARD = re.compile(r"(train|validation)-(\d{5})-of-(\d{5})/?")
 
 
 class Facts:
@@ -80,9 +82,37 @@ def known(
         return Facts(name, listing.class_names, None, listing.held()), listing
     if kind == "imagenet_tfrecord" and "://" not in path:
         check_directory(path, name)
-        splits = shards.by_split(path, os.listdir(path))
+        splits = shards_by_split(path, os.listdir(path))
         return Facts(name, of_records(labels), None, splits, labels is None), None
     return None, None
+
+
+def shards_by_split(directory: str, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The record files of ImageNet in the layout of the TPU codebases, train-00000-of-01024 ... and
+    validation-00000-of-00128 ... (of any number), by split, among the `names` in a directory.
+
+    Raises:
+      UserError: there are no such files, or shards are missing.
+    """
+    source = f"imagenet_tfrecord:{directory}"
+    totals: dict[str, set[int]] = {}
+    found = set()
+    for match in filter(None, map(_SHARD.fullmatch, names)):
+        totals.setdefault(match[1], set()).add(int(match[3]))
+        found.add(match[0])
+    if not totals:
+        raise UserError(f"{source}: no files named like train-00000-of-01024 or validation-00000-of-00128")
+    shards = {}
+    for split, counts in totals.items():
+        if len(counts) > 1:
+            raise UserError(f"{source}: {split} files of several sets, of {sorted(counts)} shards")
+        total = counts.pop()
+        expected = [f"{split}-{i:05d}-of-{total:05d}" for i in range(total)]
+        missing = [name for name in expected if name not in found]
+        if missing:
+            raise UserError(f"{source}: {len(missing)} of {total} {split} shards missing, first {missing[0]}")
+        shards[split] = tuple(os.path.join(directory, name) for name in expected)
+    return shards
 
 
 def of_records(label_file: LabelFile | None) -> tuple[str, ...]:

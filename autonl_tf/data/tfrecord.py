@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
 
-from autonl_tf.data import shards
 from autonl_tf.data.example_order import Example, RecordFile, RecordSplit, untuned
+from autonl_tf.data.facts import shards_by_split
 from autonl_tf.errors import UserError, first_line, system_failure
 
 # Counting records takes a look at each header. Where the files are remote and as many as ImageNet's, its
@@ -29,10 +29,10 @@ _COMPRESSED = {"GZIP": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0", "Zstan
 
 
 def list_imagenet_shards(directory: str) -> dict[str, tuple[str, ...]]:
-    """As `shards.by_split`, of a directory on this machine or in a bucket."""
+    """As `shards_by_split`, of a directory on this machine or in a bucket."""
     if not tf.io.gfile.isdir(directory):
         raise UserError(f"imagenet_tfrecord:{directory}: no such directory")
-    return shards.by_split(directory, tf.io.gfile.listdir(directory))
+    return shards_by_split(directory, tf.io.gfile.listdir(directory))
 
 
 def imagenet_split(files: tuple[str, ...], split: str, num_classes: int | None) -> RecordSplit:

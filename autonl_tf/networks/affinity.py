@@ -33,13 +33,7 @@ def affinities(model: keras.Model, images, points: Sequence[tuple[float, float]]
       model: of `network.build_network`.
       images: normalised, float32 [B, H, W, 3].
       points: queries as (x, y), shares of width and height from the top left, each in [0, 1].
-
-    Raises:
-      ValueError: a point outside the image.
     """
-    for x, y in points:
-        if not (0 <= x <= 1 and 0 <= y <= 1):
-            raise ValueError(f"point ({x}, {y}) is outside the image; accepted: two numbers from 0 to 1")
     layers = [layer for layer in model.layers if isinstance(layer, LightNLProduct | EmbeddedProduct)]
     if not layers:
         return []

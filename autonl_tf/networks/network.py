@@ -16,12 +16,7 @@ from __future__ import annotations
 import tf_keras as keras
 
 from autonl_tf.arch.cost import check_parameters
-from autonl_tf.arch.spec import (
-    BlockSpec,
-    NetworkSpec,
-    scale_filters,
-    split_channels,
-)
+from autonl_tf.arch.spec import BlockSpec, NetworkSpec, scale_filters, split_channels
 from autonl_tf.layers.activations import ChannelGroup, ChannelShuffle, activation
 from autonl_tf.layers.depthwise import DepthwiseConv2D
 from autonl_tf.layers.dropout import Dropout

@@ -17,7 +17,8 @@ The beginning stays float32, as `export.int8` has it: the first convolution and 
 next convolution. What it gives has a range. Where a shortcut around the first block takes a value from within, its sum
 is float32, too.
 
-What else a network may have (`arch.quantizable`) would be cut into pieces by the CPU delegate, and is refused.
+What else a network may have (`check_quantizable` of `commands.train.flags`) would be cut into pieces by the CPU
+delegate, and is refused.
 
 Weights' ranges follow from the weights at every use, so that averaged weights are quantized by their own ranges.
 """
@@ -55,11 +56,7 @@ def quantized_network(model: keras.Model) -> keras.Model:
     Raises:
       ValueError: a layer that nothing is said about here.
     """
-    from tensorflow_model_optimization.quantization.keras import (
-        quantize_annotate_layer,
-        quantize_apply,
-        quantize_scope,
-    )
+    from tensorflow_model_optimization.quantization.keras import quantize_annotate_layer, quantize_apply, quantize_scope
 
     from autonl_tf.networks import quantizers
 
@@ -232,14 +229,7 @@ def is_range(name: str) -> bool:
 
 
 def copy_float_weights(quantized: keras.Model, model: keras.Model) -> None:
-    """Gives a network of `build_network` the weights of its quantized form, the simulated quantization left out.
-
-    Raises:
-      ValueError: the two are not of one architecture.
-    """
+    """Gives a network of `build_network` the weights of its quantized form, the simulated quantization left out."""
     held = {variable.name: variable for variable in quantized.variables}
     for variable in model.variables:
-        source = held.get(variable.name)
-        if source is None or source.shape != variable.shape:
-            raise ValueError(f"{variable.name}: not in the quantized network, or of another shape there")
-        variable.assign(source)
+        variable.assign(held[variable.name])

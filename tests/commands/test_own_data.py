@@ -11,9 +11,9 @@ import pytest
 from mode_cases import CLASSES, class_folder, command, given, run
 
 from autonl_tf.commands.train import finetune
+from autonl_tf.commands.train.finetune import layers_of
 from autonl_tf.data.folder import LabelledFile
 from autonl_tf.errors import UserError
-from autonl_tf.networks.part_layers import layers_of
 from autonl_tf.prepare import checkpointed
 
 

@@ -75,8 +75,8 @@ def test_as_printed_and_on_real_images_all_of_the_network_does_not_end_below_the
 
 def test_the_page_names_only_parts_that_exist():
     from autonl_tf.arch import blockstring
+    from autonl_tf.commands.train.finetune import layers_of
     from autonl_tf.networks.network import build_network
-    from autonl_tf.networks.part_layers import layers_of
 
     page = PAGE.read_text()
     (listed,) = re.findall(r"batch-norm statistics included: (.*?)\.\s", page, re.DOTALL)

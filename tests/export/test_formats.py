@@ -16,7 +16,7 @@ from export_cases import SIZE, lively, make_model, pictures, smooth_picture, sna
 
 from autonl_tf.arch import blockstring, placement, presets
 from autonl_tf.arch.spec import Normalization
-from autonl_tf.arch.quantizable import check_quantizable
+from autonl_tf.commands.train.flags import check_quantizable
 from autonl_tf.data.images import normalize
 from autonl_tf.errors import UserError
 from autonl_tf.export import accuracy_loss, bundle, int8, rewrite, tflite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 
@@ -9,15 +10,29 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.arch.parts import named
+from autonl_tf.arch.parts import BATCH_NORM, NON_LOCAL, PREFIXES, blocks_of, named
 from autonl_tf.commands.train.flags import lr_multipliers, weights_by_class
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.folder import Listing
 from autonl_tf.engine.batch_norm import unique
 from autonl_tf.errors import UserError
-from autonl_tf.networks.part_layers import layers_of
 
 UNEQUAL = 10  # times as many images: a network that is trained on all alike hardly ever names the smaller class
+
+
+def layers_of(model: keras.Model, part: str, where: str) -> list[keras.layers.Layer]:
+    """The layers of one part (see `arch.parts`) of a network of `network.build_network`. Raises UserError, which names
+    the flag `where`, for a part or a block that the network has not."""
+    block_of = {layer.name: int(m[1]) for layer in model.layers if (m := re.match(r"block(\d+)_", layer.name))}
+    numbers = blocks_of(part, max(block_of.values()) + 1, where)
+    non_local = [layer for layer in model.layers if any(piece in layer.name for piece in NON_LOCAL)]
+    if part == "nonlocal":
+        return non_local
+    if part == "batch_norm":
+        return [layer for layer in model.layers if layer.name.endswith(BATCH_NORM) and layer not in non_local]
+    if numbers is None:
+        return [layer for layer in model.layers if layer.name.startswith(PREFIXES[part])]
+    return [layer for layer in model.layers if block_of.get(layer.name) in numbers]
 
 
 def freeze(model: keras.Model, text: str | None) -> list[str]:

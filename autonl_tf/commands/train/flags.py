@@ -6,7 +6,6 @@ from autonl_tf import limits
 from autonl_tf.arch import presets
 from autonl_tf.arch.parts import ACCEPTED as PARTS
 from autonl_tf.arch.parts import check_trained, named
-from autonl_tf.arch.quantizable import check_quantizable
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.data.labels import class_name
 from autonl_tf.errors import UserError
@@ -80,6 +79,27 @@ def _check_qat(config: Config) -> None:
         raise UserError(f"--qat simulates int8 in float32; --precision={config.precision} does not go with it")
     if config.recalibrate_batches:
         raise UserError("--qat keeps batch norm's statistics in step with the ranges; leave --recalibrate_batches at 0")
+
+
+def check_quantizable(spec: NetworkSpec) -> None:
+    """Raises UserError for an architecture with layers that `networks.quantized` has no int8 form of, naming them."""
+    blocks = spec.blocks
+    found = [
+        kind
+        for kind, there in (
+            ("HardSwish (hswish)", "hswish" in {spec.activation, *(block.activation for block in blocks)}),
+            ("ChannelShuffle (shuffle=on)", any(block.shuffle_groups > 1 for block in blocks)),
+            ("ZeroPadding2D (padding=symmetric)", spec.padding == "symmetric"),
+            ("EmbeddedProduct (embedded)", any(block.embedded is not None for block in blocks)),
+            ("MaxPooling2D (embedded's stride)", any(block.embedded and block.embedded.stride > 1 for block in blocks)),
+        )
+        if there
+    ]
+    if found:
+        raise UserError(
+            f"{spec.source}: quantization-aware training has no int8 form of {', '.join(found)}; accepted: swish, "
+            "relu, relu6, squeeze-excite, LightNL, grouped convolutions, padding=same"
+        )
 
 
 def check_files(config: Config) -> Config:
