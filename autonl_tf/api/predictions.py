@@ -84,16 +84,12 @@ def decode_predictions(
     elif isinstance(names, str) and names == imagenet.NAME:
         keys, names = imagenet.synsets(), imagenet.names()
     elif isinstance(names, str | os.PathLike):
-        names = [imagenet.titled(name) for name in _labels(names)]
+        path = pathlib.Path(names)
+        lines = read_label_file(str(path / LABELS if path.is_dir() else path)).lines
+        names = [imagenet.titled(name) for name in lines]
     if len(names) != count:
         raise ValueError(f"decode_predictions: {len(names)} names for {count} classes")
     best = np.argsort(-scores, axis=1, kind="stable")[:, :top]
     return [
         [(keys[k], names[k], float(row[k])) for k in map(int, order)] for row, order in zip(scores, best, strict=True)
     ]
-
-
-def _labels(path: str | os.PathLike) -> tuple[str, ...]:
-    """The lines of a label file, or of the one in a run directory or an export."""
-    path = pathlib.Path(path)
-    return read_label_file(str(path / LABELS if path.is_dir() else path)).lines

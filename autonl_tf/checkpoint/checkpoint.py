@@ -72,7 +72,9 @@ class Checkpoint(Description):
         simulated = any(is_range(name) for name in variables)
 
         def wanted(name: str) -> bool:
-            return (classifier or not _of_classifier(name)) and (simulated or not (self.qat and is_range(name)))
+            return (classifier or not name.startswith(f"{CLASSIFIER}/")) and (
+                simulated or not (self.qat and is_range(name))
+            )
 
         variables = {name: variable for name, variable in variables.items() if wanted(name)}
         chosen = self.choose(model, variables, use_averages)
@@ -98,7 +100,3 @@ class Checkpoint(Description):
         which = "moving averages" if chosen.loaded.averages else "plain variables"
         step = "no step" if chosen.loaded.step is None else f"step {chosen.loaded.step}"
         return f"{which} of {chosen.loaded.prefix} ({step}){f'; left aside: {chosen.aside}' if chosen.aside else ''}"
-
-
-def _of_classifier(name: str) -> bool:
-    return name.startswith(f"{CLASSIFIER}/")

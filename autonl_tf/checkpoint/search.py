@@ -25,11 +25,6 @@ from autonl_tf.space import space as space_lib
 _MARGINS = "margins"
 
 
-def is_search(prefix: str) -> bool:
-    """Whether a checkpoint of this program is a search's."""
-    return (run_of(prefix) / SPACE).is_file()
-
-
 def open_search(prefix: str) -> Checkpoint:
     """The network that a search had decided on at a checkpoint; its last one has the found network.
 

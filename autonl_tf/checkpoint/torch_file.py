@@ -102,7 +102,11 @@ def read_state(path: str | Path) -> tuple[dict[str, np.ndarray], str]:
     found = read_torch(path)
     for key in (None, *_STATES):
         state = found if key is None else found.get(key) if isinstance(found, dict) else None
-        if isinstance(state, dict) and state and all(map(_is_named_array, state.items())):
+        if (
+            isinstance(state, dict)
+            and state
+            and all(isinstance(name, str) and isinstance(value, np.ndarray) for name, value in state.items())
+        ):
             return state, "" if key is None else f" ({key!r} in it)"
     held = ", ".join(map(_shown, found)) if isinstance(found, dict) else type(found).__name__
     raise UserError(f"{path}: holds no state dictionary, by itself or as {' or '.join(_STATES)}; it holds {held}")
@@ -140,10 +144,6 @@ def stored_under(
     return of_arrays(
         path, arrays, unexpected={key: state[key].shape for key in others}, label=lambda ours: pairs.get(ours, ours)
     )
-
-
-def _is_named_array(item: tuple[Any, Any]) -> bool:
-    return isinstance(item[0], str) and isinstance(item[1], np.ndarray)
 
 
 def _shown(key: Any) -> str:

@@ -61,8 +61,9 @@ def _main(argv: list[str]) -> None:
             f"the working directory cannot be used ({error.strerror}); change to one that is there"
         ) from None
     config = parsing.from_flags(flags.FLAGS)
-    for name in parsing.without_effect(config):
-        print(f"note: --{name} has no effect in --mode={config.mode}", file=sys.stderr)
+    for name in config.given:
+        if config.mode not in config.readers[name]:
+            print(f"note: --{name} has no effect in --mode={config.mode}", file=sys.stderr)
     config = parsing.checked("check_files", config)
     _quiet_logging()
     run_mode = _runner(config.mode)

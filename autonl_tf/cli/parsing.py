@@ -186,8 +186,3 @@ def _refuse_unusable(name: str, value: Any) -> None:
         raise UserError(f"--{name} is empty: give it a value, or leave it out")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"--{name}={value}: accepted: a finite number")
-
-
-def without_effect(config: Config) -> list[str]:
-    """Flags that were given but that the mode does not read, to be told to the user."""
-    return [name for name in FLAGS if name in config.given and config.mode not in config.readers[name]]

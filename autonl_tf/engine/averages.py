@@ -29,13 +29,11 @@ class MovingAverages(tf.Module):
       decay: within [0, 1).
 
     Raises:
-      ValueError: decay out of range, or two variables of one name.
+      ValueError: two variables of one name.
     """
 
     def __init__(self, variables: Sequence[tf.Variable], decay: float, name: str = "moving_averages"):
         super().__init__(name=name)
-        if not 0 <= decay < 1:
-            raise ValueError(f"moving-average decay must be within [0, 1), got {decay}")
         self.decay = decay
         self.swapped = False
         self._strategy = tf.distribute.get_strategy()
@@ -68,8 +66,8 @@ class MovingAverages(tf.Module):
         """
         if self.swapped:
             raise RuntimeError("the moving averages are swapped in already")
-        pairs = self._local_pairs()
-        exchanged = []
+        local, exchanged = self._strategy.experimental_local_results, []
+        pairs = [both for v, s in self.variables_and_shadows for both in zip(local(v), local(s), strict=True)]
         self.swapped = True
         try:
             for pair in pairs:
@@ -80,10 +78,6 @@ class MovingAverages(tf.Module):
             for pair in exchanged:
                 _exchange(*pair)
             self.swapped = False
-
-    def _local_pairs(self) -> list[tuple[tf.Variable, tf.Variable]]:
-        local = self._strategy.experimental_local_results
-        return [both for v, s in self.variables_and_shadows for both in zip(local(v), local(s), strict=True)]
 
 
 def _make_shadow(variable: tf.Variable) -> tf.Variable:

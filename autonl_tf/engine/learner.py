@@ -268,7 +268,10 @@ def make_train_function(
             after_update(step)
         if learner.averages is not None:
             learner.averages.update(after)
-        metrics = {"loss": (loss, 1.0), **metrics, **_of_update(learner, update)}
+        metrics = {"loss": (loss, 1.0), **metrics}
+        for index, optimizer in enumerate(learner.optimizers):
+            metrics[f"learning_rate_{index}" if index else "learning_rate"] = (optimizer.learning_rate, 1.0)
+        metrics["gradient_norm"] = (update.norm, 1.0)
         if update_check.may_skip:
             metrics = _counted(metrics, update)
         if update_check.scale_loss:
@@ -280,14 +283,6 @@ def make_train_function(
 
     step_function = tf.function(replica_step, jit_compile=True, autograph=False) if jit_compile else replica_step
     return TrainFunction(strategy, learner, step_function, names)
-
-
-def _of_update(learner: Learner, update: CheckedUpdate) -> Metrics:
-    rates = {
-        f"learning_rate_{index}" if index else "learning_rate": (optimizer.learning_rate, 1.0)
-        for index, optimizer in enumerate(learner.optimizers)
-    }
-    return {**rates, "gradient_norm": (update.norm, 1.0)}
 
 
 def _counted(metrics: Metrics, update: CheckedUpdate) -> Metrics:

@@ -62,7 +62,9 @@ class Mixing:
 
     def _mix(self, images, coin, share_seed, box_seed):
         def mixup():
-            return _mixup(images, _beta(self.mixup_alpha, stateless_uniform([2], share_seed)))
+            share = _beta(self.mixup_alpha, stateless_uniform([2], share_seed))
+            weight = tf.cast(share, images.dtype)
+            return weight * images + (1 - weight) * tf.reverse(images, [0]), share
 
         def cutmix():
             return _cutmix(images, _beta(self.cutmix_alpha, stateless_uniform([2], share_seed)), box_seed)
@@ -85,11 +87,6 @@ def _beta(alpha: float, draws: tf.Tensor) -> tf.Tensor:
     inverse = tf.exp(log) / -tf.math.expm1(log)  # 1 / (u^(-1 / alpha) - 1), also where the power would overflow
     share = 0.5 * (1 + cosine / tf.sqrt(cosine**2 + tf.maximum(inverse, 1e-30)))
     return tf.clip_by_value(share, 0.0, 1.0)
-
-
-def _mixup(images: tf.Tensor, share: tf.Tensor):
-    weight = tf.cast(share, images.dtype)
-    return weight * images + (1 - weight) * tf.reverse(images, [0]), share
 
 
 def _cutmix(images: tf.Tensor, share: tf.Tensor, seed: tf.Tensor):

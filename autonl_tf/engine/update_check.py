@@ -41,15 +41,10 @@ class UpdateCheck(tf.Module):
 
     With a skipped update weights, optimizer slots and batch-norm statistics stay as they were; step counters, random
     state and moving averages go on.
-
-    Raises:
-      ValueError: a clip norm that is not positive.
     """
 
     def __init__(self, *, clip_norm: float | None = None, skip: bool = False, scale_loss: bool = False):
         super().__init__(name="update_check")
-        if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"the norm to clip to must be positive, got {clip_norm}")
         self.clip_norm, self.skip, self.scale_loss = clip_norm, skip, scale_loss
         self.skipped = local(0, tf.int64, "skipped")
         self.state = {"skipped_updates": self.skipped}

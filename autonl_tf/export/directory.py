@@ -15,8 +15,6 @@ QUANTIZER_NEEDED = "--formats=tflite_int8 needs ai-edge-quantizer: python -m pip
 
 def check_export_dir(export_dir: str | Path) -> None:
     """Raises UserError unless an export may go there: missing, empty, or an earlier export, and no mount point."""
-    if "://" in str(export_dir):
-        raise UserError(f"--output={export_dir}: not a local directory; export locally and copy it there")
     path = Path(export_dir)
     if not path.exists():
         return

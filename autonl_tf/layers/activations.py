@@ -82,19 +82,11 @@ class ChannelShuffle(keras.layers.Layer):
 
     Args:
       groups: divides C.
-
-    Raises:
-      ValueError: C is not a multiple of `groups`.
     """
 
     def __init__(self, groups: int, **kwargs):
         super().__init__(**kwargs)
         self.groups = groups
-
-    def build(self, input_shape):
-        if input_shape[-1] % self.groups:
-            raise ValueError(f"{input_shape[-1]} channels cannot be shuffled among {self.groups} groups")
-        super().build(input_shape)
 
     def call(self, inputs):
         _, height, width, channels = inputs.shape

@@ -19,15 +19,10 @@ class Dropout(keras.layers.Layer):
 
     Args:
       rate: within [0, 1).
-
-    Raises:
-      ValueError: a rate out of range.
     """
 
     def __init__(self, rate: float, **kwargs):
         super().__init__(**kwargs)
-        if not 0 <= rate < 1:
-            raise ValueError(f"dropout rate {rate} is out of range; accepted: from 0, below 1")
         self.rate = rate
 
     def call(self, inputs, training=None):

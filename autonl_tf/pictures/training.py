@@ -28,7 +28,9 @@ def draw_training(records: Sequence[dict], path: str | pathlib.Path, *, validati
     """
     if not records:
         raise UserError(f"{path}: no training records, so there is nothing to draw")
-    best, title = _best(validation), "Training"
+    scored = zip(validation, np.isfinite(column(validation, "top1")), strict=True)
+    best = max((record for record, known in scored if known), key=lambda record: record["top1"], default=None)
+    title = "Training"
     if best is not None:
         title += f": best validation top-1 {100 * best['top1']:.2f}% at epoch {best['epoch']:.4g}"
     figure = new_figure(_WIDTH, _HEIGHT, title)
@@ -61,11 +63,6 @@ def _bound(axes: Axes, losses: list[float]) -> None:
     highest = min(finite.max(), 5 * np.median(finite))
     if highest > 0 and axes.get_ylim()[1] > 1.5 * highest:
         axes.set_ylim(0, 1.5 * highest)
-
-
-def _best(validation: Sequence[dict]) -> dict | None:
-    scored = [record for record, top1 in zip(validation, column(validation, "top1"), strict=True) if np.isfinite(top1)]
-    return max(scored, key=lambda record: record["top1"], default=None)
 
 
 def _line(

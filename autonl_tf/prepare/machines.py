@@ -12,22 +12,17 @@ from autonl_tf.engine.strategy import is_cluster, make_strategy
 from autonl_tf.settings.config import Config
 
 
-def devices(config: Config) -> tf.distribute.Strategy:
-    """The strategy the flags ask for, with initial weights seeded."""
+def on_devices(config: Config, work: Callable[[tf.distribute.Strategy], None]) -> None:
+    """Does `work` with the strategy the flags ask for, initial weights seeded. A worker of the cluster may be lost at
+    any time of it, not in a step alone: the first values of variables, say, come from one process to the others."""
     keras.utils.set_random_seed(config.seed)
-    return make_strategy(
+    strategy = make_strategy(
         config.strategy,
         tpu=config.tpu,
         tpu_zone=config.tpu_zone,
         gcp_project=config.gcp_project,
         wait_seconds=config.wait_seconds,
     )
-
-
-def on_devices(config: Config, work: Callable[[tf.distribute.Strategy], None]) -> None:
-    """Does `work(strategy)`. A worker of the cluster may be lost at any time of it, not in a step alone: the first
-    values of variables, say, come from one process to the others."""
-    strategy = devices(config)
     with losing_workers(strategy, lambda: f"in --mode={config.mode}"):
         work(strategy)
 

@@ -67,7 +67,9 @@ def check_inputs(config: Config, weights: str | None, space: Space | None = None
     if data:
         agreement.check_data(config, data)
     if config.images:
-        _check_images(matching(config.images), config.skip_corrupt)
+        faults = {path: signatures.fault_of(path) for path in matching(config.images)}
+        bad = [BadExample(0, path, fault) for path, fault in faults.items() if fault]
+        check_bad(bad, len(faults), config.skip_corrupt)
     found = _check_weights(config, weights, spec, space, data) if weights else None
     size = None
     if config.mode in FIT and data and (found or not weights):
@@ -82,12 +84,6 @@ def check_inputs(config: Config, weights: str | None, space: Space | None = None
             depth_multiplier=config.depth_multiplier or (found.depth_multiplier if found else 1.0),
         )
     return Inputs(config, data, size)
-
-
-def _check_images(files: list[str], skip: bool) -> None:
-    faults = {path: signatures.fault_of(path) for path in files}
-    bad = [BadExample(0, path, fault) for path, fault in faults.items() if fault]
-    check_bad(bad, len(files), skip)
 
 
 def _check_weights(

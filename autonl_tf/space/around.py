@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 from autonl_tf.arch import blockstring, presets
@@ -71,7 +70,11 @@ def content(name: str) -> dict[str, Any]:
             }
         )
     header = blockstring.write_header(spec).removeprefix("network ")
-    common = {key: _most_common(entry[key] for entry in entries) for key in entries[0] if key.endswith("s")}
+    common = {
+        key: list(Counter(tuple(entry[key]) for entry in entries).most_common(1)[0][0])
+        for key in entries[0]
+        if key.endswith("s")
+    }
     blocks = [{key: value for key, value in entry.items() if common.get(key) != value} for entry in entries]
     return {**({"network": header} if header else {}), "candidates": common, "blocks": blocks}
 
@@ -118,7 +121,3 @@ def _light_nl(line: BlockSpec, placed: list[LightNLSpec]) -> tuple[list[float], 
     ratios.pop(0, None)
     strides = {candidate.stride for candidate in candidates} | ({1} if own else set())
     return sorted(ratios.values()), sorted(strides, reverse=True) if ratios else []
-
-
-def _most_common(values: Iterable[list]) -> list:
-    return list(Counter(map(tuple, values)).most_common(1)[0][0])

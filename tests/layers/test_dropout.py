@@ -64,9 +64,3 @@ def test_a_traced_step_draws_as_an_eager_one_does():
 def _in_graph(net, step):
     with drawing(0, step, tf.constant(0), 1):
         return net(tf.ones([8, WIDTH]), training=True)
-
-
-@pytest.mark.parametrize("rate", [-0.1, 1.0])
-def test_a_rate_out_of_range_is_refused(rate):
-    with pytest.raises(ValueError, match="out of range"):
-        Dropout(rate)

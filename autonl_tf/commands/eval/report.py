@@ -28,7 +28,8 @@ def write_report(
     header = ("class", "images", "accuracy", "precision", "most often taken for", "times")
     order = np.argsort(np.nan_to_num(report.accuracy, nan=2.0), kind="stable")
     _write(directory / "classes.csv", [header, *(_row(report, int(label), names) for label in order)])
-    _write(directory / "confusion.csv", [("label \\ prediction", *names), *_labelled(report.confusion, names)])
+    counts = zip(names, report.confusion.tolist(), strict=True)
+    _write(directory / "confusion.csv", [("label \\ prediction", *names), *((name, *row) for name, row in counts)])
     draw_confusion(report.confusion, names, directory / "confusion.png")
     shown = [
         (
@@ -60,10 +61,6 @@ def _row(report: ClassReport, label: int, names: Sequence[str]) -> tuple:
 
 def _number(share: float) -> str:
     return "" if np.isnan(share) else f"{share:.6f}"
-
-
-def _labelled(confusion: np.ndarray, names: Sequence[str]) -> list[tuple]:
-    return [(name, *row.tolist()) for name, row in zip(names, confusion, strict=True)]
 
 
 def _write(path: pathlib.Path, rows: Iterable[Sequence]) -> None:

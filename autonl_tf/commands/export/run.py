@@ -156,19 +156,16 @@ def table(report: dict) -> str:
         )
     for row in scores:
         known = row["top1"] is not None
+        drop = f"{row['drop_points']:.2f} +- {row['drop_standard_error']:.2f}" if known else "-"
         artifact = report["artifacts"][row["artifact"]]
         whole = "whole" if artifact["xnnpack_whole"] else f"{artifact['xnnpack_partitions']} partitions"
         lines.append(
             f"{row['artifact']:<20}{report['files'][row['artifact']]['bytes'] / 1e6:>7.2f}{row['images']:>8}"
-            f"{format(row['top1'], '.2%') if known else '-':>9}{_drop(row) if known else '-':>14}"
+            f"{format(row['top1'], '.2%') if known else '-':>9}{drop:>14}"
             f"{row['top1_agreement']:>12.2%}{row['worst_logit_error']:>19.2e}{whole:>14}"
         )
     lines += card.quantized_lines(scores)
     return "\n".join(lines)
-
-
-def _drop(row: dict) -> str:
-    return f"{row['drop_points']:.2f} +- {row['drop_standard_error']:.2f}"
 
 
 def closing(report: dict) -> str:

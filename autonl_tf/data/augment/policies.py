@@ -18,7 +18,6 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from autonl_tf.data.augment import color, geometry
-from autonl_tf.flag_values import AUGMENTATIONS
 
 MAX_LEVEL = 10
 
@@ -90,9 +89,7 @@ _MOVING = ("Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY")
 
 
 def by_name(name: str, layers: int = 2, magnitude: int = 9) -> Augmentation | None:
-    """The augmentation called `name`, one of `AUGMENTATIONS`; None for 'none'. The rest is `randaugment`'s."""
-    if name not in AUGMENTATIONS:
-        raise ValueError(f"augmentation {name!r}; expected one of {AUGMENTATIONS}")
+    """The augmentation called `name`, of `flag_values.AUGMENTATIONS`; None for 'none'. The rest is `randaugment`'s."""
     if name == "none":
         return None
     return autoaugment() if name == "autoaugment" else randaugment(layers, magnitude)
