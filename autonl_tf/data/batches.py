@@ -12,7 +12,6 @@ from autonl_tf.data.augment.policies import Augmentation
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.example_order import PROCESSORS, IndexedSplit, Stream, of_files, shard_count
 from autonl_tf.data.reading import AS_SHOWN, BadExample, Reading, check_bad
-from autonl_tf.errors import UserError
 
 
 def train_batches(
@@ -111,10 +110,8 @@ def usable_files(
 ) -> tuple[list[str], list[BadExample]]:
     """The image files that can be used, in order, and those that cannot, each decoded once to find out.
 
-    Raises `UserError` for an empty list, and the first that cannot be used; with `skip_corrupt` where none can.
+    Raises `UserError` for the first that cannot be used; with `skip_corrupt` where none can.
     """
-    if not files:
-        raise UserError("no image files to classify")
     least = images.least_side(image_size, crop_padding)
     bad = bad_images.find_bad(_files(files).once(), len(files), not skip_corrupt, least, reading)
     check_bad(bad, len(files), skip_corrupt, reading)

@@ -29,25 +29,11 @@ _FILLERS = frozenset(("set", "data", "dataset", "image", "images", "imgs", "pict
 # What folders are called that hold images beside what is known of them, in lower case.
 _IMAGES = frozenset(("image", "images", "img", "imgs", "jpegimages", "photos", "pictures", "rgb"))
 _ANNOTATIONS = frozenset(
-    [
-        "annotation",
-        "annotations",
-        "bbox",
-        "bboxes",
-        "depth",
-        "ground_truth",
-        "groundtruth",
-        "gt",
-        "label",
-        "labels",
-        "mask",
-        "masks",
-        "segmentation",
-        "segmentations",
-        "segmentationclass",
-        "segmentationobject",
+    (
+        *("annotation", "annotations", "bbox", "bboxes", "depth", "ground_truth", "groundtruth", "gt", "label"),
+        *("labels", "mask", "masks", "segmentation", "segmentations", "segmentationclass", "segmentationobject"),
         "trimaps",
-    ]
+    )
 )
 _NAMED = 5  # at most so many names of a list are shown
 

@@ -30,9 +30,6 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         share = tf.clip_by_value((n - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1), 0.0, 1.0)
         return self.base_learning_rate * tf.minimum(warming, 0.5 * (1.0 + tf.cos(math.pi * share)))
 
-    def get_config(self) -> dict:
-        return dict(vars(self))
-
 
 class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up, then a decay in steps.
@@ -68,6 +65,3 @@ class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
         # In this order, which the official graph was optimized to: the rates are equal to the last bit.
         warming = (peak / tf.constant(self.warmup_steps, tf.float32)) * n
         return tf.where(n < self.warmup_steps, warming, decayed)
-
-    def get_config(self) -> dict:
-        return dict(vars(self))

@@ -20,7 +20,7 @@ from autonl_tf.data.labels import LABELS, labels_text
 from autonl_tf.errors import UserError
 from autonl_tf.export import accuracy_loss, card, int8, rewrite, serving, tflite, verify
 from autonl_tf.export.directory import check_export_dir
-from autonl_tf.export.graph_facts import check_ops, graph_facts
+from autonl_tf.export.graph_facts import graph_facts
 from autonl_tf.export.saved_model import export_saved_model
 from autonl_tf.files import directory_in_place
 from autonl_tf.flag_values import DEFAULT_FORMATS, SAVED_MODEL, TFLITE
@@ -161,4 +161,3 @@ def _convert(name: str, path: Path, model: keras.Model, description: card.Descri
         tflite.convert_fp32(model, source, normalization=normalization)
         int8.quantize_int8(source, path, request.calibration_images)
         source.unlink()
-    check_ops(path)

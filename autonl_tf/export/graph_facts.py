@@ -31,11 +31,6 @@ class GraphFacts:
     quantization: dict[str, Any]
 
 
-def check_ops(path: str | Path) -> None:
-    """Raises UserError where a file holds ops that are not built in (custom ones, TensorFlow's through Flex)."""
-    _builtin_ops(quantization.read(path), path)
-
-
 def graph_facts(path: str | Path) -> GraphFacts:
     """Reads a TFLite file and prepares it as the runtime does on a CPU.
 
@@ -43,22 +38,16 @@ def graph_facts(path: str | Path) -> GraphFacts:
       UserError: it holds ops that are not built in (custom ones, TensorFlow's through the Flex delegate).
     """
     contents = quantization.read(path)
-    ops = _builtin_ops(contents, path)
+    ops = sorted({operator.kind for operator in contents.operators})
+    if others := [kind.removeprefix(quantization.CUSTOM) for kind in ops if kind.startswith(quantization.CUSTOM)]:
+        raise UserError(f"{path}: needs ops that are not built in: {', '.join(others)}")
     interpreter = Interpreter(model_path=str(path), num_threads=1)
     interpreter.allocate_tensors()
     # The list of nodes is the only place where the runtime's Python interface tells of its delegates.
     delegates = [node for node in interpreter._get_ops_details() if node["op_name"] == "DELEGATE"]
     whole = len(delegates) == 1 and _spans(contents, delegates[0])
     input_type = interpreter.get_input_details()[0]["dtype"].__name__
-    return GraphFacts(ops, len(delegates), whole, input_type, quantization.summary(contents.operators))
-
-
-def _builtin_ops(contents: quantization.Contents, path: str | Path) -> tuple[str, ...]:
-    kinds = {operator.kind for operator in contents.operators}
-    others = sorted(kind.removeprefix(quantization.CUSTOM) for kind in kinds if kind.startswith(quantization.CUSTOM))
-    if others:
-        raise UserError(f"{path}: needs ops that are not built in: {', '.join(others)}")
-    return tuple(sorted(kinds))
+    return GraphFacts(tuple(ops), len(delegates), whole, input_type, quantization.summary(contents.operators))
 
 
 def _spans(contents: quantization.Contents, delegate: dict) -> bool:

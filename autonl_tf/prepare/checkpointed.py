@@ -20,7 +20,7 @@ from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.errors import UserError
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import copy_float_weights, quantized_network
-from autonl_tf.prepare import inputs, left_out, sizes
+from autonl_tf.prepare import inputs, left_out
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
 from autonl_tf.streams import say
@@ -96,7 +96,7 @@ def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
         )
     if model is not float_model:
         copy_float_weights(model, float_model)
-    crop_padding = sizes.crop_padding_of(config, checkpoint.crop_padding)
+    crop_padding = checkpoint.crop_padding if config.crop_padding is None else config.crop_padding
     return Checkpointed(model, float_model, spec, checkpoint, loaded, size, crop_padding, names, multiplier)
 
 

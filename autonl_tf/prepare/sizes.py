@@ -32,12 +32,6 @@ def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = N
         padding = start.crop_padding
     check_batches_fit(config, config.input_image_size)
     return config.replaced(
-        crop_padding=crop_padding_of(config, padding),
+        crop_padding=padding if config.crop_padding is None else config.crop_padding,
         min_crop_area=area if config.min_crop_area is None else config.min_crop_area,
     )
-
-
-def crop_padding_of(config: Config, described: int) -> int:
-    """`--crop_padding`, else what is described."""
-    given = config.crop_padding
-    return described if given is None else given

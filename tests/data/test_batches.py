@@ -364,8 +364,3 @@ def test_a_file_that_cannot_be_classified_is_named(make_folder, encode, data, re
     root = make_folder({"good.jpg": encode(0)} | ({} if data is None else {"bad.jpg": data}))
     with pytest.raises(UserError, match=rf"bad\.jpg: {reason}"):
         usable_files([f"{root}/good.jpg", f"{root}/bad.jpg"], image_size=16)
-
-
-def test_no_files_is_an_error():
-    with pytest.raises(UserError, match="no image files"):
-        usable_files([], image_size=16)

@@ -82,15 +82,12 @@ def write_report(directory: pathlib.Path, result: SearchRecord) -> None:
     """
     size = {"image_size": result["input_image_size"], "num_classes": result["num_label_classes"]}
     spec = blockstring.parse("\n".join(result["arch"]), f"{directory}/{RESULT}")
-    phases = result["phases"]
     name = "/".join(directory.absolute().parts[-2:])
     page, found = report_picture.report_page(result, name), report_picture.found_numbers(result)
     search_picture.draw_search(
         read_records(directory / "metrics.jsonl"),
         directory / "search.png",
-        warmup_end=phases["warmup_end"],
-        settle_start=phases["settle_start"],
-        total_steps=phases["total_steps"],
+        **result["phases"],
         largest_macs=result["largest_macs"],
         smallest_macs=result["smallest_macs"],
         name=name,
