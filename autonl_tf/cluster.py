@@ -78,9 +78,6 @@ def wait_for_others(cluster: Cluster, seconds: float, tell: Callable[[str], None
 
     TensorFlow waits for them by itself, but silently and for an hour, and no signal reaches the process then.
 
-    Args:
-      tell: where to say who is waited for.
-
     Raises:
       UserError: `seconds` are over, or this process's own address is in use.
     """

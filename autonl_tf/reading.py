@@ -70,9 +70,6 @@ def read_ends(path: str | Path, first: int, last: int = 0) -> tuple[bytes, bytes
 def read_json(path: str | Path, kind: type[T], most: int = MOST_LONG, *, what: str = "what it should be") -> T:
     """A JSON file as `kind`, every value checked by its declared type; entries that are not declared are left out.
 
-    Args:
-      what: the file should be, for messages.
-
     Raises:
       Unreadable: as `read_text`; not JSON; or a value that is missing, of another type or out of its bounds, which the
         message names.

@@ -238,10 +238,6 @@ def parse_header(line: str, where: str = "header") -> dict[str, Any]:
 def parse(text: str, source: str = "architecture") -> NetworkSpec:
     """Reads an architecture, one block a line after the header if there is one; blank lines are passed over.
 
-    Args:
-      text: the lines.
-      source: the file's name, for error messages.
-
     Raises:
       UserError: no block at all, a bad token, or filters that do not chain from the stem (32) and block to block.
     """

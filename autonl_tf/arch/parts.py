@@ -33,10 +33,6 @@ def named(text: str | None) -> list[str]:
 def blocks_of(part: str, count: int, where: str) -> range | None:
     """The numbers of the blocks that blockN or blockN-M names; None for a part of `PREFIXES`.
 
-    Args:
-      count: of the network's blocks.
-      where: the flag, for the message.
-
     Raises:
       UserError: no such part, or no such block in the network.
     """
@@ -54,11 +50,6 @@ def blocks_of(part: str, count: int, where: str) -> range | None:
 def check_trained(freeze: list[str], multiplied: list[str], count: int, flags: tuple[str, str]) -> None:
     """Whether something is left to train, of each part whose rate is multiplied too.
 
-    Args:
-      freeze, multiplied: parts.
-      count: of the network's blocks.
-      flags: those that name the two, for messages.
-
     Raises:
       UserError: nothing is left, or no such part.
     """
@@ -72,10 +63,6 @@ def check_trained(freeze: list[str], multiplied: list[str], count: int, flags: t
 
 def frozen_from_the_front(freeze: str | None, count: int) -> int:
     """How many of stem, blocks and head, one after the other, are frozen before the first that is trained.
-
-    Args:
-      freeze: parts, as `named` reads them.
-      count: of the network's blocks.
 
     Raises:
       UserError: no such part.

@@ -66,9 +66,7 @@ def peak(
 
     Args:
       spec: the network, or, to search, the largest member of the space.
-      mode: "search" or "train".
       batch: images a step of the replica.
-      micro_batches: into how many these are cut.
       eval_batch: images at a time in evaluation; 0: no evaluation.
       frozen: how many of stem, blocks and head, from the front, no gradient reaches (`parts.frozen_from_the_front`).
       compute_bytes: of a number that layers compute in.

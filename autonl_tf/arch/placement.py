@@ -18,7 +18,6 @@ def place_nonlocal(spec: NetworkSpec, text: str) -> NetworkSpec:
     Blocks already there go: `none` leaves a network without any.
 
     Args:
-      spec: the network.
       text: `none`, `all:C-S` or `3,7,12:C-S`; C the channel ratio, S the spatial stride, and `embedded` before them
         for the conventional non-local block.
 

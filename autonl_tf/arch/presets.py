@@ -56,7 +56,6 @@ def load(name_or_path: str, nonlocal_: str | None = None, *, flag: str = "--arch
     Args:
       name_or_path: `names()`, a file, or a directory with an `arch.txt`.
       nonlocal_: where to place non-local blocks, see `placement.place_nonlocal`; None leaves those it has.
-      flag: what the name was given by, for messages.
 
     Raises:
       UserError: neither a name nor a readable file, the file is wrong, or the placement is.

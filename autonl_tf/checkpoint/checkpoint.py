@@ -61,9 +61,7 @@ class Checkpoint(Description):
         Args:
           model: just built, of an architecture that passes `check`, and of `depth_multiplier`; with `qat` it may be the
             simulated network or not.
-          use_averages: the moving averages where there are any, else the plain variables.
           classifier: whether the classifier is loaded too, which then has `len(class_names)` classes.
-          tell: where to say what was loaded.
 
         Raises:
           UserError: there is no such set of weights, or it does not fit the model; see `matching.assign`.

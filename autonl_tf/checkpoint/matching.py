@@ -49,9 +49,6 @@ def of_reader(where: str, reader: tf.train.CheckpointReader, keys: Mapping[str, 
 def assign(variables: Mapping[str, tf.Variable], stored: Stored) -> None:
     """Gives every variable the array of its name. The variables are unchanged if anything does not fit.
 
-    Args:
-      variables: name -> variable, all that are to be loaded.
-
     Raises:
       UserError: lists what is missing, unexpected and mismatched; or names arrays of another type or not finite.
     """

@@ -29,7 +29,6 @@ def read_graph(prefix: str, where: str, aside: Sequence[str] = ()) -> Stored:
 
     Args:
       prefix: of the checkpoint's files, such as `SAVED_MODEL/variables/variables`.
-      where: for messages.
       aside: objects of these names, and what is below them, are left out.
 
     Raises:

@@ -31,8 +31,6 @@ def open_checkpoint(
         checkpoint's own.
       assumed: without `arch`, the architecture of a format that does not say its own.
       depth_multiplier, num_classes: likewise wanted, for a format that does not say its own.
-      use_averages: which set of weights will be loaded.
-      tell: where to say what was found beside the weights.
 
     Raises:
       UserError: none of these, or of another architecture; a format that does not say its architecture, without `arch`

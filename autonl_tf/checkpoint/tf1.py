@@ -98,8 +98,6 @@ def choose_named(
     with the shape of its variable and float32.
 
     Args:
-      prefix: of a readable checkpoint.
-      variables: those to be loaded, by name.
       names: our variables' names -> the checkpoint's.
 
     Returns:

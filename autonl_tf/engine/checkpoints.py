@@ -110,7 +110,6 @@ class Checkpoints:
     Args:
       directory: the run directory, which all processes of a cluster share.
       learner: complete (its optimizers' slots exist).
-      tell: where to report a broken checkpoint passed over.
       as_evaluated: a context in which the learner's averages are what was last evaluated; best copies are saved in it.
 
     Attributes:

@@ -24,8 +24,6 @@ class Gradient:
     Args:
       learner: gives the model and the variables to differentiate by.
       objective: see `learner.make_train_function`; called M times, so its loss is to be a share of 1 / (R * M).
-      micro_batches: M.
-      seed: of what layers draw.
       scaled: the loss -> what is differentiated in its place.
 
     Raises:

@@ -27,7 +27,6 @@ class Learner(tf.Module):
       groups: pairs (optimizer, variables): which optimizer moves which variables; together they hold every
         trainable variable of the model, each once. Optimizers count their own steps, equal to `step`, and
         read their learning-rate schedules by that.
-      averages: moving averages to update at every step, or None.
       state: further variables that belong to the run (a search's multiplier), by name; checkpointed.
       update_check: clips, scales the loss, skips updates; None: none of it.
 
@@ -243,7 +242,6 @@ def make_train_function(
         loss over replicas and micro-batches is what is minimized; `step` is the number of updates made so far.
       after_update: called with the same `step` as the objective, in replica context, behind the optimizers and
         before the moving averages.
-      seed: of what layers draw in training (see `layers.draws`).
       micro_batches: M, into how many a replica's batch is cut, one after the other (see `Gradient`).
       jit_compile: compiles the step with XLA; for one replica (a TPU does so anyway).
 

@@ -91,10 +91,8 @@ def run_training(
     """Trains up to `total_steps`, from the newest checkpoint if there is one.
 
     Args:
-      train_function: of `learner.make_train_function`.
       make_batches: step -> iterator over a distributed dataset (`inputs.distribute`) that goes on as an
         uninterrupted run's would from that step.
-      steps_per_loop: steps the device makes between two visits of the host.
       evaluate: scores the model, and swaps the averages in itself if they are to be scored; called every
         `evaluate_every` steps and at the end. Its `top1` decides on the best copy, if all it gives is finite, no logit
         is beyond float16 and, in the first third of the run, its loss is below twice `guessed_loss`.
@@ -105,7 +103,6 @@ def run_training(
         there is a better one.
       on_loop: `(step, mean values of the loop)`, after every loop, before its line is logged and before any
         save; may assign to the learner's variables, and returns further values to log, or None.
-      stops: further steps at which the host takes over.
       others: other machines that a step may wait for, in words; None: none.
       wait_seconds: how long it may, before the process is ended (see `signals.Watch`).
 

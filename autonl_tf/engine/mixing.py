@@ -42,7 +42,6 @@ class Mixing:
         Args:
           images: [B, H, W, 3], normalised.
           labels: int [B].
-          step: integer scalar.
 
         Returns:
           images of the same shape, the other labels [B], and the share of the first labels, a scalar in [0, 1]: the

@@ -37,10 +37,7 @@ class RunLog:
     progress line.
 
     Args:
-      directory: the run directory; must exist.
-      total_steps: for the time left.
       images_per_step: the global batch, for images per second.
-      steps_per_epoch: for the epoch.
       is_chief: other processes of a cluster write nothing and show nothing.
       stream: for the progress; rewritten line on a terminal, plain lines elsewhere.
     """

@@ -105,7 +105,6 @@ def score_files(
       model: normalised images [B, S, S, 3] to logits [B, K].
       files: artifact name -> path.
       batches: of (images float32 [B, S, S, 3] in the scale of 0 to 255, labels [B]).
-      normalization: the network's, for what it is given; the files have it inside.
       labelled: whether the labels mean anything; without, only agreement is measured.
 
     Raises:

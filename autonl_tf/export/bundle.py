@@ -65,7 +65,6 @@ def export_all(
 
     Args:
       model: normalised images [B, S, S, 3] to logits [B, K], holding the weights to export.
-      description: of the network and its classes.
       encoded_images: the bytes of at least one image file: what the files are verified on; the smallest warms a server
         up.
       request: which files; by default a SavedModel and a float32 TFLite file.

@@ -101,8 +101,6 @@ def write_card(
     Args:
       saved_model_path: None where there is no SavedModel.
       graphs: TFLite file -> what it runs.
-      agreements: of `verify`.
-      scores, max_accuracy_drop: of `accuracy_loss`.
     """
     artifacts = {saved_model_path: _saved_model_signatures(description)} if saved_model_path else {}
     artifacts |= {path: _tflite_artifact(description, graph) for path, graph in graphs.items()}

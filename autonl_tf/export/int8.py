@@ -69,7 +69,6 @@ def quantize_int8(
     """Quantizes a file of `tflite.convert_fp32` and writes it to `path`; its input stays float32.
 
     Args:
-      float_path: the float32 file.
       calibration_images: float32 [S, S, 3] each, scale of 0 to 255.
       covered: share of them that every range is to cover.
       float_products: LightNL's products stay float32.

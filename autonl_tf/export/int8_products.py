@@ -70,7 +70,6 @@ def quantize_products(path: str | Path, reaches: Reaches) -> int:
 
     Args:
       path: an int8 file with float32 LightNL products, by ai-edge-quantizer or by the converter.
-      reaches: the ranges within them.
 
     Returns:
       How many products are int8 now.

@@ -30,8 +30,6 @@ def drawing(seed: int, step: tf.Tensor, micro_batch: tf.Tensor, num_micro_batche
     """While layers are called within: their batch is `micro_batch` of the `num_micro_batches` of the global batch.
 
     Args:
-      seed: the run's.
-      step: integer scalar.
       micro_batch: integer scalar, from 0; replica r's m-th of M micro-batches is `r * M + m`.
       num_micro_batches: those of all replicas, all of one size.
     """
@@ -54,10 +52,6 @@ def uniform(name: str, shape: tf.Tensor) -> tf.Tensor:
 
     The whole global batch is drawn and this micro-batch's rows are taken: what a row gets then depends neither on how
     many there are nor on how a device orders its draws. Outside `drawing` it comes from TensorFlow's global generator.
-
-    Args:
-      name: of the layer; others draw otherwise.
-      shape: int32 vector.
     """
     position = getattr(_here, "position", None)
     if position is None:

@@ -27,10 +27,6 @@ def precision_scope(precision: str) -> Iterator[None]:
 
 
 def wide_dtype(policy: keras.mixed_precision.Policy | None = None) -> str:
-    """The type for values that a short one would lose: that of the policy's variables, but at least float32.
-
-    Args:
-      policy: of a layer; None: the global one.
-    """
+    """The type for values that a short one would lose: that of the policy's variables, but at least float32."""
     dtype = (policy or keras.mixed_precision.global_policy()).variable_dtype
     return "float32" if dtype in ("float16", "bfloat16", None) else dtype

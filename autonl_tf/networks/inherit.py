@@ -23,9 +23,7 @@ def inherited_network(supernet: Supernet, gates: np.ndarray, *, image_size: int,
     """Builds the decoded network and copies the shared weights into it, sliced to what each option uses.
 
     Args:
-      supernet: where the weights come from.
       gates: 0 or 1, [G].
-      image_size, num_classes: as the supernet's.
 
     Returns:
       The network of `supernet.table.decode(gates)`; in inference it computes what `supernet(x, gates=gates)` does.

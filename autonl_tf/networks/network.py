@@ -29,7 +29,6 @@ def build_network(spec: NetworkSpec, *, image_size: int | tuple[int, int], **opt
     """Builds the network of an architecture, on an input of its own.
 
     Args:
-      spec: the architecture.
       image_size: S, side of the images, or their height and width; static, since LightNL picks its product order by it.
       options: `num_classes`, `depth_multiplier`, `dropout_rate`, `sync_batch_norm`, as for `apply_network`.
 
@@ -57,8 +56,6 @@ def apply_network(
 
     Args:
       inputs: [B, H, W, 3], H and W static.
-      spec: the architecture.
-      num_classes: number of logits.
       depth_multiplier: scales every block's filters and the stem's; the head keeps its own.
       dropout_rate: share of the pooled features dropped in training.
       sync_batch_norm: every batch norm takes its statistics over the batches of all replicas.

@@ -95,9 +95,6 @@ class WeightQuantizer(_PlainQuantizer):
 
     A depthwise kernel [h, w, C, 1] has C output channels; an ordinary one of that shape has one. A dense kernel
     [in, out] becomes [1, 1, in, out], which `QuantizedDense` takes.
-
-    Args:
-      depthwise: whether the kernels are depthwise.
     """
 
     def __init__(self, depthwise: bool = False):

@@ -16,12 +16,7 @@ _ON_TARGET = 0.01  # off by at most this share, a network is on its target
 
 
 def report_page(result: dict[str, Any], name: str) -> str:
-    """The page of one search.
-
-    Args:
-      result: the content of its search.json.
-      name: what to call it, such as its run directory.
-    """
+    """The page of one search."""
     return page.page(
         f"Search: {name}",
         page.facts(headline(result)),

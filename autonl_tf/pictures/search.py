@@ -64,11 +64,8 @@ def draw_search(
     Args:
       records: training records in the order of their `step`, each with some of cross_entropy, top1 (a share),
         macs, and `gate/<block>/<kind and option>`, the margin of that gate (open at 0 or more).
-      path: the PNG file to write.
       warmup_end, settle_start: steps at which lambda begins to count, and at which the decisions are held.
-      total_steps: length of the search.
       largest_macs, smallest_macs: of the space; drawn as lines when given.
-      name: of the search, for the title.
       faint: gates (`<block>/<kind and option>`) that decide nothing, whose block is dropped, say.
       found: of each block of the space its number in the found network, None where it is dropped.
 
@@ -108,7 +105,6 @@ def panels(results: Sequence[Mapping[str, Any]], names: Sequence[str] = ("",)) -
 
     Args:
       results: the contents of search.json files that count one kind of cost.
-      names: of the searches.
     """
     cost = results[0]["budget"]["cost"]
     targets: dict[float, list[str]] = {}

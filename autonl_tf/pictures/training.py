@@ -20,7 +20,6 @@ def draw_training(records: Sequence[dict], path: str | pathlib.Path, *, validati
 
     Args:
       records: training records in order, each with `epoch` and some of loss, top1 (a share), learning_rate.
-      path: the PNG file to write.
       validation: validation records in order, each with `epoch` and some of loss and top1.
 
     Raises:

@@ -67,9 +67,6 @@ def opened(config: Config, path: str, arch: NetworkSpec | None, assumed: Network
 def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
     """The network of `--init_checkpoint` or `--model_dir` as its checkpoint describes it, weights loaded.
 
-    Args:
-      from_pytorch: whether it is a file of the PyTorch port.
-
     Raises:
       UserError: no checkpoint, or `--arch`, `--depth_multiplier`, `--num_label_classes`, `--label_file` or
         `--input_image_size` do not fit it.

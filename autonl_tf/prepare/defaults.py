@@ -58,7 +58,6 @@ def completed(config: Config, images: int, tuned: bool = False) -> Config:
 
     Args:
       config: a resolved one (`sizes.resolved`).
-      images: how many there are to train on.
       tuned: the run starts from a checkpoint. A search takes its rate from that, a training its length and what it
         freezes as well.
 

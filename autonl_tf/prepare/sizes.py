@@ -17,9 +17,6 @@ SMALL_CROP_PADDING, SMALL_MIN_CROP_AREA = 0, 0.5
 def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = None) -> Config:
     """The config with sizes, classes and crops filled in, which depend on the dataset or a starting checkpoint; what
     depends on the number of images is filled in by `defaults.completed`.
-
-    Args:
-      start: the checkpoint that training starts from, whose sizes then are the defaults.
     """
     config = config.replaced(
         input_image_size=agreement.image_size(config, dataset, start),

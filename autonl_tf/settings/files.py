@@ -46,10 +46,6 @@ class Inputs:
 def check_inputs(config: Config, weights: str | None, space: Space | None = None) -> Inputs:
     """Looks at the network, the label file, the data, the images and the weights, and whether they fit each other.
 
-    Args:
-      weights: the path of the checkpoint, if the command reads one.
-      space: the space of a search.
-
     Raises:
       UserError: naming the flag or the file, what is wrong, and what is accepted.
     """
@@ -187,11 +183,7 @@ def matching(pattern: str) -> list[str]:
 
 
 def check_directory(flag: str, directory: str, *, parents: bool = False) -> None:
-    """Raises UserError, before any work is done, where a directory cannot be made or written.
-
-    Args:
-      parents: whether those above are made too.
-    """
+    """Raises UserError, before any work is done, where a directory cannot be made or written."""
     place = pathlib.Path(directory)
     if place.exists() and not place.is_dir():
         raise UserError(f"--{flag}={directory}: is a file; accepted: a directory")
