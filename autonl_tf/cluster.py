@@ -81,25 +81,19 @@ def wait_for_others(cluster: Cluster, seconds: float, tell: Callable[[str], None
     Raises:
       UserError: `seconds` are over, or this process's own address is in use.
     """
-    silent = {name: "" for name in cluster.addresses if name != cluster.own}
+    silent = [name for name in cluster.addresses if name != cluster.own]
     began, told = time.monotonic(), ("", 0.0)
     with _listening(cluster) if silent else contextlib.nullcontext():
-        while silent:
-            for name in list(silent):
-                if fault := fault_of(cluster.addresses[name]):
-                    silent[name] = fault
-                else:
-                    del silent[name]
+        while silent := {name: fault for name in silent if (fault := fault_of(cluster.addresses[name]))}:
             waited = time.monotonic() - began
             listed = ", ".join(f"{name} at {cluster.addresses[name]} ({fault})" for name, fault in silent.items())
-            if silent and waited > seconds:
+            if waited > seconds:
                 raise UserError(f"--wait_seconds={seconds:g}: no answer from {listed}")
             again = listed != told[0] or waited - told[1] > _NEXT_WORD_SECONDS
-            if silent and waited > _FIRST_WORD_SECONDS and again:
+            if waited > _FIRST_WORD_SECONDS and again:
                 tell(f"waiting for {listed}; giving up after {seconds:g} s (--wait_seconds)")
                 told = listed, waited
-            if silent:
-                time.sleep(0.3)
+            time.sleep(0.3)
 
 
 def fault_of(address: str, timeout: float = 2.0) -> str | None:

@@ -1,8 +1,6 @@
 """Checkpoints of this program: found in a run directory, described by its `model.json`, written and read.
 
-Layout of a run directory DIR: `DIR/checkpoints/ckpt-STEP.*`, `DIR/best/ckpt-STEP.*` with `DIR/best/best.json`, and
-`DIR/model.json`. Within a checkpoint model variables are stored under `variables`, their moving averages under
-`averages/shadows`, both by the variables' names (see `engine.checkpoints`).
+Their layout, and that of a run directory, is `engine.checkpoints`' to tell.
 """
 
 from __future__ import annotations

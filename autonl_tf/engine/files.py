@@ -15,12 +15,12 @@ class KeptDirectory:
     """A directory that is written to for long: recognised by more than its name, which another may have by then."""
 
     def __init__(self, directory: str | Path):
-        self._directory = Path(directory)
+        self.path = Path(directory)
         self._identity = self._now()
 
     def _now(self) -> tuple[int, int] | None:
         try:
-            stat = os.stat(self._directory)
+            stat = os.stat(self.path)
         except FileNotFoundError:
             return None
         return stat.st_dev, stat.st_ino
@@ -29,7 +29,7 @@ class KeptDirectory:
         """Raises UserError, which says what is `lost`, where the directory is gone or another one is in its place."""
         if self._identity is not None and self._now() != self._identity:
             raise UserError(
-                f"{self._directory}: was moved away or replaced while this run wrote to it: {lost}; move it back, and "
+                f"{self.path}: was moved away or replaced while this run wrote to it: {lost}; move it back, and "
                 "the same command goes on from what is saved there"
             )
 

@@ -30,18 +30,13 @@ _RESULTS = ("checkpoints", "best", "metrics.jsonl")
 _FOLDERS = ("checkpoints", "best", "tensorboard")
 
 
-class RunDirectory:
+class RunDirectory(KeptDirectory):
     """A prepared directory and the lock on it, held until `close`, the end of `with`, or of the process."""
 
     def __init__(self, path: Path, notes: list[str], lock_file):
-        self.path = path
+        super().__init__(path)
         self.notes = notes  # what changed since the run began that does not forbid going on
-        self._kept = KeptDirectory(path)
         self._lock_file = lock_file
-
-    def check(self, lost: str) -> None:
-        """Raises UserError, before something is written, where the directory is gone: see `KeptDirectory`."""
-        self._kept.check(lost)
 
     def close(self) -> None:
         if self._lock_file is not None:

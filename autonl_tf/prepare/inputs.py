@@ -17,7 +17,7 @@ from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.data.reading import Reading
 from autonl_tf.engine.inputs import distribute
 from autonl_tf.errors import UserError, first_line
-from autonl_tf.prepare import left_out, seen
+from autonl_tf.prepare import left_out
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
 from autonl_tf.streams import say
@@ -63,7 +63,7 @@ def check_images(config: Config, dataset: ImageDataset, image_size: int, crop_pa
     run of `--model_dir` began with other files.
     """
     least = images.least_side(image_size, crop_padding)
-    known = seen.known_faults(config, dataset, splits, least)
+    known = left_out.known_faults(config, dataset, splits, least)
     dataset.check(*splits, least_side=least, known=known, decode=config.check_images != "none")
     for line in left_out.lines(dataset.name, dataset.faults()):
         say(line)

@@ -14,7 +14,7 @@ from autonl_tf.engine.runlog import RunLog
 from autonl_tf.engine.saved import check_present
 from autonl_tf.engine.strategy import is_chief
 from autonl_tf.plain_text import shown
-from autonl_tf.prepare import left_out, seen
+from autonl_tf.prepare import left_out
 from autonl_tf.prepare.rates import Length
 from autonl_tf.settings.config import Config
 from autonl_tf.streams import say
@@ -52,7 +52,7 @@ def open_run(
     for note in directory.notes:
         say(note)
     if is_chief(strategy):
-        seen.write(config, dataset, splits, directory.path)
+        left_out.write_manifest(config, dataset, splits, directory.path)
     return directory
 
 

@@ -37,7 +37,6 @@ class Piece:
     """What is measured by itself: `block` None is the stem (`filters` 0) or the head (`filters` coming in) of networks
     of a `family` (see `Space`)."""
 
-    key: str
     size: int
     block: BlockSpec | None = None
     filters: int = 0
@@ -67,17 +66,16 @@ def _different(**header: Any) -> str:
 def pieces(space: Space, *, image_size: int, num_classes: int) -> dict[str, Piece]:
     """Everything a table of this space must hold, by key."""
     stem = stem_key(space.family, image_size)
-    found = {stem: Piece(stem, image_size, family=space.family)}
+    found = {stem: Piece(image_size, family=space.family)}
     sizes = space.map_sizes(image_size)
     for block, size in zip(space.blocks, sizes, strict=False):
         for selection in block.selections():
             member = block.block(selection)
             if member is not None:
-                key = block_key(member, size)
-                found[key] = Piece(key, size, member)
+                found[block_key(member, size)] = Piece(size, member)
     filters = space.blocks[-1].base.out_filters
     key = head_key(space.family, filters, num_classes, sizes[-1])
-    return {**found, key: Piece(key, sizes[-1], filters=filters, family=space.family)}
+    return {**found, key: Piece(sizes[-1], filters=filters, family=space.family)}
 
 
 def network_keys(spec: NetworkSpec, *, image_size: int, num_classes: int) -> list[str]:
