@@ -27,7 +27,7 @@ class Gradient:
       scaled: the loss -> what is differentiated in its place.
 
     Raises:
-      ValueError: while tracing, when M does not divide the batch or the loss does not depend on a variable.
+      ValueError: while tracing, when the loss does not depend on a variable.
     """
 
     def __init__(self, learner, objective: Callable, *, micro_batches: int, seed: int, scaled: Callable):
@@ -60,9 +60,7 @@ class Gradient:
         return tf.cast(loss, tf.float32), pairs, gradients
 
     def _of_all(self, images, labels, step):
-        size, rest = divmod(images.shape[0], self._count)
-        if rest:
-            raise ValueError(f"{images.shape[0]} images a replica cannot be split into {self._count} micro-batches")
+        size = images.shape[0] // self._count
         written = forward_state(self._learner.model)
         before = [tf.identity(variable.read_value()) for variable in written]
 

@@ -78,7 +78,7 @@ def run_training(
     log: RunLog,
     checkpoints: Checkpoints,
     evaluate: Callable[[], dict[str, float]] | None = None,
-    evaluate_every: int | None = None,
+    evaluate_every: int = 0,
     save_every: int,
     max_skipped: int = MOST_SKIPPED,
     guessed_loss: float = math.inf,
@@ -108,14 +108,12 @@ def run_training(
 
     Raises:
       UserError: a loss or gradient that is not finite (more than `max_skipped` of them), a checkpoint that cannot
-        be saved, periods out of range, a run directory that is further than `total_steps`, or one that the processes
-        of a cluster do not share.
+        be saved, a run directory that is further than `total_steps`, or one that the processes of a cluster do not
+        share.
       Preempted: SIGTERM or SIGHUP came (to any process of a cluster); saved, exit code 42. Before a first step there
         is nothing to save, and a process of no cluster ends at once.
       WorkerLost: a process of the cluster is gone; exit code 43.
     """
-    if min(total_steps, steps_per_loop, save_every) < 1 or (evaluate is not None and not (evaluate_every or 0) > 0):
-        raise UserError("steps in all, per loop, between checkpoints and between evaluations must be at least 1")
     rhythm = _Rhythm(total_steps, steps_per_loop, evaluate_every if evaluate else 0, save_every, stops)
     request = _Request(at_once=not is_cluster(strategy))
     start = checkpoints.restore_latest()

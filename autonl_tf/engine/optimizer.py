@@ -18,9 +18,6 @@ class TF1RMSprop(keras.optimizers.Optimizer):
     rate. Source: the update of TensorFlow 1's `tf.train.RMSPropOptimizer`; the same fused kernel is used.
 
     `options` are those of every Keras optimizer (gradient clipping by `global_clipnorm`, ...).
-
-    Raises:
-      TypeError: a sparse gradient.
     """
 
     def __init__(self, learning_rate, rho=0.9, momentum=0.9, epsilon=1e-3, name="TF1RMSprop", **options):
@@ -47,8 +44,6 @@ class TF1RMSprop(keras.optimizers.Optimizer):
         return super().add_variable_from_reference(model_variable, variable_name, shape, initial_value)
 
     def update_step(self, gradient, variable) -> None:
-        if isinstance(gradient, tf.IndexedSlices):
-            raise TypeError(f"{variable.name}: TF1RMSprop takes dense gradients only")
         index = self._index_dict[self._var_key(variable)]
         dtype = gradient.dtype
         tf.raw_ops.ResourceApplyRMSProp(

@@ -94,8 +94,6 @@ class RunLog:
         """
         if not self._chief:
             return
-        if self._file is None:
-            raise RuntimeError("RunLog.resume(step) comes first")
         numbers = {name: float(value) for name, value in values.items()}
         record = {
             "step": step,

@@ -55,12 +55,6 @@ def test_optimizer_config_round_trips():
     assert float(again.learning_rate) == 0.25
 
 
-def test_sparse_gradients_are_refused():
-    variable = tf.Variable(tf.zeros([3, 2]), name="table")
-    with pytest.raises(TypeError, match="dense"):
-        TF1RMSprop(0.1).apply_gradients([(tf.IndexedSlices(tf.ones([1, 2]), [0], [3, 2]), variable)])
-
-
 @pytest.mark.parametrize("traced", [False, True])
 def test_learning_rates_equal_the_official_ones(traced):
     cases = json.loads((GOLDEN / "learning_rate.json").read_text())
