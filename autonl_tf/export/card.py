@@ -217,6 +217,7 @@ def _markdown(facts: dict) -> str:
     architecture, pixels = facts["architecture"], facts["input"]
     costs = {name: f"{value:,.0f}" for name, value in architecture.items() if isinstance(value, int | float)}
     costs["depth_multiplier"] = f"{architecture['depth_multiplier']:g}"
+    files = [(name, file["bytes"], f"`{file['sha256']}`") for name, file in facts["files"].items()]
     lines = [
         "# Model card",
         "",
@@ -238,7 +239,7 @@ def _markdown(facts: dict) -> str:
         *_section("Signatures", list(_signature_lines(facts["artifacts"]))),
         *_section("Verification", _verification_lines(facts)),
         *_section("TFLite files beside the checkpoint", _score_lines(facts["scores"])),
-        *_section("Files", _file_lines(facts["files"])),
+        *_section("Files", _table(("file", "bytes", "SHA-256"), files)),
         *_section("Versions", _bullets(facts["versions"], "")),
     ]
     return "\n".join(lines).rstrip() + "\n"
@@ -279,46 +280,48 @@ def _signature_lines(artifacts: dict) -> Iterable[str]:
             yield from (f"  - {line}" for line in quantization.summary_lines(artifact["quantization"]))
 
 
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    lines = [f"| {' | '.join(map(str, row))} |" for row in (head, *rows)]
+    return [lines[0], "|" + "---|" * len(head), *lines[1:]]
+
+
 def _verification_lines(facts: dict) -> list[str]:
-    lines = [
+    rows = []
+    for row in facts["verification"]["agreements"]:
+        logits = row["logits_relative_l2"]
+        figures = [f"{row[name]:.2g}" for name in ("max_probability_difference", "probabilities_relative_l2")]
+        figures += ["-" if logits is None else f"{logits:.2g}", f"{row['top1_agreement']:.2%}"]
+        rows.append((row["artifact"], row["signature"], row["images"], *figures))
+    head = ("file", "signature", "images", "max probability difference", "probabilities, relative L2")
+    return [
         "Each file that should be the model's equal but for rounding was loaded again and compared with it; every "
         f"difference is at most {facts['verification']['tolerance']:g}.",
         "",
-        "| file | signature | images | max probability difference | probabilities, relative L2 "
-        "| logits, relative L2 | same best class |",
-        "|---|---|---|---|---|---|---|",
+        *_table((*head, "logits, relative L2", "same best class"), rows),
     ]
-    for row in facts["verification"]["agreements"]:
-        logits = row["logits_relative_l2"]
-        lines.append(
-            f"| {row['artifact']} | {row['signature']} | {row['images']} "
-            f"| {row['max_probability_difference']:.2g} | {row['probabilities_relative_l2']:.2g} "
-            f"| {'-' if logits is None else format(logits, '.2g')} | {row['top1_agreement']:.2%} |"
-        )
-    return lines
 
 
 def _score_lines(scores: dict) -> list[str]:
     if not scores["files"]:
         return ["None exported."]
-    lines = [
-        "Run with ai-edge-litert on held-out images. Logit errors are those of log-probabilities, 1e-6 at least.",
-        "",
-        "| file | images | top-1 | checkpoint | drop, points | error | same best class | worst logit error | mean |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for row in scores["files"]:
         known = row["top1"] is not None
-        top1, own = (f"{row[name]:.2%}" if known else "-" for name in ("top1", "reference_top1"))
-        drop = f"{row['drop_points']:.2f} | {row['drop_standard_error']:.2f}" if known else "- | -"
-        lines.append(
-            f"| {row['artifact']} | {row['images']} | {top1} | {own} | {drop} | {row['top1_agreement']:.2%} "
-            f"| {row['worst_logit_error']:.2g} | {row['mean_logit_error']:.2g} |"
-        )
-    lines += ["", *quantized_lines(scores["files"])] if quantized_lines(scores["files"]) else []
-    most = scores["max_accuracy_drop"]
+        shares = [f"{row[name]:.2%}" if known else "-" for name in ("top1", "reference_top1")]
+        drop = [f"{row[name]:.2f}" if known else "-" for name in ("drop_points", "drop_standard_error")]
+        errors = [f"{row[name]:.2g}" for name in ("worst_logit_error", "mean_logit_error")]
+        rows.append((row["artifact"], row["images"], *shares, *drop, f"{row['top1_agreement']:.2%}", *errors))
+    head = ("file", "images", "top-1", "checkpoint", "drop, points", "error", "same best class", "worst logit error")
+    quantized, most = quantized_lines(scores["files"]), scores["max_accuracy_drop"]
     most = f"{MOST_DROP:g} point and its standard error" if most is None else f"{most:g} points"
-    return [*lines, "", f"Accepted: a drop of at most {most}, where top-1 is known."]
+    return [
+        "Run with ai-edge-litert on held-out images. Logit errors are those of log-probabilities, 1e-6 at least.",
+        "",
+        *_table((*head, "mean"), rows),
+        *(["", *quantized] if quantized else []),
+        "",
+        f"Accepted: a drop of at most {most}, where top-1 is known.",
+    ]
 
 
 def quantized_lines(rows: Iterable[Mapping[str, object]]) -> list[str]:
@@ -329,8 +332,3 @@ def quantized_lines(rows: Iterable[Mapping[str, object]]) -> list[str]:
         for row in rows
         if row["quantized_top1"] is not None
     ]
-
-
-def _file_lines(files: dict) -> list[str]:
-    rows = [f"| {name} | {file['bytes']} | `{file['sha256']}` |" for name, file in files.items()]
-    return ["| file | bytes | SHA-256 |", "|---|---|---|", *rows]

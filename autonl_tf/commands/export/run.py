@@ -49,13 +49,16 @@ def run(config: Config) -> None:
     else:
         say("no --dataset: verified on made-up images, accuracy not measured")
         encoded = made_up_images(size)
+    data = {"trained_on": network.checkpoint.trained_on or "not known"}
+    if calibration is not None:
+        data["int8_ranges"] = f"{len(calibration)} images of {config.calibration_dataset or config.dataset}"
     description = card.Description(
         network.spec,
         size,
         tuple(imagenet.titled(name) for name in class_names),
         accuracy=accuracy,
         weights=network.loaded._asdict(),
-        data=_data(config, network, calibration),
+        data=data,
         depth_multiplier=network.depth_multiplier,
         crop_padding=padding,
         reading=inputs.reading_of(config),
@@ -107,15 +110,6 @@ def _how_chosen(network: checkpointed.Checkpointed, dataset: str) -> dict[str, o
     return {"chosen": f"{chosen}; test_: on images that chose nothing"} | {
         f"test_{name}": tests[-1][name] for name in ("top1", "loss", "count")
     }
-
-
-def _data(config: Config, network: checkpointed.Checkpointed, calibration: np.ndarray | None) -> dict[str, object]:
-    """For the card: which images the network was trained on, and which set int8's ranges."""
-    found = {"trained_on": network.checkpoint.trained_on or "not known"}
-    if calibration is not None:
-        name = config.calibration_dataset or config.dataset
-        found["int8_ranges"] = f"{len(calibration)} images of {name}"
-    return found
 
 
 def _held_out(dataset: ImageDataset, size: int, padding: int, batch_size: int) -> tf.data.Dataset:

@@ -59,12 +59,9 @@ class Work:
     def keys(self) -> list[str]:
         return [*self.pieces, *self.networks]
 
-    def path(self, key: str) -> pathlib.Path:
-        return self.files / f"{key}.tflite"
-
     def make(self, key: str) -> pathlib.Path:
         """A piece's or network's file, written if it is not there."""
-        path = self.path(key)
+        path = self.files / f"{key}.tflite"
         if not path.exists():
             if key in self.pieces:
                 piece_files.write_piece(self.pieces[key], path, num_classes=self.num_classes)

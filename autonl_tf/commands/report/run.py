@@ -22,22 +22,19 @@ RESULT, PAGE, COMPARISON = "search.json", "report.html", "comparison.html"
 def run(config: Config) -> None:
     """Writes report.html and the pictures; with `--compare_with` comparison.html too, into `--model_dir`."""
     directory = pathlib.Path(config.model_dir)
-    result = read_result(directory)
-    other = read_result(pathlib.Path(config.compare_with)) if config.compare_with else None
-    names = (config.model_dir, config.compare_with)
-    comparison = _comparison((result, other), names) if other is not None else None
+    result, comparison = read_result(directory), None
+    if config.compare_with:
+        names = (config.model_dir, config.compare_with)
+        results = (result, read_result(pathlib.Path(config.compare_with)))
+        costs = [of["budget"]["cost"] for of in results]
+        if costs[0] != costs[1]:
+            raise UserError(f"{names[0]} counted {costs[0]}, {names[1]} {costs[1]}: they cannot be compared")
+        comparison = report_picture.comparison_page(results, names)
     write_report(directory, result)
     print(f"written: {directory}/{PAGE}, network.png, search.png")
     if comparison is not None:
         write_text(directory / COMPARISON, comparison)
         print(f"written: {directory}/{COMPARISON}")
-
-
-def _comparison(results: tuple[SearchRecord, SearchRecord], names: tuple[str, str]) -> str:
-    costs = [result["budget"]["cost"] for result in results]
-    if costs[0] != costs[1]:
-        raise UserError(f"{names[0]} counted {costs[0]}, {names[1]} {costs[1]}: they cannot be compared")
-    return report_picture.comparison_page(results, names)
 
 
 def read_result(directory: pathlib.Path) -> SearchRecord:

@@ -36,11 +36,7 @@ def layers_of(model: keras.Model, part: str, where: str) -> list[keras.layers.La
 
 
 def freeze(model: keras.Model, text: str | None) -> list[str]:
-    """Freezes the parts of `--freeze`; gives the lines to tell. Call it before optimizers see the model.
-
-    Raises:
-      UserError: an unknown part, or nothing left to train.
-    """
+    """Freezes the parts of `--freeze`; gives the lines to tell. Call it before optimizers see the model."""
     parts = named(text)
     if not parts:
         return []
@@ -52,11 +48,7 @@ def freeze(model: keras.Model, text: str | None) -> list[str]:
 
 
 def groups(model: keras.Model, text: str | None, make_optimizer: Callable[[float], object]) -> list[tuple]:
-    """The pairs (optimizer, variables) of `--lr_multipliers`, one a factor; factor 1 for what it does not name.
-
-    Raises:
-      UserError: not PART:FACTOR, an unknown part, or a part that is frozen as a whole.
-    """
+    """The pairs (optimizer, variables) of `--lr_multipliers`, one a factor; factor 1 for what it does not name."""
     if not text:
         return [(make_optimizer(1.0), model.trainable_variables)]
     factors: dict[str, float] = {}
@@ -87,8 +79,7 @@ def class_weights(text: str | None, dataset: ImageDataset) -> np.ndarray | None:
     """The weights of `--class_weights`, [K] float32 with mean 1 over the training images; None without.
 
     Raises:
-      UserError: the file cannot be read, lacks a class, names one twice or another, or holds no positive number; a
-        class without training images, for `balanced`.
+      UserError: as `weights_by_class`; for `balanced`, a class without training images.
     """
     if not text:
         return None
