@@ -11,7 +11,6 @@ from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.labels import LABELS, labels_text
 from autonl_tf.engine import rundir
 from autonl_tf.engine.runlog import RunLog
-from autonl_tf.engine.saved import check_present
 from autonl_tf.engine.strategy import is_chief
 from autonl_tf.plain_text import shown
 from autonl_tf.prepare import left_out
@@ -47,7 +46,6 @@ def open_run(
         files["skipped.json"] = left_out.skipped_text(dataset)
     settings = config.read()
     comparable = {name: value for name, value in settings.items() if name not in _FREE}
-    check_present(pathlib.Path(config.model_dir))
     directory = rundir.prepare(config.model_dir, config.values, comparable, files, is_chief=is_chief(strategy))
     for note in directory.notes:
         say(note)
