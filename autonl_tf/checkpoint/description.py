@@ -34,7 +34,6 @@ class Description:
 
     Attributes:
       format: `ours`, `tf1`, `pytorch`, `keras`, `export`, `imagenet` or `search`.
-      where: the file, for messages.
       spec: the architecture whose weights these are.
       class_names: K names in label order.
       classes_are_numbered: whether those are only numbers, so that data may name the classes.

@@ -18,7 +18,6 @@ class Stored:
     """One set of weights of a file, under our variables' names. Nothing is read before the shapes are known to fit.
 
     Attributes:
-      where: the file, for messages.
       shapes: our variable's name -> the shape of its array.
       read: gives the array of one of those names.
       unexpected: what else the file holds, by its names there -> shapes.

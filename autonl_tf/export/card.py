@@ -44,14 +44,11 @@ class Description:
 
     Attributes:
       spec: the architecture, whose normalisation goes into every file.
-      image_size: S.
       class_names: K names in label order.
       accuracy: what was measured, e.g. `top1` and `top5` as shares, `count`, `dataset`; None: not measured.
       weights: where the weights came from, e.g. `prefix`, `step`, `averages`; None: unknown.
       data: what the network was trained on and int8 ranges are of, e.g. `trained_on`; None: unknown.
-      depth_multiplier: scales the filters.
       crop_padding: of the centre crop that encoded images get, see `data.images.preprocess_for_eval`.
-      reading: how encoded images are read.
     """
 
     spec: NetworkSpec

@@ -28,7 +28,6 @@ class Product:
       operators: positions of its operators, ascending.
       reduced: c.
       stride: of g and phi.
-      affinity_first: the order.
       middle, phi: names of the float tensors of M or S, and of phi.
       factor: by which the float product is multiplied; 1 where the converter has put it into the convolution behind.
     """

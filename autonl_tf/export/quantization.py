@@ -31,8 +31,7 @@ class Values:
     """A tensor of a file.
 
     Attributes:
-      index, name: in its graph.
-      shape: its axes.
+      index: in its graph.
       type: `float32`, `float16`, `int8`, `int32` and so on.
       constant: whether the file holds its values.
       scales, zero_points: of quantized values, one for all or one each along `axis`; empty of others.
@@ -55,11 +54,9 @@ class Operator:
 
     Attributes:
       kind: `CONV_2D` and so on; of one that is not built in `CUSTOM` and its name.
-      version: of its kind.
       type: what it computes in, which is its first output's type.
       activation: fused into it, `RELU6` and so on, or None.
       inputs: None where an optional one is left out.
-      outputs: what it gives.
       kernel: of a convolution, depthwise convolution or dense layer, as stored, behind a DEQUANTIZE too; else None.
       bias: likewise; None where it has none.
     """

@@ -19,7 +19,7 @@ import tf_keras as keras
 
 from autonl_tf.layers.channels import check_channels_last
 from autonl_tf.layers.initializers import FanOutNormal
-from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, flatten_positions
+from autonl_tf.layers.light_nl import check_ratio_and_stride, flatten_positions, last_batch_norm
 from autonl_tf.layers.registering import registered
 
 
@@ -58,10 +58,11 @@ def apply_embedded(
     """
     if None in x.shape[1:]:
         raise ValueError(f"non-local block: needs a static height, width and channels; got {tuple(x.shape)}")
+    check_ratio_and_stride("non-local block", ratio, stride)
     channels = x.shape[-1]
-    _check(ratio, stride, channels)
     inner = int(channels * ratio)
-
+    if inner < 1:
+        raise ValueError(f"non-local block: ratio {ratio} of {channels} channels leaves no channel")
     last = {"data_format": "channels_last"}
 
     def convolution(filters: int, name: str, use_bias: bool = True):
@@ -74,23 +75,7 @@ def apply_embedded(
         g = keras.layers.MaxPooling2D(stride, padding="same", name=f"{prefix}g_pool", dtype=policy, **last)(g)
     y = EmbeddedProduct(name=f"{prefix}product", dtype=policy)([theta, phi, g])
     y = convolution(channels, "out", use_bias=False)(y)
-    return keras.layers.BatchNormalization(
-        momentum=BN_MOMENTUM,
-        epsilon=BN_EPSILON,
-        gamma_initializer="zeros",
-        synchronized=sync_batch_norm,
-        name=f"{prefix}bn",
-        dtype=policy,
-    )(y)
-
-
-def _check(ratio: float, stride: int, channels: int) -> None:
-    if not 0 < ratio <= 1:
-        raise ValueError(f"non-local block: ratio {ratio} is out of range; accepted: above 0, at most 1")
-    if stride < 1:
-        raise ValueError(f"non-local block: stride {stride} is out of range; accepted: 1 or more")
-    if int(channels * ratio) < 1:
-        raise ValueError(f"non-local block: ratio {ratio} of {channels} channels leaves no channel")
+    return last_batch_norm(f"{prefix}bn", sync_batch_norm, policy)(y)
 
 
 @registered
@@ -112,7 +97,7 @@ class EmbeddedNonLocal(keras.layers.Layer):
     def __init__(self, ratio: float = 0.5, stride: int = 2, data_format: str | None = None, **kwargs):
         super().__init__(**kwargs)
         check_channels_last("EmbeddedNonLocal", data_format)
-        _check(ratio, stride, channels=2**31)
+        check_ratio_and_stride("non-local block", ratio, stride)
         self.ratio, self.stride = ratio, stride
 
     def build(self, input_shape):

@@ -45,11 +45,24 @@ def flatten_positions(x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(x, [-1, height * width, channels])
 
 
-def _check(ratio: float, stride: int) -> None:
+def check_ratio_and_stride(what: str, ratio: float, stride: int) -> None:
+    """Raises ValueError where they are out of range."""
     if not 0 < ratio <= 1:
-        raise ValueError(f"LightNL: ratio {ratio} is out of range; accepted: above 0, at most 1")
+        raise ValueError(f"{what}: ratio {ratio} is out of range; accepted: above 0, at most 1")
     if stride < 1:
-        raise ValueError(f"LightNL: stride {stride} is out of range; accepted: 1 or more")
+        raise ValueError(f"{what}: stride {stride} is out of range; accepted: 1 or more")
+
+
+def last_batch_norm(name: str, synchronized: bool, dtype) -> keras.layers.BatchNormalization:
+    """The one behind which a non-local block is added to its input: gamma starts at zero, the block as the identity."""
+    return keras.layers.BatchNormalization(
+        momentum=BN_MOMENTUM,
+        epsilon=BN_EPSILON,
+        gamma_initializer="zeros",
+        synchronized=synchronized,
+        name=name,
+        dtype=dtype,
+    )
 
 
 @registered
@@ -71,7 +84,7 @@ class LightNLProduct(keras.layers.Layer):
 
     def __init__(self, ratio: float = 1.0, stride: int = 1, **kwargs):
         super().__init__(**kwargs)
-        _check(ratio, stride)
+        check_ratio_and_stride("LightNL", ratio, stride)
         self.ratio, self.stride = ratio, stride
 
     def build(self, input_shape):
@@ -139,14 +152,7 @@ def light_nl_layers(
             name=f"{prefix}depthwise",
             dtype=dtype,
         ),
-        keras.layers.BatchNormalization(
-            momentum=BN_MOMENTUM,
-            epsilon=BN_EPSILON,
-            gamma_initializer="zeros",
-            synchronized=sync_batch_norm,
-            name=f"{prefix}bn",
-            dtype=dtype,
-        ),
+        last_batch_norm(f"{prefix}bn", sync_batch_norm, dtype),
     ]
 
 

@@ -246,7 +246,10 @@ def check(config: Config) -> None:
     if config.input_image_size is not None:
         check_batches_fit(config, config.input_image_size)
     if config.mode in USES_WEIGHTS:
-        _check_one_source(config)
+        if not (config.init_checkpoint or config.model_dir):
+            raise UserError(f"--mode={config.mode} needs weights: give --init_checkpoint or --model_dir")
+        if config.init_checkpoint and config.model_dir:
+            raise UserError(f"--mode={config.mode} takes weights from --init_checkpoint or --model_dir; both are given")
 
 
 def _check_devices(config: Config) -> None:
@@ -261,13 +264,6 @@ def _check_devices(config: Config) -> None:
         cluster.from_environment()
     if config.precision == "float16" and (config.tpu is not None or config.strategy == "tpu"):
         raise UserError("--precision=float16 is not for TPUs; accepted there: float32, bfloat16")
-
-
-def _check_one_source(config: Config) -> None:
-    if not (config.init_checkpoint or config.model_dir):
-        raise UserError(f"--mode={config.mode} needs weights: give --init_checkpoint or --model_dir")
-    if config.init_checkpoint and config.model_dir:
-        raise UserError(f"--mode={config.mode} takes weights from --init_checkpoint or --model_dir; both are given")
 
 
 def refuse_calibration(config: Config, reader: str) -> None:

@@ -19,7 +19,6 @@ class CostModel:
 
     Attributes:
       name: `macs` or `latency_ms`: how logs and reports call it.
-      choices: the space's.
       tables: for each block the cost of every selection, float64, one axis a choice.
       constant: of the stem and the head.
     """

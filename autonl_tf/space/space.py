@@ -53,7 +53,6 @@ class Space:
     """A search space.
 
     Attributes:
-      name: how it was asked for.
       blocks: with repeats unrolled.
       family: the header that the members' files share, as an architecture without blocks.
       content: of its file, as read.
