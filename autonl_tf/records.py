@@ -15,6 +15,7 @@ from autonl_tf import limits
 
 LATENCY_FORMAT = "autonl latency table 1"
 CARD_FORMAT = "autonl_tf export"
+CARD_JSON = "card.json"
 
 
 def _between(bounds: tuple[float, float]) -> Meta:

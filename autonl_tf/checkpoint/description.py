@@ -10,14 +10,14 @@ from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint import published
 from autonl_tf.checkpoint.blocks import check_part
-from autonl_tf.checkpoint.location import CARD, MODEL_JSON, SPACE, Location
+from autonl_tf.checkpoint.location import MODEL_JSON, SPACE, Location
 from autonl_tf.data import imagenet
 from autonl_tf.data.labels import numbered, read_label_file
 from autonl_tf.data.reading import CROP_PADDING
 from autonl_tf.errors import UserError
 from autonl_tf.flag_values import SAVED_MODEL
 from autonl_tf.reading import read_json
-from autonl_tf.records import CardRecord, ModelRecord
+from autonl_tf.records import CARD_JSON, CardRecord, ModelRecord
 
 CLASSIFIER = "logits"
 
@@ -132,7 +132,7 @@ def read_model_json(path: str | Path) -> ModelRecord:
 
 def read_card(directory: Path) -> CardRecord:
     """The card of an exported directory. Raises UserError where it is damaged."""
-    return read_json(directory / CARD, CardRecord, what="the card of an export")
+    return read_json(directory / CARD_JSON, CardRecord, what="the card of an export")
 
 
 def of_export(directory: Path) -> Description:
@@ -150,7 +150,7 @@ def of_export(directory: Path) -> Description:
     return Description(
         format="export",
         where=str(directory),
-        spec=blockstring.parse("\n".join(card.architecture.blocks), f"{directory}/{CARD}"),
+        spec=blockstring.parse("\n".join(card.architecture.blocks), f"{directory}/{CARD_JSON}"),
         class_names=names,
         classes_are_numbered=names == numbered(card.num_classes),
         image_size=card.input.image_size,

@@ -14,11 +14,10 @@ from autonl_tf.engine.saved import steps_saved
 from autonl_tf.errors import UserError
 from autonl_tf.files import exists
 from autonl_tf.reading import read_ends, read_json, read_text
-from autonl_tf.records import BestRecord
+from autonl_tf.records import CARD_JSON, BestRecord
 
 MODEL_JSON = "model.json"  # of a run directory: its network
 SPACE = "searched_space.json"  # of a search's
-CARD = "card.json"  # of an export
 HDF5 = b"\x89HDF\r\n\x1a\n"
 _PYTORCH = (".pth", ".pt", ".tar", ".safetensors")
 _KERAS = (".h5", ".hdf5", ".keras")
@@ -51,7 +50,7 @@ def location_of(path: str) -> Location:
             f"{path}: is a PyTorch file, whose networks pad differently; convert it with --mode=convert "
             "--from=pytorch, and give the run directory that this writes"
         )
-    if (location / CARD).is_file():
+    if (location / CARD_JSON).is_file():
         return Location("export", location)
     if is_file and (location.suffix in _KERAS or start_of(location) == HDF5):
         if start_of(location) != HDF5 and not zipfile.is_zipfile(location):

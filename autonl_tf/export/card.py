@@ -25,10 +25,10 @@ from autonl_tf.data.labels import LABELS
 from autonl_tf.data.reading import AS_SHOWN, IN_GRAPH, Reading
 from autonl_tf.export import quantization, saved_model, tflite
 from autonl_tf.export.accuracy_loss import MOST_DROP, Score
-from autonl_tf.export.directory import CARD_JSON, files_in
+from autonl_tf.export.directory import files_in
 from autonl_tf.export.graph_facts import GraphFacts
 from autonl_tf.export.verify import TOLERANCE, Agreement
-from autonl_tf.records import CARD_FORMAT
+from autonl_tf.records import CARD_FORMAT, CARD_JSON
 from autonl_tf.strict_json import plain
 
 CARD_MARKDOWN = "card.md"

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from autonl_tf.errors import UserError
 from autonl_tf.reading import Unreadable, read_json
-from autonl_tf.records import CardRecord
+from autonl_tf.records import CARD_JSON, CardRecord
 
-CARD_JSON = "card.json"
 QUANTIZER_NEEDED = "--formats=tflite_int8 needs ai-edge-quantizer: python -m pip install 'autonl-tf[export]'"
 
 
