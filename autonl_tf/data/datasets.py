@@ -237,6 +237,8 @@ def open_dataset(
 
     Raises `UserError` for a name, directory, label file or set that cannot be used.
     """
+    if not 0 <= validation_fraction <= 1:
+        raise UserError(f"validation_fraction {validation_fraction}: expected a number from 0 to 1")
     labels = read_label_file(label_file) if label_file else None
     make = functools.partial(ImageDataset, skip_corrupt=skip_corrupt, reading=reading)
     kind, rest = kind_and_path(name)
