@@ -151,10 +151,12 @@ def test_an_int8_sigmoid_has_the_range_that_its_kernel_needs(operators):
     assert {values.scales + values.zero_points for values in found} == {(1 / 256, -128)}
 
 
+@pytest.mark.parametrize("files", ["autonl"], indirect=True)
 def test_constants_are_where_every_runtime_looks_for_them(files, tmp_path):
-    """ai-edge-quantizer puts those of large files behind the flat buffer."""
+    """ai-edge-quantizer puts those of files of 256 KiB and more behind the flat buffer."""
     path = tmp_path / "float_products.tflite"
     int8.quantize_int8(files["float32"], path, pictures(2), float_products=True)
+    assert path.stat().st_size > 2**18
     model = flatbuffer_utils.convert_bytearray_to_object(path.read_bytes())
     assert not any(buffer.offset for buffer in model.buffers)
     assert graph_facts(path).xnnpack_whole
