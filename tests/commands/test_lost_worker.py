@@ -28,7 +28,7 @@ class Losing:
 def test_it_is_told_outside_of_the_steps_too(words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights.index").touch()  # as much of a checkpoint as is looked at before the devices
-    monkeypatch.setattr(machines, "devices", lambda config: Losing())
+    monkeypatch.setattr(machines, "make_strategy", lambda *words, **named: Losing())
     monkeypatch.setattr(loop, "is_cluster", lambda strategy: True)
     with pytest.raises(loop.WorkerLost):
         run(*words, "--dataset=demo")
