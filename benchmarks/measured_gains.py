@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import os
+import pathlib
 import shlex
 import sys
 
@@ -30,9 +31,8 @@ from autonl_tf.engine.averages import restored
 from autonl_tf.engine.batch_norm import forward_state
 from autonl_tf.engine.objectives import cross_entropy
 from autonl_tf.engine.rundir import git_commit, versions
+from autonl_tf.errors import UserError
 from autonl_tf.layers.draws import drawing
-
-FIRST_STEP = 10_000  # of the training batches that are measured on: their crops are none of the search's
 
 
 def entropies(supernet, label_smoothing: float, dropout_rate: float):
@@ -70,18 +70,25 @@ def gains(strategy, supernet, batches: list, label_smoothing: float, dropout_rat
 
 def measured_search(count: int, close: bool, result: dict) -> None:
     """Lets the program's search fill in `result`."""
-    make_learner, train, held = search._learner, search.run_training, {}
+    begin, make_learner, train, held = search._search, search._learner, search.run_training, {}
+
+    def beginning(config, strategy, space):
+        if strategy.num_replicas_in_sync > 1:
+            raise UserError(f"{strategy.num_replicas_in_sync} replicas: gains are measured on one device")
+        if (pathlib.Path(config.model_dir) / "search.json").exists():
+            raise UserError(f"--model_dir={config.model_dir}: holds a finished search; accepted: a new directory")
+        begin(config, strategy, space)
 
     def learner_of(config, *rest):
         held.update(config=config, schedule=rest[4])
         return make_learner(config, *rest)
 
     def measuring(strategy, learner, function, make_batches, *, on_loop=None, stops=(), **rest):
-        settle, supernet, config = held["schedule"].settle_start, learner.model, held["config"]
+        schedule, supernet, config = held["schedule"], learner.model, held["config"]
 
         def decide(step, values):
-            if step == settle:
-                iterator = make_batches(FIRST_STEP)
+            if step == schedule.settle_start:
+                iterator = make_batches(schedule.total_steps)  # batches that the search does not come to
                 batches, margins = [next(iterator) for _ in range(count)], supernet.margins.numpy()
                 rate = supernet.head_dropout.rate
                 trained = gains(strategy, supernet, batches, config.label_smoothing, rate)
@@ -97,11 +104,11 @@ def measured_search(count: int, close: bool, result: dict) -> None:
                     supernet.margins.assign(np.where(useless, -1.0, margins))
             return on_loop(step, values) if on_loop else {}
 
-        train(strategy, learner, function, make_batches, on_loop=decide, stops=(settle, *stops), **rest)
+        train(strategy, learner, function, make_batches, on_loop=decide, stops=(schedule.settle_start, *stops), **rest)
         found = supernet.table.decode(supernet.margins.numpy() >= 0)
         result["arch"] = blockstring.write(found).splitlines()
 
-    search._learner, search.run_training = learner_of, measuring
+    search._search, search._learner, search.run_training = beginning, learner_of, measuring
 
 
 def main() -> None:
@@ -111,17 +118,19 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=16, help="training batches to measure on")
     parser.add_argument("--close", action="store_true", help="close what does not gain")
     options, words = parser.parse_known_args()
+    if options.batches < 1:
+        parser.error(f"--batches={options.batches}; accepted: 1 or more")
     given = shlex.join(["python", "benchmarks/measured_gains.py", *sys.argv[1:]])
     os.chdir(ROOT)
-    sys.argv[1:], result = words, {}
+    sys.argv[1:], result = [*words, "--mode=search"], {}
     measured_search(options.batches, options.close, result)
     try:
         run()
     except SystemExit as end:
         if end.code:
             raise
-    if not result:
-        sys.exit("error: the search had taken its decisions before; accepted: a --model_dir without a run")
+    if "gates" not in result:
+        parser.error("the search that went on had taken its decisions before; accepted: a new --model_dir")
     print(json.dumps({"command": given, "commit": git_commit(), "versions": versions(), "result": result}))
 
 
