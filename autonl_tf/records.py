@@ -248,6 +248,16 @@ class Gate(TypedDict):
     open: bool
     counts: bool
     flipped: bool
+    closed: bool
+
+
+class MeasuredGain(TypedDict):
+    """What an open gate gained when decisions were taken, in nats (see `search.measured`); None: not finite."""
+
+    name: str
+    gain: Number | None
+    error: Number | None
+    price: Number | None
 
 
 class CloseCall(TypedDict):
@@ -325,6 +335,7 @@ class SearchRecord(TypedDict):
     gates: list[Gate]
     budget: Budget
     decisions: Decisions
+    measured: list[MeasuredGain]
     warnings: list[str]
     close_calls: list[CloseCall]
     phases: Phases

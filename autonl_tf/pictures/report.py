@@ -30,6 +30,7 @@ def report_page(result: dict[str, Any], name: str) -> str:
             "what a block can do without near 0. Flipping a decision alone would change the cost by:</p>",
             close_calls(result),
         ),
+        measured_gains(result),
         page.section("How each decision came about", decisions(result)),
         page.section("Next", page.commands(result["next"])),
         page.section("Settings", settings(result)),
@@ -154,6 +155,34 @@ def close_calls(result: dict[str, Any]) -> str:
         for call in result["close_calls"]
     ]
     return f'<div class="calls">{page.table(("gate", "decided", "margin", unit), rows)}</div>'
+
+
+def measured_gains(result: dict[str, Any]) -> str:
+    """What LightNL and squeeze-excite gained when decisions were taken; nothing where none was open."""
+    if not result["measured"]:
+        return ""
+    names, gates = gate_names(result), {gate["name"]: gate for gate in result["gates"]}
+
+    def thousandths(value: float | None) -> str:
+        return "not finite" if value is None else f"{1000 * value:+.1f}"
+
+    rows = [
+        (
+            names[of["name"]],
+            f"{gates[of['name']]['margin']:+.3f}",
+            f"{thousandths(of['gain'])} \N{PLUS-MINUS SIGN} {thousandths(of['error'])[1:]}",
+            thousandths(of["price"]),
+            "closed" if gates[of["name"]]["closed"] else "kept",
+        )
+        for of in result["measured"]
+    ]
+    return page.section(
+        "Measured",
+        '<p class="quiet">When decisions were taken, each of these was closed by itself: by how much that raises the '
+        "cross-entropy of training images is its gain. One that gains less than its price, lambda times the logarithm "
+        "of what it does to the cost, was closed. In thousandths of a nat:</p>",
+        f'<div class="calls">{page.table(("gate", "margin", "gain", "price", "decided"), rows)}</div>',
+    )
 
 
 def decisions(result: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ def summary(
     image_size: int,
     num_classes: int,
     flipped: np.ndarray | None = None,
+    closed: np.ndarray | None = None,
 ) -> tuple[NetworkSpec, dict[str, Any]]:
     """The found network, and a JSON-ready result of it.
 
@@ -38,21 +39,22 @@ def summary(
       margins: theirs, [G]; a gate is open at 0 or more.
       image_size, num_classes: what MACs and parameters are counted at.
       flipped: [G], whether a decision was turned to meet a target; margins are those before.
+      closed: [G], whether an open gate was closed since it gains less than its price (`measured`); likewise.
 
     Returns:
       The architecture, and a dict: `arch` (its lines), the image size and classes, `macs`, `macs_exact`, `params`,
       `largest_macs` and `smallest_macs` of the space, `blocks` (MACs each), `decided_blocks` (for each block of the
       space what became of it, None: dropped), and `gates`: each one's name, margin,
       whether it is open, whether it `counts` (the gates before it of its choice are open, its block is kept, and
-      its LightNL is there), and whether it was `flipped`.
+      its LightNL is there), and whether it was `flipped` or `closed`.
     """
-    flipped = np.zeros(len(table), bool) if flipped is None else np.asarray(flipped) > 0.5
-    gates = np.abs(decided_gates(margins) - flipped)
+    flipped, closed = (np.zeros(len(table), bool) if of is None else np.asarray(of) > 0.5 for of in (flipped, closed))
+    gates = np.abs(decided_gates(margins) - (flipped | closed))
     spec = table.decode(gates)
     size = {"image_size": image_size, "num_classes": num_classes}
     costs = network_cost(spec, **size)
     extremes = [network_cost(member, **size).total.macs for member in (table.space.largest(), table.space.smallest())]
-    rows = zip(table.gates, margins, gates, _counting(table, gates), flipped, strict=True)
+    rows = zip(table.gates, margins, gates, counting_gates(table, gates), flipped, closed, strict=True)
     return spec, {
         "arch": blockstring.write(spec).splitlines(),
         "input_image_size": image_size,
@@ -74,8 +76,9 @@ def summary(
                 "open": bool(is_open),
                 "counts": counts,
                 "flipped": bool(flip),
+                "closed": bool(close),
             }
-            for gate, margin, is_open, counts, flip in rows
+            for gate, margin, is_open, counts, flip, close in rows
         ],
     }
 
@@ -140,6 +143,17 @@ def decisions(result: dict[str, Any], schedule: SearchSchedule) -> dict[str, Any
     }
 
 
+def measured(table: GateTable, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """What `search.measured` found, of the record of metrics.jsonl in which decisions were taken: name, `gain`, its
+    standard `error` and the `price`, in nats. JSON-ready."""
+    return [
+        {"name": name, "gain": record[f"gain/{name}"], "error": record[f"gain_error/{name}"]}
+        | {"price": record[f"gain_price/{name}"]}
+        for name in table.names
+        if f"gain/{name}" in record
+    ]
+
+
 def warnings(result: dict[str, Any], schedule: SearchSchedule) -> list[str]:
     """What is not to be trusted, and what to do: lines that the command prints and the report shows.
 
@@ -172,7 +186,8 @@ def warnings(result: dict[str, Any], schedule: SearchSchedule) -> list[str]:
     return found
 
 
-def _counting(table: GateTable, gates: np.ndarray) -> list[bool]:
+def counting_gates(table: GateTable, gates: np.ndarray) -> list[bool]:
+    """Whether each gate counts where these [G] are open: flipping it alone would change the network."""
     selections = table.selections(gates)
     live = [block.counting(selection) for block, selection in zip(table.space.blocks, selections, strict=True)]
     return [
@@ -181,9 +196,10 @@ def _counting(table: GateTable, gates: np.ndarray) -> list[bool]:
 
 
 def close_calls(table: GateTable, model: CostModel, result: dict[str, Any], most: int = 12) -> list[dict[str, Any]]:
-    """The gates that count, nearest to flipping first: name, margin, open, flipped, and `cost_change`, what flipping
-    the gate alone would add to the cost."""
-    calls = sorted((gate for gate in result["gates"] if gate["counts"]), key=lambda gate: abs(gate["margin"]))[:most]
+    """The gates that count, nearest to flipping first, without those closed for what they gain: name, margin, open,
+    flipped, and `cost_change`, what flipping the gate alone would add to the cost."""
+    counting = [gate for gate in result["gates"] if gate["counts"] and not gate["closed"]]
+    calls = sorted(counting, key=lambda gate: abs(gate["margin"]))[:most]
     gates = np.array([gate["open"] for gate in result["gates"]], np.float32)
     now, index_of = model.of(table.selections(gates)), {name: index for index, name in enumerate(table.names)}
     described = []

@@ -15,6 +15,7 @@ from autonl_tf.space.cost_model import CostModel
 
 TOLERANCE = 0.01  # above the target, and about it where nothing has to be flipped
 SHORTFALLS = (0.01, 0.02, 0.05, 0.1)  # below the target: the least that close calls reach, else the last
+_FINITE = np.finfo(np.float64).max
 _BINS = 4000  # of the cost, up to the target and a tenth more
 
 
@@ -25,7 +26,7 @@ def flips_to_target(
 
     They have the least sum of margins of all whose cost is at most 1% above the target and 1% below it, or 2, 5, 10%
     where only a flip that is no close call would come nearer. Where close calls do not come within 10%, any flips are
-    taken that do; where none do, those that come nearest.
+    taken that do; where none do, those that come nearest. A gate whose margin is infinite is not flipped.
 
     The networks considered are all members of the space (costs kept exactly; of several that come to the same bin of
     the cost, a 4000th part, the one with the smaller sum stays).
@@ -37,7 +38,7 @@ def flips_to_target(
     now = model.of(table.selections(margins >= 0))
     if abs(now / target - 1) <= TOLERANCE:
         return np.zeros(len(table), bool)
-    for most, shortfalls in ((close_call, SHORTFALLS), (np.inf, SHORTFALLS[-1:])):
+    for most, shortfalls in ((close_call, SHORTFALLS), (_FINITE, SHORTFALLS[-1:])):
         paths = _Paths(table, model, margins, target, most)
         error = paths.costs / target - 1
         for shortfall in shortfalls:

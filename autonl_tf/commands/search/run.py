@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +42,7 @@ from autonl_tf.prepare import (
     train_step,
 )
 from autonl_tf.reading import MOST_LONG, read_text
-from autonl_tf.search import results
+from autonl_tf.search import measured, results
 from autonl_tf.search.multiplier import TargetMultiplier
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
 from autonl_tf.search.schedule import EXPLORE_PROBABILITY, SearchSchedule
@@ -69,7 +70,6 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
     config = sizes.resolved(config, dataset, start and start.checkpoint)
     image_size = config.input_image_size
     models = cost_models(config, space, image_size=image_size, num_classes=dataset.num_classes)
-    target = budget_value(config)
     inputs.check_images(config, dataset, image_size, config.crop_padding, "train")
     share = config.search_split
     learnt, held_out = dataset.divided(share, config.seed) if share else (dataset, None)
@@ -106,13 +106,14 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
             held_out=held_out is not None,
         )
 
+        make_batches = inputs.training_input(config, strategy, learnt, space.largest().normalization, held_out)
         run_training(
             strategy,
             learner,
             train_step.train_function(
                 config, strategy, learner, objective, tracker(supernet, schedule, learner.multiplier)
             ),
-            inputs.training_input(config, strategy, learnt, space.largest().normalization, held_out),
+            make_batches,
             total_steps=length.steps,
             steps_per_loop=config.steps_per_loop,
             log=run_directory.run_log(config, strategy, length),
@@ -120,8 +121,8 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
             save_every=config.save_every_steps,
             others=machines.others(config, strategy),
             wait_seconds=config.wait_seconds,
-            on_loop=_flipping(learner, models[0], schedule) if target is not None else None,
-            stops=(schedule.settle_start,) if target is not None else (),
+            on_loop=_deciding(config, strategy, learner, models[0], schedule, make_batches),
+            stops=(schedule.settle_start,),
         )
         if is_chief(strategy):
             directory.check("arch.txt is not written")
@@ -135,49 +136,93 @@ def budget_value(config: Config) -> float | None:
 
 
 class SearchLearner(Learner):
-    """A supernet's learner, with the state of a search for a target: its multiplier, and which gates were flipped."""
+    """A supernet's learner, with the state of its search: the multiplier of one for a target, and which decisions were
+    turned when they were taken, gates [G] that were `closed` for what they gain and gates `flipped` for the target."""
 
     def __init__(self, supernet: Supernet, groups: list[tuple], multiplier: TargetMultiplier | None, update_check):
         self.multiplier = multiplier
-        state = {}
-        if multiplier is not None:
-            self.flipped = tf.Variable(
+        self.closed, self.flipped = (
+            tf.Variable(
                 tf.zeros([len(supernet.table)]),
                 trainable=False,
-                name="flipped",
+                name=name,
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
             )
-            state = {
-                "multiplier_value": multiplier.value,
-                "multiplier_integral": multiplier.integral,
-                "flipped": self.flipped,
-            }
+            for name in ("closed", "flipped")
+        )
+        state = {"closed": self.closed, "flipped": self.flipped}
+        if multiplier is not None:
+            state |= {"multiplier_value": multiplier.value, "multiplier_integral": multiplier.integral}
         # No moving averages of the weights: decisions have averages of their own, and weights are trained anew.
         super().__init__(supernet, groups, state=state, update_check=update_check)
 
-    def decided(self) -> tuple[np.ndarray, np.ndarray]:
-        """The margins [G] that the search itself came to, and which decisions were flipped, bool [G]."""
+    def turn(self, closed: np.ndarray, flipped: np.ndarray) -> None:
+        """Decides these gates, bool [G], the other way than their margins do."""
         margins = self.model.margins.numpy()
-        if self.multiplier is None:
-            return margins, np.zeros(len(margins), bool)
-        flipped = self.flipped.numpy() > 0.5
-        return np.where(flipped, -margins, margins), flipped
+        away = np.where(margins >= 0, -np.maximum(margins, 1e-6), -margins)
+        self.model.margins.assign(np.where(closed | flipped, away, margins))
+        self.closed.assign(closed.astype(np.float32))
+        self.flipped.assign(flipped.astype(np.float32))
+
+    def decided(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The margins [G] that the search itself came to, and which decisions were `closed` and `flipped`, bool [G]."""
+        turned = {"closed": self.closed.numpy() > 0.5, "flipped": self.flipped.numpy() > 0.5}
+        margins = self.model.margins.numpy()
+        return np.where(turned["closed"] | turned["flipped"], -margins, margins), turned
 
 
-def _flipping(learner: SearchLearner, model: CostModel, schedule: SearchSchedule):
-    """Flips the closest calls when decisions are taken, so that what settles is the network that is written."""
+def _deciding(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    learner: SearchLearner,
+    model: CostModel,
+    schedule: SearchSchedule,
+    make_batches: Callable[[int], Iterator],
+):
+    """Closes what gains too little when decisions are taken, then flips the closest calls to meet a target, so that
+    what settles is the network that is written."""
+    supernet = learner.model
+    table = supernet.table
 
-    def flip(step: int, values: dict[str, float]) -> dict[str, float]:
+    def decide(step: int, values: dict[str, float]) -> dict[str, float]:
         if step != schedule.settle_start:
             return {}
-        margins = learner.model.margins.numpy()
-        flips = flips_to_target(learner.model.table, model, margins, learner.multiplier.target, schedule.close_call)
-        away = np.where(margins >= 0, -np.maximum(margins, 1e-6), -margins)
-        learner.model.margins.assign(np.where(flips, away, margins))
-        learner.flipped.assign(flips.astype(np.float32))
-        return {"flips": float(flips.sum())}
+        gains = _measured(config, strategy, supernet, model, schedule, make_batches, values["cost_lambda"])
+        closed, flips = np.zeros(len(table), bool), np.zeros(len(table), bool)
+        closed[[gain.gate for gain in gains if gain.closes]] = True
+        told = {f"{key}/{table.names[gain.gate]}": value for gain in gains for key, value in _logged(gain).items()}
+        if learner.multiplier is not None:
+            margins = np.where(closed, -np.inf, supernet.margins.numpy())
+            flips = flips_to_target(table, model, margins, learner.multiplier.target, schedule.close_call)
+            told["flips"] = float(flips.sum())
+        learner.turn(closed, flips)
+        return told
 
-    return flip
+    return decide
+
+
+def _logged(gain: measured.Gain) -> dict[str, float]:
+    return {"gain": gain.gain, "gain_error": gain.error, "gain_price": gain.price}
+
+
+def _measured(config, strategy, supernet, model, schedule, make_batches, multiplier) -> list[measured.Gain]:
+    gates = len(measured.candidates(supernet))
+    if not gates:
+        return []
+    count = measured.batches_to_measure(gates, config.train_batch_size, schedule.total_steps)
+    if is_chief(strategy):
+        images = f"{count * config.train_batch_size:,} images"
+        say(f"decisions are taken: measuring what {gates} gates gain, LightNL's and squeeze-excite's, on {images}")
+    iterator = make_batches(schedule.total_steps)  # the images behind those of the search
+    return measured.measured_gains(
+        strategy,
+        supernet,
+        model,
+        multiplier,
+        [next(iterator) for _ in range(count)],
+        micro_batches=config.micro_batches,
+        held_out=bool(config.search_split),
+    )
 
 
 class Start(NamedTuple):
@@ -271,13 +316,14 @@ def _write(
 
     image_size, num_classes = config.input_image_size, config.num_label_classes
     table, model = learner.model.table, models[0]
-    margins, flipped = learner.decided()
-    spec, result = results.summary(table, margins, image_size=image_size, num_classes=num_classes, flipped=flipped)
+    margins, turned = learner.decided()
+    spec, result = results.summary(table, margins, image_size=image_size, num_classes=num_classes, **turned)
     records = read_records(directory / "metrics.jsonl")
     names = ("step", *(model.name for model in models), "cost_lambda", "cross_entropy")
     result |= {
         "budget": results.budget(table, model, result, budget_value(config), schedule),
         "decisions": results.decisions(result, schedule),
+        "measured": results.measured(table, next((r for r in records if r["step"] == schedule.settle_start), {})),
         "close_calls": results.close_calls(table, model, result),
         "phases": {
             "warmup_end": schedule.warmup_steps,
@@ -347,6 +393,15 @@ def _target_text(budget: dict[str, Any], model: CostModel) -> str:
     return text
 
 
+def _measured_text(result: dict[str, Any]) -> str:
+    """Which gates were closed for what they gain, in a line."""
+    if not result["measured"]:
+        return ""
+    closed = ", ".join(gate["name"] for gate in result["gates"] if gate["closed"])
+    count = len(result["measured"])
+    return f"measured: what {count} gates gain; closed, since that is below their price: {closed or 'none'}\n"
+
+
 def _how_to_go_on(result: dict[str, Any]) -> str:
     if result["settings"]["init_checkpoint"]:
         return "score it with the search's own weights as it is, then train it on from them\n"
@@ -368,6 +423,7 @@ def _tell(directory: pathlib.Path, result: dict[str, Any], model: CostModel) -> 
         f"{_target_text(result['budget'], model) if 'target' in result['budget'] else ''}"
         f"decisions: {decided['counting']} gates count, {decided['within_noise']} of them with margins within "
         f"the noise of {decided['noise']:.2f}; closest: {calls}\n"
+        f"{_measured_text(result)}"
         f"{said}"
         f"written: {directory}/arch.txt, {RESULT}, {PAGE}, network.png, search.png\n"
         f"{_how_to_go_on(result)}"
