@@ -242,6 +242,14 @@ class BlockMacs(TypedDict):
     macs: Cost
 
 
+class MeasuredGain(TypedDict):
+    """What an open gate gained when decisions were taken, in nats (see `search.measured`); None: not finite."""
+
+    gain: Number | None
+    error: Number | None
+    price: Number | None
+
+
 class Gate(TypedDict):
     name: str
     margin: Number
@@ -249,15 +257,7 @@ class Gate(TypedDict):
     counts: bool
     flipped: bool
     closed: bool
-
-
-class MeasuredGain(TypedDict):
-    """What an open gate gained when decisions were taken, in nats (see `search.measured`); None: not finite."""
-
-    name: str
-    gain: Number | None
-    error: Number | None
-    price: Number | None
+    measured: MeasuredGain | None
 
 
 class CloseCall(TypedDict):
@@ -335,7 +335,6 @@ class SearchRecord(TypedDict):
     gates: list[Gate]
     budget: Budget
     decisions: Decisions
-    measured: list[MeasuredGain]
     warnings: list[str]
     close_calls: list[CloseCall]
     phases: Phases

@@ -159,28 +159,29 @@ def close_calls(result: dict[str, Any]) -> str:
 
 def measured_gains(result: dict[str, Any]) -> str:
     """What LightNL and squeeze-excite gained when decisions were taken; nothing where none was open."""
-    if not result["measured"]:
-        return ""
-    names, gates = gate_names(result), {gate["name"]: gate for gate in result["gates"]}
 
     def thousandths(value: float | None) -> str:
-        return "not finite" if value is None else f"{1000 * value:+.1f}"
+        return "not finite" if value is None else f"{1000 * value:.1f}"
 
+    names = gate_names(result)
     rows = [
         (
-            names[of["name"]],
-            f"{gates[of['name']]['margin']:+.3f}",
-            f"{thousandths(of['gain'])} \N{PLUS-MINUS SIGN} {thousandths(of['error'])[1:]}",
+            names[gate["name"]],
+            f"{gate['margin']:+.3f}",
+            f"{thousandths(of['gain'])} \N{PLUS-MINUS SIGN} {thousandths(of['error'])}",
             thousandths(of["price"]),
-            "closed" if gates[of["name"]]["closed"] else "kept",
+            "closed" if gate["closed"] else "kept",
         )
-        for of in result["measured"]
+        for gate in result["gates"]
+        if (of := gate["measured"])
     ]
+    if not rows:
+        return ""
     return page.section(
-        "Measured",
-        '<p class="quiet">When decisions were taken, each of these was closed by itself: by how much that raises the '
-        "cross-entropy of training images is its gain. One that gains less than its price, lambda times the logarithm "
-        "of what it does to the cost, was closed. In thousandths of a nat:</p>",
+        "Measured gains",
+        '<p class="quiet">When decisions were taken, each of these gates was closed by itself, the smallest margin '
+        "first. How much the cross-entropy of training images then rises is its gain. One that gained less than its "
+        "price, lambda times what it adds to the logarithm of the cost, stayed closed. In thousandths of a nat:</p>",
         f'<div class="calls">{page.table(("gate", "margin", "gain", "price", "decided"), rows)}</div>',
     )
 
@@ -192,7 +193,7 @@ def decisions(result: dict[str, Any]) -> str:
         'another, and what the gate opens; its margin over the steps, <span class="open">purple open</span>, '
         '<span class="closed">orange closed</span>, pale near 0; then the margin that decided. Faint: decides '
         f"nothing, since its block is dropped or a gate below it is closed. {search.FLIPPED}: flipped to meet the "
-        "target.</p>"
+        f"target. {search.MEASURED}: closed for what it gains.</p>"
     )
     return note + page.figures(search.margins(result, found_numbers(result)))
 

@@ -36,6 +36,7 @@ _TOP, _PANEL, _GAP, _BOTTOM = 0.85, 1.7, 0.58, 0.5
 _SMALL = (4.2, 2.0)  # a panel of a page, in inches
 _SMALL_ROW = 0.17  # of its heat map
 FLIPPED = "\N{UPWARDS ARROW LEFTWARDS OF DOWNWARDS ARROW}"  # marks a gate that was flipped to meet the target
+MEASURED = "\N{MULTIPLICATION SIGN}"  # marks a gate that was closed for what it gains
 _DIGIT = 0.08  # inches, as wide as one of its labels' digits is in any sans serif
 UNITS = {"macs": "MACs", "latency_ms": "ms"}  # of a cost
 _VEIL = 0.65  # of what is faint, so much is hidden
@@ -151,7 +152,8 @@ def margins(result: Mapping[str, Any], found: Sequence[int | None]) -> dict[str,
         axes = figure.add_axes((0.25, 0.43 / height, 0.59, 1 - 0.45 / height))
         _draw_map(axes, steps, values[rows], _limit(values), [not gate["counts"] for gate in gates])
         for index, gate in enumerate(gates):
-            name = _short_name(_PREFIX + gate["name"], found) + f" {FLIPPED}" * gate["flipped"]
+            mark = f" {FLIPPED}" * gate["flipped"] + f" {MEASURED}" * gate["closed"]
+            name = _short_name(_PREFIX + gate["name"], found) + mark
             for x, text in ((-0.015, name), (1.24, f"{gate['margin']:+.3f}")):
                 _beside(axes, index + 0.5, x, text, size=8.5, color=OPEN if gate["open"] else CLOSED)
         axes.set_xlim(0, result["phases"]["total_steps"])

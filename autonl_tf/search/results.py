@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from autonl_tf.networks.gate_table import GateTable
 from autonl_tf.search.schedule import MOST_NOISE, SearchSchedule
 from autonl_tf.space.cost_model import CostModel
 
+GAIN_KEYS = {"gain": "gain", "error": "gain_error", "price": "gain_price"}  # in metrics.jsonl, before a gate's name
 MOST_FLIPPED = 0.1  # of the cost, up to which flips may decide it
 NEXT_TO_NOTHING = 0.02  # of the most expensive member's cost: a search that removed no more decided nothing
 
@@ -31,6 +34,7 @@ def summary(
     num_classes: int,
     flipped: np.ndarray | None = None,
     closed: np.ndarray | None = None,
+    record: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[NetworkSpec, dict[str, Any]]:
     """The found network, and a JSON-ready result of it.
 
@@ -39,14 +43,16 @@ def summary(
       margins: theirs, [G]; a gate is open at 0 or more.
       image_size, num_classes: what MACs and parameters are counted at.
       flipped: [G], whether a decision was turned to meet a target; margins are those before.
-      closed: [G], whether an open gate was closed since it gains less than its price (`measured`); likewise.
+      closed: [G], whether an open gate was closed since it gains less than its price; likewise.
+      record: that of metrics.jsonl in which decisions were taken, with what gates gain (`search.measured`).
 
     Returns:
       The architecture, and a dict: `arch` (its lines), the image size and classes, `macs`, `macs_exact`, `params`,
       `largest_macs` and `smallest_macs` of the space, `blocks` (MACs each), `decided_blocks` (for each block of the
       space what became of it, None: dropped), and `gates`: each one's name, margin,
       whether it is open, whether it `counts` (the gates before it of its choice are open, its block is kept, and
-      its LightNL is there), and whether it was `flipped` or `closed`.
+      its LightNL is there), whether it was `flipped` or `closed`, and what was `measured` of it: its `gain`, the
+      standard `error` and the `price` in nats, or None.
     """
     flipped, closed = (np.zeros(len(table), bool) if of is None else np.asarray(of) > 0.5 for of in (flipped, closed))
     gates = np.abs(decided_gates(margins) - (flipped | closed))
@@ -77,6 +83,9 @@ def summary(
                 "counts": counts,
                 "flipped": bool(flip),
                 "closed": bool(close),
+                "measured": {what: record[f"{key}/{gate.name}"] for what, key in GAIN_KEYS.items()}
+                if f"gain/{gate.name}" in record
+                else None,
             }
             for gate, margin, is_open, counts, flip, close in rows
         ],
@@ -141,17 +150,6 @@ def decisions(result: dict[str, Any], schedule: SearchSchedule) -> dict[str, Any
         "counting": len(counting),
         "within_noise": sum(abs(gate["margin"]) <= schedule.noise for gate in counting),
     }
-
-
-def measured(table: GateTable, record: dict[str, Any]) -> list[dict[str, Any]]:
-    """What `search.measured` found, of the record of metrics.jsonl in which decisions were taken: name, `gain`, its
-    standard `error` and the `price`, in nats. JSON-ready."""
-    return [
-        {"name": name, "gain": record[f"gain/{name}"], "error": record[f"gain_error/{name}"]}
-        | {"price": record[f"gain_price/{name}"]}
-        for name in table.names
-        if f"gain/{name}" in record
-    ]
 
 
 def warnings(result: dict[str, Any], schedule: SearchSchedule) -> list[str]:

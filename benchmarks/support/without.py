@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 import tensorflow as tf
 
 from autonl_tf.cli.main import run
+from autonl_tf.commands.search import decisions
 from autonl_tf.commands.search import run as search
 from autonl_tf.layers import gated, superkernel
 from autonl_tf.layers.gates import channel_mask, cumulative_masks, explored_gate, indicator
@@ -183,6 +184,11 @@ def gradient_stopped_at_kernel_gates() -> None:
     _uncapped(lambda choice: False, indicator)
 
 
+def closing_by_measured_gain() -> None:
+    """Thresholds alone decide; what a gate gains is not measured."""
+    decisions.measured.candidates = lambda supernet: []
+
+
 def budget_that_comes_down() -> None:
     """The controller's budget is the target from the first step on."""
     multiplier.REACHED = 1e-6
@@ -190,7 +196,7 @@ def budget_that_comes_down() -> None:
 
 def everything() -> None:
     """The literal method: raw norms against thresholds that start at 0 and learn as weights do from the first step on,
-    gates on the kernel, scaled dropout, no flips, no settling."""
+    gates on the kernel, scaled dropout, no flips, no settling, nothing measured."""
     for turn_off in (
         relative_values,
         gates_behind_batch_norm,
@@ -198,6 +204,7 @@ def everything() -> None:
         own_optimizer,
         flips_in_the_decision_phase,
         settling,
+        closing_by_measured_gain,
     ):
         turn_off()
     _tracked(lambda net, values, follow: tf.convert_to_tensor(net.thresholds))
@@ -220,6 +227,7 @@ DEVIATIONS = {
         average_of_distances,
         gradient_stopped_at_kernel_gates,
         budget_that_comes_down,
+        closing_by_measured_gain,
         everything,
     )
 }

@@ -11,13 +11,9 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
-import tf_keras as keras
 
 from autonl_tf.data.demo_scene import COLOURS
-from autonl_tf.engine.objectives import cross_entropy
 from autonl_tf.errors import UserError
-from autonl_tf.networks.supernet import Supernet
 from autonl_tf.space import space as space_lib
 
 BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
@@ -249,7 +245,7 @@ from support import without
 
 places = [without.supernet, without.objective, without.multiplier, without.search, without.superkernel, without.gated]
 places += [without.supernet.Supernet, without.supernet.SuperBlock, without.superkernel.SuperkernelDepthwiseConv2D]
-places += [without.gated.GatedSqueezeExcite, without.gated.GatedLightNL]
+places += [without.gated.GatedSqueezeExcite, without.gated.GatedLightNL, without.decisions.measured]
 start = without.supernet.Supernet.__init__.__kwdefaults__
 
 def state():
@@ -270,7 +266,7 @@ print(json.dumps(said))
 def test_each_deviation_that_is_turned_off_replaces_something_that_the_search_has():
     run = subprocess.run([sys.executable, "-c", TURNED_OFF, str(BENCHMARKS)], capture_output=True, check=True)
     said = json.loads(run.stdout)
-    assert len(said) == 15
+    assert len(said) == 16
     for name, (added, replaced) in said.items():
         assert not added and replaced, name
 
@@ -333,28 +329,3 @@ def test_marked_photographs_that_cannot_be_made_are_one_line_and_leave_nothing(i
             marked.main()
         assert end.value.code == 2 and said in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
-
-
-def test_a_measured_gain_is_how_much_the_loss_rises_without_and_nothing_else_changes(imported):
-    module = imported("measured_gains")
-    candidates = {"kernels": [3], "expansions": [3], "nonlocal_ratios": [0.5], "nonlocal_strides": [1]}
-    content = {"network": "stem=8 head=16", "candidates": candidates, "blocks": [{"block": "r1_k3_s22_e3_i8_o8"}]}
-    keras.utils.set_random_seed(0)
-    supernet = Supernet(space_lib.parse(content, "one"), image_size=16, num_classes=3, dropout_rate=0.5)
-    (layer,) = [block.inserted["nl"] for block in supernet.blocks]
-    layer.bn.gamma.assign_add(tf.ones_like(layer.bn.gamma))
-    rng = np.random.default_rng(0)
-    batches = [(rng.normal(size=[8, 16, 16, 3]).astype(np.float32), rng.integers(3, size=8)) for _ in range(2)]
-    before = [variable.numpy() for variable in supernet.variables]
-    found = module.gains(tf.distribute.get_strategy(), supernet, batches, 0.0, 0.0)
-    assert all(np.array_equal(old, new.numpy()) for old, new in zip(before, supernet.variables, strict=True))
-    (name,) = [name for name in supernet.table.names if name.endswith("/nl")]
-    opened = (supernet.margins.numpy() >= 0).astype(np.float32)
-    closed = np.where(np.array(supernet.table.names) == name, np.float32(0), opened)
-    supernet.head_dropout.rate = 0.0
-    entropy = [
-        np.mean([cross_entropy(supernet(x, gates=gates, training=True), y, 0.0) for x, y in batches])
-        for gates in (opened, closed)
-    ]
-    assert list(found) == [name] and found[name]["gain"] == pytest.approx(entropy[1] - entropy[0], abs=1e-6)
-    assert abs(found[name]["gain"]) > 1e-4 and found[name]["error"] > 0

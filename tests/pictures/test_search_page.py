@@ -65,7 +65,9 @@ def test_a_block_of_the_page_shows_either_kind_of_non_local_block():
 
 
 def gates(*names):
-    return [{"name": name, "margin": 0.1, "open": True, "counts": True, "flipped": False} for name in names]
+    return [
+        {"name": name, "margin": 0.1, "open": True, "counts": True, "flipped": False, "closed": False} for name in names
+    ]
 
 
 def test_a_gate_is_shown_with_its_blocks_number_in_the_found_network_where_it_is_another():
@@ -78,6 +80,7 @@ def test_every_gates_margin_is_drawn_with_those_of_its_kind():
     names = ("block0/keep", "block1/keep", "block1/kernel5", "block1/kernel7", "block2/nl_ratio0.25", "block2/other7")
     every = gates(*names)
     every[1] |= {"flipped": True}
+    every[2] |= {"closed": True}
     every[3] |= {"open": False, "margin": -0.25, "counts": False}
     points = [{"step": step, "gates": [0.5, None, -1.0, 2.0, 0.1, 0.2]} for step in (1, 2, 3)]
     of = result(gates=every, trajectory=points, decided_blocks=["a", None, "b"])
@@ -87,7 +90,7 @@ def test_every_gates_margin_is_drawn_with_those_of_its_kind():
     rows = re.findall(r'style="[^"]*fill: (#[0-9a-f]+)"[^>]*>([^<]*)</text>', shown)
     rows = [(color, text) for color, text in rows if color in ("#542788", "#b35806")]
     assert [text for _, text in rows] == [
-        *("0 &gt; 0", "+0.100", "1 \u21c5", "+0.100", "1: 5", "+0.100", "1: 7", "-0.250"),
+        *("0 &gt; 0", "+0.100", "1 \u21c5", "+0.100", "1: 5 \u00d7", "+0.100", "1: 7", "-0.250"),
         *("2 &gt; 1: 0.25", "+0.100", "2 &gt; 1: 7", "+0.100"),
     ]
     assert {text for color, text in rows if color == "#b35806"} == {"1: 7", "-0.250"}
@@ -141,6 +144,18 @@ def test_a_name_is_drawn_as_it_is(tmp_path):
     figure = canvas.new_figure(4, 2, r"$\frac$")
     figure.add_axes((0, 0, 1, 1)).set_yticks([0], [r"$\frac$"])  # as classes are, beside the matrix of mistakes
     canvas.save(figure, tmp_path / "a.png")
+
+
+def test_what_a_gate_gained_is_shown_with_its_price_and_what_was_decided():
+    every = [gate | {"measured": None} for gate in gates("block0/nl", "block1/keep", "block2/nl")]
+    every[0]["measured"] = {"gain": -0.0065, "error": 0.0011, "price": 0.0006}
+    every[0] |= {"closed": True, "open": False, "margin": 0.6}
+    every[2]["measured"] = {"gain": None, "error": None, "price": 0.0024}
+    shown = report.measured_gains({"gates": every, "decided_blocks": ["a", None, "b"]})
+    cells = re.findall(r"<td>([^<]*)</td>", shown)
+    assert cells[:5] == ["block0/nl", "+0.600", "-6.5 \u00b1 1.1", "0.6", "closed"]
+    assert cells[5:] == ["block2/nl (found: block1)", "+0.100", "not finite \u00b1 not finite", "2.4", "kept"]
+    assert report.measured_gains({"gates": every[1:2], "decided_blocks": ["a", None, "b"]}) == ""
 
 
 def test_boxes_and_bars_of_the_page_are_to_scale_on_any_screen():

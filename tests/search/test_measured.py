@@ -52,7 +52,7 @@ def gains(supernet, batches, multiplier=0.0, **how):
 
 
 def entropy(supernet, batches, gates):
-    """Of every image, without dropout, on the batch's statistics."""
+    """The cross-entropy of every image, without dropout, on the batch's statistics."""
     rate, supernet.head_dropout.rate = supernet.head_dropout.rate, 0.0
     found = [cross_entropy(supernet(x, gates=gates, training=True), y, 0.0).numpy() for x, y in batches]
     supernet.head_dropout.rate = rate

@@ -135,6 +135,21 @@ def test_close_calls_are_the_nearest_gates_that_count(table):
     assert len(results.close_calls(table, model, result)) == 12
 
 
+def test_a_gate_that_was_closed_for_what_it_gains_is_closed_and_no_close_call(table):
+    margins, place = np.full(len(table), 0.5), table.names.index("block1/nl")
+    margins[place] = 0.01
+    record = {"gain/block1/nl": -0.002, "gain_error/block1/nl": 0.001, "gain_price/block1/nl": 0.004}
+    closed = np.arange(len(table)) == place
+    spec, result = results.summary(table, margins, image_size=SIZE, num_classes=CLASSES, closed=closed, record=record)
+    assert spec == table.decode(~closed)
+    gate = result["gates"][place]
+    assert gate["closed"] and not gate["open"] and gate["margin"] == 0.01
+    assert gate["measured"] == {"gain": -0.002, "error": 0.001, "price": 0.004}
+    assert [gate["name"] for gate in result["gates"] if gate["measured"]] == ["block1/nl"]
+    model = macs_model(table.space, image_size=SIZE, num_classes=CLASSES)
+    assert "block1/nl" not in {call["name"] for call in results.close_calls(table, model, result, most=99)}
+
+
 def schedule(**changed):
     # Warm-up 0..49, decision 50..89, settling 90..99.
     settings = {

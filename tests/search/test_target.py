@@ -82,6 +82,16 @@ def test_firm_decisions_stay_where_close_calls_come_near_enough():
     assert abs(MODEL.of(TABLE.selections((margins >= 0) ^ flips)) / target - 1) <= TOLERANCE
 
 
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1))
+def test_a_gate_that_was_closed_for_what_it_gains_is_never_flipped_open(seed, share):
+    margins = np.random.default_rng(seed).uniform(-0.5, 1, len(TABLE))
+    closed = np.array([name.endswith("/nl") for name in TABLE.names])
+    low, high = MODEL.reachable()
+    flips = flips_to_target(TABLE, MODEL, np.where(closed, -np.inf, margins), low + share * (high - low), 0.2)
+    assert not flips[closed].any()
+
+
 def test_nothing_is_flipped_where_the_target_is_met_already():
     margins = np.full(len(TABLE), 0.5)
     assert not flips_to_target(TABLE, MODEL, margins, MODEL.reachable()[1] * 0.995, 0.2).any()
@@ -196,7 +206,8 @@ def flipping(**margins):
 def test_flips_are_told_with_the_share_of_the_cost_that_they_decided():
     result, budget = result_of(*flipping(**{"block1/nl": 0.01}), 1e6)
     gate = result["gates"][TABLE.names.index("block1/nl")]
-    assert gate == {"name": "block1/nl", "margin": 0.01, "open": False, "counts": True, "flipped": True}
+    turned = {"flipped": True, "closed": False, "measured": None}
+    assert gate == {"name": "block1/nl", "margin": 0.01, "open": False, "counts": True} | turned
     assert budget["flips"] == ["block1/nl"] and budget["flips_not_close"] == []
     assert budget["found"] == result["macs"] < budget["before_flips"]
     assert budget["flips_share"] == pytest.approx(budget["before_flips"] / budget["found"] - 1)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.parts import BATCH_NORM
 from autonl_tf.checkpoint.checkpoint import Checkpoint
+from autonl_tf.commands.search.decisions import SearchLearner, deciding
 from autonl_tf.commands.search.flags import cost_models, phases, target_of
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
 from autonl_tf.engine.batch_norm import batch_norms, set_momentum
 from autonl_tf.engine.checkpoints import Checkpoints
 from autonl_tf.engine.files import write_json
-from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.loop import run_training
 from autonl_tf.engine.runlog import read_records
 from autonl_tf.engine.saved import steps_saved
@@ -42,11 +40,10 @@ from autonl_tf.prepare import (
     train_step,
 )
 from autonl_tf.reading import MOST_LONG, read_text
-from autonl_tf.search import measured, results
+from autonl_tf.search import results
 from autonl_tf.search.multiplier import TargetMultiplier
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
 from autonl_tf.search.schedule import EXPLORE_PROBABILITY, SearchSchedule
-from autonl_tf.search.target_flips import flips_to_target
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.next_commands import LENGTHS, OF_CHECKPOINT, beside, next_command
@@ -121,7 +118,7 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
             save_every=config.save_every_steps,
             others=machines.others(config, strategy),
             wait_seconds=config.wait_seconds,
-            on_loop=_deciding(config, strategy, learner, models[0], schedule, make_batches),
+            on_loop=deciding(config, strategy, learner, models[0], schedule, make_batches),
             stops=(schedule.settle_start,),
         )
         if is_chief(strategy):
@@ -133,96 +130,6 @@ def budget_value(config: Config) -> float | None:
     """The budget asked for, in the unit of the cost that is charged."""
     target = target_of(config)
     return target and target[1]
-
-
-class SearchLearner(Learner):
-    """A supernet's learner, with the state of its search: the multiplier of one for a target, and which decisions were
-    turned when they were taken, gates [G] that were `closed` for what they gain and gates `flipped` for the target."""
-
-    def __init__(self, supernet: Supernet, groups: list[tuple], multiplier: TargetMultiplier | None, update_check):
-        self.multiplier = multiplier
-        self.closed, self.flipped = (
-            tf.Variable(
-                tf.zeros([len(supernet.table)]),
-                trainable=False,
-                name=name,
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
-            for name in ("closed", "flipped")
-        )
-        state = {"closed": self.closed, "flipped": self.flipped}
-        if multiplier is not None:
-            state |= {"multiplier_value": multiplier.value, "multiplier_integral": multiplier.integral}
-        # No moving averages of the weights: decisions have averages of their own, and weights are trained anew.
-        super().__init__(supernet, groups, state=state, update_check=update_check)
-
-    def turn(self, closed: np.ndarray, flipped: np.ndarray) -> None:
-        """Decides these gates, bool [G], the other way than their margins do."""
-        margins = self.model.margins.numpy()
-        away = np.where(margins >= 0, -np.maximum(margins, 1e-6), -margins)
-        self.model.margins.assign(np.where(closed | flipped, away, margins))
-        self.closed.assign(closed.astype(np.float32))
-        self.flipped.assign(flipped.astype(np.float32))
-
-    def decided(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """The margins [G] that the search itself came to, and which decisions were `closed` and `flipped`, bool [G]."""
-        turned = {"closed": self.closed.numpy() > 0.5, "flipped": self.flipped.numpy() > 0.5}
-        margins = self.model.margins.numpy()
-        return np.where(turned["closed"] | turned["flipped"], -margins, margins), turned
-
-
-def _deciding(
-    config: Config,
-    strategy: tf.distribute.Strategy,
-    learner: SearchLearner,
-    model: CostModel,
-    schedule: SearchSchedule,
-    make_batches: Callable[[int], Iterator],
-):
-    """Closes what gains too little when decisions are taken, then flips the closest calls to meet a target, so that
-    what settles is the network that is written."""
-    supernet = learner.model
-    table = supernet.table
-
-    def decide(step: int, values: dict[str, float]) -> dict[str, float]:
-        if step != schedule.settle_start:
-            return {}
-        gains = _measured(config, strategy, supernet, model, schedule, make_batches, values["cost_lambda"])
-        closed, flips = np.zeros(len(table), bool), np.zeros(len(table), bool)
-        closed[[gain.gate for gain in gains if gain.closes]] = True
-        told = {f"{key}/{table.names[gain.gate]}": value for gain in gains for key, value in _logged(gain).items()}
-        if learner.multiplier is not None:
-            margins = np.where(closed, -np.inf, supernet.margins.numpy())
-            flips = flips_to_target(table, model, margins, learner.multiplier.target, schedule.close_call)
-            told["flips"] = float(flips.sum())
-        learner.turn(closed, flips)
-        return told
-
-    return decide
-
-
-def _logged(gain: measured.Gain) -> dict[str, float]:
-    return {"gain": gain.gain, "gain_error": gain.error, "gain_price": gain.price}
-
-
-def _measured(config, strategy, supernet, model, schedule, make_batches, multiplier) -> list[measured.Gain]:
-    gates = len(measured.candidates(supernet))
-    if not gates:
-        return []
-    count = measured.batches_to_measure(gates, config.train_batch_size, schedule.total_steps)
-    if is_chief(strategy):
-        images = f"{count * config.train_batch_size:,} images"
-        say(f"decisions are taken: measuring what {gates} gates gain, LightNL's and squeeze-excite's, on {images}")
-    iterator = make_batches(schedule.total_steps)  # the images behind those of the search
-    return measured.measured_gains(
-        strategy,
-        supernet,
-        model,
-        multiplier,
-        [next(iterator) for _ in range(count)],
-        micro_batches=config.micro_batches,
-        held_out=bool(config.search_split),
-    )
 
 
 class Start(NamedTuple):
@@ -317,13 +224,14 @@ def _write(
     image_size, num_classes = config.input_image_size, config.num_label_classes
     table, model = learner.model.table, models[0]
     margins, turned = learner.decided()
-    spec, result = results.summary(table, margins, image_size=image_size, num_classes=num_classes, **turned)
     records = read_records(directory / "metrics.jsonl")
+    taken = next((record for record in records if record["step"] == schedule.settle_start), {})
+    sizes = {"image_size": image_size, "num_classes": num_classes}
+    spec, result = results.summary(table, margins, **sizes, **turned, record=taken)
     names = ("step", *(model.name for model in models), "cost_lambda", "cross_entropy")
     result |= {
         "budget": results.budget(table, model, result, budget_value(config), schedule),
         "decisions": results.decisions(result, schedule),
-        "measured": results.measured(table, next((r for r in records if r["step"] == schedule.settle_start), {})),
         "close_calls": results.close_calls(table, model, result),
         "phases": {
             "warmup_end": schedule.warmup_steps,
@@ -395,10 +303,10 @@ def _target_text(budget: dict[str, Any], model: CostModel) -> str:
 
 def _measured_text(result: dict[str, Any]) -> str:
     """Which gates were closed for what they gain, in a line."""
-    if not result["measured"]:
-        return ""
+    count = sum(gate["measured"] is not None for gate in result["gates"])
     closed = ", ".join(gate["name"] for gate in result["gates"] if gate["closed"])
-    count = len(result["measured"])
+    if not count:
+        return ""
     return f"measured: what {count} gates gain; closed, since that is below their price: {closed or 'none'}\n"
 
 
