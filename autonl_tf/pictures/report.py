@@ -180,8 +180,9 @@ def measured_gains(result: dict[str, Any]) -> str:
     return page.section(
         "Measured gains",
         '<p class="quiet">When decisions were taken, each of these gates was closed by itself, the smallest margin '
-        "first. How much the cross-entropy of training images then rises is its gain. One that gained less than its "
-        "price, lambda times what it adds to the logarithm of the cost, stayed closed. In thousandths of a nat:</p>",
+        "first. How much the cross-entropy of training images then rises is its gain, with its standard error. One "
+        "whose gain less that error was below its price, lambda times what it adds to the logarithm of the cost, "
+        "stayed closed. In thousandths of a nat:</p>",
         f'<div class="calls">{page.table(("gate", "margin", "gain", "price", "decided"), rows)}</div>',
     )
 

@@ -38,8 +38,8 @@ class Gain(NamedTuple):
 
     @property
     def closes(self) -> bool:
-        """Whether it gains less than its price."""
-        return self.gain < self.price
+        """Whether it is not seen to gain more than its price: by its standard error at least."""
+        return self.gain - self.error < self.price
 
 
 def candidates(supernet: Supernet) -> list[int]:
@@ -72,8 +72,8 @@ def measured_gains(
     """What every open gate gains that adds something, LightNL's and squeeze-excite's, the least margin first.
 
     The gain is in plain cross-entropy, without label smoothing and dropout, on statistics of the batch. A gate that
-    gains less than its price is closed while the next ones are measured, so that of two that do the same the firmer
-    one gains what both do. Nothing is left changed.
+    closes is closed while the next ones are measured, so that of two that do the same the firmer one gains what both
+    do. Nothing is left changed.
 
     Why: the thresholds follow gradients of another loss, most of the way at other weights (docs/search.md).
 

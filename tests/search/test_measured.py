@@ -1,4 +1,4 @@
-"""What each open gate gains is measured when decisions are taken, and what gains less than its price is closed."""
+"""What each open gate gains is measured when decisions are taken, and what is not seen to gain its price is closed."""
 
 import math
 
@@ -103,6 +103,11 @@ def test_the_price_is_what_closing_saves_of_the_costs_term(plain):
     found = gains(plain, some_batches(1), multiplier=0.3)[0]
     costs = [model.of(plain.table.selections(opened(plain, closed))) for closed in ((), [found.gate])]
     assert found.price == pytest.approx(0.3 * math.log(costs[0] / costs[1])) and found.price > 0
+
+
+@pytest.mark.parametrize(("gain", "closes"), [(0.021, False), (0.019, True), (-0.02, True), (math.nan, False)])
+def test_a_gate_closes_unless_its_gain_is_above_its_price_by_its_error(gain, closes):
+    assert measured.Gain(0, gain, error=0.005, price=0.015).closes == closes
 
 
 def test_gates_that_are_closed_are_not_measured(plain):

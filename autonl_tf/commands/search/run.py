@@ -307,7 +307,9 @@ def _measured_text(result: dict[str, Any]) -> str:
     closed = ", ".join(gate["name"] for gate in result["gates"] if gate["closed"])
     if not count:
         return ""
-    return f"measured: what {count} gates gain; closed, since that is below their price: {closed or 'none'}\n"
+    return (
+        f"measured: what {count} gates gain; closed, since they are not seen to gain their price: {closed or 'none'}\n"
+    )
 
 
 def _how_to_go_on(result: dict[str, Any]) -> str:
