@@ -101,7 +101,7 @@ def training_input(
 ):
     """`make_batches(start_step)` for the loop: an iterator over distributed training batches.
 
-    With `held_out` each batch is followed, in the same tensors, by one of as many images of that set.
+    With `held_out` each replica's batch is followed, in the same tensors, by one of as many images of that set.
     """
     augment = augmentations.by_name(config.augment, config.randaugment_layers, config.randaugment_magnitude)
     if config.data_service:
@@ -112,8 +112,14 @@ def training_input(
             batches = part(dataset, shard, num_shards)
             if held_out is None:
                 return batches
+            replicas = strategy.num_replicas_in_sync // num_shards
+
+            def by_replica(mine: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+                pieces = zip(tf.split(mine, replicas), tf.split(other, replicas), strict=True)
+                return tf.concat([piece for pair in pieces for piece in pair], 0)
+
             return tf.data.Dataset.zip(batches, part(held_out, shard, num_shards)).map(
-                lambda mine, other: tuple(tf.concat(pair, 0) for pair in zip(mine, other, strict=True))
+                lambda mine, other: tuple(map(by_replica, mine, other))
             )
 
         def part(of: ImageDataset, shard: int, num_shards: int) -> tf.data.Dataset:

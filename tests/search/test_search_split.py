@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
+from mode_cases import configure
 from test_objective import RECIPE, SPACE
 
 from autonl_tf.data.example_order import IndexedSplit, divided
@@ -14,6 +15,7 @@ from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.update_check import UpdateCheck
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.supernet import Supernet
+from autonl_tf.prepare import inputs
 from autonl_tf.search.objective import search_objective
 from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.search.threshold_optimizer import ThresholdAdam
@@ -56,6 +58,25 @@ def test_weights_learn_from_the_first_half_alone_and_thresholds_from_the_second(
     np.testing.assert_array_equal(weights, other_second[0])
     assert np.abs(thresholds - other_second[1]).max() > 1e-4
     assert {"cross_entropy", "held_out_cross_entropy"} <= set(metrics)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_each_replica_gets_as_many_images_of_either_part_those_held_out_behind(replicas, monkeypatch):
+    devices = [f"CPU:{number}" for number in range(replicas)]
+    strategy = tf.distribute.MirroredStrategy(devices) if replicas > 1 else tf.distribute.get_strategy()
+    parts = {"learnt": 0, "held out": 100}
+
+    def train_batches(of, batch_size, **how):
+        numbers = parts[of] + tf.range(batch_size)
+        return tf.data.Dataset.from_tensors((numbers, numbers)).repeat()
+
+    monkeypatch.setattr(inputs, "train_batches", train_batches)
+    words = ("--mode=search", "--dataset=demo", "--model_dir=x", "--train_batch_size=4", "--input_image_size=32")
+    batches = inputs.training_input(configure(*words), strategy, "learnt", None, "held out")(0)
+    images, labels = next(batches)
+    for values in (images, labels):
+        own = [copy.numpy().tolist() for copy in strategy.experimental_local_results(values)]
+        assert own == {1: [[0, 1, 2, 3, 100, 101, 102, 103]], 2: [[0, 1, 100, 101], [2, 3, 102, 103]]}[replicas]
 
 
 def test_held_out_images_leave_no_trace_in_statistics_and_distances():
