@@ -297,6 +297,7 @@ class Decisions(TypedDict):
     noise: Number
     counting: Step
     within_noise: Step
+    measured_images: Count
 
 
 class Phases(TypedDict):

@@ -59,7 +59,7 @@ def met_target(budget: dict[str, Any]) -> str:
         return ""
     off, kind = "", "good"
     if abs(budget["error"]) > _ON_TARGET:
-        off, kind = f"The nearest network of this space is {budget['error']:+.1%} off the target. ", "warn"
+        off, kind = f"The network is {budget['error']:+.1%} off the target. ", "warn"
     stand = ""
     if not budget["converged"]:
         stand, kind = "<b>Not converged.</b> ", "warn"
@@ -164,25 +164,30 @@ def measured_gains(result: dict[str, Any]) -> str:
         return "not finite" if value is None else f"{1000 * value:.1f}"
 
     names = gate_names(result)
+    measured = sorted((gate for gate in result["gates"] if gate["measured"]), key=lambda gate: gate["margin"])
     rows = [
         (
             names[gate["name"]],
             f"{gate['margin']:+.3f}",
-            f"{thousandths(of['gain'])} \N{PLUS-MINUS SIGN} {thousandths(of['error'])}",
-            thousandths(of["price"]),
-            "closed" if gate["closed"] else "kept",
+            f"{thousandths(gate['measured']['gain'])} \N{PLUS-MINUS SIGN} {thousandths(gate['measured']['error'])}",
+            thousandths(gate["measured"]["price"]),
+            "closed"
+            if gate["closed"]
+            else "kept"
+            if gate["counts"] and gate["open"]
+            else "kept, then left out by flips",
         )
-        for gate in result["gates"]
-        if (of := gate["measured"])
+        for gate in measured
     ]
     if not rows:
         return ""
+    kind = "held-out" if result["settings"]["search_split"] else "training"
     return page.section(
         "Measured gains",
         '<p class="quiet">When decisions were taken, each of these gates was closed by itself, the smallest margin '
-        "first. How much the cross-entropy of training images then rises is its gain, with its standard error. One "
-        "whose gain less that error was below its price, lambda times what it adds to the logarithm of the cost, "
-        "stayed closed. In thousandths of a nat:</p>",
+        f"first. How much the cross-entropy of {result['decisions']['measured_images']:,} {kind} images then rises is "
+        "its gain, with its standard error. One whose gain less that error was below its price, lambda times what it "
+        "adds to the logarithm of the cost, stayed closed. In thousandths of a nat:</p>",
         f'<div class="calls">{page.table(("gate", "margin", "gain", "price", "decided"), rows)}</div>',
     )
 

@@ -10,14 +10,17 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from autonl_tf import signals
 from autonl_tf.engine.averages import restored
 from autonl_tf.engine.batch_norm import forward_state
 from autonl_tf.engine.objectives import cross_entropy
+from autonl_tf.networks.gate_table import GateTable
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search.results import counting_gates, decided_gates
 from autonl_tf.space.cost_model import CostModel
 
 MOST_IMAGES = 2048  # about, that a gain is measured on
+MOST_BYTES = 512 << 20  # of these images
 MOST_TIME = 0.1  # of the search's, that measuring may take
 
 
@@ -39,39 +42,40 @@ class Gain(NamedTuple):
     @property
     def closes(self) -> bool:
         """Whether it is not seen to gain more than its price: by its standard error at least."""
-        return self.gain - self.error < self.price
+        return not self.gain - self.error >= self.price  # what is not finite was not seen
 
 
-def candidates(supernet: Supernet) -> list[int]:
-    """The open gates that add something to a kept block, those of the smallest margins first."""
-    margins = supernet.margins.numpy()
+def candidates(table: GateTable, margins: np.ndarray) -> list[int]:
+    """The gates that add something and are open at these margins [G], in kept blocks, the smallest margins first."""
     gates = decided_gates(margins)
-    counting = counting_gates(supernet.table, gates)
-    found = [i for i, gate in enumerate(supernet.table.gates) if gate.adds and gates[i] and counting[i]]
+    counting = counting_gates(table, gates)
+    found = [index for index, gate in enumerate(table.gates) if gate.adds and gates[index] and counting[index]]
     return sorted(found, key=lambda index: margins[index])
 
 
-def batches_to_measure(gates: int, batch_size: int, total_steps: int) -> int:
-    """How many training batches: of about 2,048 images, and fewer where that takes above a tenth of the search's time.
-    A step takes about as long as three passes forward; each of `gates` takes one, and the network as it is another.
-    A standard error takes two images."""
-    wanted, affordable = math.ceil(MOST_IMAGES / batch_size), math.floor(MOST_TIME * 3 * total_steps / (1 + gates))
-    return max(min(wanted, affordable), math.ceil(2 / batch_size))
+def batches_to_measure(gates: int, batch_size: int, total_steps: int, image_size: int) -> int:
+    """How many training batches: of about 2,048 images, and fewer where these take above half a gigabyte, which is held
+    meanwhile, or above a tenth of the search's time. A step takes about as long as three passes forward; each of
+    `gates` takes one, and the network as it is another. A standard error takes two images."""
+    images = min(MOST_IMAGES, MOST_BYTES / (4 * 3 * image_size**2))
+    affordable = math.floor(MOST_TIME * 3 * total_steps / (1 + gates))
+    return max(min(math.ceil(images / batch_size), affordable), math.ceil(2 / batch_size))
 
 
 def measured_gains(
     strategy: tf.distribute.Strategy,
     supernet: Supernet,
     model: CostModel,
+    gates_in_order: Sequence[int],
     multiplier: float,
     batches: Sequence[tuple],
     *,
     micro_batches: int,
     held_out: bool,
 ) -> list[Gain]:
-    """What every open gate gains that adds something, LightNL's and squeeze-excite's, the least margin first.
+    """What each of these open gates gains, one after the other.
 
-    The gain is in plain cross-entropy, without label smoothing and dropout, on statistics of the batch. A gate that
+    The gain is in plain cross-entropy, without label smoothing and dropout, batch norm as in training. A gate that
     closes is closed while the next ones are measured, so that of two that do the same the firmer one gains what both
     do. Nothing is left changed.
 
@@ -79,6 +83,7 @@ def measured_gains(
 
     Args:
       model: the cost that is charged.
+      gates_in_order: `candidates`.
       multiplier: lambda; the price is lambda * log(cost with / cost without).
       batches: distributed training batches.
       micro_batches: into how many the batch of a replica is cut, as in training.
@@ -93,7 +98,7 @@ def measured_gains(
     with restored(strategy, forward_state(supernet)), _without_dropout(supernet):
         entropies, rise = _functions(strategy, supernet, batches, micro_batches, held_out)
         now = entropies(gates)
-        for index in candidates(supernet):
+        for index in gates_in_order:
             closed = gates.copy()
             closed[index] = 0
             without = entropies(closed)
@@ -129,7 +134,8 @@ def _functions(strategy, supernet, batches, micro_batches: int, held_out: bool):
 
     def entropies(gates: np.ndarray) -> list:
         parts = [(batch, part) for batch in batches for part in range(micro_batches)]
-        return [of_part(batch, tf.constant(gates), tf.constant(part)) for batch, part in parts]
+        with signals.stretch():
+            return [of_part(batch, tf.constant(gates), tf.constant(part)) for batch, part in parts]
 
     def rise(before: list, after: list) -> tuple[float, float]:
         pairs = zip(before, after, strict=True)

@@ -70,8 +70,14 @@ class TargetMultiplier(tf.Module):
         error = self._error(tf.stop_gradient(margins), progress)
         summed = tf.maximum(self.integral + error / self._schedule.decision_steps, 0.0)
         self.integral.assign(tf.where(active, summed, self.integral))
-        multiplier = tf.maximum(PROPORTIONAL * error + INTEGRAL * self.integral, 0.0)
-        self.value.assign(tf.where(active, multiplier, 0.0))
+        self.value.assign(tf.where(active, self._multiplier(error), 0.0))
+
+    def at_end(self, margins: tf.Tensor) -> tf.Tensor:
+        """lambda for these margins [G] where the decision phase is over, a scalar."""
+        return self._multiplier(self._error(margins, tf.constant(1.0)))
+
+    def _multiplier(self, error: tf.Tensor) -> tf.Tensor:
+        return tf.maximum(PROPORTIONAL * error + INTEGRAL * self.integral, 0.0)
 
     def _error(self, margins: tf.Tensor, progress: tf.Tensor) -> tf.Tensor:
         """log(soft cost / budget) / span, a scalar, where `progress` of the decision phase is over."""

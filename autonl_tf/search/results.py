@@ -17,6 +17,7 @@ from autonl_tf.search.schedule import MOST_NOISE, SearchSchedule
 from autonl_tf.space.cost_model import CostModel
 
 GAIN_KEYS = {"gain": "gain", "error": "gain_error", "price": "gain_price"}  # in metrics.jsonl, before a gate's name
+GAIN_IMAGES = "gain_images"
 MOST_FLIPPED = 0.1  # of the cost, up to which flips may decide it
 NEXT_TO_NOTHING = 0.02  # of the most expensive member's cost: a search that removed no more decided nothing
 
@@ -137,18 +138,20 @@ def budget(
     }
 
 
-def decisions(result: dict[str, Any], schedule: SearchSchedule) -> dict[str, Any]:
-    """How much the search decided, of the gates that count: JSON-ready.
+def decisions(result: dict[str, Any], schedule: SearchSchedule, record: Mapping[str, Any]) -> dict[str, Any]:
+    """How much the search decided, of the gates that count and were not closed for what they gain: JSON-ready.
 
     Returns:
-      `steps` of the decision phase, the `noise` of a margin after so many, `counting` gates, and those `within_noise`.
+      `steps` of the decision phase, the `noise` of a margin after so many, `counting` gates, those `within_noise`, and
+      on how many images gains were measured, `measured_images`.
     """
-    counting = [gate for gate in result["gates"] if gate["counts"]]
+    counting = [gate for gate in result["gates"] if gate["counts"] and not gate["closed"]]
     return {
         "steps": schedule.decision_steps,
         "noise": schedule.noise,
         "counting": len(counting),
         "within_noise": sum(abs(gate["margin"]) <= schedule.noise for gate in counting),
+        "measured_images": int(record.get(GAIN_IMAGES, 0)),
     }
 
 

@@ -11,6 +11,7 @@ from mode_cases import class_folder, configure, tree, write_space
 from autonl_tf.commands.search import run as search
 from autonl_tf.errors import UserError
 from autonl_tf.prepare import defaults, rates
+from autonl_tf.search import measured
 from autonl_tf.settings.next_commands import beside as beside_of
 
 STEPS = 12
@@ -75,6 +76,30 @@ def test_a_killed_search_for_a_target_goes_on_exactly(home, found, capsys):
         assert again[name] == found[name], name
     metrics = [(home / name / "metrics.jsonl").read_text() for name in ("whole", "killed")]
     assert metrics[0] == metrics[1]
+
+
+def test_what_is_not_seen_to_gain_is_closed_told_and_never_flipped_open(home, reach, monkeypatch, capsys):
+    """Nothing gains here: the target, all but the dearest network's cost, is met without LightNL as well as may be."""
+    seen = []
+
+    def measured_gains(strategy, supernet, model, gates, multiplier, batches, **how):
+        seen.append((gates, len(batches), how))
+        return [measured.Gain(gate, gain=-0.5, error=0.25, price=0.125) for gate in gates]
+
+    monkeypatch.setattr(measured, "measured_gains", measured_gains)
+    found = run(home, "useless", f"{0.99 * reach[1] / 1e6:.4f}M", "--threshold_travel=0.01")
+    ((gates, batches, how),) = seen
+    assert gates and batches == 1 and how == {"micro_batches": 1, "held_out": False}
+    assert not any("nonlocal" in line or "se0" in line for line in found["arch"])
+    told = [gate for gate in found["gates"] if gate["measured"]]
+    assert len(told) == len(gates)
+    assert all(gate["closed"] and gate["margin"] >= 0 and not gate["flipped"] for gate in told)
+    assert told[0]["measured"] == {"gain": -0.5, "error": 0.25, "price": 0.125}
+    assert found["decisions"]["measured_images"] == 6
+    said = "on 6 images; closed, since not seen to gain their price: "
+    assert said + ", ".join(gate["name"] for gate in told) in capsys.readouterr().out.replace(" (found: block0)", "")
+    again = run(home, "useless", f"{0.99 * reach[1] / 1e6:.4f}M", "--threshold_travel=0.01")  # from its records
+    assert again["gates"] == found["gates"] and len(seen) == 1
 
 
 @pytest.mark.parametrize("text", ["0", "-3M", "350X", "M", "1e400"])

@@ -245,7 +245,7 @@ from support import without
 
 places = [without.supernet, without.objective, without.multiplier, without.search, without.superkernel, without.gated]
 places += [without.supernet.Supernet, without.supernet.SuperBlock, without.superkernel.SuperkernelDepthwiseConv2D]
-places += [without.gated.GatedSqueezeExcite, without.gated.GatedLightNL, without.decisions.measured]
+places += [without.gated.GatedSqueezeExcite, without.gated.GatedLightNL, without.measured]
 start = without.supernet.Supernet.__init__.__kwdefaults__
 
 def state():

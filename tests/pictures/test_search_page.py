@@ -26,7 +26,7 @@ def test_a_search_that_ended_on_its_target_is_said_to_have():
 @pytest.mark.parametrize("converged", [True, False])
 def test_a_search_that_ended_off_its_target_is_not_said_to_be_on_it(flips, converged):
     said = report.met_target(budget(error=-0.034, flips=flips, converged=converged or not flips))
-    assert "The nearest network of this space is -3.4% off the target." in said
+    assert "The network is -3.4% off the target." in said
     assert "ended on its target" not in said and '<p class="warn">' in said
     assert ("block1/nl" in said) == bool(flips)
 
@@ -151,11 +151,16 @@ def test_what_a_gate_gained_is_shown_with_its_price_and_what_was_decided():
     every[0]["measured"] = {"gain": -0.0065, "error": 0.0011, "price": 0.0006}
     every[0] |= {"closed": True, "open": False, "margin": 0.6}
     every[2]["measured"] = {"gain": None, "error": None, "price": 0.0024}
-    shown = report.measured_gains({"gates": every, "decided_blocks": ["a", None, "b"]})
+    every.append(every[2] | {"name": "block2/se0.25", "margin": 0.7, "open": False, "flipped": True})
+    of = {"decided_blocks": ["a", None, "b"], "decisions": {"measured_images": 1536}, "settings": {"search_split": 0.0}}
+    shown = report.measured_gains(of | {"gates": every})
+    assert "1,536 training images" in shown
+    assert "1,536 held-out images" in report.measured_gains(of | {"gates": every, "settings": {"search_split": 0.5}})
     cells = re.findall(r"<td>([^<]*)</td>", shown)
-    assert cells[:5] == ["block0/nl", "+0.600", "-6.5 \u00b1 1.1", "0.6", "closed"]
-    assert cells[5:] == ["block2/nl (found: block1)", "+0.100", "not finite \u00b1 not finite", "2.4", "kept"]
-    assert report.measured_gains({"gates": every[1:2], "decided_blocks": ["a", None, "b"]}) == ""
+    assert cells[:5] == ["block2/nl (found: block1)", "+0.100", "not finite \u00b1 not finite", "2.4", "kept"]
+    assert cells[5:10] == ["block0/nl", "+0.600", "-6.5 \u00b1 1.1", "0.6", "closed"]
+    assert cells[14] == "kept, then left out by flips"
+    assert report.measured_gains(of | {"gates": every[1:2]}) == ""
 
 
 def test_boxes_and_bars_of_the_page_are_to_scale_on_any_screen():

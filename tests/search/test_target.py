@@ -233,7 +233,7 @@ def warned(margins, flipped, steps, target=None):
     result, _ = result_of(margins, flipped, target)
     schedule = SearchSchedule(steps, 0, 0, 0.6, 0.1, 0.3, 3.0)
     result["budget"] = results.budget(TABLE, MODEL, result, target, schedule)
-    result["decisions"] = results.decisions(result, schedule)
+    result["decisions"] = results.decisions(result, schedule, {})
     return [line.partition(":")[0] for line in results.warnings(result, schedule)], result["decisions"]
 
 
@@ -241,8 +241,12 @@ def test_a_search_says_what_of_it_is_not_to_be_trusted():
     largest, none = np.full(len(TABLE), 1.0), np.zeros(len(TABLE), bool)
     closed = np.where([name.startswith("block1/") for name in TABLE.names], -0.9, 1.0)
     said, decided = warned(closed, none, 200)
+    unmeasured = {"measured_images": 0}
     assert not said
-    assert decided == {"steps": 200, "noise": pytest.approx(0.245, abs=1e-3), "counting": 5, "within_noise": 0}
+    assert (
+        decided
+        == {"steps": 200, "noise": pytest.approx(0.245, abs=1e-3), "counting": 5, "within_noise": 0} | unmeasured
+    )
     assert warned(largest, none, 200)[0] == ["DECIDED NOTHING"]
     assert warned(largest, none, 200, target=MODEL.reachable()[1])[0] == []
     assert warned(closed, none, 48)[0] == [] and warned(closed, none, 47)[0] == ["TOO SHORT"]
@@ -263,6 +267,15 @@ def test_the_cost_before_flips_is_that_of_the_decisions_however_small_a_margin()
     margins[TABLE.names.index("block1/keep")] = -2e-7  # told as 0.0
     _, budget = result_of(margins, np.zeros(len(TABLE), bool), 1e6)
     assert budget["before_flips"] == budget["found"]
+
+
+def test_lambda_at_the_end_follows_from_the_margins_and_from_what_was_summed_up():
+    multiplier, margins = controller(target=100.0), tf.ones([4])
+    told(multiplier, margins, 3)
+    error = float(multiplier._error(margins, 1.0))
+    expected = PROPORTIONAL * error + INTEGRAL * float(multiplier.integral)
+    assert float(multiplier.at_end(margins)) == pytest.approx(expected) and expected > 0
+    assert float(multiplier.at_end(-margins)) == 0.0  # cheaper than the target
 
 
 @pytest.fixture(scope="module")

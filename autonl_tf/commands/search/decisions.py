@@ -1,4 +1,4 @@
-"""How a search takes its decisions: closing what gains too little, and flipping the closest calls to meet a target."""
+"""How a search takes its decisions: it closes what is not seen to gain its price, and flips to meet a target."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 import tensorflow as tf
 
 from autonl_tf.engine.learner import Learner
-from autonl_tf.engine.strategy import is_chief
+from autonl_tf.engine.runlog import RunLog
 from autonl_tf.networks.supernet import Supernet
-from autonl_tf.search import measured, results
+from autonl_tf.search import measured
 from autonl_tf.search.multiplier import TargetMultiplier
+from autonl_tf.search.results import GAIN_IMAGES, GAIN_KEYS
 from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.search.target_flips import flips_to_target
 from autonl_tf.settings.config import Config
 from autonl_tf.space.cost_model import CostModel
-from autonl_tf.streams import say
 
 
 class SearchLearner(Learner):
@@ -62,48 +62,53 @@ def deciding(
     model: CostModel,
     schedule: SearchSchedule,
     make_batches: Callable[[int], Iterator],
+    log: RunLog,
 ):
-    """Closes what gains too little when decisions are taken, then flips the closest calls to meet a target, so that
-    what settles is the network that is written."""
+    """Closes what is not seen to gain its price when decisions are taken, then flips the closest calls to meet a
+    target, so that what settles is the network that is written. No flip opens what was not measured: LightNL and
+    squeeze-excite are kept closed, in a block too that the thresholds dropped and a flip brings back."""
     supernet = learner.model
     table = supernet.table
+    adds = np.array([gate.adds for gate in table.gates], bool)
 
     def decide(step: int, values: dict[str, float]) -> dict[str, float]:
         if step != schedule.settle_start:
             return {}
-        gains = _measured(config, strategy, supernet, model, schedule, make_batches, values["cost_lambda"])
-        closed, flips = np.zeros(len(table), bool), np.zeros(len(table), bool)
-        closed[[gain.gate for gain in gains if gain.closes]] = True
-        told = {
-            f"{key}/{table.names[gain.gate]}": getattr(gain, what)
-            for gain in gains
-            for what, key in results.GAIN_KEYS.items()
-        }
+        margins, told = supernet.margins.numpy(), {}
+        gates, closed = measured.candidates(table, margins), adds & (margins >= 0)
+        if gates:
+            gains, count = measure(gates)
+            told = {f"{key}/{table.names[g.gate]}": getattr(g, what) for g in gains for what, key in GAIN_KEYS.items()}
+            told[GAIN_IMAGES] = float(count)
+            closed[[gain.gate for gain in gains if not gain.closes]] = False
+        flips = np.zeros(len(table), bool)
         if learner.multiplier is not None:
-            margins = np.where(closed, -np.inf, supernet.margins.numpy())
-            flips = flips_to_target(table, model, margins, learner.multiplier.target, schedule.close_call)
+            shut = closed | (adds & (margins < 0))
+            target, limited = learner.multiplier.target, np.where(shut, -np.inf, margins)
+            flips = flips_to_target(table, model, limited, target, schedule.close_call)
             told["flips"] = float(flips.sum())
         learner.turn(closed, flips)
         return told
 
+    def measure(gates: list[int]) -> tuple[list[measured.Gain], int]:
+        batch = config.train_batch_size
+        count = measured.batches_to_measure(len(gates), batch, schedule.total_steps, config.input_image_size)
+        of = f"{len(gates)} gate{'s' * (len(gates) > 1)} of LightNL and squeeze-excite"
+        log.message(f"decisions are taken: measuring what {of} gain on {count * batch:,} images")
+        iterator = make_batches(schedule.total_steps)  # the images behind those of the search
+        multiplier = config.cost_lambda
+        if learner.multiplier is not None:
+            multiplier = float(learner.multiplier.at_end(tf.convert_to_tensor(supernet.margins)))
+        gains = measured.measured_gains(
+            strategy,
+            supernet,
+            model,
+            gates,
+            multiplier,
+            [next(iterator) for _ in range(count)],
+            micro_batches=config.micro_batches,
+            held_out=bool(config.search_split),
+        )
+        return gains, count * batch
+
     return decide
-
-
-def _measured(config, strategy, supernet, model, schedule, make_batches, multiplier) -> list[measured.Gain]:
-    gates = len(measured.candidates(supernet))
-    if not gates:
-        return []
-    count = measured.batches_to_measure(gates, config.train_batch_size, schedule.total_steps)
-    if is_chief(strategy):
-        images = f"{count * config.train_batch_size:,} images"
-        say(f"decisions are taken: measuring what {gates} gates gain, LightNL's and squeeze-excite's, on {images}")
-    iterator = make_batches(schedule.total_steps)  # the images behind those of the search
-    return measured.measured_gains(
-        strategy,
-        supernet,
-        model,
-        multiplier,
-        [next(iterator) for _ in range(count)],
-        micro_batches=config.micro_batches,
-        held_out=bool(config.search_split),
-    )

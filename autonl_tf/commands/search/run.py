@@ -104,6 +104,7 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
         )
 
         make_batches = inputs.training_input(config, strategy, learnt, space.largest().normalization, held_out)
+        log = run_directory.run_log(config, strategy, length)
         run_training(
             strategy,
             learner,
@@ -113,12 +114,12 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
             make_batches,
             total_steps=length.steps,
             steps_per_loop=config.steps_per_loop,
-            log=run_directory.run_log(config, strategy, length),
+            log=log,
             checkpoints=Checkpoints(directory.path, learner, say),
             save_every=config.save_every_steps,
             others=machines.others(config, strategy),
             wait_seconds=config.wait_seconds,
-            on_loop=deciding(config, strategy, learner, models[0], schedule, make_batches),
+            on_loop=deciding(config, strategy, learner, models[0], schedule, make_batches, log),
             stops=(schedule.settle_start,),
         )
         if is_chief(strategy):
@@ -226,12 +227,12 @@ def _write(
     margins, turned = learner.decided()
     records = read_records(directory / "metrics.jsonl")
     taken = next((record for record in records if record["step"] == schedule.settle_start), {})
-    sizes = {"image_size": image_size, "num_classes": num_classes}
-    spec, result = results.summary(table, margins, **sizes, **turned, record=taken)
+    shape = {"image_size": image_size, "num_classes": num_classes}
+    spec, result = results.summary(table, margins, **shape, **turned, record=taken)
     names = ("step", *(model.name for model in models), "cost_lambda", "cross_entropy")
     result |= {
         "budget": results.budget(table, model, result, budget_value(config), schedule),
-        "decisions": results.decisions(result, schedule),
+        "decisions": results.decisions(result, schedule, taken),
         "close_calls": results.close_calls(table, model, result),
         "phases": {
             "warmup_end": schedule.warmup_steps,
@@ -301,15 +302,15 @@ def _target_text(budget: dict[str, Any], model: CostModel) -> str:
     return text
 
 
-def _measured_text(result: dict[str, Any]) -> str:
-    """Which gates were closed for what they gain, in a line."""
-    count = sum(gate["measured"] is not None for gate in result["gates"])
-    closed = ", ".join(gate["name"] for gate in result["gates"] if gate["closed"])
-    if not count:
+def _measured_text(result: dict[str, Any], names: dict[str, str]) -> str:
+    """What was measured, and which gates were closed for it, in a line."""
+    measured = [gate for gate in result["gates"] if gate["measured"]]
+    if not measured:
         return ""
-    return (
-        f"measured: what {count} gates gain; closed, since they are not seen to gain their price: {closed or 'none'}\n"
-    )
+    closed = ", ".join(names[gate["name"]] for gate in measured if gate["closed"]) or "none"
+    count = f"{len(measured)} gate{'s' * (len(measured) > 1)}"
+    images = f"{result['decisions']['measured_images']:,} images"
+    return f"measured: what {count} gain on {images}; closed, since not seen to gain their price: {closed}\n"
 
 
 def _how_to_go_on(result: dict[str, Any]) -> str:
@@ -333,7 +334,7 @@ def _tell(directory: pathlib.Path, result: dict[str, Any], model: CostModel) -> 
         f"{_target_text(result['budget'], model) if 'target' in result['budget'] else ''}"
         f"decisions: {decided['counting']} gates count, {decided['within_noise']} of them with margins within "
         f"the noise of {decided['noise']:.2f}; closest: {calls}\n"
-        f"{_measured_text(result)}"
+        f"{_measured_text(result, names)}"
         f"{said}"
         f"written: {directory}/arch.txt, {RESULT}, {PAGE}, network.png, search.png\n"
         f"{_how_to_go_on(result)}"
