@@ -128,8 +128,8 @@ def test_search_writes_an_architecture_that_reads_back_and_facts_that_agree_with
     largest = network_cost(searched.largest(), image_size=SIZE, num_classes=len(CLASSES)).total.macs
     assert facts["smallest_macs"] <= facts["macs"] <= facts["largest_macs"] == largest
     assert facts["phases"] == {"warmup_end": 5, "settle_start": 7, "total_steps": 8}
-    assert [point["step"] for point in facts["trajectory"]] == [2, 4, 6, 8]
-    assert [point["cost_lambda"] for point in facts["trajectory"]] == pytest.approx([0, 0, 0.025, 0.05])
+    assert [point["step"] for point in facts["trajectory"]] == [2, 4, 6, 7, 8]
+    assert [point["cost_lambda"] for point in facts["trajectory"]] == pytest.approx([0, 0, 0.025, 0.05, 0.05])
     assert facts["settings"]["cost_lambda"] == 0.05
     assert {gate["open"] for gate in facts["gates"]} <= {True, False}
     assert is_png(found / "network.png") and is_png(found / "search.png")

@@ -47,7 +47,7 @@ ALLOWED = {
     "checkpoint": {
         *("data", "engine", "networks", "space", "arch", "errors", "files", "reading", "records", "flag_values"),
     },
-    "search": {"engine", "networks", "space", "layers", "arch", "errors"},
+    "search": {"engine", "networks", "space", "layers", "arch", "errors", "signals"},
     "export": {
         *("data", "networks", "space", "arch", "errors", "files", "flag_values", "package", "strict_json", "reading"),
         "records",
