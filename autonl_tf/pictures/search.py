@@ -152,7 +152,7 @@ def margins(result: Mapping[str, Any], found: Sequence[int | None]) -> dict[str,
         axes = figure.add_axes((0.25, 0.43 / height, 0.59, 1 - 0.45 / height))
         _draw_map(axes, steps, values[rows], _limit(values), [not gate["counts"] for gate in gates])
         for index, gate in enumerate(gates):
-            mark = f" {FLIPPED}" * gate["flipped"] + f" {MEASURED}" * gate["closed"]
+            mark = f" {FLIPPED}" * gate["flipped"] + f" {MEASURED}" * bool(gate["closed"] and gate["measured"])
             name = _short_name(_PREFIX + gate["name"], found) + mark
             for x, text in ((-0.015, name), (1.24, f"{gate['margin']:+.3f}")):
                 _beside(axes, index + 0.5, x, text, size=8.5, color=OPEN if gate["open"] else CLOSED)

@@ -44,7 +44,8 @@ def summary(
       margins: theirs, [G]; a gate is open at 0 or more.
       image_size, num_classes: what MACs and parameters are counted at.
       flipped: [G], whether a decision was turned to meet a target; margins are those before.
-      closed: [G], whether an open gate was closed since it is not seen to gain its price; likewise.
+      closed: [G], whether an open gate was closed since it is not seen to gain its price, or nobody
+        measured it in a dropped block; likewise.
       record: that of metrics.jsonl in which decisions were taken, with what gates gain (`search.measured`).
 
     Returns:

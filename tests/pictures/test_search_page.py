@@ -80,7 +80,8 @@ def test_every_gates_margin_is_drawn_with_those_of_its_kind():
     names = ("block0/keep", "block1/keep", "block1/kernel5", "block1/kernel7", "block2/nl_ratio0.25", "block2/other7")
     every = gates(*names)
     every[1] |= {"flipped": True}
-    every[2] |= {"closed": True}
+    every[2] |= {"closed": True, "measured": {"gain": 0.0, "error": 0.0, "price": 0.0}}
+    every[4] |= {"closed": True, "measured": None}  # in a block that is dropped
     every[3] |= {"open": False, "margin": -0.25, "counts": False}
     points = [{"step": step, "gates": [0.5, None, -1.0, 2.0, 0.1, 0.2]} for step in (1, 2, 3)]
     of = result(gates=every, trajectory=points, decided_blocks=["a", None, "b"])
