@@ -94,7 +94,7 @@ def deciding(
         batch = config.train_batch_size
         count = measured.batches_to_measure(len(gates), batch, schedule.total_steps, config.input_image_size)
         of = f"{len(gates)} gate{'s' * (len(gates) > 1)} of LightNL and squeeze-excite"
-        log.message(f"decisions are taken: measuring what {of} gain on {count * batch:,} images")
+        log.message(f"decisions are taken: measuring the gains of {of} on {count * batch:,} images")
         iterator = make_batches(schedule.total_steps)  # the images behind those of the search
         multiplier = config.cost_lambda
         if learner.multiplier is not None:

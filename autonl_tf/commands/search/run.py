@@ -310,7 +310,7 @@ def _measured_text(result: dict[str, Any], names: dict[str, str]) -> str:
     closed = ", ".join(names[gate["name"]] for gate in measured if gate["closed"]) or "none"
     count = f"{len(measured)} gate{'s' * (len(measured) > 1)}"
     images = f"{result['decisions']['measured_images']:,} images"
-    return f"measured: what {count} gain on {images}; closed, since not seen to gain their price: {closed}\n"
+    return f"measured: the gains of {count} on {images}; closed, since not seen to gain their price: {closed}\n"
 
 
 def _how_to_go_on(result: dict[str, Any]) -> str:
