@@ -57,8 +57,7 @@ bench: demo ## the demo, then the scripts of benchmarks/ that need no data, the 
 	@set -e; for script in benchmarks/*.py; do \
 	  case $$script in \
 	    */own_data.py|*/fine_tuning.py|*/from_pretrained.py|*/real_networks.py) echo "== $$script: needs photographs"; continue;; \
-	    */fuzz_readers.py) flags=--minutes=2;; */search_evidence.py) flags=--minutes=20;; \
-	    */measured_gains.py) flags="--flagfile=flags/demo_search.flags --model_dir=$$(mktemp -d)/search";; *) flags=;; \
+	    */fuzz_readers.py) flags=--minutes=2;; */search_evidence.py) flags=--minutes=20;; *) flags=;; \
 	  esac; \
 	  echo "== $$script $$flags"; $(PY) $$script $$flags || [ $$? -eq 42 ]; \
 	done

@@ -173,9 +173,7 @@ def measured_gains(result: dict[str, Any]) -> str:
             thousandths(gate["measured"]["price"]),
             "closed"
             if gate["closed"]
-            else "kept"
-            if gate["counts"] and gate["open"]
-            else "kept, then left out by flips",
+            else "kept" + ", then left out by flips" * (not (gate["counts"] and gate["open"])),
         )
         for gate in measured
     ]

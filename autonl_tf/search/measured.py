@@ -55,8 +55,9 @@ def candidates(table: GateTable, margins: np.ndarray) -> list[int]:
 
 def batches_to_measure(gates: int, batch_size: int, total_steps: int, image_size: int) -> int:
     """How many training batches: of about 2,048 images, and fewer where these take above half a gigabyte, which is held
-    meanwhile, or above a tenth of the search's time. A step takes about as long as three passes forward; each of
-    `gates` takes one, and the network as it is another. A standard error takes two images."""
+    meanwhile (twice, with a held-out batch beside each), or above a tenth of the search's time. A step takes about as
+    long as three passes forward; each of `gates` takes one, and the network as it is another. A standard error takes
+    two images."""
     images = min(MOST_IMAGES, MOST_BYTES / (4 * 3 * image_size**2))
     affordable = math.floor(MOST_TIME * 3 * total_steps / (1 + gates))
     return max(min(math.ceil(images / batch_size), affordable), math.ceil(2 / batch_size))
