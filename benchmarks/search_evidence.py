@@ -224,10 +224,19 @@ def read(lines: list[str]) -> NetworkSpec:
     return blockstring.parse("\n".join(lines), "search")
 
 
-def mean_and_error(rows: list[dict]) -> tuple[float, float]:
-    """The mean over networks of their mean top-1, and its standard error from the spread between the networks."""
+def training_noise(rows: list[dict]) -> float:
+    """The standard deviation of one training's top-1, from the networks that were trained with two seeds or more."""
+    off = [score - np.mean(row["top1"]) for row in rows for score in row["top1"]]
+    return math.sqrt(np.sum(np.square(off)) / max(1, len(off) - len(rows)))
+
+
+def mean_and_error(rows: list[dict], noise: float) -> tuple[float, float]:
+    """The mean over networks of their mean top-1, and its standard error: from the spread between the networks, and at
+    least what the noise of one training leaves, networks that are the same counted once."""
     means = [np.mean(row["top1"]) for row in rows]
-    return float(np.mean(means)), float(np.std(means, ddof=1) / math.sqrt(len(means))) if len(means) > 1 else math.nan
+    trainings = sum({tuple(row["arch"]): len(row["top1"]) for row in rows}.values())
+    between = np.std(means, ddof=1) / math.sqrt(len(means)) if len(means) > 1 else 0.0
+    return float(np.mean(means)), float(max(between, noise / math.sqrt(trainings)))
 
 
 def rank(bench: Bench, result: dict) -> None:
@@ -271,15 +280,22 @@ def gains(row: dict) -> list[dict]:
 
 
 def against(row: dict, others: list[dict]) -> dict:
-    """How the mean of the found networks compares with the best uniform one and the random ones' 90th percentile."""
-    mean, error = mean_and_error(row["found"])
-    said: dict = {"found_mean": mean, "found_error": error}
-    randoms = [np.mean(one["top1"]) for name in row if name.startswith("random") for one in row[name]]
-    bounds = {"best_uniform": [np.mean(one["top1"]) for one in row["uniform"]], "random_90th": randoms}
-    for name, values in bounds.items():
-        if values:
-            bound = float(np.max(values) if name == "best_uniform" else np.percentile(values, 90))
-            said |= {name: bound, f"beats_{name}": bool(mean - bound > 2 * error)}
+    """How the mean of the found networks compares with the best uniform one and the random ones' 90th percentile, each
+    beaten by more than two standard errors of the difference: that of the percentile is by drawing the random members
+    again."""
+    noise = training_noise([*row["found"], *others])
+    mean, error = mean_and_error(row["found"], noise)
+    said: dict = {"training_noise": noise, "found_mean": mean, "found_error": error}
+    bounds, randoms = {}, [np.mean(one["top1"]) for name in row if name.startswith("random") for one in row[name]]
+    if row["uniform"]:
+        best = max(row["uniform"], key=lambda one: np.mean(one["top1"]))
+        bounds["best_uniform"] = np.mean(best["top1"]), noise / math.sqrt(len(best["top1"]))
+    if randoms:
+        drawn = np.random.default_rng(0).choice(randoms, (DRAWS, len(randoms)))
+        bounds["random_90th"] = np.percentile(randoms, 90), np.std(np.percentile(drawn, 90, axis=1))
+    for name, (bound, its_error) in bounds.items():
+        said |= {name: float(bound), f"{name}_error": float(its_error)}
+        said[f"beats_{name}"] = bool(mean - bound > 2 * math.hypot(error, its_error))
     said["better_networks"] = int(sum(np.mean(one["top1"]) > mean for one in others))
     return said | {"compared": len(others)}
 

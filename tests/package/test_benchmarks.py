@@ -138,14 +138,32 @@ def test_regret_is_against_the_best_member_that_the_budget_allows(imported):
     assert regrets(members, 25, [], [], cost=2.0)["random_search"]["regret"] == pytest.approx(10 / 3, abs=0.2)
 
 
-def test_a_found_network_beats_others_only_by_more_than_two_errors(imported):
+def trained(*top1, arch=None):
+    return {"arch": [arch or str(top1)], "top1": list(top1)}
+
+
+def test_a_found_network_beats_others_only_by_more_than_two_errors_of_the_difference(imported):
     against = imported("search_evidence").against
-    found = [{"top1": [score]} for score in (0.70, 0.72, 0.74)]  # 0.72, its standard error 0.0115
-    rows = {"found": found, "uniform": [{"top1": [0.69, 0.69]}], "random": [{"top1": [0.71]}, {"top1": [0.71]}]}
+    found = [trained(score) for score in (0.70, 0.72, 0.74)]  # 0.72, its standard error 0.0115
+    rows = {"found": found, "uniform": [trained(0.69, 0.69)], "random": [trained(0.71), trained(0.71)]}
     said = against(rows, [*rows["uniform"], *rows["random"]])
     assert json.loads(json.dumps(said)) == said
     assert said["beats_best_uniform"] and not said["beats_random_90th"]
     assert said["found_error"] == pytest.approx(0.02 / 3**0.5) and said["better_networks"] == 0
+    assert said["training_noise"] == said["best_uniform_error"] == said["random_90th_error"] == 0
+
+
+def test_networks_that_agree_by_chance_or_are_the_same_have_the_noise_of_their_trainings(imported):
+    against = imported("search_evidence").against
+    found = [trained(0.71, 0.73, arch="one"), trained(0.71, 0.73, arch="one"), trained(0.70, 0.74)]
+    rows = {"found": found, "uniform": [trained(0.69, 0.71)], "random": [trained(0.6, 0.6), trained(0.7, 0.7)]}
+    said = against(rows, [*rows["uniform"], *rows["random"]])
+    # Six networks of two seeds; four different trainings were found.
+    assert said["training_noise"] == pytest.approx(((3 * 0.02**2 + 0.04**2) / 2 / 6) ** 0.5)
+    assert said["found_error"] == pytest.approx(said["training_noise"] / 2)
+    assert said["best_uniform_error"] == pytest.approx(said["training_noise"] / 2**0.5)
+    assert said["random_90th_error"] > 0.02
+    assert not said["beats_best_uniform"] and not said["beats_random_90th"]
 
 
 def test_what_light_nl_gives_is_told_of_the_found_networks_that_have_it(imported):
