@@ -440,6 +440,13 @@ def table(result: dict) -> str:
             scores = ", ".join(f"{100 * score:.2f}" for score in one["top1"])
             lines.append(f"| {group} | {one['macs'] / 1e6:.2f}M | {scores} | {100 * np.mean(one['top1']):.2f} |")
         lines.append("")
+        if "found_mean" in row:
+            lines += [f"The found networks have {percent(row, 'found_mean', 'found_error')}.", ""]
+        bounds = {"best_uniform": "the best uniform network", "random_90th": "the 90th percentile of random members"}
+        for name, what in bounds.items():
+            if name in row:
+                beaten = "above" if row[f"beats_{name}"] else "not shown to be above"
+                lines += [f"They are {beaten} {what}, {percent(row, name, f'{name}_error')}.", ""]
         for one in row.get("light_nl_gives", []):
             error = f" (standard error {100 * one['error']:.2f})" if one["error"] is not None else ""
             lines += [f"LightNL gives {100 * one['mean']:+.2f} points{error} in {' '.join(one['arch'])}", ""]
@@ -466,6 +473,10 @@ def table(result: dict) -> str:
             macs = ", ".join(f"{row['macs'] / 1e6:.3g}M" for row in rows)
             lines.append(f"| {name} | {aim} | {regret} | {blocks} | {macs} |")
     return "\n".join(lines)
+
+
+def percent(row: dict, value: str, error: str) -> str:
+    return f"{100 * row[value]:.2f}% (standard error {100 * row[error]:.2f})"
 
 
 def draw(bench: Bench, result: dict) -> None:

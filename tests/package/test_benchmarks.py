@@ -164,6 +164,9 @@ def test_networks_that_agree_by_chance_or_are_the_same_have_the_noise_of_their_t
     assert said["best_uniform_error"] == pytest.approx(said["training_noise"] / 2**0.5)
     assert said["random_90th_error"] > 0.02
     assert not said["beats_best_uniform"] and not said["beats_random_90th"]
+    drawn = imported("search_evidence").table({"rank": [{"target": 1e6, **said}]})
+    assert "have 72.00% (standard error 0.76)" in drawn
+    assert "not shown to be above the best uniform network, 70.00% (standard error 1.08)" in drawn
 
 
 def test_what_light_nl_gives_is_told_of_the_found_networks_that_have_it(imported):
