@@ -225,18 +225,22 @@ def read(lines: list[str]) -> NetworkSpec:
 
 
 def training_noise(rows: list[dict]) -> float:
-    """The standard deviation of one training's top-1, from the networks that were trained with two seeds or more."""
+    """The standard deviation of one training's top-1, from the networks that were trained with two seeds or more; nan
+    where there are none."""
     off = [score - np.mean(row["top1"]) for row in rows for score in row["top1"]]
-    return math.sqrt(np.sum(np.square(off)) / max(1, len(off) - len(rows)))
+    known = len(off) - len(rows)
+    return math.sqrt(np.sum(np.square(off)) / known) if known else math.nan
 
 
 def mean_and_error(rows: list[dict], noise: float) -> tuple[float, float]:
-    """The mean over networks of their mean top-1, and its standard error: from the spread between the networks, and at
-    least what the noise of one training leaves, networks that are the same counted once."""
+    """The mean over networks of their mean top-1, and its standard error: from the spread between the networks (nan for
+    one), and at least what the noise of one training leaves, networks that are the same counted once."""
     means = [np.mean(row["top1"]) for row in rows]
+    if len(means) == 1:
+        return float(means[0]), math.nan
     trainings = sum({tuple(row["arch"]): len(row["top1"]) for row in rows}.values())
-    between = np.std(means, ddof=1) / math.sqrt(len(means)) if len(means) > 1 else 0.0
-    return float(np.mean(means)), float(max(between, noise / math.sqrt(trainings)))
+    between = np.std(means, ddof=1) / math.sqrt(len(means))
+    return float(np.mean(means)), float(np.fmax(between, noise / math.sqrt(trainings)))
 
 
 def rank(bench: Bench, result: dict) -> None:
@@ -281,8 +285,8 @@ def gains(row: dict) -> list[dict]:
 
 def against(row: dict, others: list[dict]) -> dict:
     """How the mean of the found networks compares with the best uniform one and the random ones' 90th percentile, each
-    beaten by more than two standard errors of the difference: that of the percentile is by drawing the random members
-    again."""
+    beaten by more than two standard errors of the difference, and so never where an error is not known (None). That of
+    the percentile is by drawing the random members again."""
     noise = training_noise([*row["found"], *others])
     mean, error = mean_and_error(row["found"], noise)
     said: dict = {"training_noise": noise, "found_mean": mean, "found_error": error}
@@ -297,7 +301,8 @@ def against(row: dict, others: list[dict]) -> dict:
         said |= {name: float(bound), f"{name}_error": float(its_error)}
         said[f"beats_{name}"] = bool(mean - bound > 2 * math.hypot(error, its_error))
     said["better_networks"] = int(sum(np.mean(one["top1"]) > mean for one in others))
-    return said | {"compared": len(others)}
+    said["compared"] = len(others)
+    return {name: None if math.isnan(value) else value for name, value in said.items()}
 
 
 def truth(bench: Bench, result: dict) -> None:
@@ -476,7 +481,8 @@ def table(result: dict) -> str:
 
 
 def percent(row: dict, value: str, error: str) -> str:
-    return f"{100 * row[value]:.2f}% (standard error {100 * row[error]:.2f})"
+    told = "not known" if row[error] is None else f"{100 * row[error]:.2f}"
+    return f"{100 * row[value]:.2f}% (standard error {told})"
 
 
 def draw(bench: Bench, result: dict) -> None:

@@ -169,6 +169,15 @@ def test_networks_that_agree_by_chance_or_are_the_same_have_the_noise_of_their_t
     assert "not shown to be above the best uniform network, 70.00% (standard error 1.08)" in drawn
 
 
+@pytest.mark.parametrize(("found", "uniform"), [([(0.9, 0.9)], (0.5, 0.5)), ([(0.9,), (0.9,)], (0.5,))])
+def test_one_search_or_one_seed_of_everything_beats_nothing(imported, found, uniform):
+    rows = {"found": [trained(*one) for one in found], "uniform": [trained(*uniform)], "random": []}
+    said = imported("search_evidence").against(rows, rows["uniform"])
+    assert not said["beats_best_uniform"] and None in (said["found_error"], said["best_uniform_error"])
+    assert json.loads(json.dumps(said, allow_nan=False)) == said
+    assert "(standard error not known)" in imported("search_evidence").table({"rank": [{"target": 1e6, **said}]})
+
+
 def test_what_light_nl_gives_is_told_of_the_found_networks_that_have_it(imported):
     gains = imported("search_evidence").gains
     stem = ["r1_k3_s22_e1_i32_o16_noskip"]
