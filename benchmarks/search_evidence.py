@@ -12,9 +12,9 @@ Parts:
            rank of what the searches found for each of --targets, beside a random search of equal cost, the best by
            parameters, a uniform network, and a score that needs no training (synflow).
   deviations  what searches find without one of the deviations from the paper at a time (`support/without.py`; --without
-           names them, default: all): behind `truth` the regret for each of --targets; on the built-in data in how many
-           blocks LightNL is, for far and for texture labels.
-  far, texture  built-in data only: whether LightNL is chosen where labels relate far-apart parts, with and without it
+           names them, default: all): behind `truth` the regret for each of --targets; on the built-in data
+           (--dataset=demo, demo:texture) the cost, the cross-entropy, and in how many blocks LightNL is.
+  far, texture  --dataset=demo only: whether LightNL is chosen where labels relate far-apart parts, with and without it
            in the space for equal MACs, and dropped where they are a texture.
 
 Searches and trainings are commands of `main.py`; what they take beyond the program's own choices is --search_flags and
@@ -362,8 +362,8 @@ def regrets(members: list[dict], most_macs: float, found: list[dict], uniform: l
 
 def deviations(bench: Bench, result: dict) -> None:
     options, held = bench.options, result.setdefault("deviations", {})
-    known_top1, best, aims = {}, {}, {"far": (), "texture": ("--dataset=demo:texture",)}
-    if options.dataset != "demo":
+    known_top1, best, aims = {}, {}, {options.dataset.partition(":")[2] or "far": ()}
+    if not built_in(options.dataset):
         aims = {f"search_{target:.0f}": (f"--target_macs={target:.0f}",) for target in bench.target_macs()}
         best = {f"search_{row['target']:.0f}": row["best"] for row in result["truth"]["targets"]}
         known_top1 = {read(row["arch"]).canonical(): np.mean(row["top1"]) for row in result["truth"]["members"]}
@@ -383,6 +383,10 @@ def deviations(bench: Bench, result: dict) -> None:
                 row["regret"] = 100 * float(best[aim] - known_top1[read(found["arch"]).canonical()])
             held.setdefault(name or "nothing", {}).setdefault(aim, []).append(row)
     all_done(results)
+
+
+def built_in(dataset: str) -> bool:
+    return dataset.split(":")[0] == "demo"
 
 
 def light(found: dict) -> dict:
@@ -423,7 +427,7 @@ def texture(bench: Bench, result: dict) -> None:
 
 def _needs_demo(bench: Bench) -> None:
     if bench.options.dataset != "demo":
-        raise Stopped("far and texture are labels of the built-in data")
+        raise Stopped("far and texture are parts for --dataset=demo")
 
 
 PARTS = {"rank": rank, "truth": truth, "deviations": deviations, "far": far, "texture": texture}
@@ -469,14 +473,19 @@ def table(result: dict) -> str:
         lines += [f"| uniform | {', '.join(f'{lost:.2f}' for lost in row['uniform']) or 'none of these MACs'} |", ""]
     held = result.get("deviations", {})
     if held:
-        lines += ["## Without one deviation", "", "| without | for | regret, points | blocks with LightNL | MACs |"]
-        lines.append("|---|---|---|---|---|")
+        lines += [
+            "## Without one deviation",
+            "",
+            "| without | for | regret, points | blocks with LightNL | MACs | cross-entropy |",
+        ]
+        lines.append("|---|---|---|---|---|---|")
     for name, aims in held.items():
         for aim, rows in aims.items():
             regret = ", ".join(f"{row['regret']:.2f}" for row in rows if "regret" in row)
             blocks = ", ".join(f"{row['with_light_nl']} of {row['blocks']}" for row in rows)
             macs = ", ".join(f"{row['macs'] / 1e6:.3g}M" for row in rows)
-            lines.append(f"| {name} | {aim} | {regret} | {blocks} | {macs} |")
+            loss = ", ".join(f"{row['cross_entropy']:.3f}" for row in rows)
+            lines.append(f"| {name} | {aim} | {regret} | {blocks} | {macs} | {loss} |")
     return "\n".join(lines)
 
 
@@ -549,7 +558,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--work", default="runs/evidence")
     options = parser.parse_args()
-    demo = options.dataset == "demo"
+    demo = built_in(options.dataset)
     try:
         facts, _ = known(options.dataset)
     except UserError as error:

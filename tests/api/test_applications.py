@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tf_keras as keras
 from golden_data import TESTDATA, VALUES
+from mode_cases import SHORT, class_folder, configure, run
 
 import autonl_tf
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.networks.network import build_network
 
-COMMANDS = pathlib.Path(__file__).parents[1] / "commands"
 ARCH = "r1_k3_s22_e1_i32_o8_noskip\nr1_k3_s22_e2_i8_o12_nonlocal0.25-2\nr1_k3_s11_e2_i12_o12_se0.25\n"
 SHAPE = (32, 32, 3)
 MEAN, STDDEV = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
@@ -22,11 +22,6 @@ MEAN, STDDEV = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     """A run directory of two steps, its export, and its architecture file."""
-    import sys
-
-    sys.path.insert(0, str(COMMANDS))
-    from mode_cases import SHORT, class_folder, run
-
     root = tmp_path_factory.mktemp("api")
     class_folder(root / "pictures", {"train": 2, "val": 1})
     (root / "arch.txt").write_text(ARCH)
@@ -149,8 +144,6 @@ def test_what_holds_no_weights_to_take_is_refused_in_a_sentence(home, tmp_path):
 
 
 def test_of_a_quantization_aware_run_the_float_weights_are_taken(home):
-    from mode_cases import SHORT, configure, run
-
     from autonl_tf.prepare import checkpointed
 
     words = ["--mode=train", "--qat", f"--arch={home}/arch.txt", f"--dataset=folder:{home}/pictures", *SHORT]

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PACKAGE = ROOT / "autonl_tf"
+PACKAGE, TESTS = ROOT / "autonl_tf", ROOT / "tests"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted([ROOT / "main.py", ROOT / "setup.py", *ROOT.glob("benchmarks/**/*.py"), *ROOT.glob("examples/*.py")])
 MODULES_BY_NAME = {
@@ -237,6 +237,16 @@ def test_the_scan_finds_what_it_looks_for(text):
 )
 def test_the_scan_sees_every_way_to_import_a_folder(text, folder):
     assert [found for _, found in folders_imported(ast.parse(text))] == [folder]
+
+
+def test_a_test_imports_only_what_lies_beside_it_or_in_tests():
+    """So that each folder's tests run alone."""
+    files = sorted(TESTS.rglob("*.py"))
+    stems = {folder: {path.stem for path in folder.glob("*.py")} for folder in {path.parent for path in files}}
+    for path in files:
+        elsewhere = set().union(*stems.values()) - stems[TESTS] - stems[path.parent]
+        names = {name.split(".")[0] for _, name in imported(ast.parse(path.read_text(encoding="utf-8")))}
+        assert not names & elsewhere, path
 
 
 def test_what_needs_no_tensorflow_imports_none():

@@ -16,7 +16,7 @@ from autonl_tf.cli import parsing
 from autonl_tf.cli.main import _runner
 from autonl_tf.settings.config import Config
 
-MAIN = pathlib.Path(__file__).resolve().parents[2] / "main.py"
+MAIN = pathlib.Path(__file__).resolve().parents[1] / "main.py"
 CLASSES = ("ant", "bee", "cat")
 SHORT = (
     *("--input_image_size=32", "--crop_padding=32"),
