@@ -232,6 +232,7 @@ class CardRecord:
     num_classes: ClassCount
     labels: Literal["labels.txt"]
     files: dict[str, Any]
+    classes_are_numbered: bool = False
     weights: CardWeights | None = None
     data: CardData | None = None
 

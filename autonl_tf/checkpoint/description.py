@@ -12,7 +12,7 @@ from autonl_tf.checkpoint import published
 from autonl_tf.checkpoint.blocks import check_part
 from autonl_tf.checkpoint.location import MODEL_JSON, SPACE, Location
 from autonl_tf.data import imagenet
-from autonl_tf.data.labels import numbered, read_label_file
+from autonl_tf.data.labels import read_label_file
 from autonl_tf.data.reading import CROP_PADDING
 from autonl_tf.errors import UserError
 from autonl_tf.flag_values import SAVED_MODEL
@@ -152,7 +152,7 @@ def of_export(directory: Path) -> Description:
         where=str(directory),
         spec=blockstring.parse("\n".join(card.architecture.blocks), f"{directory}/{CARD_JSON}"),
         class_names=names,
-        classes_are_numbered=names == numbered(card.num_classes),
+        classes_are_numbered=card.classes_are_numbered,
         image_size=card.input.image_size,
         crop_padding=card.input.crop_padding,
         depth_multiplier=card.architecture.depth_multiplier,

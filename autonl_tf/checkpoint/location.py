@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autonl_tf.data import imagenet
-from autonl_tf.engine.saved import steps_saved
+from autonl_tf.engine.saved import best_of, steps_saved
 from autonl_tf.errors import UserError
 from autonl_tf.files import exists
-from autonl_tf.reading import read_ends, read_json, read_text
-from autonl_tf.records import CARD_JSON, BestRecord
+from autonl_tf.reading import read_ends, read_text
+from autonl_tf.records import CARD_JSON
 
 MODEL_JSON = "model.json"  # of a run directory: its network
 SPACE = "searched_space.json"  # of a search's
@@ -77,11 +77,12 @@ def start_of(path: Path) -> bytes:
 
 
 def prefixes_of(path: Path) -> list[Path]:
-    """The checkpoints that `path` may mean, the best first: a prefix, one of its files, a run directory (its best copy
-    if any, else its latest), or a directory that itself holds a checkpoint, as a published archive does.
+    """The checkpoints that `path` may mean, the first that is whole: a prefix, one of its files, a run directory (its
+    best copy if it ever had one, else its latest ones), or a directory that itself holds a checkpoint, as a published
+    archive does.
 
     Raises:
-      UserError: there is none, or several to choose from.
+      UserError: there is none, several to choose from, or the best copy of a run is gone.
     """
     if path.is_dir():
         found = _of_run(path) or _within(path)
@@ -99,11 +100,10 @@ def prefixes_of(path: Path) -> list[Path]:
 
 
 def _of_run(directory: Path) -> list[Path]:
-    best, record = [], directory / "best" / "best.json"
-    if record.is_file():
-        best = [directory / "best" / f"ckpt-{read_json(record, BestRecord).step}"]
+    if best := best_of(directory):
+        return [best]
     latest = directory / "checkpoints"
-    return best + [latest / f"ckpt-{step}" for step in reversed(steps_saved(latest))]
+    return [latest / f"ckpt-{step}" for step in reversed(steps_saved(latest))]
 
 
 def _index_of(prefix: Path) -> Path:

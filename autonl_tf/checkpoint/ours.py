@@ -6,6 +6,7 @@ Their layout, and that of a run directory, is `engine.checkpoints`' to tell.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +21,11 @@ from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.checkpoints import check_own, fault_of, step_of
 from autonl_tf.engine.files import write_json
 from autonl_tf.engine.names import by_name
+from autonl_tf.engine.saved import other_than_best
 from autonl_tf.errors import UserError
 from autonl_tf.records import ModelRecord
 
+_log = logging.getLogger(__name__)
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
@@ -45,7 +48,7 @@ def write_model_json(directory: str | Path, description: ModelRecord) -> None:
 
 
 def first_readable(prefixes: Sequence[Path]) -> Path:
-    """The first that is whole: a broken checkpoint of a run directory is passed over for an older one.
+    """The first that is whole: a broken checkpoint of a run directory is passed over, and told, for an older one.
 
     Raises:
       UserError: there is none.
@@ -54,9 +57,13 @@ def first_readable(prefixes: Sequence[Path]) -> Path:
     for prefix in prefixes:
         fault = fault_of(prefix)
         if fault is None:
+            if faults:
+                _log.warning("%s is taken: cannot read %s", prefix, "; ".join(faults))
             return prefix
         faults.append(f"{prefix}: {fault}")
-    raise UserError("cannot read the checkpoint: " + "; ".join(faults))
+    best = [prefix for prefix in prefixes if prefix.parent.name == "best"]
+    hint = other_than_best(best[0].parent.parent) if best else ""
+    raise UserError(f"cannot read the checkpoint: {'; '.join(faults)}{hint}")
 
 
 def choose(prefix: str, use_averages: bool) -> Chosen:

@@ -56,7 +56,7 @@ def open_search(prefix: str) -> Checkpoint:
         where=prefix,
         spec=table.decode(gates),
         class_names=names,
-        classes_are_numbered=names == numbered(len(names)),
+        classes_are_numbered=names == numbered(len(names)) and not settings["dataset"].startswith("folder:"),
         image_size=settings["input_image_size"],
         crop_padding=settings["crop_padding"],
         depth_multiplier=1.0,

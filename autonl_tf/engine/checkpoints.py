@@ -25,7 +25,7 @@ from autonl_tf.engine.files import KeptDirectory, write_json
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.names import by_name
 from autonl_tf.engine.rundir import CONFIG
-from autonl_tf.engine.saved import SAVED, check_present, steps_saved
+from autonl_tf.engine.saved import BEST, FOLDERS, SAVED, check_present, steps_saved
 from autonl_tf.engine.strategy import is_chief, task_name
 from autonl_tf.errors import UserError, failure_line, first_line, system_failure
 from autonl_tf.files import exists
@@ -34,7 +34,6 @@ from autonl_tf.records import BestRecord, Identity, SavedRecord
 
 KEPT = 3
 STEP_KEY, RUN_KEY = "step/.ATTRIBUTES/VARIABLE_VALUE", "run/.ATTRIBUTES/VARIABLE_VALUE"
-_FOLDERS = ("checkpoints", "best")
 
 
 def fault_of(prefix: str | Path) -> str | None:
@@ -88,7 +87,7 @@ def check_own(prefix: Path) -> None:
             "from the one before"
         )
     run, directory = run_of(prefix), prefix.parent.parent
-    if run and prefix.parent.name in _FOLDERS and identity(directory) not in (None, run):
+    if run and prefix.parent.name in FOLDERS and identity(directory) not in (None, run):
         raise UserError(
             f"{prefix}: was saved by another run than that of {directory / CONFIG}; put back this run's own, or choose "
             "another --model_dir"
@@ -142,7 +141,7 @@ class Checkpoints:
             self._parts["averages"] = learner.averages
         self._checkpoint = self._of(identity(self.directory))
         # Kept here, not read again: the processes of a cluster must decide alike, whoever writes first.
-        record = self._best_dir / "best.json"
+        record = self.directory / BEST
         self.best = read_json(record, BestRecord) if exists(record) else None
 
     @property
@@ -180,7 +179,7 @@ class Checkpoints:
             self._write(self._best_dir, step)
         self.best = BestRecord(step, metric)
         if self._chief:
-            write_json(self._best_dir / "best.json", dataclasses.asdict(self.best))
+            write_json(self.directory / BEST, dataclasses.asdict(self.best))
             for old in steps_saved(self._best_dir):
                 if old != step:
                     delete(self._best_dir / f"ckpt-{old}")
@@ -189,7 +188,8 @@ class Checkpoints:
     def restore_latest(self) -> int:
         """Restores the newest readable checkpoint and returns its step, or 0 where there is none.
 
-        A broken one is passed over, reported and removed, so that the run goes on from the one before.
+        A broken one is passed over, reported and removed, so that the run goes on from the one before; so is a broken
+        best copy, in whose place the best of what follows is kept.
 
         Raises:
           UserError: there are checkpoints but none is readable, or there must be some; or the one there is of another
@@ -200,8 +200,7 @@ class Checkpoints:
         if self._chief:
             self._clear_leftovers()
         steps = steps_saved(self._latest_dir)
-        if self.best and fault_of(best := self._best_dir / f"ckpt-{self.best.step}") is None:
-            check_own(best)
+        self._check_best()
         faults = []
         for step in reversed(steps):
             prefix = self._latest_dir / f"ckpt-{step}"
@@ -213,8 +212,25 @@ class Checkpoints:
             faults.append((prefix, fault))
         if faults:
             listed = "; ".join(f"{prefix}: {fault}" for prefix, fault in faults)
-            raise UserError(f"no readable checkpoint: {listed}; remove the run directory to start afresh")
+            kept = f"; its best copy, of step {self.best.step}, is whole" if self.best else ""
+            raise UserError(f"no readable checkpoint: {listed}{kept}; choose another --model_dir to start afresh")
         return 0
+
+    def _check_best(self) -> None:
+        if self.best is None:
+            return
+        prefix = self._best_dir / f"ckpt-{self.best.step}"
+        if (fault := fault_of(prefix)) is None:
+            check_own(prefix)
+            return
+        self._tell(f"warning: best copy {prefix} is broken ({fault}); the best of what follows is kept in its place")
+        self.best = None
+        if self._chief:
+            (self.directory / BEST).unlink(missing_ok=True)
+            delete(prefix)
+            if exists(self.directory / SAVED):
+                record = read_json(self.directory / SAVED, SavedRecord)
+                write_json(self.directory / SAVED, dataclasses.asdict(dataclasses.replace(record, best=None)))
 
     def _drop_broken(self, faults, good_step: int) -> None:
         for prefix, fault in faults:
@@ -270,7 +286,7 @@ class Checkpoints:
 
     def _clear_leftovers(self) -> None:
         """Removes what a save cut short by a kill has left: parts, and data without an index."""
-        for directory in map(self.directory.joinpath, _FOLDERS):
+        for directory in map(self.directory.joinpath, FOLDERS):
             whole = {f"ckpt-{step}" for step in steps_saved(directory)}
             for path in directory.glob("ckpt-*"):
                 if path.is_dir():

@@ -26,7 +26,7 @@ from autonl_tf.strict_json import plain
 
 CONFIG = "config.json"
 LOCK = ".lock"
-_RESULTS = ("checkpoints", "best", "metrics.jsonl")
+_RESULTS = ("checkpoints", "best", "metrics.jsonl", "model.json", "manifest.jsonl")
 _FOLDERS = ("checkpoints", "best", "tensorboard")
 
 
@@ -184,18 +184,26 @@ def _check(directory: Path, comparable: dict, files: dict[str, str]) -> RunRecor
         if (directory / name).exists() and not (directory / name).is_dir():
             raise UserError(f"{directory / name}: is a file; a run keeps a directory there")
     if not exists(path):
-        results = [name for name in _RESULTS if os.path.lexists(directory / name)]
-        if results:
-            raise UserError(f"{directory}: holds {', '.join(results)} but no {CONFIG}: not a run directory")
+        held = [name for name in _RESULTS if os.path.lexists(directory / name)]
+        held += [name for name, text in files.items() if _other_text(directory / name, text) is not None]
+        if held:
+            raise UserError(
+                f"{directory}: holds {', '.join(held)} but no {CONFIG}: not a run directory; choose another --model_dir"
+            )
         return None
     config = read_json(path, RunRecord, what="what a run is started with")
     if other := config.other_setting(plain(comparable)):
         raise UserError(f"{directory}: {other}")
     for name, text in files.items():
-        found = directory / name
-        if exists(found) and (before := read_text(found, MOST_LONG)) != text:
+        if (before := _other_text(directory / name, text)) is not None:
             raise UserError(f"{directory}: was made with another {name}{_first_difference(before, text)}")
     return config
+
+
+def _other_text(path: Path, text: str) -> str | None:
+    """What a file holds where that is not `text`; None: `text`, or there is no such file."""
+    found = read_text(path, MOST_LONG) if exists(path) else text
+    return None if found == text else found
 
 
 def _first_difference(before: str, now: str) -> str:

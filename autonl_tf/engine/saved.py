@@ -9,9 +9,11 @@ from pathlib import Path
 from autonl_tf.errors import UserError
 from autonl_tf.files import exists
 from autonl_tf.reading import read_json
-from autonl_tf.records import SavedRecord
+from autonl_tf.records import BestRecord, SavedRecord
 
 SAVED = "saved.json"
+FOLDERS = ("checkpoints", "best")
+BEST = "best/best.json"
 
 
 def steps_saved(directory: Path) -> list[int]:
@@ -35,13 +37,38 @@ def check_present(directory: Path) -> None:
         return
     record = read_json(directory / SAVED, SavedRecord)
     if not steps_saved(directory / "checkpoints"):
-        _refuse(directory, f"a checkpoint of step {record.step}", "checkpoints")
-    if record.best is not None and not exists(directory / "best" / "best.json"):
-        _refuse(directory, f"its best copy, of step {record.best}", "best")
+        raise UserError(
+            f"{_gone(directory, f'a checkpoint of step {record.step}', 'checkpoints')}, or choose another --model_dir"
+        )
+    best_of(directory)
 
 
-def _refuse(directory: Path, what: str, where: str) -> None:
-    raise UserError(
-        f"{directory}: {what} was saved in {where}/ and is not there now; bring it back (a disk that is not mounted?), "
-        "or choose another --model_dir"
+def best_of(directory: Path) -> Path | None:
+    """The prefix of the best copy of the run in `directory`; None: the run has none yet.
+
+    Raises:
+      UserError: the run has saved one, whose files are not there now.
+    """
+    kept, step = exists(directory / BEST), None
+    if kept:
+        step = read_json(directory / BEST, BestRecord).step
+    elif exists(directory / SAVED):
+        step = read_json(directory / SAVED, SavedRecord).best
+    if step is None:
+        return None
+    prefix = directory / "best" / f"ckpt-{step}"
+    if not (kept and exists(prefix.with_suffix(".index")) and any(prefix.parent.glob(f"{prefix.name}.data-*"))):
+        raise UserError(f"{_gone(directory, f'its best copy, of step {step},', 'best')}{other_than_best(directory)}")
+    return prefix
+
+
+def other_than_best(directory: Path) -> str:
+    """What to do where a run's best copy cannot be read, to be said behind that."""
+    steps = steps_saved(directory / "checkpoints")
+    return f", or name another checkpoint, {directory}/checkpoints/ckpt-{steps[-1]}" if steps else ""
+
+
+def _gone(directory: Path, what: str, where: str) -> str:
+    return (
+        f"{directory}: {what} was saved in {where}/ and is not there now; bring it back (a disk that is not mounted?)"
     )

@@ -45,6 +45,7 @@ class Description:
     Attributes:
       spec: the architecture, whose normalisation goes into every file.
       class_names: K names in label order.
+      classes_are_numbered: nothing named them: their names are their labels.
       accuracy: what was measured, e.g. `top1` and `top5` as shares, `count`, `dataset`; None: not measured.
       weights: where the weights came from, e.g. `prefix`, `step`, `averages`; None: unknown.
       data: what the network was trained on and int8 ranges are of, e.g. `trained_on`; None: unknown.
@@ -54,6 +55,7 @@ class Description:
     spec: NetworkSpec
     image_size: int
     class_names: tuple[str, ...]
+    classes_are_numbered: bool = False
     accuracy: Mapping[str, object] | None = None
     weights: Mapping[str, object] | None = None
     data: Mapping[str, object] | None = None
@@ -111,6 +113,7 @@ def write_card(
         "input": _input(description),
         "num_classes": len(description.class_names),
         "labels": LABELS,
+        "classes_are_numbered": description.classes_are_numbered,
         "accuracy": description.accuracy,
         "weights": description.weights,
         "data": description.data,

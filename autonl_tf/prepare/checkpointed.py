@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from typing import Any
 
 import tensorflow as tf
@@ -11,12 +12,13 @@ import tf_keras as keras
 from autonl_tf.arch import presets
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Loaded
-from autonl_tf.checkpoint.description import CLASSIFIER
+from autonl_tf.checkpoint.description import CLASSIFIER, run_of
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.checkpoint.pytorch import open_pytorch
 from autonl_tf.data.bad_images import count_faults
 from autonl_tf.data.batches import predict_batches, usable_files
 from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.engine.saved import FOLDERS
 from autonl_tf.errors import UserError
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import copy_float_weights, quantized_network
@@ -42,6 +44,12 @@ class Checkpointed:
     crop_padding: int
     class_names: tuple[str, ...]
     depth_multiplier: float
+
+    @property
+    def run(self) -> pathlib.Path | None:
+        """The run directory that its checkpoint lies in; None: in none, or of another format."""
+        prefix = pathlib.Path(self.loaded.prefix)
+        return run_of(prefix) if self.checkpoint.format == "ours" and prefix.parent.name in FOLDERS else None
 
     @property
     def pixels(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from autonl_tf.data.reading import Reading
 from autonl_tf.engine.rundir import versions
 from autonl_tf.errors import first_line
 from autonl_tf.files import write_text
+from autonl_tf.plain_text import shown
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.shared import FIT
 from autonl_tf.streams import say
@@ -80,6 +82,23 @@ def known_faults(
         if touched := [entry.name for entry in now if entry.time != times[entry.name]]:
             say(f"images written since the run began, their sizes as before: {len(touched)}, {touched[0]} first")
     return record.faults(_checked_by(least_side, dataset.reading)) if config.check_images == "new" else {}
+
+
+def seen_by_run(directory: pathlib.Path | None, dataset: ImageDataset, split: str) -> Counter[str]:
+    """How many of the images of `split` each split of the run in `directory` has, by name, size and class."""
+    record = _read(directory and str(directory))
+    before = {(e.name, e.size, e.label): e.split for e in record.entries} if record else {}
+    keys = [(entry.name, entry.size, entry.label) for entry in dataset.listed(split) if entry.label]
+    return Counter(before[key] for key in keys if key in before)
+
+
+def trained_on(directory: pathlib.Path | None, dataset: ImageDataset, split: str) -> str | None:
+    """Warns of, and returns, how many of the images of `split` the run in `directory` was trained on; None: of none."""
+    if not (seen := seen_by_run(directory, dataset, split)["train"]):
+        return None
+    said = f"{seen} of these {len(dataset.listed(split))} images are among those that the run was trained on"
+    say(f"warning: {shown(dataset.name)}: {said}; they flatter it (--validation_fraction is to be the run's)")
+    return said
 
 
 def write_manifest(config: Config, dataset: ImageDataset, splits: Sequence[str], directory: pathlib.Path) -> None:

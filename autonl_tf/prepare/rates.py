@@ -9,6 +9,7 @@ from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.engine.schedules import WarmupCosine, WarmupStaircase, scale_learning_rate
 from autonl_tf.errors import UserError
 from autonl_tf.settings.config import Config
+from autonl_tf.streams import say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +35,22 @@ def length_of(config: Config, images: int) -> Length:
     return Length(steps, steps_per_epoch)
 
 
+def tell_warmup(config: Config, length: Length) -> None:
+    """Warns of a warm-up that is not over when the run is."""
+    if (warmup := _warmup(config, length)) >= length.steps:
+        say(f"warning: the warm-up takes {warmup:,} steps, the run {length.steps:,}: the learning rate only rises")
+
+
+def _warmup(config: Config, length: Length) -> int:
+    if config.lr_warmup_steps is not None:
+        return config.lr_warmup_steps
+    return int(config.lr_warmup_epochs * length.steps_per_epoch)
+
+
 def weights_optimizer(config: Config, length: Length, factor: float = 1.0) -> TF1RMSprop:
     """The recipe's RMSProp with its schedule, the peak rate scaled with the batch and by `factor`."""
     peak = scale_learning_rate(factor * config.base_learning_rate, config.train_batch_size)
-    warmup = config.lr_warmup_steps
-    if warmup is None:
-        warmup = int(config.lr_warmup_epochs * length.steps_per_epoch)
+    warmup = _warmup(config, length)
     if config.lr_decay_epochs is None:
         rate = WarmupCosine(peak, length.steps, warmup)
     else:

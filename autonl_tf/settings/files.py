@@ -121,12 +121,16 @@ def check_apart(config: Config, name: str) -> None:
     """Whether what a flag says to write would lie among the images that the command, or the next one, reads."""
     directory = config.values[name]
     found = {f"--dataset={config.dataset}": config.listing.directories} if config.listing else {}
+    inner, beside = os.path.realpath(directory), set()
     if os.path.isdir(config.images or ""):
         found[f"--images={config.images}"] = [config.images]
+    elif config.images:
+        beside = {os.path.dirname(os.path.realpath(file)) for file in matching(config.images)}
     for source, directories in found.items():
-        inner = os.path.realpath(directory)
         if any(os.path.commonpath([outer, inner]) == outer for outer in map(os.path.realpath, directories)):
             raise UserError(f"--{name}={directory}: lies among the images of {source}; choose another directory")
+    if inner in beside:
+        raise UserError(f"--{name}={directory}: holds images of --images={config.images}; choose another directory")
 
 
 def _check_files(config: Config) -> None:
@@ -180,6 +184,16 @@ def matching(pattern: str) -> list[str]:
             reason = error.strerror
         raise UserError(f"--images={pattern}: {reason}; accepted: the path of an image, a directory or a glob")
     return files
+
+
+def check_replaced(flag: str, directory: str) -> None:
+    """Raises UserError for the working directory, or one above it, which a command would put another in the place of:
+    the shell that it was called from would be left in a directory that is gone."""
+    inner, outer = os.path.realpath(os.curdir), os.path.realpath(directory)
+    if os.path.commonpath([outer, inner]) == outer:
+        raise UserError(
+            f"--{flag}={directory}: is the working directory, or above it, and written anew as a whole; choose another"
+        )
 
 
 def check_directory(flag: str, directory: str, *, parents: bool = False) -> None:

@@ -216,9 +216,24 @@ def test_the_checkpoint_of_another_step_is_refused_and_kept(run_dir, trained):
         path.rename(path.with_name(path.name.replace("ckpt-2", "ckpt-7")))
     words = given(trained, model_dir=run_dir)
     check_not_gone_on_with(words, run_dir, r"checkpoints/ckpt-7: is the checkpoint of step 2, of another run")
-    shutil.rmtree(run_dir / "best")
+    words = ("--mode=eval", next(word for word in trained if word.startswith("--dataset=")))
     with pytest.raises(UserError, match=r"checkpoints/ckpt-7: is the checkpoint of step 2, of another run"):
-        run("--mode=eval", f"--model_dir={run_dir}", next(word for word in trained if word.startswith("--dataset=")))
+        run(*words, f"--init_checkpoint={run_dir}/checkpoints/ckpt-7")
+
+
+@pytest.mark.parametrize("lost", ["best", "best/best.json", "best/ckpt-*.index", "best/ckpt-*.data-*", ""])
+def test_a_best_copy_that_is_gone_or_broken_is_told_and_no_other_taken_for_it(lost, run_dir, trained):
+    step = json.loads((run_dir / "best/best.json").read_text())["step"]
+    for path in run_dir.glob(lost) if lost else ():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not lost:
+        (data,) = run_dir.glob("best/ckpt-*.data-*")
+        data.write_bytes(data.read_bytes()[:-100])
+    said = f"best copy, of step {step}, was saved in best/ and is not there" if lost else "cannot read the checkpoint"
+    words = ("--mode=eval", next(word for word in trained if word.startswith("--dataset=")))
+    with pytest.raises(UserError, match=rf"{said}.*, or name another checkpoint, .*/checkpoints/ckpt-2$"):
+        run(*words, f"--model_dir={run_dir}")
+    run(*words, f"--init_checkpoint={run_dir}/checkpoints/ckpt-2")
 
 
 def test_the_checkpoint_of_another_run_is_refused_wherever_its_directory_is_read(run_dir, trained):
@@ -281,7 +296,7 @@ def test_a_batch_that_the_replicas_do_not_divide_is_refused(home, tmp_path):
         [
             sys.executable,
             "-c",
-            f"import sys\nsys.path[:0] = {[str(MAIN.parent), str(MAIN.parent / 'tests/commands')]}\n" + code,
+            f"import sys\nsys.path[:0] = {[str(MAIN.parent), str(MAIN.parent / 'tests')]}\n" + code,
             *words,
         ],
         cwd=tmp_path,

@@ -240,6 +240,22 @@ CASES = {
         ("--mode=explain", "--init_checkpoint=weights", "--images=pictures", "--output=linked"),
         "--output=linked: lies among the images of --images=pictures",
     ),
+    "maps in the place of the images": (
+        ("--mode=explain", "--init_checkpoint=weights", "--images=pictures/val/*/0.jpg", "--output=linked/ant"),
+        "--output=linked/ant: holds images of --images=pictures/val/*/0.jpg; choose another directory",
+    ),
+    "maps beside an image": (
+        ("--mode=explain", "--init_checkpoint=weights", "--images=mixed/a.jpg", "--output=mixed/../mixed"),
+        "--output=mixed/../mixed: holds images of --images=mixed/a.jpg",
+    ),
+    "an export in the place of the working directory": (
+        ("--mode=export", "--init_checkpoint=weights", "--output=."),
+        "--output=.: is the working directory, or above it, and written anew as a whole; choose another",
+    ),
+    "a converted run in the place of a directory above the working one": (
+        ("--mode=convert", "--from=pytorch", "--init_checkpoint=state.pth", "--arch=arch.txt", "--model_dir=.."),
+        "--model_dir=..: is the working directory, or above it",
+    ),
     "a rate given twice": ((*TRAIN, "--lr_multipliers=head:2,head:3"), "'head' is given twice"),
     "no images that set ranges": (
         (*EXPORT, "--formats=tflite_int8", "--calibration_dataset=folder:texts"),

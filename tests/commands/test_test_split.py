@@ -1,6 +1,7 @@
 """Images that chose nothing: scored once, at the end of training, with the best copy."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ from mode_cases import ARCH, class_folder, configure
 
 from autonl_tf.checkpoint.checkpoint import Loaded
 from autonl_tf.checkpoint.description import of_run
+from autonl_tf.commands.eval.run import run as evaluate
 from autonl_tf.commands.export import run as export
 from autonl_tf.commands.train import run as train
 from autonl_tf.data.datasets import open_dataset
@@ -44,16 +46,39 @@ def test_a_test_folder_is_scored_once_and_said_to_have_chosen_nothing(home, caps
         assert f"on {count} images that chose nothing" in said and "so that it flatters" in said
     best = json.loads((home / "three_run" / "best" / "best.json").read_text())
     assert tests[0]["values"]["of_step"] == best["step"]
-    card = chosen_for_card(home / "three_run", best["step"], f"folder:{home}/three")
+    card = chosen_for_card(home / "three_run", best["step"], f"{home}/three")
     assert card["test_top1"] == tests[0]["values"]["top1"] and "flatter" in card["chosen"]
-    assert "no others were scored" in chosen_for_card(home / "three_run", 999, f"folder:{home}/three")["chosen"]
-    assert chosen_for_card(home / "three_run", best["step"], "folder:other") == {}
+    assert "no others were scored" in chosen_for_card(home / "three_run", 999, f"{home}/three")["chosen"]
+    assert chosen_for_card(home / "three_run", best["step"], os.path.relpath(home / "three")) == card
+    others = class_folder(home / "others", {"train": 1, "val": 2})
+    assert chosen_for_card(home / "three_run", best["step"], others) == {}
 
 
-def chosen_for_card(run, step, dataset):
+def test_images_that_a_run_was_trained_on_are_told_where_they_are_scored(home, capsys):
+    words = (
+        "--input_image_size=32",
+        "--train_batch_size=4",
+        "--eval_batch_size=4",
+        "--train_steps=2",
+        "--strategy=cpu",
+    )
+    flat = f"--dataset=folder:{class_folder(home / 'flat', {'.': 8})}"
+    train.run(configure("--mode=train", f"--arch={home}/arch.txt", flat, *words, f"--model_dir={home}/flat_run"))
+    for fraction, told in ((0.1, False), (0.6, True)):
+        capsys.readouterr()
+        evaluate(configure("--mode=eval", f"--model_dir={home}/flat_run", flat, f"--validation_fraction={fraction}"))
+        said = capsys.readouterr()
+        assert ("images are among those that the run was trained on" in said.out + said.err) is told
+        step = json.loads((home / "flat_run" / "best" / "best.json").read_text())["step"]
+        card = chosen_for_card(home / "flat_run", step, home / "flat", fraction)
+        assert ("trained_on" in card) is told and ("chosen" in card) is not told
+
+
+def chosen_for_card(run, step, folder, fraction=0.1):
     checkpoint = of_run(str(run / "best" / f"ckpt-{step}"))
     loaded = Loaded(str(run / "best" / f"ckpt-{step}"), step, True)
-    return export._how_chosen(SimpleNamespace(loaded=loaded, checkpoint=checkpoint), dataset)
+    network = SimpleNamespace(loaded=loaded, checkpoint=checkpoint, run=run)
+    return export._how_chosen(network, open_dataset(f"folder:{folder}", validation_fraction=fraction))
 
 
 def test_a_share_of_the_validation_images_is_set_aside_and_the_rest_chooses(home):

@@ -46,6 +46,28 @@ def test_what_was_saved_and_is_gone_is_told_and_nothing_is_touched(made, run, fo
     assert everything(made) == before
 
 
+@pytest.mark.parametrize("gone", ["best.json", "ckpt-1.index", "ckpt-1.data-00000-of-00001"])
+def test_a_best_copy_of_which_a_file_is_gone_is_told_and_nothing_is_touched(made, run, gone):
+    (made / "best" / gone).unlink()
+    before = everything(made)
+    with pytest.raises(UserError, match=r"its best copy, of step 1, was saved in best/.*/checkpoints/ckpt-2$"):
+        checkpoints.Checkpoints(made, run.learner).restore_latest()
+    assert everything(made) == before
+
+
+def test_a_broken_best_copy_is_told_and_the_best_of_what_follows_kept(made, run):
+    data = made / "best" / "ckpt-1.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:-100])
+    told = []
+    saver = checkpoints.Checkpoints(made, run.learner, told.append)
+    assert saver.restore_latest() == 2 and saver.best is None
+    assert len(told) == 1 and "best copy" in told[0] and "is broken" in told[0]
+    assert not list((made / "best").iterdir())
+    assert checkpoints.Checkpoints(made, run.learner).restore_latest() == 2
+    assert saver.save_best(2, 0.25)
+    assert [path.name for path in (made / "best").glob("*.index")] == ["ckpt-2.index"]
+
+
 def test_a_link_to_a_disk_that_is_not_mounted_is_told(made, run):
     (made / "checkpoints").rename(made / "elsewhere")
     (made / "checkpoints").symlink_to(made / "not mounted")

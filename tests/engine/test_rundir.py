@@ -104,7 +104,7 @@ def test_nothing_is_left_of_a_lock_nor_of_a_start_that_failed(tmp_path, monkeypa
     prepare(tmp_path / "good")
     assert sorted(path.name for path in (tmp_path / "good").iterdir()) == ["arch.txt", "config.json"]
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine/arch.txt").write_text("mine")
+    (tmp_path / "mine/arch.txt").write_text(FILES["arch.txt"])
 
     def full(path, content):
         raise UserError(f"{path}: cannot be written: No space left on device")
@@ -116,6 +116,14 @@ def test_nothing_is_left_of_a_lock_nor_of_a_start_that_failed(tmp_path, monkeypa
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")) == [
         *("good", "good/arch.txt", "good/config.json", "mine", "mine/arch.txt")
     ]
+
+
+@pytest.mark.parametrize("name", ["arch.txt", "model.json", "manifest.jsonl", "metrics.jsonl"])
+def test_a_directory_with_files_of_someone_else_is_refused_and_left_as_it_is(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"holds {name} but no config.json: not a run directory; choose another"):
+        prepare(tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
 
 
 def test_a_lock_that_was_let_go_between_opening_and_locking_is_taken_anew(tmp_path, monkeypatch):

@@ -35,6 +35,7 @@ def check_files(config: Config) -> Config:
     files.check_inputs(config, None if ported else config.init_checkpoint)
     if ported:
         check_pytorch(config.init_checkpoint)
+    files.check_replaced("model_dir", config.model_dir)
     files.check_directory("model_dir", config.model_dir, parents=True)
     check_free(config.model_dir)
     return config

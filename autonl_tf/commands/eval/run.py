@@ -46,6 +46,7 @@ def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
         scores = evaluator(batches, dataset.size("validation"))
     if not is_chief(strategy):
         return
+    left_out.trained_on(network.run, dataset, "validation")
     if directory := config.output:
         again = eval_batches(dataset, batch_size=config.eval_batch_size, **network.pixels)
         titles = [imagenet.titled(name) for name in names]

@@ -68,6 +68,7 @@ def check_files(config: Config) -> Config:
         check_quantizer()
     config = files.check_inputs(config, config.init_checkpoint or config.model_dir).config
     files.check_apart(config, "output")
+    files.check_replaced("output", config.output)
     files.check_directory("output", config.output, parents=True)
     check_export_dir(config.output)
     return config

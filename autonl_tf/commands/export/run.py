@@ -18,7 +18,7 @@ from autonl_tf.engine.runlog import METRICS, TEST, read_records, told
 from autonl_tf.engine.strategy import make_strategy
 from autonl_tf.export import card
 from autonl_tf.export.bundle import Request, export_all
-from autonl_tf.prepare import checkpointed, inputs
+from autonl_tf.prepare import checkpointed, inputs, left_out
 from autonl_tf.prepare.calibration import images_for_ranges
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
@@ -45,10 +45,12 @@ def run(config: Config) -> None:
         with inputs.naming_corrupt(dataset, "validation"):
             encoded = [readable_in_graph(example["image"].numpy(), dataset.reading) for example in examples]
             accuracy = {"dataset": dataset.name, "split": "validation", **_scores(network, batches, dataset)}
-        accuracy |= _how_chosen(network, dataset.name)
+        accuracy |= _how_chosen(network, dataset)
     else:
         say("no --dataset: verified on made-up images, accuracy not measured")
         encoded = made_up_images(size)
+    unnamed = not config.label_file and (dataset is None or dataset.classes_are_numbered)
+    numbered = network.checkpoint.classes_are_numbered and unnamed
     data = {"trained_on": network.checkpoint.trained_on or "not known"}
     if calibration is not None:
         data["int8_ranges"] = f"{len(calibration)} images of {config.calibration_dataset or config.dataset}"
@@ -56,6 +58,7 @@ def run(config: Config) -> None:
         network.spec,
         size,
         tuple(imagenet.titled(name) for name in class_names),
+        classes_are_numbered=numbered,
         accuracy=accuracy,
         weights=network.loaded._asdict(),
         data=data,
@@ -97,10 +100,14 @@ def _scores(network: checkpointed.Checkpointed, batches: tf.data.Dataset, datase
     }
 
 
-def _how_chosen(network: checkpointed.Checkpointed, dataset: str) -> dict[str, object]:
-    """For the card, where these images have chosen the checkpoint: that they have, and the score of others."""
+def _how_chosen(network: checkpointed.Checkpointed, dataset: ImageDataset) -> dict[str, object]:
+    """For the card, where the run was trained on these images, or they have chosen its checkpoint: that it is so, and
+    the score of others."""
+    if said := left_out.trained_on(network.run, dataset, "validation"):
+        return {"trained_on": said}
     best = pathlib.Path(network.loaded.prefix).parent
-    if best.name != "best" or network.checkpoint.trained_on != dataset:
+    same = left_out.seen_by_run(network.run, dataset, "validation")["validation"]
+    if best.name != "best" or not (same or network.checkpoint.trained_on == dataset.name):
         return {}
     metrics = best.parent / METRICS
     tests = [test for test in read_records(metrics, TEST) if test["of_step"] == network.loaded.step]

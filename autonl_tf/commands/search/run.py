@@ -75,6 +75,7 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
     train_step.check_batches(config, strategy)
     config = fit_memory.fitted(config, strategy, space.largest())
     length = rates.length_of(config, count)
+    rates.tell_warmup(config, length)
     schedule = schedule_of(config, length.steps)
     network = _trained_network(config, start, dataset) if start else None
     files = {"searched_space.json": space.text()}

@@ -73,6 +73,7 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
     train_step.check_batches(config, strategy)
     config = fit_memory.fitted(config, strategy, spec)
     length = rates.length_of(config, count)
+    rates.tell_warmup(config, length)
     weights = finetune.class_weights(config.class_weights, dataset)
     learner, knows = _learner(config, strategy, spec, dataset, length, start)
     files = {"arch.txt": blockstring.write(spec)}
