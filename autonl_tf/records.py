@@ -71,6 +71,7 @@ class ModelRecord:
     classes_are_numbered: bool = False
     dataset: str | None = None
     qat: bool = False
+    exif_orientation: bool = True
     converted_from: Origin | None = None
 
 
@@ -209,6 +210,7 @@ class CardNetwork:
 class CardInput:
     image_size: ImageSize
     crop_padding: CropPadding
+    exif_orientation: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

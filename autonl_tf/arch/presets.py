@@ -60,8 +60,7 @@ def load(name_or_path: str, nonlocal_: str | None = None, *, flag: str = "--arch
     Raises:
       UserError: neither a name nor a readable file, the file is wrong, or the placement is.
     """
-    path = _FOLDER / f"{name_or_path}.arch.txt"
-    source = name_or_path
+    path, source = _FOLDER / f"{name_or_path}.arch.txt", name_or_path
     if name_or_path not in names():
         path = pathlib.Path(name_or_path)
     try:
@@ -70,7 +69,7 @@ def load(name_or_path: str, nonlocal_: str | None = None, *, flag: str = "--arch
             source = str(path)
         text = read_text(path)
     except Unreadable as error:
-        shown = name_or_path if name_or_path.isprintable() else repr(name_or_path[:60]) + "..."
+        shown = source if source.isprintable() else repr(source[:60]) + "..."
         raise UserError(
             f"{flag}{shown}: {error.reason}; accepted: {', '.join(names())}, or the path of an architecture file"
         ) from None

@@ -41,6 +41,7 @@ class Description:
       depth_multiplier: of the architecture's filters.
       qat: whether it was trained with simulated int8 and holds ranges besides.
       trained_on: the data's name; None: not known.
+      exif_orientation: whether its images were turned as their EXIF data say.
       spec_is_assumed: the file does not say its architecture: `spec` is what was asked for, and non-local blocks of
         which the file has nothing are taken not to be its own.
     """
@@ -55,6 +56,7 @@ class Description:
     depth_multiplier: float
     qat: bool = False
     trained_on: str | None = None
+    exif_orientation: bool = True
     spec_is_assumed: bool = False
 
     def check(self, spec: NetworkSpec) -> None:
@@ -113,6 +115,7 @@ def of_run(prefix: str) -> Description:
         depth_multiplier=found.depth_multiplier,
         qat=found.qat,
         trained_on=found.dataset,
+        exif_orientation=found.exif_orientation,
     )
 
 
@@ -157,6 +160,7 @@ def of_export(directory: Path) -> Description:
         crop_padding=card.input.crop_padding,
         depth_multiplier=card.architecture.depth_multiplier,
         trained_on=card.data.trained_on if card.data else None,
+        exif_orientation=card.input.exif_orientation,
     )
 
 

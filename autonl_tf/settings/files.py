@@ -35,8 +35,8 @@ from autonl_tf.strict_json import plain
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What is known of a command's inputs: `config` with the `listing` of a class folder, the data, and the side in
-    pixels that a training or a search works at."""
+    """What is known of a command's inputs: `config` with the `listing` of a class folder and what weights say of how
+    images are read, the data, and the side in pixels that a training or a search works at."""
 
     config: Config
     data: Facts | None
@@ -67,6 +67,8 @@ def check_inputs(config: Config, weights: str | None, space: Space | None = None
         bad = [BadExample(0, path, fault) for path, fault in faults.items() if fault]
         check_bad(bad, len(faults), config.skip_corrupt)
     found = _check_weights(config, weights, spec, space, data) if weights else None
+    if found and config.mode not in FIT and "exif_orientation" not in config.given:
+        config = config.replaced(exif_orientation=found.exif_orientation)
     size = None
     if config.mode in FIT and data and (found or not weights):
         size = agreement.image_size(config, data, found)

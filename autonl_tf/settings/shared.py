@@ -162,7 +162,10 @@ DATA_FLAGS = (
         export="Refuse images of more pixels before they are decoded, in the SavedModel too.",
     ),
     switch("exif_orientation", True, modes=IMAGES).help(
-        "Rotate images by their EXIF data (the release: --noexif_orientation)."
+        "Rotate images by their EXIF data (the release: --noexif_orientation).",
+        **dict.fromkeys(
+            ("eval", "predict", "explain", "export"), "Rotate images by their EXIF data; default: as in training."
+        ),
     ),
     choice("check_images", "new", ("new", "full", "none"), modes=(*DATA, "export")).help(
         "Images of folders and small record sets to decode once before use: those that are new or have changed (new), "

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mode_cases import ARCH, CLASSES, MAIN, SPACE, class_folder, configure, given, run, tree, write_space
 from official_checkpoints import checkpoint_at
 
+from autonl_tf.cli import parsing
 from autonl_tf.engine import rundir
 from autonl_tf.engine.runlog import RunLog, read_records
 from autonl_tf.errors import UserError
@@ -245,6 +246,18 @@ def test_the_checkpoint_of_another_run_is_refused_wherever_its_directory_is_read
 
 
 # Prediction and export.
+
+
+def test_images_are_turned_as_in_training_unless_a_flag_says_otherwise(home, trained, tmp_path):
+    run(*given(trained, model_dir=tmp_path / "run"), "--noexif_orientation")
+    words = ("--mode=predict", f"--images={home}/pictures/val/*/0.jpg")
+    for model_dir, flag, turned in (
+        (home / "trained", (), True),
+        (tmp_path / "run", (), False),
+        (tmp_path / "run", ("--exif_orientation",), True),
+    ):
+        config = parsing.checked("check_files", configure(*words, f"--model_dir={model_dir}", *flag))
+        assert config.exif_orientation is turned
 
 
 @pytest.fixture

@@ -205,7 +205,7 @@ def test_held_margins_stand_still(supernet):
     np.testing.assert_array_equal(supernet.margins, before)
 
 
-def test_without_gates_the_averaged_margins_decide(supernet):
+def test_without_gates_the_margins_decide(supernet):
     gates = (np.random.default_rng(3).uniform(size=len(supernet.table)) < 0.5).astype(np.float32)
     kept = supernet.margins.numpy()
     supernet.margins.assign(gates - 0.5)
@@ -213,11 +213,12 @@ def test_without_gates_the_averaged_margins_decide(supernet):
     supernet.margins.assign(kept)
 
 
-def test_training_averages_the_distances_from_1_and_only_those(supernet):
+def test_training_takes_the_distances_of_its_batch_and_only_those(supernet):
     kept = supernet.get_weights()
     supernet.distances.assign(tf.ones_like(supernet.distances))
     supernet(images(8), gates=tf.ones([len(supernet.table)]), training=True)
     supernet.track(tf.constant(False), tf.constant(False))
+    np.testing.assert_array_equal(supernet.distances.numpy(), supernet.measured.numpy())
     moved = supernet.distances.numpy() != 1
     compactness = [gate.choice in ("nl_ratio", "nl_stride") for gate in supernet.table.gates]
     np.testing.assert_array_equal(moved, compactness)

@@ -16,7 +16,7 @@ REQUIRED = ("images", "output")
 
 
 def check_files(config: Config) -> Config:
-    files.check_inputs(config, config.init_checkpoint or config.model_dir)
+    config = files.check_inputs(config, config.init_checkpoint or config.model_dir).config
     files.check_apart(config, "output")
     query_points(config.query_points)
     files.check_directory("output", config.output)

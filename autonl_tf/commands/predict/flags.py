@@ -20,7 +20,7 @@ def check(config: Config) -> Config:
 
 
 def check_files(config: Config) -> Config:
-    files.check_inputs(config, config.init_checkpoint or config.model_dir)
+    config = files.check_inputs(config, config.init_checkpoint or config.model_dir).config
     if config.output:
         _check_output(config.output)
     return config

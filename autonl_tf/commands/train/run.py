@@ -93,6 +93,7 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
                     classes_are_numbered=dataset.classes_are_numbered,
                     dataset=dataset.name,
                     qat=config.qat,
+                    exif_orientation=config.exif_orientation,
                 ),
             )
         objective = classification_objective(
