@@ -226,11 +226,11 @@ class Checkpoints:
         self._tell(f"warning: best copy {prefix} is broken ({fault}); the best of what follows is kept in its place")
         self.best = None
         if self._chief:
-            (self.directory / BEST).unlink(missing_ok=True)
-            delete(prefix)
-            if exists(self.directory / SAVED):
+            if exists(self.directory / SAVED):  # the record before what it lists, which others may be reading
                 record = read_json(self.directory / SAVED, SavedRecord)
                 write_json(self.directory / SAVED, dataclasses.asdict(dataclasses.replace(record, best=None)))
+            (self.directory / BEST).unlink(missing_ok=True)
+            delete(prefix)
 
     def _drop_broken(self, faults, good_step: int) -> None:
         for prefix, fault in faults:
