@@ -1,7 +1,7 @@
 """Puts this directory on the path, so that tests share `golden_data`, registers the marker, puts files with slow tests
 first, so that no process is left alone with them at the end, and collects garbage less often: models leave so many
 objects that walking them took up to a third of a file's time. TensorFlow's operations run on one thread: the tests run
-in a process for each core and more, and threads that wait for work took a sixth of the time. No test is timed, those of
+in a process for each core, and threads that wait for work took a sixth of the time. No test is timed, those of
 hypothesis included."""
 
 import gc
