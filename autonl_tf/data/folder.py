@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import filecmp
 import hashlib
 import itertools
 import logging
@@ -36,6 +38,7 @@ _ANNOTATIONS = frozenset(
     )
 )
 _NAMED = 5  # at most so many names of a list are shown
+_COMPARED = 100  # at most so many files are compared byte by byte
 
 
 class LabelledFile(NamedTuple):
@@ -126,7 +129,7 @@ def list_folder(
         splits = _split_by_hash(listed("train"), bases["train"], validation_fraction)
     if "test" in found:
         splits["test"] = listed("test")
-    notes += _counted(root, class_names, splits)
+    notes += [*_counted(root, class_names, splits), *_trained_on(root, splits)]
     return Listing(class_names, splits, list(bases.values()), notes)
 
 
@@ -288,6 +291,25 @@ def _counted(
     if absent and splits["validation"]:
         names = _listed([class_names[i] for i in absent])
         yield logging.WARNING, f"folder:{root}: no image to validate on of {names}"
+
+
+def _trained_on(root: str, splits: dict[str, list[LabelledFile]]) -> Iterator[tuple[int, str]]:
+    """Where images to score are files to train on as well: alike in class, name and size, then in content."""
+    train = {(os.path.basename(file.path), file.size, file.label): file.path for file in splits["train"]}
+    for split in ("validation", "test"):
+        files = {file.path: (os.path.basename(file.path), file.size, file.label) for file in splits.get(split, [])}
+        alike = [(path, train[key]) for path, key in files.items() if key in train]
+        same = [path for path, other in alike[:_COMPARED] if _same_content(path, other)]
+        if same:
+            count = f"{'at least ' * (len(alike) > _COMPARED)}{len(same)} of {len(files)}"
+            said = f"{count} {split} images are files to train on as well ({same[0]} first): they flatter the score"
+            yield logging.WARNING, f"folder:{root}: {said}"
+
+
+def _same_content(path: str, other: str) -> bool:
+    with contextlib.suppress(OSError):  # told where the image is read
+        return filecmp.cmp(path, other, shallow=False)
+    return False
 
 
 def _listed(names: list[str], end: str = "") -> str:

@@ -52,6 +52,21 @@ def test_folders_of_such_names_are_the_splits(make_folder, first, second):
     assert listing(dataset, "validation") == [("ant/2.jpg", 0)]
 
 
+def test_images_to_score_that_are_files_to_train_on_are_told(make_folder, encode, caplog):
+    names = ("ant/0.jpg", "ant/1.jpg", "bee/0.jpg", "bee/1.jpg")
+    files = {f"{split}/{name}": encode(number) for split in ("train", "val") for number, name in enumerate(names)}
+    files["val/bee/1.jpg"] = bytes(reversed(files["train/bee/1.jpg"]))  # of the same size
+    folder = make_folder(files)
+    open_dataset(f"folder:{folder}")
+    assert f"3 of 4 validation images are files to train on as well ({folder}/val/ant/0.jpg first)" in caplog.text
+    caplog.clear()
+    open_dataset("folder:" + make_folder({name: files[name] for name in files if "0.jpg" in name}, "bare"))
+    assert "2 of 2 validation" in caplog.text
+    caplog.clear()
+    open_dataset("folder:" + make_folder(dict.fromkeys(files), "other"))
+    assert "files to train on" not in caplog.text
+
+
 def test_validation_and_test_are_splits_of_their_own(make_folder, caplog):
     files = [f"{split}/{name}/{split}.jpg" for split in ("Train", "Valid", "test") for name in ("ant", "bee")]
     with caplog.at_level("INFO", logger="autonl_tf"):
