@@ -32,6 +32,7 @@ from autonl_tf.space.space import Space
 
 # The margin at which the gates of optional parts (LightNL, squeeze-excite) enter the decision phase.
 START_MARGIN = 0.02
+DISTANCE_MOMENTUM = 0.95
 
 
 class SuperBlock(keras.layers.Layer):
@@ -125,7 +126,7 @@ class Supernet(keras.Model):
         -start_margin for gates that `start_at` closes.
       references: [G], the divisors of the values: 1, or the values at `start_at`.
       margins: [G], value - threshold, written by `track` until decisions are held; they decide in inference.
-      distances: [G], LightNL's distances of the last training batch, the mean of all replicas, taken by
+      distances: [G], moving average (0.95) of LightNL's distances over training batches, taken over all replicas by
         `track`; it starts at 1, so that no candidate counts as close enough before it was measured. Only the gates of
         LightNL's ratio and stride read it.
       measured: [G], the distances in a replica's last training batch.
@@ -239,13 +240,13 @@ class Supernet(keras.Model):
 
     def _values(self, gates: list[dict[str, list[tf.Tensor]]]) -> tf.Tensor:
         """The gates' values, [G]; `gates` has one dict a block, of which only the kernel's gates are used."""
-        distances = self.table.by_choice(tf.convert_to_tensor(self.distances))
+        averages = self.table.by_choice(tf.convert_to_tensor(self.distances))
         values: list[tf.Tensor] = []
-        for block, taps, own_distances in zip(self.blocks, gates, distances, strict=True):
+        for block, taps, average in zip(self.blocks, gates, averages, strict=True):
             if not isinstance(block, SuperBlock):
                 continue
-            by_choice = block.values(taps, own_distances)
-            for choice, own in own_distances.items():
+            by_choice = block.values(taps, average)
+            for choice, own in average.items():
                 found = by_choice.get(choice, [])
                 if len(found) != len(own):
                     raise ValueError(f"{block.name}: {len(found)} values for the {len(own)} gates of {choice!r}")
@@ -281,13 +282,13 @@ class Supernet(keras.Model):
         ]
 
     def track(self, hold: tf.Tensor, follow: tf.Tensor) -> None:
-        """After an update: takes this batch's distances, and margins.
+        """After an update: averages distances, and takes margins.
 
         Args:
           hold: scalar bool; if true the margins, and so the decisions, do not change.
           follow: scalar bool; if true thresholds are set to their start, below the current values.
         """
-        self._take_distances()
+        self._average_distances()
         values = self.live_margins() + self.thresholds
         thresholds = tf.where(follow, self._started(values), self.thresholds)
         self.thresholds.assign(thresholds)
@@ -311,9 +312,10 @@ class Supernet(keras.Model):
         if indices:
             self.measured.assign(tf.tensor_scatter_nd_update(tf.ones([len(self.table)]), indices, tf.concat(values, 0)))
 
-    def _take_distances(self) -> None:
+    def _average_distances(self) -> None:
         current = tf.convert_to_tensor(self.measured.read_value())
         context = tf.distribute.get_replica_context()
         if context is not None and context.num_replicas_in_sync > 1:
             current = context.all_reduce(tf.distribute.ReduceOp.MEAN, current)
-        self.distances.assign(current)
+        before = tf.convert_to_tensor(self.distances)
+        self.distances.assign(before + (1 - DISTANCE_MOMENTUM) * (current - before))

@@ -113,7 +113,7 @@ class InsertedKind(Kind):
           gates: float32 scalars by choice.
 
         Returns:
-          Outputs, and in training the distances, [gates] each, for those choices that compare distances.
+          Outputs, and in training the distances to average, [gates] each, for those choices that compare distances.
         """
         raise NotImplementedError
 
@@ -121,7 +121,7 @@ class InsertedKind(Kind):
         """What each gate compares with its threshold, by choice: about 1 at initialisation.
 
         Args:
-          distances: what `call` gave in the last training batch, by choice; 1 where nothing was.
+          distances: the averages of what `call` gave, by choice; 1 where nothing was.
         """
         raise NotImplementedError
 

@@ -145,6 +145,11 @@ def settling() -> None:
     search.phases = lambda config, steps: (phases(config, steps)[0], 1)
 
 
+def average_of_distances() -> None:
+    """Distances are those of the last batch."""
+    supernet.DISTANCE_MOMENTUM = 0.0
+
+
 def gradient_stopped_at_kernel_gates() -> None:
     """What a width's value loses with a ring is charged to the gate of the kernel."""
 
@@ -205,6 +210,7 @@ DEVIATIONS = {
         own_optimizer,
         flips_in_the_decision_phase,
         settling,
+        average_of_distances,
         gradient_stopped_at_kernel_gates,
         budget_that_comes_down,
         closing_by_measured_gain,
