@@ -33,6 +33,7 @@ from autonl_tf.space.space import Space
 # The margin at which the gates of optional parts (LightNL, squeeze-excite) enter the decision phase.
 START_MARGIN = 0.02
 DISTANCE_MOMENTUM = 0.95
+MARGIN_RANGE = (-2.0, 1.0)
 
 
 class SuperBlock(keras.layers.Layer):
@@ -282,7 +283,11 @@ class Supernet(keras.Model):
         ]
 
     def track(self, hold: tf.Tensor, follow: tf.Tensor) -> None:
-        """After an update: averages distances, and takes margins.
+        """After an update: averages distances, takes margins, and keeps thresholds within reach of their values.
+
+        Margins stay within [-2, 1], where the surrogate gradient is at least sigmoid'(2) = 0.105. By the default travel
+        none reaches -2, so that closed gates keep the order in which they closed; with a floor of -0.5 they were all
+        equal, and nothing said which one to open again.
 
         Args:
           hold: scalar bool; if true the margins, and so the decisions, do not change.
@@ -290,7 +295,8 @@ class Supernet(keras.Model):
         """
         self._average_distances()
         values = self.live_margins() + self.thresholds
-        thresholds = tf.where(follow, self._started(values), self.thresholds)
+        held = tf.clip_by_value(self.thresholds, 0.0, values - MARGIN_RANGE[0])
+        thresholds = tf.where(follow, self._started(values), held)
         self.thresholds.assign(thresholds)
         self.margins.assign(tf.where(hold, self.margins, values - thresholds))
 

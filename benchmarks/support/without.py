@@ -125,6 +125,23 @@ def start_near_thresholds() -> None:
     supernet.Supernet.__init__.__kwdefaults__["start_margin"] = 1.0
 
 
+def margins_held_in_range() -> None:
+    """A threshold may be any number in the decision phase."""
+    _tracked(lambda net, values, follow: tf.where(follow, net._started(values), net.thresholds))
+
+
+def _tracked(thresholds: Callable) -> None:
+    """Replaces what the thresholds are set to after an update by thresholds(net, values, follow)."""
+
+    def track(net, hold, follow):
+        net._average_distances()
+        values = net.live_margins() + net.thresholds
+        net.thresholds.assign(thresholds(net, values, follow))
+        net.margins.assign(tf.where(hold, net.margins, values - net.thresholds))
+
+    supernet.Supernet.track = track
+
+
 def own_optimizer() -> None:
     """Thresholds learn as weights do, by the same optimizer and rate."""
 
@@ -193,8 +210,7 @@ def everything() -> None:
         closing_by_measured_gain,
     ):
         turn_off()
-    track = supernet.Supernet.track
-    supernet.Supernet.track = lambda net, hold, follow: track(net, hold, tf.constant(False))
+    _tracked(lambda net, values, follow: tf.convert_to_tensor(net.thresholds))
 
 
 DEVIATIONS = {
@@ -207,6 +223,7 @@ DEVIATIONS = {
         unscaled_dropout,
         trapezoid_in_warm_up,
         start_near_thresholds,
+        margins_held_in_range,
         own_optimizer,
         flips_in_the_decision_phase,
         settling,

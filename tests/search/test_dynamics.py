@@ -117,6 +117,15 @@ def test_the_default_lambda_ends_strictly_between(searches):
     assert result["smallest_macs"] < result["macs"] < result["largest_macs"]
 
 
+def test_every_gates_surrogate_gradient_stays_above_the_floor(searches):
+    for _, records in searches.values():
+        for record in records:
+            for name, margin in record.items():
+                if name.startswith("gate/"):
+                    slope = 1 / (1 + np.exp(-margin)) / (1 + np.exp(margin))
+                    assert slope >= 0.1, (name, margin)
+
+
 def test_every_gate_that_counts_gets_a_gradient_from_the_cost():
     """What is measured is the gradient of log(MACs) itself, at the largest member, where all gates count."""
     supernet = Supernet(
