@@ -92,11 +92,11 @@ def seen_by_run(directory: pathlib.Path | None, dataset: ImageDataset, split: st
     return Counter(before[key] for key in keys if key in before)
 
 
-def trained_on(directory: pathlib.Path | None, dataset: ImageDataset, split: str) -> str | None:
-    """Warns of, and returns, how many of the images of `split` the run in `directory` was trained on; None: of none."""
-    if not (seen := seen_by_run(directory, dataset, split)["train"]):
+def trained_on(seen: Counter[str], dataset: ImageDataset, split: str) -> str | None:
+    """Warns of, and returns, how many of the images of `split` `seen_by_run` found trained on; None: none."""
+    if not seen["train"]:
         return None
-    said = f"{seen} of these {len(dataset.listed(split))} images are among those that the run was trained on"
+    said = f"{seen['train']} of these {len(dataset.listed(split))} images are among those that the run was trained on"
     say(f"warning: {shown(dataset.name)}: {said}; they flatter it (--validation_fraction is to be the run's)")
     return said
 

@@ -248,6 +248,17 @@ def test_the_checkpoint_of_another_run_is_refused_wherever_its_directory_is_read
 # Prediction and export.
 
 
+def test_an_export_of_classes_called_0_1_2_is_of_named_classes(home, training, tmp_path):
+    digits = class_folder(tmp_path / "digits", {"train": 2, "val": 1}, classes=("0", "1", "2"))
+    run(*given(training, dataset=f"folder:{digits}"))
+    words = ("--mode=export", f"--model_dir={tmp_path}/run", "--formats=savedmodel", f"--output={tmp_path}/export")
+    run(*words)
+    evaluation = ("--mode=eval", f"--init_checkpoint={tmp_path}/export", "--eval_batch_size=3")
+    run(*evaluation, f"--dataset=folder:{digits}")
+    with pytest.raises(UserError, match="class 0 is '0' there and 'ant' in"):
+        run(*evaluation, f"--dataset=folder:{home}/pictures")
+
+
 def test_images_are_turned_as_in_training_unless_a_flag_says_otherwise(home, trained, tmp_path):
     run(*given(trained, model_dir=tmp_path / "run"), "--noexif_orientation")
     words = ("--mode=predict", f"--images={home}/pictures/val/*/0.jpg")

@@ -273,6 +273,10 @@ CASES = {
     "RandAugment's flag without it": ((*TRAIN, "--randaugment_layers=3"), "--augment=randaugment"),
     "no such flag file": (("--flagfile=nosuch.flags",), "nosuch.flags"),
     "a wrong block": ((*TRAIN, "--arch=bad.txt"), "bad.txt, line 2: unknown token 'nonlocl0.25-2'"),
+    "a directory without an architecture": (
+        ("--mode=describe", "--arch=texts"),
+        "--arch=texts/arch.txt: No such file or directory",
+    ),
     "a wrong block described": (
         ("--mode=describe", "--arch=bad.txt"),
         "bad.txt, line 2: unknown token 'nonlocl0.25-2'",

@@ -169,3 +169,18 @@ def test_a_recipe_leaves_nothing_open(path, monkeypatch):
     for images in (800, 1_281_167):
         chosen = defaults.completed(before, images)  # a visit of the host changes no number
         assert chosen.replaced(steps_per_loop=before.steps_per_loop) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--train_steps=40", "--lr_warmup_steps=39"), False),
+        (("--train_steps=40", "--lr_warmup_steps=40"), True),
+        (("--train_epochs=3", "--lr_warmup_epochs=5"), True),
+    ],
+)
+def test_a_warm_up_that_outlasts_the_run_is_told(words, told, capsys):
+    config = configure(*TRAIN, "--train_batch_size=8", *words)
+    rates.tell_warmup(config, rates.length_of(config, 100))
+    said = capsys.readouterr()
+    assert ("the learning rate only rises" in said.out + said.err) is told

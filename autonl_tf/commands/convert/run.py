@@ -37,6 +37,7 @@ def run(config: Config) -> None:
         depth_multiplier=network.depth_multiplier,
         class_names=names,
         classes_are_numbered=checkpoint.classes_are_numbered and not config.label_file,
+        exif_orientation=checkpoint.exif_orientation,
         converted_from=Origin(checkpoint.where, network.loaded.averages, checkpoint.format),
     )
     target = pathlib.Path(config.model_dir)

@@ -46,7 +46,7 @@ def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
         scores = evaluator(batches, dataset.size("validation"))
     if not is_chief(strategy):
         return
-    left_out.trained_on(network.run, dataset, "validation")
+    left_out.trained_on(left_out.seen_by_run(network.run, dataset, "validation"), dataset, "validation")
     if directory := config.output:
         again = eval_batches(dataset, batch_size=config.eval_batch_size, **network.pixels)
         titles = [imagenet.titled(name) for name in names]

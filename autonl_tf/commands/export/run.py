@@ -103,11 +103,11 @@ def _scores(network: checkpointed.Checkpointed, batches: tf.data.Dataset, datase
 def _how_chosen(network: checkpointed.Checkpointed, dataset: ImageDataset) -> dict[str, object]:
     """For the card, where the run was trained on these images, or they have chosen its checkpoint: that it is so, and
     the score of others."""
-    if said := left_out.trained_on(network.run, dataset, "validation"):
+    seen = left_out.seen_by_run(network.run, dataset, "validation")
+    if said := left_out.trained_on(seen, dataset, "validation"):
         return {"trained_on": said}
     best = pathlib.Path(network.loaded.prefix).parent
-    same = left_out.seen_by_run(network.run, dataset, "validation")["validation"]
-    if best.name != "best" or not (same or network.checkpoint.trained_on == dataset.name):
+    if best.name != "best" or not (seen["validation"] or network.checkpoint.trained_on == dataset.name):
         return {}
     metrics = best.parent / METRICS
     tests = [test for test in read_records(metrics, TEST) if test["of_step"] == network.loaded.step]
