@@ -229,8 +229,8 @@ def open_dataset(
 ) -> ImageDataset:
     """Opens a data set by name.
 
-    `demo`, `demo:texture` (built in; made in `data_dir` when first used), `folder:PATH`, `tfds:NAME`
-    (prepared in `data_dir`), `imagenet_tfrecord:PATH`. Class names are the data's own, or those of
+    `demo`, `demo:texture`, `demo:shapes` (built in; made in `data_dir` when first used), `folder:PATH`,
+    `tfds:NAME` (prepared in `data_dir`), `imagenet_tfrecord:PATH`. Class names are the data's own, or those of
     `label_file` in its order (then each of the data's must be among them). `validation_fraction` applies
     where the data has a single split. With `images_only` labels are not read, and need not be there, where the data is
     records: all are 0. `listing` is what `folder.list_folder` has found, where that was done before.
@@ -245,7 +245,7 @@ def open_dataset(
     if kind == "demo":
         from autonl_tf.data import demo  # TensorFlow Datasets, which a folder does without
 
-        builder = demo.demo_builder(rest or "far", data_dir)
+        builder = demo.demo_builder(rest, data_dir)
         return _open_builder(make, name, builder, labels, validation_fraction, images_only)
     if kind == "folder":
         listing = listing or folder.list_folder(rest, labels, validation_fraction)

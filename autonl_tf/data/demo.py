@@ -1,4 +1,4 @@
-"""The built-in data set, made on the spot: a TensorFlow Datasets builder, configs `far` and `texture`.
+"""The built-in data set, made on the spot: a TensorFlow Datasets builder, configs `far`, `texture` and `shapes`.
 
 64 px JPEG images of 8 classes, 6,000 to train on and 1,600 to validate on; see `demo_scene` for what they
 show. Each image follows from (seed, split, number) alone.
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from autonl_tf.data.demo_scene import IMAGE_SIZE, TEXTURES, SceneSettings, compose, paint
+from autonl_tf.data.demo_scene import IMAGE_SIZE, SCENES, SceneSettings, compose, paint
 from autonl_tf.data.tfds_source import prepare
 
 _JPEG_QUALITY = 95
@@ -22,16 +22,16 @@ _SIZES = {"train": 6000, "validation": 1600}
 
 
 class AutonlDemo(tfds.core.GeneratorBasedBuilder):
-    """Textured patches; the label relates two distant parts (`far`) or is a local texture (`texture`)."""
+    """The label relates two distant parts (`far`, `shapes`) or is a local texture (`texture`)."""
 
     VERSION = tfds.core.Version("1.0.0")
     # The base class declares a list.
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=kind) for kind in ("far", "texture")]  # noqa: RUF012
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=kind) for kind in SCENES]  # noqa: RUF012
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
             "image": tfds.features.Image(shape=(IMAGE_SIZE, IMAGE_SIZE, 3), encoding_format="jpeg"),
-            "label": tfds.features.ClassLabel(names=list(TEXTURES)),
+            "label": tfds.features.ClassLabel(names=list(SCENES[self.builder_config.name].class_names)),
         }
         return tfds.core.DatasetInfo(
             builder=self,
@@ -45,7 +45,7 @@ class AutonlDemo(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in _SIZES}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        scene = SceneSettings(kind=self.builder_config.name)
+        scene = SCENES[self.builder_config.name]
         for number in range(_SIZES[split]):
             jpeg, label = demo_image(scene, 0, split, number)
             yield number, {"image": io.BytesIO(jpeg), "label": label}
@@ -54,14 +54,14 @@ class AutonlDemo(tfds.core.GeneratorBasedBuilder):
 def demo_image(scene: SceneSettings, seed: int, split: str, number: int) -> tuple[bytes, int]:
     """The JPEG bytes and the label of one image; the labels take turns."""
     rng = np.random.default_rng([seed, sorted(_SIZES).index(split), number])
-    label = number % len(TEXTURES)
+    label = number % len(scene.class_names)
     picture = paint(rng, compose(rng, label, scene), scene)
     jpeg = tf.io.encode_jpeg(picture, quality=_JPEG_QUALITY, chroma_downsampling=False)
     return jpeg.numpy(), label
 
 
 def demo_builder(kind: str, data_dir: str | None) -> AutonlDemo:
-    """The prepared builder of kind 'far' or 'texture'."""
+    """The prepared builder of one of SCENES."""
     builder = AutonlDemo(config=kind, data_dir=data_dir)
     prepare(builder, "demo" if kind == "far" else f"demo:{kind}")
     return builder

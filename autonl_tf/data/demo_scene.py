@@ -1,12 +1,14 @@
-"""The pictures of the built-in data set: textured patches and a coloured cue on a cluttered background.
+"""The pictures of the built-in data set: patches and a coloured cue on a cluttered background.
 
 In a scene of kind `far` a disc (the cue) near one corner has one of four colours, and two patches of different
 colours and textures lie far from it; the label is the texture of the patch whose colour is the cue's. Knowing
 which textures are there, and the cue's colour, without relating the two, is enough for about three in four:
 half of the scenes take the cue's colour from the label, and colours are not equally frequent. Those hints make
 a network notice colours at all; the last quarter needs two distant parts to be related. In a scene of kind
-`texture` all patches have one texture, which is the label, and the cue means nothing. Every texture is its own
-mirror image (up to a shift), so that a horizontal flip keeps the label.
+`texture` all patches have one texture, which is the label, and the cue means nothing. A scene of kind `shapes`
+is as of kind `far`, with shapes of one colour, turned, scaled and stretched, in place of textured squares: they
+are harder to tell, so that accuracy rises with the size of the network too. Every texture and shape is its own
+mirror image (up to a shift or a turn), so that a horizontal flip keeps the label.
 """
 
 from __future__ import annotations
@@ -18,17 +20,20 @@ import numpy as np
 
 IMAGE_SIZE = 64  # the side of the built-in set's images
 TEXTURES = ("checkerboard", "cross", "dots", "grid", "horizontal", "rings", "solid", "vertical")
+SHAPES = ("circle", "hexagon", "pentagon", "square", "star4", "star5", "star6", "triangle")
 COLOURS = ((225, 50, 45), (45, 195, 75), (65, 95, 235), (235, 205, 40))  # red, green, blue, yellow
 
 _ATTEMPTS = 200
 _FAINT = 0.25  # brightness of a patch's colour between the strokes of its texture
+_CORNERS = {"circle": 48, "hexagon": 6, "pentagon": 5, "square": 4, "star4": 4, "star5": 5, "star6": 6, "triangle": 3}
+_STAR = 0.55  # how far a star reaches between two of its points, over how far it reaches there
 
 
 @dataclass(frozen=True)
 class SceneSettings:
     """What a scene looks like; lengths in pixels, brightness on the scale of 0 to 255."""
 
-    kind: str = "far"  # or 'texture'
+    kind: str = "far"  # or 'texture', 'shapes'
     image_size: int = IMAGE_SIZE
     cue_diameter: int = 12
     patch_size: int = 16
@@ -41,14 +46,26 @@ class SceneSettings:
     clutter: int = 6  # grey bars
     noise: float = 6.0  # standard deviation of each pixel's noise
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return SHAPES if self.kind == "shapes" else TEXTURES
+
+
+# The scenes of the built-in set, by its configurations' names.
+SCENES = {
+    "far": SceneSettings(),
+    "texture": SceneSettings(kind="texture"),
+    "shapes": SceneSettings(kind="shapes", patch_size=20),
+}
+
 
 @dataclass(frozen=True)
 class Patch:
-    """A textured square; centre (row, column), indices into COLOURS and TEXTURES."""
+    """A textured square or a shape; centre (row, column), indices into COLOURS and the class names."""
 
     centre: tuple[int, int]
     colour: int
-    texture: int
+    pattern: int
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,7 @@ class Scene:
 
 
 def usual_colour(label: int) -> int:
-    """The cue's colour in hinted scenes: two textures share one."""
+    """The cue's colour in hinted scenes: two classes share one."""
     return label * len(COLOURS) // len(TEXTURES)
 
 
@@ -78,18 +95,18 @@ def compose(rng: np.random.Generator, label: int, settings: SceneSettings) -> Sc
     # The first position is drawn with the most room: it must not always be the labelled patch's.
     centres = [centres[i] for i in rng.permutation(len(centres))]
     cue_colour = int(rng.choice(len(COLOURS), p=settings.colour_frequency))
-    if settings.kind == "far":
+    if settings.kind != "texture":
         if rng.random() < settings.hinted:
             cue_colour = usual_colour(label)
         other_colours = rng.permutation([c for c in range(len(COLOURS)) if c != cue_colour])
         colours = [cue_colour, *other_colours][: settings.num_patches]
-        others = rng.permutation([t for t in range(len(TEXTURES)) if t != label])
-        textures = [label, *others][: settings.num_patches]
+        others = rng.permutation([p for p in range(len(settings.class_names)) if p != label])
+        patterns = [label, *others][: settings.num_patches]
     else:
         colours = rng.permutation(len(COLOURS))[: settings.num_patches]
-        textures = [label] * settings.num_patches
-    rows = zip(centres, colours, textures, strict=True)
-    patches = tuple(Patch(centre, int(colour), int(texture)) for centre, colour, texture in rows)
+        patterns = [label] * settings.num_patches
+    rows = zip(centres, colours, patterns, strict=True)
+    patches = tuple(Patch(centre, int(colour), int(pattern)) for centre, colour, pattern in rows)
     return Scene(label, cue_centre, cue_colour, patches)
 
 
@@ -102,10 +119,14 @@ def paint(rng: np.random.Generator, scene: Scene, settings: SceneSettings) -> np
     canvas[disc] = _shade(rng, scene.cue_colour)
     for patch in scene.patches:
         top, left = (c - settings.patch_size // 2 for c in patch.centre)
-        strokes = _texture(patch.texture, settings.patch_size, int(rng.integers(4)))
-        brightness = np.where(strokes, 1.0, _FAINT).astype(np.float32)[..., None]
         square = canvas[top : top + settings.patch_size, left : left + settings.patch_size]
-        square[...] = brightness * _shade(rng, patch.colour)
+        if settings.kind == "shapes":
+            inside = _shape(rng, SHAPES[patch.pattern], settings.patch_size)[..., None]
+            square[...] = (1 - inside) * square + inside * _shade(rng, patch.colour)
+        else:
+            strokes = _texture(patch.pattern, settings.patch_size, int(rng.integers(4)))
+            brightness = np.where(strokes, 1.0, _FAINT).astype(np.float32)[..., None]
+            square[...] = brightness * _shade(rng, patch.colour)
     canvas += settings.noise * rng.standard_normal(canvas.shape, dtype=np.float32)
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
 
@@ -177,3 +198,20 @@ def _texture(texture: int, size: int, phase: int) -> np.ndarray:
         "vertical": lambda: (x + phase) % 4 < 2,
     }
     return shapes[TEXTURES[texture]]()
+
+
+def _shape(rng: np.random.Generator, shape: str, size: int) -> np.ndarray:
+    """How much of each pixel a shape covers, from 0 to 1, [size, size]: turned at random, its corners on a
+    circle of 0.63 to 0.9 of the square's width, stretched by 0.8 to 1.25 along a random direction and across it."""
+    half = (size - 1) / 2
+    radius, turn, stretch = half * rng.uniform(0.63, 0.9), rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 1.25) ** 0.5
+    direction = rng.uniform(0, np.pi)
+    y, x = np.meshgrid(np.arange(size) - half, np.arange(size) - half, indexing="ij")
+    along = (np.cos(direction) * x + np.sin(direction) * y) * stretch
+    across = (np.cos(direction) * y - np.sin(direction) * x) / stretch
+    sector = np.pi / _CORNERS[shape]  # from a corner to the middle between two
+    inner = _STAR if shape.startswith("star") else np.cos(sector)  # the edge's radius there, where a corner's is 1
+    from_corner = np.abs((np.arctan2(across, along) + turn) % (2 * sector) - sector)
+    # The straight line from (inner, 0) to (1, sector) in polar coordinates.
+    edge = inner * np.sin(sector) / (inner * np.sin(from_corner) + np.sin(sector - from_corner))
+    return np.clip(edge * radius - np.hypot(along, across) + 0.5, 0, 1)

@@ -7,12 +7,13 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from autonl_tf.data import folder
-from autonl_tf.data.demo_scene import IMAGE_SIZE, TEXTURES
+from autonl_tf.data.demo_scene import IMAGE_SIZE, SCENES
 from autonl_tf.data.labels import LabelFile, class_name, labelled, numbered, read_label_file
 from autonl_tf.data.tree import EXTENSIONS, check_directory, folders, images_below
 from autonl_tf.errors import UserError
 
-ACCEPTED = "demo, demo:texture, folder:PATH, tfds:NAME, imagenet_tfrecord:PATH"
+DEMOS = {"demo" if kind == "far" else f"demo:{kind}": kind for kind in SCENES}
+ACCEPTED = ", ".join([*DEMOS, "folder:PATH", "tfds:NAME", "imagenet_tfrecord:PATH"])
 IMAGENET_CLASSES = 1000
 _SHARD = re.compile(r"(train|validation)-(\d{5})-of-(\d{5})/?")
 
@@ -56,9 +57,12 @@ class Facts:
 
 
 def kind_and_path(name: str) -> tuple[str, str]:
-    """`folder:PATH` to ("folder", "PATH"), ... Raises UserError for a name that no data set has."""
+    """`folder:PATH` to ("folder", "PATH"), `demo:texture` to ("demo", "texture"), `demo` to ("demo", "far"), ... Raises
+    UserError for a name that no data set has."""
     kind, _, path = name.partition(":")
-    if name in ("demo", "demo:texture") or (kind in ("folder", "tfds", "imagenet_tfrecord") and path):
+    if name in DEMOS:
+        return "demo", DEMOS[name]
+    if kind in ("folder", "tfds", "imagenet_tfrecord") and path:
         return kind, path
     meant = f" (did you mean folder:{name}?)" if os.path.isdir(name) else ""
     raise UserError(f"unknown data set {name!r}{meant}; expected one of {ACCEPTED}")
@@ -76,7 +80,9 @@ def known(
     kind, path = kind_and_path(name)
     labels = read_label_file(label_file) if label_file else None
     if kind == "demo":
-        return Facts(name, labelled(TEXTURES, name, labels)[0], IMAGE_SIZE, ("train", "validation")), None
+        return Facts(
+            name, labelled(SCENES[path].class_names, name, labels)[0], IMAGE_SIZE, ("train", "validation")
+        ), None
     if kind == "folder":
         listing = folder.list_folder(path, labels, validation_fraction)
         return Facts(name, listing.class_names, None, listing.held()), listing

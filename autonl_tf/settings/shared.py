@@ -142,7 +142,7 @@ NETWORK_FLAGS = (
 
 DATA_FLAGS = (
     path("dataset", behind_kind=True, modes=(*DATA, "export")).help(
-        "demo (built in), demo:texture, folder:PATH, tfds:NAME or imagenet_tfrecord:PATH."
+        "demo, demo:texture, demo:shapes (built in), folder:PATH, tfds:NAME or imagenet_tfrecord:PATH."
     ),
     path("data_dir", for_tensorflow=True, modes=(*DATA, "export")).help(
         "Directory where TFDS and the built-in dataset keep prepared data."

@@ -40,7 +40,7 @@ def square(path: str) -> np.ndarray:
 def scene_of(rng: np.random.Generator, classes: int, label: int) -> Scene:
     """A scene whose patches stand for photographs of these classes."""
     scene = compose(rng, label, SETTINGS)
-    while any(patch.texture >= classes for patch in scene.patches):
+    while any(patch.pattern >= classes for patch in scene.patches):
         scene = compose(rng, label, SETTINGS)
     return scene
 
@@ -52,7 +52,7 @@ def picture(rng: np.random.Generator, photographs: list[np.ndarray], label: int)
     canvas = paint(rng, dataclasses.replace(scene, patches=frames), SETTINGS)
     for patch in scene.patches:
         top, left = (centre - PHOTOGRAPH // 2 for centre in patch.centre)
-        own = photographs[patch.texture]
+        own = photographs[patch.pattern]
         canvas[top : top + PHOTOGRAPH, left : left + PHOTOGRAPH] = own[rng.integers(len(own))]
     return canvas
 
