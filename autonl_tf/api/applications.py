@@ -26,7 +26,7 @@ from autonl_tf.arch.spec import STEM_STRIDE, NetworkSpec
 from autonl_tf.checkpoint.description import CLASSIFIER
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.errors import UserError
-from autonl_tf.layers.channels import NO_CHANNELS_FIRST
+from autonl_tf.layers.arguments import NO_CHANNELS_FIRST
 from autonl_tf.networks.network import apply_network
 
 POOLING = (None, "avg", "max")

@@ -14,7 +14,7 @@ from autonl_tf.arch import presets
 from autonl_tf.data import imagenet
 from autonl_tf.data.images import normalize
 from autonl_tf.data.labels import LABELS, numbered, read_label_file
-from autonl_tf.layers.channels import check_channels_last
+from autonl_tf.layers.arguments import check_channels_last
 
 
 def preprocess_input(x, data_format: str | None = None, *, arch: str = "autonl_s"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.layers.arguments import whole
 from autonl_tf.layers.registering import registered
 
 
@@ -61,11 +62,22 @@ class HardSwish(keras.layers.Layer):
 
 @registered
 class ChannelGroup(keras.layers.Layer):
-    """Channels [start, start + size) of [B, H, W, C]."""
+    """Channels [start, start + size) of [B, H, W, C].
+
+    Raises:
+      ValueError: an argument that is not accepted, or fewer channels.
+    """
 
     def __init__(self, start: int, size: int, **kwargs):
         super().__init__(**kwargs)
-        self.start, self.size = start, size
+        self.start, self.size = whole("ChannelGroup", "start", start, 0), whole("ChannelGroup", "size", size)
+
+    def build(self, input_shape):
+        if self.start + self.size > input_shape[-1]:
+            raise ValueError(
+                f"ChannelGroup: start={self.start}, size={self.size}: accepted: within {input_shape[-1]} channels"
+            )
+        super().build(input_shape)
 
     def call(self, inputs):
         return inputs[..., self.start : self.start + self.size]
@@ -82,11 +94,21 @@ class ChannelShuffle(keras.layers.Layer):
 
     Args:
       groups: divides C.
+
+    Raises:
+      ValueError: it does not.
     """
 
     def __init__(self, groups: int, **kwargs):
         super().__init__(**kwargs)
-        self.groups = groups
+        self.groups = whole("ChannelShuffle", "groups", groups)
+
+    def build(self, input_shape):
+        if input_shape[-1] % self.groups:
+            raise ValueError(
+                f"ChannelShuffle: groups={self.groups}: accepted: a divisor of the {input_shape[-1]} channels"
+            )
+        super().build(input_shape)
 
     def call(self, inputs):
         _, height, width, channels = inputs.shape

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 import tensorflow as tf
 import tf_keras as keras
 
@@ -19,10 +21,15 @@ class Dropout(keras.layers.Layer):
 
     Args:
       rate: within [0, 1).
+
+    Raises:
+      ValueError: another rate.
     """
 
     def __init__(self, rate: float, **kwargs):
         super().__init__(**kwargs)
+        if not isinstance(rate, numbers.Real) or isinstance(rate, bool) or not 0 <= rate < 1:
+            raise ValueError(f"Dropout: rate={rate!r}: accepted: a number from 0 to below 1")
         self.rate = rate
 
     def call(self, inputs, training=None):

@@ -17,9 +17,9 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.layers.channels import check_channels_last
+from autonl_tf.layers.arguments import check_channels_last, share, whole
 from autonl_tf.layers.initializers import FanOutNormal
-from autonl_tf.layers.light_nl import check_ratio_and_stride, flatten_positions, last_batch_norm
+from autonl_tf.layers.light_nl import flatten_positions, last_batch_norm
 from autonl_tf.layers.registering import registered
 
 
@@ -54,11 +54,11 @@ def apply_embedded(
     They compute by `policy`; None: the global one.
 
     Raises:
-      ValueError: a ratio or stride out of range, H, W or C unknown, or no channel left.
+      ValueError: a ratio or stride that is not accepted, H, W or C unknown, or no channel left.
     """
     if None in x.shape[1:]:
         raise ValueError(f"non-local block: needs a static height, width and channels; got {tuple(x.shape)}")
-    check_ratio_and_stride("non-local block", ratio, stride)
+    ratio, stride = share("non-local block", "ratio", ratio), whole("non-local block", "stride", stride)
     channels = x.shape[-1]
     inner = int(channels * ratio)
     if inner < 1:
@@ -91,14 +91,14 @@ class EmbeddedNonLocal(keras.layers.Layer):
       data_format: None or "channels_last", whatever Keras is set to.
 
     Raises:
-      ValueError: a ratio or stride out of range, H, W or C unknown, no channel left, or another data format.
+      ValueError: a ratio or stride that is not accepted, H, W or C unknown, no channel left, or another data format.
     """
 
     def __init__(self, ratio: float = 0.5, stride: int = 2, data_format: str | None = None, **kwargs):
         super().__init__(**kwargs)
         check_channels_last("EmbeddedNonLocal", data_format)
-        check_ratio_and_stride("non-local block", ratio, stride)
-        self.ratio, self.stride = ratio, stride
+        self.ratio = share("EmbeddedNonLocal", "ratio", ratio)
+        self.stride = whole("EmbeddedNonLocal", "stride", stride)
 
     def build(self, input_shape):
         inputs = keras.Input(input_shape[1:], dtype=self.compute_dtype)

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.layers.activations import FUNCTIONS
-from autonl_tf.layers.channels import check_channels_last
+from autonl_tf.layers.arguments import ascending, check_channels_last, descending_to_one, one_of
 from autonl_tf.layers.gates import channel_mask, option_weights
 from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev, light_nl_depthwise
 from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, flatten_positions, subsample
@@ -101,8 +101,11 @@ class GatedSqueezeExcite(keras.layers.Layer):
 
     Args:
       filters: candidates for the number of reduced filters, ascending.
-      data_format: None or "channels_last", else ValueError.
+      data_format: None or "channels_last".
       activation: f, by its name in an architecture's header.
+
+    Raises:
+      ValueError: an argument that is not accepted.
 
     Call arguments:
       inputs: [B, H, W, C].
@@ -112,8 +115,9 @@ class GatedSqueezeExcite(keras.layers.Layer):
     def __init__(self, filters: tuple[int, ...], data_format: str | None = None, activation: str = "swish", **kwargs):
         super().__init__(**kwargs)
         check_channels_last("GatedSqueezeExcite", data_format)
-        self.filters, self.activation = tuple(filters), activation
-        self.groups = [after - before for before, after in zip((0, *filters), filters, strict=False)]
+        self.filters = ascending("GatedSqueezeExcite", "filters", filters)
+        self.activation = one_of("GatedSqueezeExcite", "activation", activation, list(FUNCTIONS))
+        self.groups = _steps(self.filters)
 
     def build(self, input_shape):
         convolution = {
@@ -168,7 +172,10 @@ class GatedLightNL(keras.layers.Layer):
       filters: candidates for theta's channels, ascending.
       strides: candidates, descending to 1.
       sync_batch_norm: see `GatedBatchNormalization`.
-      data_format: None or "channels_last", else ValueError.
+      data_format: None or "channels_last".
+
+    Raises:
+      ValueError: an argument that is not accepted, or more filters than channels.
 
     Call arguments:
       inputs: [B, H, W, C], H and W static.
@@ -189,12 +196,17 @@ class GatedLightNL(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         check_channels_last("GatedLightNL", data_format)
-        self.filters, self.strides = tuple(filters), tuple(strides)
+        self.filters = ascending("GatedLightNL", "filters", filters)
+        self.strides = descending_to_one("GatedLightNL", "strides", strides)
         self.sync_batch_norm = sync_batch_norm
-        self.groups = [after - before for before, after in zip((0, *filters), filters, strict=False)]
+        self.groups = _steps(self.filters)
 
     def build(self, input_shape):
         channels = input_shape[-1]
+        if self.filters[-1] > channels:
+            raise ValueError(
+                f"GatedLightNL: filters={self.filters}: accepted: at most the {channels} channels there are"
+            )
         self.depthwise_kernel = self.add_weight(
             name="depthwise_kernel",
             shape=[3, 3, channels, 1],
@@ -247,6 +259,11 @@ class GatedLightNL(keras.layers.Layer):
             "strides": self.strides,
             "sync_batch_norm": self.sync_batch_norm,
         }
+
+
+def _steps(filters: tuple[int, ...]) -> list[int]:
+    """How many filters each candidate adds to the one before."""
+    return [after - before for before, after in zip((0, *filters), filters, strict=False)]
 
 
 def subsampled(x: tf.Tensor, strides: tuple[int, ...]) -> list[tf.Tensor]:

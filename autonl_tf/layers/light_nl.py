@@ -19,7 +19,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch.cost import affinity_first
-from autonl_tf.layers.channels import check_channels_last
+from autonl_tf.layers.arguments import check_channels_last, share, whole
 from autonl_tf.layers.initializers import light_nl_depthwise
 from autonl_tf.layers.precision import wide_dtype
 from autonl_tf.layers.registering import registered
@@ -43,14 +43,6 @@ def flatten_positions(x: tf.Tensor) -> tf.Tensor:
     """[B, H, W, C] to [B, H*W, C]."""
     _, height, width, channels = x.shape
     return tf.reshape(x, [-1, height * width, channels])
-
-
-def check_ratio_and_stride(what: str, ratio: float, stride: int) -> None:
-    """Raises ValueError where they are out of range."""
-    if not 0 < ratio <= 1:
-        raise ValueError(f"{what}: ratio {ratio} is out of range; accepted: above 0, at most 1")
-    if stride < 1:
-        raise ValueError(f"{what}: stride {stride} is out of range; accepted: 1 or more")
 
 
 def last_batch_norm(name: str, synchronized: bool, dtype) -> keras.layers.BatchNormalization:
@@ -79,13 +71,12 @@ class LightNLProduct(keras.layers.Layer):
       stride: spatial stride of g and phi.
 
     Raises:
-      ValueError: a ratio or stride out of range, H, W or C unknown, no channel left, or a stride larger than the map.
+      ValueError: a ratio or stride that is not accepted or larger than the map, H, W or C unknown, or no channel left.
     """
 
     def __init__(self, ratio: float = 1.0, stride: int = 1, **kwargs):
         super().__init__(**kwargs)
-        check_ratio_and_stride("LightNL", ratio, stride)
-        self.ratio, self.stride = ratio, stride
+        self.ratio, self.stride = share("LightNL", "ratio", ratio), whole("LightNL", "stride", stride)
 
     def build(self, input_shape):
         _, height, width, channels = input_shape
@@ -182,10 +173,10 @@ class LightNL(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         check_channels_last("LightNL", data_format)
-        self.ratio, self.stride, self.sync_batch_norm = ratio, stride, sync_batch_norm
         self.product, self.depthwise, self.bn = light_nl_layers(
             ratio, stride, policy=self.dtype_policy, sync_batch_norm=sync_batch_norm
         )
+        self.ratio, self.stride, self.sync_batch_norm = self.product.ratio, self.product.stride, sync_batch_norm
 
     def call(self, inputs, training=None):
         return inputs + tf.cast(self.bn(self.depthwise(self.product(inputs)), training=training), inputs.dtype)

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.layers.channels import check_channels_last
+from autonl_tf.layers.arguments import ascending, check_channels_last, one_of, whole
 from autonl_tf.layers.depthwise import depthwise_conv2d
 from autonl_tf.layers.gates import cumulative_masks
 from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev
@@ -51,8 +51,11 @@ class SuperkernelDepthwiseConv2D(keras.layers.Layer):
     Args:
       kernel_sizes: candidates, ascending, odd.
       stride: in height and width.
-      data_format: None or "channels_last", else ValueError.
+      data_format: None or "channels_last".
       padding: where there is a stride, "same" or "symmetric", as in an architecture's header.
+
+    Raises:
+      ValueError: an argument that is not accepted.
 
     Call arguments:
       inputs: [B, H, W, C].
@@ -68,8 +71,13 @@ class SuperkernelDepthwiseConv2D(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_channels_last("SuperkernelDepthwiseConv2D", data_format)
-        self.kernel_sizes, self.stride, self.padding = tuple(kernel_sizes), stride, padding
+        what = type(self).__name__
+        check_channels_last(what, data_format)
+        self.kernel_sizes = ascending(what, "kernel_sizes", kernel_sizes)
+        if not all(size % 2 for size in self.kernel_sizes):
+            raise ValueError(f"{what}: kernel_sizes={kernel_sizes!r}: accepted: odd ones, which have a centre")
+        self.stride = whole(what, "stride", stride)
+        self.padding = one_of(what, "padding", padding, ("same", "symmetric"))
 
     def build(self, input_shape):
         side = self.kernel_sizes[-1]
