@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -67,15 +68,30 @@ def read_ends(path: str | Path, first: int, last: int = 0) -> tuple[bytes, bytes
         raise Unreadable(path, error.strerror or str(error)) from None
 
 
+def _check_keys(path: str | Path, text: str) -> None:
+    """Raises Unreadable for a key that an object has twice, of which readers take one without a word; ValueError for
+    what is not JSON."""
+
+    def unique(pairs: list[tuple[str, object]]) -> None:
+        keys = [key for key, _ in pairs]
+        if twice := next((key for key in keys if keys.count(key) > 1), None):
+            raise Unreadable(path, f"an object has the key {twice!r} twice")
+
+    json.loads(text, object_pairs_hook=unique)
+
+
 def read_json(path: str | Path, kind: type[T], most: int = MOST_LONG, *, what: str = "what it should be") -> T:
-    """A JSON file as `kind`, every value checked by its declared type; entries that are not declared are left out.
+    """A JSON file as `kind`, every value checked by its declared type; entries that are not declared are left out. With
+    `object` all is left as it is, to be checked by the caller.
 
     Raises:
-      Unreadable: as `read_text`; not JSON; or a value that is missing, of another type or out of its bounds, which the
-        message names.
+      Unreadable: as `read_text`; not JSON; with `object`, a key that is there twice; or a value that is missing, of
+        another type or out of its bounds, which the message names.
     """
     text = read_text(path, most)
     try:
+        if kind is object:  # written by hand
+            _check_keys(path, text)
         return msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError as error:
         raise Unreadable(path, f"not {what}: {error}") from None

@@ -15,18 +15,17 @@ Conventions of keras.applications. Deviations:
 from __future__ import annotations
 
 import numbers
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tf_keras as keras
 
-from autonl_tf.arch import presets
+from autonl_tf.arch import placement, presets
 from autonl_tf.arch.spec import STEM_STRIDE, NetworkSpec
 from autonl_tf.checkpoint.description import CLASSIFIER
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.errors import UserError
-from autonl_tf.layers.arguments import NO_CHANNELS_FIRST
+from autonl_tf.layers.arguments import NO_CHANNELS_FIRST, text
 from autonl_tf.networks.network import apply_network
 
 POOLING = (None, "avg", "max")
@@ -121,7 +120,7 @@ def from_arch(
         raise ValueError(f"classifier_activation={classifier_activation!r}: accepted: 'softmax', None")
     if not isinstance(classes, numbers.Integral) or isinstance(classes, bool) or classes < 1:
         raise ValueError(f"classes={classes!r}: accepted: a whole number from 1 on")
-    path = os.fspath(path)
+    path, weights, nonlocal_blocks = _texts(path, weights, nonlocal_blocks)
     spec = presets.load(path, nonlocal_blocks)
     given = _given(input_tensor, input_shape)
     inputs, model = _whole(spec, path, weights, given, classes, with_classifier=include_top)
@@ -163,7 +162,7 @@ def backbone(
     >>> {name: tuple(map.shape) for name, map in maps.items()}
     {'reduction_3': (None, 8, 12, 40), 'reduction_4': (None, 4, 6, 96), 'reduction_5': (None, 2, 3, 320)}
     """
-    path = os.fspath(path)
+    path, weights, nonlocal_blocks = _texts(path, weights, nonlocal_blocks)
     spec = presets.load(path, nonlocal_blocks)
     given = _given(input_tensor, input_shape)
     inputs, model = _whole(spec, path, weights, given, classes=2, with_classifier=False)
@@ -208,6 +207,19 @@ def _whole(
     if opened:
         opened.load_into(model, classifier=with_classifier)
     return inputs, model
+
+
+def _texts(path: Any, weights: Any, nonlocal_blocks: Any) -> tuple[str, str | None, str | None]:
+    """The arguments that are texts or paths. Raises ValueError for one that is not, or is blank."""
+    accepted = {
+        "path": (path, "a name of docs/zoo.md, an architecture file or a search's directory"),
+        "weights": (weights, "None, 'imagenet' or a path"),
+        "nonlocal_blocks": (nonlocal_blocks, f"None, {placement.ACCEPTED}"),
+    }
+    return tuple(
+        None if value is None and name != "path" else text(name, value, words)
+        for name, (value, words) in accepted.items()
+    )
 
 
 def _given(input_tensor: Any, input_shape: tuple[int, int, int] | None) -> Any:

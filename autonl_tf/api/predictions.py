@@ -14,7 +14,7 @@ from autonl_tf.arch import presets
 from autonl_tf.data import imagenet
 from autonl_tf.data.images import normalize
 from autonl_tf.data.labels import LABELS, numbered, read_label_file
-from autonl_tf.layers.arguments import check_channels_last
+from autonl_tf.layers.arguments import check_channels_last, text
 
 
 def preprocess_input(x, data_format: str | None = None, *, arch: str = "autonl_s"):
@@ -30,7 +30,7 @@ def preprocess_input(x, data_format: str | None = None, *, arch: str = "autonl_s
       float32 of the same shape; a NumPy array for a NumPy array, else a tensor.
 
     Raises:
-      ValueError: the last axis is not 3, or another data format.
+      ValueError: no array or tensor, whose last axis is 3; another data format; an architecture that is no text.
       UserError: the architecture cannot be read.
 
     >>> round(float(preprocess_input(np.full([1, 2, 2, 3], 255)).max()), 2)
@@ -39,8 +39,11 @@ def preprocess_input(x, data_format: str | None = None, *, arch: str = "autonl_s
     1.0
     """
     check_channels_last("preprocess_input", data_format)
-    if x.shape[-1] != 3:
+    if not hasattr(x, "shape"):
+        raise ValueError(f"preprocess_input: got {type(x).__name__}; accepted: an array or a tensor, [..., 3]")
+    if not len(x.shape) or x.shape[-1] != 3:
         raise ValueError(f"preprocess_input: channels come last, and are RGB; got shape {tuple(x.shape)}")
+    arch = text("preprocess_input: arch", arch, "a name of docs/zoo.md or a path")
     normal = normalize(tf.cast(x, tf.float32), presets.load(arch).normalization)
     return normal.numpy() if isinstance(x, np.ndarray) else normal
 

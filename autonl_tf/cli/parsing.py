@@ -6,6 +6,7 @@ import difflib
 import importlib
 import math
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -108,13 +109,18 @@ def parse(words: Sequence[str], values: flags.FlagValues) -> None:
     Raises:
       UserError: an unknown flag or a wrong value, a flag file that cannot be read, or a word that is no flag.
     """
+    given = expanded(words[1:])
     try:
-        rest = values([*words[:1], *expanded(words[1:])])[1:]
+        rest = values([*words[:1], *given])[1:]
     except flags.UnrecognizedFlagError as error:
-        nearest = ", ".join(f"--{name}" for name in nearest_flags(error.flagname))
-        raise UserError(f"unknown flag --{error.flagname}; nearest: {nearest}; --helpfull lists all") from error
+        name, where = error.flagname, _where(given, error.flagname)
+        if name.strip() in FLAGS:
+            raise UserError(f"{where}blanks in --{name}=; accepted: --{name.strip()}=VALUE") from error
+        nearest = ", ".join(f"--{other}" for other in nearest_flags(name))
+        raise UserError(f"{where}unknown flag --{name}; nearest: {nearest}; --helpfull lists all") from error
     except flags.Error as error:
-        raise UserError(error) from error
+        named = re.match(r"flag --(\w+)=", str(error))
+        raise UserError(f"{_where(given, named[1]) if named else ''}{error}") from error
     if rest and values.mode == "compare" and values.arch is None:
         values.arch, rest = ",".join(rest), []
     if values.mode == "report":
@@ -123,6 +129,18 @@ def parse(words: Sequence[str], values: flags.FlagValues) -> None:
                 values[name].value = rest.pop(0)
     if rest:
         raise UserError(f"unexpected argument {rest[0]!r}; settings are given as --flag=value, see --help")
+
+
+class Line(str):
+    """A line of a flag file; `where` says which."""
+
+    where: str
+
+
+def _where(words: Sequence[str], name: str) -> str:
+    """The place of a flag's last value, to begin a message with, where it comes from a flag file; else nothing."""
+    given = [word for word in words if re.match(rf"--?(no)?{re.escape(name)}(=|$)", word)]
+    return f"{given[-1].where}: " if given and isinstance(given[-1], Line) else ""
 
 
 def expanded(words: Sequence[str], within: tuple[str, ...] = ()) -> list[str]:
@@ -142,7 +160,11 @@ def expanded(words: Sequence[str], within: tuple[str, ...] = ()) -> list[str]:
             raise UserError("--flagfile is empty: give it a value, or leave it out")
         if path in within:
             raise UserError(f"--flagfile={path}: reads itself, by way of {within[-1]}")
-        lines = map(str.strip, read_text(path).splitlines())
+        lines = []
+        for number, text in enumerate(read_text(path).splitlines(), 1):
+            line = Line(text.strip())
+            line.where = f"{path}, line {number}"
+            lines.append(line)
         found += expanded([line for line in lines if line and not line.startswith(("#", "//"))], (*within, path))
         if len(found) > _MOST_WORDS:
             raise UserError(f"--flagfile={path}: {len(found)} lines; accepted: at most {_MOST_WORDS}")

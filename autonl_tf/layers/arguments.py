@@ -1,9 +1,10 @@
-"""Checks of the arguments that several layers share. Each raises ValueError with the layer, the argument and what is
-accepted, and returns the argument."""
+"""Checks of arguments of layers and of the Keras API: each raises ValueError with the argument and what is accepted, or
+returns the argument."""
 
 from __future__ import annotations
 
 import numbers
+import os
 from collections.abc import Sequence
 
 NO_CHANNELS_FIRST = "TensorFlow on processors and TFLite have no convolutions of channels that come first"
@@ -13,6 +14,22 @@ def check_channels_last(what: str, data_format: str | None) -> None:
     """Refuses any order of axes but [B, H, W, C], Keras' "channels_last", which None stands for too."""
     if data_format not in (None, "channels_last"):
         raise ValueError(f"{what}: data_format={data_format!r}: accepted: 'channels_last'; {NO_CHANNELS_FIRST}")
+
+
+def text(name: str, value: str | os.PathLike, accepted: str) -> str:
+    """A text, or a path, that is not blank."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"{name}={value!r}: accepted: {accepted}")
+    return value
+
+
+def feature_map(what: str, shape: Sequence[int | None]) -> tuple[int, int, int]:
+    """Height, width and channels of [B, H, W, C], all known."""
+    if len(shape) != 4 or None in (sides := tuple(shape[1:])):
+        raise ValueError(f"{what} needs a static height, width and channels, [B, H, W, C]; got {tuple(shape)}")
+    return sides
 
 
 def whole(what: str, name: str, value: int, least: int = 1) -> int:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.layers.arguments import check_channels_last, share, whole
+from autonl_tf.layers.arguments import check_channels_last, feature_map, share, whole
 from autonl_tf.layers.initializers import FanOutNormal
 from autonl_tf.layers.light_nl import flatten_positions, last_batch_norm
 from autonl_tf.layers.registering import registered
@@ -56,10 +56,8 @@ def apply_embedded(
     Raises:
       ValueError: a ratio or stride that is not accepted, H, W or C unknown, or no channel left.
     """
-    if None in x.shape[1:]:
-        raise ValueError(f"non-local block: needs a static height, width and channels; got {tuple(x.shape)}")
+    channels = feature_map("non-local block", x.shape)[-1]
     ratio, stride = share("non-local block", "ratio", ratio), whole("non-local block", "stride", stride)
-    channels = x.shape[-1]
     inner = int(channels * ratio)
     if inner < 1:
         raise ValueError(f"non-local block: ratio {ratio} of {channels} channels leaves no channel")

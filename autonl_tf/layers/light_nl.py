@@ -19,7 +19,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch.cost import affinity_first
-from autonl_tf.layers.arguments import check_channels_last, share, whole
+from autonl_tf.layers.arguments import check_channels_last, feature_map, share, whole
 from autonl_tf.layers.initializers import light_nl_depthwise
 from autonl_tf.layers.precision import wide_dtype
 from autonl_tf.layers.registering import registered
@@ -79,9 +79,7 @@ class LightNLProduct(keras.layers.Layer):
         self.ratio, self.stride = share("LightNL", "ratio", ratio), whole("LightNL", "stride", stride)
 
     def build(self, input_shape):
-        _, height, width, channels = input_shape
-        if None in (height, width, channels):
-            raise ValueError(f"LightNL needs a static height, width and channels; got {tuple(input_shape)}")
+        height, width, channels = feature_map("LightNL", input_shape)
         if self.stride > min(height, width):
             raise ValueError(f"LightNL stride {self.stride} is larger than its {height}x{width} feature map")
         self.reduced = int(channels * self.ratio)

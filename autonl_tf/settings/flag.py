@@ -65,12 +65,12 @@ def _short(bound: float) -> str:
 
 def whole(name: str, default: int | None, bounds: tuple[int, int], **rest) -> Flag:
     """A whole number within (least, most)."""
-    return _number(flags.DEFINE_integer, name, default, bounds, **rest)
+    return _number(define_whole, name, default, bounds, **rest)
 
 
 def real(name: str, default: float | None, bounds: tuple[float, float], **rest) -> Flag:
     """A number within (least, most)."""
-    return _number(flags.DEFINE_float, name, default, bounds, **rest)
+    return _number(define_real, name, default, bounds, **rest)
 
 
 def count(name: str, default: int | str, bounds: tuple[int, int], **rest) -> Flag:
@@ -88,7 +88,7 @@ def amount(name: str, **rest) -> Flag:
 
 
 def switch(name: str, default: bool, **rest) -> Flag:
-    return Flag(name, default, flags.DEFINE_bool, **rest)
+    return Flag(name, default, define_switch, **rest)
 
 
 def choice(name: str, default: str, accepted: tuple[str, ...], **rest) -> Flag:
@@ -136,6 +136,37 @@ class _AmountSerializer(flags.ArgumentSerializer):
 
 
 AUTO = "auto"  # in the place of a number: it is found
+
+
+class _WholeParser(flags.IntegerParser):
+    """A whole number within bounds."""
+
+    def convert(self, argument) -> int:
+        try:
+            return super().convert(argument)
+        except ValueError:
+            raise ValueError(f"accepted: a whole number from {self.lower_bound:,} to {self.upper_bound:,}") from None
+
+
+class _RealParser(flags.FloatParser):
+    """A number within bounds."""
+
+    def convert(self, argument) -> float:
+        try:
+            return super().convert(argument)
+        except ValueError:
+            low, high = _short(self.lower_bound), _short(self.upper_bound)
+            raise ValueError(f"accepted: a number from {low} to {high}") from None
+
+
+class _SwitchParser(flags.BooleanParser):
+    """On or off."""
+
+    def parse(self, argument) -> bool:
+        try:
+            return super().parse(argument)
+        except ValueError:
+            raise ValueError("accepted: true or false") from None
 
 
 class _CountParser(flags.IntegerParser):
@@ -209,6 +240,14 @@ def _parsed_by(parser: type, serializer: type = flags.ArgumentSerializer) -> Cal
     return define
 
 
+def define_switch(name, default, *, help, flag_values):
+    """Defines an absl flag that --NAME turns on and --noNAME off."""
+    switch = flags.BooleanFlag(name, default, help)
+    switch.parser = _SwitchParser()
+    flags.DEFINE_flag(switch, flag_values=flag_values)
+
+
+define_whole, define_real = _parsed_by(_WholeParser), _parsed_by(_RealParser)
 define_amount = _parsed_by(AmountParser, _AmountSerializer)
 define_count = _parsed_by(_CountParser)
 define_path = _parsed_by(_PathParser)

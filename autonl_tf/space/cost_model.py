@@ -47,17 +47,21 @@ class CostModel:
         """Raises UserError for a target that no member can have."""
         low, high = self.reachable()
         if not low <= target <= high:
+            scale, unit = self._unit()
             raise UserError(
-                f"--{flag}={self.text(target)}: out of this space's reach at this size; "
+                f"--{flag}={target / scale:.12g}{unit}: out of this space's reach at this size; "
                 f"accepted: {self.text(low, up=True)} to {self.text(high, up=False)}"
             )
 
     def text(self, value: float, up: bool | None = None) -> str:
         """A value as flags take it: 350M, 12.5 (milliseconds); rounded up or down where that is asked for."""
-        scale, unit, digits = (1e6, "M", 3) if self.name == "macs" else (1.0, "", 4)
+        (scale, unit), digits = self._unit(), 3 if self.name == "macs" else 4
         scaled = value / scale * 10**digits
         whole = round(scaled) if up is None else np.ceil(scaled - 1e-9) if up else np.floor(scaled + 1e-9)
         return f"{whole / 10**digits:.{digits}f}".rstrip("0").rstrip(".") + unit
+
+    def _unit(self) -> tuple[float, str]:
+        return (1e6, "M") if self.name == "macs" else (1.0, "")
 
 
 def tabulate(space: Space, image_size: int, cost_of: Callable[[BlockSpec, int], float]) -> tuple[np.ndarray, ...]:

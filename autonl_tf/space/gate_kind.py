@@ -7,7 +7,8 @@ that a space can be read without it.
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+from collections import ChainMap, Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -40,12 +41,12 @@ class Kind:
     candidates: ClassVar[tuple[str, ...]]
     required: ClassVar[bool] = True
 
-    def options(self, base: BlockSpec, entry: Mapping[str, Any], where: str) -> dict[str, tuple[Any, ...]]:
+    def options(self, base: BlockSpec, entry: ChainMap[str, Any], where: str) -> dict[str, tuple[Any, ...]]:
         """The options of each choice in a searchable block, JSON scalars; one where it has no choice.
 
         Args:
           base: the block at its largest.
-          entry: its entry in the space file, with every kind's `candidates`.
+          entry: its entry in the space file over the "candidates" that all blocks share: every kind's keys.
           where: the entry, for messages.
 
         Raises:
@@ -67,7 +68,7 @@ class Kind:
         option = options[order + 1]
         if option is True:
             return choice
-        return f"{choice}_{option}" if isinstance(option, str) else f"{choice}{option:g}"
+        return f"{choice}_{option}" if isinstance(option, str) else f"{choice}{plain_number(option)}"
 
     def adds(self, choice: str, order: int) -> bool:
         """Whether the gate opens what a block can do without, rather than a larger size of it."""
@@ -167,31 +168,44 @@ def batch_norm_slices(layer: keras.layers.Layer, kept: slice = slice(None)) -> l
     return [WeightSlice(v, (kept,)) for v in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)]
 
 
+def plain_number(option: float) -> str:
+    """An option that is a number, in full: 5, 0.25, 1."""
+    return str(option).removesuffix(".0")
+
+
 def candidate_list(
-    entry: Mapping[str, Any],
+    entry: ChainMap[str, Any],
     key: str,
     where: str,
-    types: type | tuple[type, ...],
+    accepted: str,
     accept: Callable[[Any], bool],
     *,
     empty: bool = False,
     descending: bool = False,
 ) -> tuple:
-    """The candidates under a key: numbers above 0 of these types, ordered and distinct, that `accept` allows.
+    """The candidates under a key of `Kind.options`: numbers that `accept` allows, ordered and distinct.
 
     Raises:
-      UserError: they are not.
+      UserError: they are not `accepted`, which says in words what they must be.
     """
     values = entry[key]
-    order = "descending" if descending else "ascending"
-    ok = isinstance(values, list) and all(
-        isinstance(v, types) and not isinstance(v, bool) and v > 0 and accept(v) for v in values
-    )
+    ok = isinstance(values, list) and all(type(value) in (int, float) and accept(value) for value in values)
     if not ok or sorted(set(values), reverse=descending) != values or not (values or empty):
-        raise UserError(
-            f"{where}: {key!r} must be {order} numbers in range{', or empty' if empty else ''}; got {values}"
-        )
+        common = "" if key in entry.maps[0] else ' of "candidates"'
+        order = f"{'descending' if descending else 'ascending'}{', or none' if empty else ''}"
+        raise UserError(f"{where}: {key!r}{common}: accepted: {accepted}, {order}; got {json.dumps(values)}")
     return tuple(values)
+
+
+def whole_numbers(least: int, most: int, step: int = 1) -> Callable[[Any], bool]:
+    """What `candidate_list` accepts of whole numbers: every `step`-th one within bounds."""
+    return lambda value: isinstance(value, int) and value in range(least, most + 1, step)
+
+
+def ratio_list(entry: ChainMap[str, Any], key: str, where: str) -> tuple[float, ...]:
+    """The candidates under a key that are ratios of channels; there may be none. Raises UserError."""
+    found = candidate_list(entry, key, where, "numbers above 0, at most 1", lambda v: 0 < v <= 1, empty=True)
+    return tuple(map(float, found))
 
 
 def check_distinct(channels: list[int], key: str, where: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from autonl_tf.arch import blockstring
 from autonl_tf.errors import UserError
-from autonl_tf.space.gate_kind import Kind, candidate_list
+from autonl_tf.space.gate_kind import Kind, candidate_list, whole_numbers
 
 
 class Kernel(Kind):
@@ -18,7 +18,9 @@ class Kernel(Kind):
     candidates = ("kernels",)
 
     def options(self, base, entry, where):
-        kernels = candidate_list(entry, "kernels", where, int, lambda v: v % 2 == 1 and v <= blockstring.MAX_KERNEL)
+        most = blockstring.MAX_KERNEL
+        accepted = f"odd whole numbers from 1 to {most}"
+        kernels = candidate_list(entry, "kernels", where, accepted, whole_numbers(1, most, 2))
         if base.kernels != kernels[-1:]:
             raise UserError(f"{where}: the block string must have the largest candidate, k{kernels[-1]}")
         return {"kernel": kernels}
@@ -36,7 +38,8 @@ class Expansion(Kind):
     def options(self, base, entry, where):
         # Without expansion there is no part of the channels to leave out: 1 stands alone.
         least = 1 if entry["expansions"] == [1] else 2
-        expansions = candidate_list(entry, "expansions", where, int, lambda v: least <= v <= 64)
+        accepted = "whole numbers from 2 to 64, or 1 alone"
+        expansions = candidate_list(entry, "expansions", where, accepted, whole_numbers(least, 64))
         if base.expansion != expansions[-1]:
             raise UserError(f"{where}: the block string must have the largest candidate, e{expansions[-1]}")
         return {"expand": (0, *expansions) if entry["droppable"] and base.has_shortcut else expansions}

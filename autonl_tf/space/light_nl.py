@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from autonl_tf.arch.spec import LightNLSpec
 from autonl_tf.errors import UserError
-from autonl_tf.space.gate_kind import InsertedKind, WeightSlice, batch_norm_slices, candidate_list, check_distinct
+from autonl_tf.space.gate_kind import (
+    InsertedKind,
+    WeightSlice,
+    batch_norm_slices,
+    candidate_list,
+    check_distinct,
+    ratio_list,
+    whole_numbers,
+)
 
 
 class LightNL(InsertedKind):
@@ -19,8 +27,9 @@ class LightNL(InsertedKind):
     name, position = "nl", "projected"
 
     def options(self, base, entry, where):
-        ratios = candidate_list(entry, "nonlocal_ratios", where, (int, float), lambda v: 0 < v <= 1, empty=True)
-        strides = candidate_list(entry, "nonlocal_strides", where, int, lambda v: v >= 1, empty=True, descending=True)
+        ratios = ratio_list(entry, "nonlocal_ratios", where)
+        words = ("nonlocal_strides", where, "whole numbers from 1 to 1024", whole_numbers(1, 1024))
+        strides = candidate_list(entry, *words, empty=True, descending=True)
         if strides and strides[-1] != 1:
             raise UserError(f"{where}: 'nonlocal_strides' must end in 1, which the others are compared with")
         if bool(ratios) != bool(strides):
@@ -28,7 +37,7 @@ class LightNL(InsertedKind):
         check_distinct([int(base.out_filters * ratio) for ratio in ratios], "nonlocal_ratios", where)
         return {
             "nl": (False, True) if ratios else (False,),
-            "nl_ratio": tuple(map(float, ratios)) or (None,),
+            "nl_ratio": ratios or (None,),
             "nl_stride": strides or (None,),
         }
 

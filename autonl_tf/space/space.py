@@ -26,6 +26,7 @@ import dataclasses
 import json
 import math
 import pathlib
+from collections import ChainMap
 from typing import Any
 
 import numpy as np
@@ -176,7 +177,7 @@ def parse(data: Any, name: str, kinds: tuple[Kind, ...] = KINDS) -> Space:
         line = entry["block"].strip()
         blockstring.parse_block(line, where)  # one line, and no header
         lines.append(line)
-        entries.append((where, common | entry))
+        entries.append((where, ChainMap(entry, common)))
     spec = blockstring.parse("\n".join([*filter(None, [blockstring.write_header(family)]), *lines]), name)
     for line, entry, (where, _) in zip(spec.blocks, data["blocks"], entries, strict=True):
         if entry.get("droppable") is True and not any(block.has_shortcut for block in line.singles()):
@@ -215,7 +216,7 @@ def _keys(data: Any, where: str, *, required: set[str], optional: set[str] = fro
         raise UserError(f"{where}: unknown key {key!r}; accepted: {', '.join(sorted(required | optional))}")
 
 
-def _space_block(base: BlockSpec, entry: dict[str, Any], where: str, kinds: tuple[Kind, ...]) -> SpaceBlock:
+def _space_block(base: BlockSpec, entry: ChainMap[str, Any], where: str, kinds: tuple[Kind, ...]) -> SpaceBlock:
     for flag in ("searchable", "droppable"):
         if not isinstance(entry[flag], bool):
             raise UserError(f"{where}: {flag!r} must be true or false")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autonl_tf.arch.spec import squeeze_filters
 from autonl_tf.errors import UserError
-from autonl_tf.space.gate_kind import InsertedKind, WeightSlice, candidate_list, check_distinct
+from autonl_tf.space.gate_kind import InsertedKind, WeightSlice, check_distinct, ratio_list
 
 
 class SqueezeExcite(InsertedKind):
@@ -15,13 +15,13 @@ class SqueezeExcite(InsertedKind):
     name, position = "se", "filtered"
 
     def options(self, base, entry, where):
-        ratios = candidate_list(entry, "se_ratios", where, (int, float), lambda v: 0 < v <= 1, empty=True)
+        ratios = ratio_list(entry, "se_ratios", where)
         if base.se_ratio is not None:
             if ratios:
                 raise UserError(f"{where}: squeeze-excite is in the block string, and in 'se_ratios'; accepted: in one")
             return {"se": (base.se_ratio,)}
         check_distinct([squeeze_filters(base.in_filters, ratio) for ratio in ratios], "se_ratios", where)
-        return {"se": (None, *map(float, ratios))}
+        return {"se": (None, *ratios)}
 
     def fields(self, chosen):
         return {"se_ratio": chosen["se"]}

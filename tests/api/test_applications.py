@@ -188,6 +188,8 @@ def test_an_official_checkpoint_gives_the_releases_logits(tmp_path, averages_onl
         ({"pooling": "avg"}, "needs include_top=False"),
         ({"classes": 0}, "classes=0: accepted: a whole number"),
         ({"classes": "5"}, "classes='5': accepted: a whole number"),
+        ({"weights": 7}, "weights=7: accepted: None, 'imagenet' or a path"),
+        ({"weights": ""}, "weights='': accepted"),
         ({"input_shape": 64}, r"input_shape=64: accepted: \(height"),
         ({"classifier_activation": "sigmoid"}, "classifier_activation='sigmoid'"),
         (
@@ -210,6 +212,17 @@ def test_an_official_checkpoint_gives_the_releases_logits(tmp_path, averages_onl
 def test_arguments_out_of_range_are_refused(arguments, culprit):
     with pytest.raises(ValueError, match=culprit):
         autonl_tf.AutoNLS(**arguments)
+
+
+@pytest.mark.parametrize("make", [autonl_tf.from_arch, autonl_tf.backbone])
+def test_what_is_no_text_is_refused(make, tmp_path, monkeypatch):
+    (tmp_path / "arch.txt").write_text("r1_k3_s22_e1_i32_o16")
+    monkeypatch.chdir(tmp_path)
+    for path in (None, 3, "", " ", ["autonl_s"]):
+        with pytest.raises(ValueError, match=r"^path=.*: accepted: a name of docs/zoo.md"):
+            make(path)
+    with pytest.raises(ValueError, match=r"^nonlocal_blocks=3: accepted: None, none, all:C-S"):
+        make("autonl_s", nonlocal_blocks=3)
 
 
 def test_a_backbones_maps_are_what_the_next_block_takes():

@@ -27,7 +27,7 @@ from autonl_tf.search.target_flips import flips_to_target
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
-from autonl_tf.space.gate_kind import InsertedKind, WeightSlice, batch_norm_slices, candidate_list, check_kinds
+from autonl_tf.space.gate_kind import InsertedKind, WeightSlice, batch_norm_slices, check_kinds, ratio_list
 from autonl_tf.space.kinds import KINDS
 
 STRIDE = 2
@@ -69,7 +69,7 @@ class Embedded(InsertedKind):
     name, position = "embedded", "projected"
 
     def options(self, base, entry, where):
-        ratios = candidate_list(entry, "embedded_ratios", where, float, lambda v: v <= 1, empty=True)
+        ratios = ratio_list(entry, "embedded_ratios", where)
         if len(ratios) > 1:
             raise UserError(f"{where}: 'embedded_ratios' has {len(ratios)} candidates; accepted: at most one")
         return {"embedded": (None, *ratios)}

@@ -127,6 +127,29 @@ def test_flag_files_are_read_within_limits_and_within_each_other(tmp_path, monke
             parsing.expanded(words)
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--input_image_size=abc", "flag --input_image_size=abc: accepted: a whole number from 8 to 4,096"),
+        ("--input_image_size=7", "flag --input_image_size=7: 7 is not an integer in the range"),
+        ("--depth_multiplier=x", "flag --depth_multiplier=x: accepted: a number from 0.05 to 20"),
+        ("--json=maybe", "flag --json=maybe: accepted: true or false"),
+        ("--target_macs=many", "flag --target_macs=many: accepted: a number from 1"),
+        ("--bogus=3", "unknown flag --bogus"),
+        ("--arch = autonl_s", "blanks in --arch =; accepted: --arch=VALUE"),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_is_accepted_and_where_it_is(line, told, tmp_path):
+    (tmp_path / "recipe").write_text(f"# a note\n--mode=describe\n\n{line}\n")
+    (tmp_path / "outer").write_text(f"--flagfile={tmp_path}/recipe")
+    for words, where in ((["--seed=1", line], ""), ([f"--flagfile={tmp_path}/outer"], f"{tmp_path}/recipe, line 4: ")):
+        values = flags.FlagValues()
+        parsing.define_flags(values)
+        with pytest.raises(UserError) as error:
+            parsing.parse(["autonl", *words], values)
+        assert str(error.value).startswith(f"{where}{told}")
+
+
 def test_there_are_recipes():
     assert RECIPES
 

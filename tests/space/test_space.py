@@ -12,6 +12,7 @@ from autonl_tf.arch import blockstring, cost, presets
 from autonl_tf.errors import UserError
 from autonl_tf.space import space
 from autonl_tf.space.cost_model import macs_model
+from autonl_tf.space.kinds import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -175,11 +176,20 @@ def change(path, value):
         (change(["blocks"], []), "at least one block"),
         (change(["extra"], 1), "unknown key 'extra'"),
         (change(["blocks", 1, "kernel"], [3]), "block entry 1: unknown key 'kernel'"),
-        (change(["candidates", "kernels"], [5, 3]), "'kernels' must be ascending"),
+        (change(["candidates", "kernels"], [5, 3]), "'kernels' of \"candidates\": accepted: odd whole numbers"),
         (change(["candidates", "kernels"], [4, 5]), "'kernels'"),
         (change(["candidates", "expansions"], [1, 6]), "'expansions'"),
         (change(["candidates", "expansions"], []), "'expansions'"),
-        (change(["candidates", "nonlocal_strides"], [1, 2]), "'nonlocal_strides' must be descending"),
+        (
+            change(["candidates", "nonlocal_strides"], [1, 2]),
+            "'nonlocal_strides' of \"candidates\": accepted: whole numbers from 1 to 1024, descending",
+        ),
+        (change(["candidates", "kernels"], [3.0, 5.0]), "accepted: odd whole numbers"),
+        (
+            change(["blocks", 1, "nonlocal_ratios"], [1.5]),
+            r"block entry 1: 'nonlocal_ratios': accepted: numbers above 0",
+        ),
+        (change(["candidates", "nonlocal_ratios"], [True]), "'nonlocal_ratios' of"),
         (change(["candidates", "nonlocal_strides"], [4, 2]), "'nonlocal_strides' must end in 1"),
         (change(["blocks", 0, "kernels"], [3]), "block entry 0: unknown key 'kernels'"),
         (change(["blocks", 6, "droppable"], True), "no block of it has a shortcut"),
@@ -254,3 +264,15 @@ def test_a_space_of_too_many_configurations_is_refused_before_they_are_made():
     wide["blocks"][1]["block"] = "r100_k31_s11_e64_i64_o64"
     with pytest.raises(UserError, match=r"wide: [0-9]+ configurations of blocks; accepted: at most 100000"):
         space.parse(wide, "wide")
+
+
+def test_a_key_that_is_there_twice_is_refused_by_name(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(content()).replace('"kernels":', '"kernels": [3], "kernels":', 1))
+    with pytest.raises(UserError, match=r"mine\.json: an object has the key 'kernels' twice"):
+        space.load(str(path))
+
+
+def test_options_that_are_nearly_equal_have_gates_of_different_names():
+    names = [KINDS[2].gate_name("se", (None, 0.25, 0.9999999, 1.0), order) for order in range(3)]
+    assert names == ["se0.25", "se0.9999999", "se1"]

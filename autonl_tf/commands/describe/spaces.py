@@ -8,6 +8,7 @@ from autonl_tf.arch import blockstring, cost, presets
 from autonl_tf.space import around
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
+from autonl_tf.space.gate_kind import plain_number
 
 
 def description(name: str, *, image_size: int | None, num_classes: int) -> dict[str, Any]:
@@ -83,4 +84,4 @@ def summary(result: dict[str, Any]) -> str:
 def _word(option: Any) -> str:
     if option is None or isinstance(option, bool):
         return {None: "none", False: "no", True: "yes"}[option]
-    return option if isinstance(option, str) else f"{option:g}"
+    return option if isinstance(option, str) else plain_number(option)
