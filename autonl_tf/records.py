@@ -7,6 +7,8 @@ declared.
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypedDict
 
 from msgspec import Meta
@@ -76,6 +78,31 @@ class ModelRecord:
 
 
 Settings = dict[str, Scalar | list[Scalar]]
+
+
+# Of the flags that must be the same for a run to go on, those whose values are paths of what is read, behind a colon or
+# not.
+PATHS = {
+    *("arch", "calibration_dataset", "class_weights", "dataset", "init_checkpoint", "label_file", "latency_table"),
+    "search_space",
+}
+
+
+def located(settings: Settings, absolute: Callable[[str], str] = os.path.abspath) -> Settings:
+    """Settings with the path of what is there made absolute, so that a run goes on wherever it is started from."""
+
+    def placed(value: str) -> str:
+        kind, colon, path = value.partition(":") if ":" in value else ("", "", value)
+        return f"{kind}{colon}{absolute(path)}" if os.path.exists(path) else value
+
+    return {name: placed(value) if name in PATHS and value else value for name, value in settings.items()}
+
+
+def _same(flag: str, old: Any, new: Any) -> bool:
+    """Whether two values of a flag are equal, or ways to write the path of one file or directory."""
+    return old == new or located({flag: old}, os.path.realpath) == located({flag: new}, os.path.realpath)
+
+
 Run = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 
 
@@ -129,7 +156,7 @@ class RunRecord:
         before = self.comparable
         for flag in sorted({**now, **before}, key=lambda name: name != "mode"):
             old, new = before.get(flag), now.get(flag)
-            if flag not in before or flag not in now or old != new:
+            if flag not in before or flag not in now or not _same(flag, old, new):
                 was = old if flag in before else "(absent)"
                 is_now = new if flag in now else "(absent)"
                 told = f"was made with --{flag}={was}, now it is --{flag}={is_now}"

@@ -15,8 +15,12 @@ from autonl_tf.engine.strategy import is_chief
 from autonl_tf.plain_text import shown
 from autonl_tf.prepare import left_out
 from autonl_tf.prepare.rates import Length
+from autonl_tf.reading import MOST_LONG, read_text
+from autonl_tf.records import located
 from autonl_tf.settings.config import Config
 from autonl_tf.streams import say
+
+DATA = "data.txt"
 
 # What may change between two starts of one run: where and on what devices it runs, and how often it saves. (Another
 # number of devices splits the same batches differently, and batch norm, unless synchronized, takes the statistics of
@@ -40,18 +44,26 @@ def open_run(
     files = {
         **files,
         LABELS: labels_text(dataset.class_names),
-        "data.txt": left_out.data_text(dataset, shown(dataset.name), splits),
+        DATA: left_out.data_text(dataset, _dataset_name(config, dataset), splits),
     }
     if dataset.left_out:
         files["skipped.json"] = left_out.skipped_text(dataset)
     settings = config.read()
-    comparable = {name: value for name, value in settings.items() if name not in _FREE}
+    comparable = located({name: value for name, value in settings.items() if name not in _FREE})
     directory = rundir.prepare(config.model_dir, config.values, comparable, files, is_chief=is_chief(strategy))
     for note in directory.notes:
         say(note)
     if is_chief(strategy):
         left_out.write_manifest(config, dataset, splits, directory.path)
     return directory
+
+
+def _dataset_name(config: Config, dataset: ImageDataset) -> str:
+    """The first line of data.txt: as the run began, since config.json says whether it is the same path."""
+    path = pathlib.Path(config.model_dir, DATA)
+    if path.is_file():
+        return read_text(path, MOST_LONG).partition("\n")[0]
+    return shown(located({"dataset": dataset.name})["dataset"])
 
 
 def run_log(config: Config, strategy: tf.distribute.Strategy, length: Length) -> RunLog:

@@ -93,6 +93,27 @@ def test_a_run_directory_of_another_architecture_or_flags_is_refused(home, train
     refused(given(trained, model_dir=tmp_path / "moved"), r"another arch\.txt \(line 3: .*se0\.5.*, now .*se0\.25")
 
 
+def test_a_run_goes_on_from_any_directory_and_by_any_way_to_write_its_paths(
+    home, trained, tmp_path, monkeypatch, refused
+):
+    monkeypatch.chdir(home)
+    begun = tmp_path / "begun"
+    run(*given(trained, arch="arch.txt", dataset="folder:./pictures", model_dir=begun, train_steps=2))
+    (begun / "data.txt").write_text(
+        (begun / "data.txt").read_text().replace(f"{home}/", "./")
+    )  # as runs were begun once
+    record = json.loads((begun / "config.json").read_text())
+    assert record["comparable"]["dataset"] == f"folder:{home}/pictures"
+    record["comparable"] |= {"arch": "arch.txt", "dataset": "folder:./pictures"}
+    (begun / "config.json").write_text(json.dumps(record))
+    (tmp_path / "link").symlink_to(home)
+    run(*given(trained, arch=f"{tmp_path}/link/arch.txt", model_dir=begun))
+    monkeypatch.chdir(tmp_path)
+    run(*given(trained, dataset="folder:link/pictures", model_dir=begun))
+    class_folder(tmp_path / "pictures", {"train": 2, "val": 1})
+    refused(given(trained, dataset="folder:pictures", model_dir=begun), "was made with --dataset=folder:/")
+
+
 def test_a_search_of_another_space_under_the_same_name_is_refused(searching, tmp_path, refused):
     words = given(searching, search_space=write_space(tmp_path / "mine.json"), train_steps=4)
     run(*words)

@@ -10,10 +10,12 @@ from absl import flags
 from mode_cases import configure
 
 import autonl_tf
+from autonl_tf import records
 from autonl_tf.cli import parsing
 from autonl_tf.cli.parsing import COMMANDS, FLAGS
 from autonl_tf.commands.search import flags as search
 from autonl_tf.errors import UserError
+from autonl_tf.prepare import run_directory
 from autonl_tf.settings.flag import define_path
 
 PACKAGE = pathlib.Path(autonl_tf.__file__).parent
@@ -196,3 +198,10 @@ def test_other_odd_paths_are_taken_as_they_are(path):
 def test_a_name_too_long_to_be_written_aside_is_refused(name):
     with pytest.raises(flags.Error, match="too long for a file's name"):
         parsed(name, "x" * 250)
+
+
+def test_the_flags_that_are_paths_of_what_is_read_are_known():
+    """All that hold a path, but for those that may change between two starts and those of modes that have none."""
+    paths = {name for name, flag in FLAGS.items() if flag.define is define_path}
+    begun = {name for name in paths if {"search", "train", "profile"} & set(FLAGS[name].modes)}
+    assert begun - run_directory._FREE - {"benchmark_output"} == records.PATHS

@@ -22,7 +22,7 @@ from autonl_tf.export import pieces as piece_files
 from autonl_tf.export import timing
 from autonl_tf.files import in_place
 from autonl_tf.reading import read_text
-from autonl_tf.records import LATENCY_FORMAT
+from autonl_tf.records import LATENCY_FORMAT, located
 from autonl_tf.settings.config import Config
 from autonl_tf.signals import Stopped
 from autonl_tf.space import latency
@@ -107,7 +107,7 @@ def run(config: Config) -> None:
     work = Work(config, directory)
     settings = config.read()
     comparable = {name: value for name, value in settings.items() if name not in ("model_dir", "benchmark_output")}
-    comparable |= {"input_image_size": work.image_size, "num_label_classes": work.num_classes}
+    comparable = located(comparable) | {"input_image_size": work.image_size, "num_label_classes": work.num_classes}
     if config.benchmark_output:
         _from_phone(work, directory, pathlib.Path(config.benchmark_output))
         return
