@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections import Counter
 from pathlib import Path
 from typing import TypeVar
 
@@ -73,9 +74,9 @@ def _check_keys(path: str | Path, text: str) -> None:
     what is not JSON."""
 
     def unique(pairs: list[tuple[str, object]]) -> None:
-        keys = [key for key, _ in pairs]
-        if twice := next((key for key in keys if keys.count(key) > 1), None):
-            raise Unreadable(path, f"an object has the key {twice!r} twice")
+        key, count = next(iter(Counter(key for key, _ in pairs).most_common(1)), ("", 0))
+        if count > 1:
+            raise Unreadable(path, f"an object has the key {key!r} twice")
 
     json.loads(text, object_pairs_hook=unique)
 

@@ -93,7 +93,8 @@ def located(settings: Settings, absolute: Callable[[str], str] = os.path.abspath
 
     def placed(value: str) -> str:
         kind, colon, path = value.partition(":") if ":" in value else ("", "", value)
-        return f"{kind}{colon}{absolute(path)}" if os.path.exists(path) else value
+        there = kind != "tfds" and os.path.exists(path)  # TFDS has sets, not paths
+        return f"{kind}{colon}{absolute(path)}" if there else value
 
     return {name: placed(value) if name in PATHS and value else value for name, value in settings.items()}
 

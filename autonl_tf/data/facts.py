@@ -80,9 +80,8 @@ def known(
     kind, path = kind_and_path(name)
     labels = read_label_file(label_file) if label_file else None
     if kind == "demo":
-        return Facts(
-            name, labelled(SCENES[path].class_names, name, labels)[0], IMAGE_SIZE, ("train", "validation")
-        ), None
+        class_names, _ = labelled(SCENES[path].class_names, name, labels)
+        return Facts(name, class_names, IMAGE_SIZE, ("train", "validation")), None
     if kind == "folder":
         listing = folder.list_folder(path, labels, validation_fraction)
         return Facts(name, listing.class_names, None, listing.held()), listing
