@@ -98,7 +98,7 @@ def test_a_shape_has_its_corners_and_fits_its_square_however_it_is_turned(shape)
         covered = _shape(np.random.default_rng(seed), shape, 65)
         assert covered.min() == 0 and covered[32, 32] == 1
         assert covered[[0, -1]].max() < 1 and covered[:, [0, -1]].max() < 1
-    as_it_is = types.SimpleNamespace(uniform=lambda low, high: {0.7: 0.9, 0.8: 1.0, 0: 0.0}[low])
+    as_it_is = types.SimpleNamespace(uniform=lambda low, high: {0.8: 0.9, 0.9: 1.0, 0: 0.0}[low])
     covered = _shape(as_it_is, shape, 401)
     corners = {"circle": 48, "hexagon": 6, "pentagon": 5, "square": 4, "triangle": 3}.get(shape) or int(shape[-1])
     inner = 0.55 if shape.startswith("star") else np.cos(np.pi / corners)  # of an edge's middle, over a corner's
