@@ -202,7 +202,7 @@ def _texture(texture: int, size: int, phase: int) -> np.ndarray:
 
 def _shape(rng: np.random.Generator, shape: str, size: int) -> np.ndarray:
     """How much of each pixel a shape covers, from 0 to 1, [size, size]: turned at random, its corners on a
-    circle of 0.8 to 0.9 of the square's width, stretched by 0.9 to 1.11 along a random direction and across it."""
+    circle of 0.8 to 0.9 of the square's width, 0.9 to 1.11 times as long in a random direction as across it."""
     half = (size - 1) / 2
     radius, turn, stretch = half * rng.uniform(0.8, 0.9), rng.uniform(0, 2 * np.pi), rng.uniform(0.9, 1.11) ** 0.5
     direction = rng.uniform(0, np.pi)
