@@ -80,8 +80,8 @@ class ModelRecord:
 Settings = dict[str, Scalar | list[Scalar]]
 
 
-# Of the flags that must be the same for a run to go on, those whose values are paths of what is read, behind a colon or
-# not.
+# The flags whose values are paths of what is read, behind a colon or not, of those that must stay as they are for a run
+# to go on.
 PATHS = {
     *("arch", "calibration_dataset", "class_weights", "dataset", "init_checkpoint", "label_file", "latency_table"),
     "search_space",
@@ -96,7 +96,9 @@ def located(settings: Settings, absolute: Callable[[str], str] = os.path.abspath
         there = kind != "tfds" and os.path.exists(path)  # TFDS has sets, not paths
         return f"{kind}{colon}{absolute(path)}" if there else value
 
-    return {name: placed(value) if name in PATHS and value else value for name, value in settings.items()}
+    return {
+        name: placed(value) if name in PATHS and isinstance(value, str) else value for name, value in settings.items()
+    }
 
 
 def _same(flag: str, old: Any, new: Any) -> bool:

@@ -11,11 +11,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from absl import flags
-
 from autonl_tf.cli.parsing import FLAGS
 from autonl_tf.errors import UserError
-from autonl_tf.settings.flag import define_path
+from autonl_tf.settings.flag import define_path, define_switch
 
 
 def script(shell: str) -> str:
@@ -34,7 +32,7 @@ def script(shell: str) -> str:
     parser.add_argument("--flagfile", help="a file of flags, one a line").complete = shtab.FILE
     for name, flag in FLAGS.items():
         text = flag.text.partition(". ")[0].replace("%", "%%")
-        if flag.define is flags.DEFINE_bool:
+        if flag.define is define_switch:
             parser.add_argument(f"--{name}", f"--no{name}", action="store_true", help=text)
             continue
         action = parser.add_argument(f"--{name}", help=text, choices=flag.bounds.get("enum_values"))

@@ -48,7 +48,7 @@ def scene_of(rng: np.random.Generator, classes: int, label: int) -> Scene:
 def picture(rng: np.random.Generator, photographs: list[np.ndarray], label: int) -> np.ndarray:
     """uint8 [64, 64, 3]. `photographs` are those of each class, [N, 20, 20, 3]."""
     scene = scene_of(rng, len(photographs), label)
-    frames = tuple(dataclasses.replace(patch, texture=SOLID) for patch in scene.patches)
+    frames = tuple(dataclasses.replace(patch, pattern=SOLID) for patch in scene.patches)
     canvas = paint(rng, dataclasses.replace(scene, patches=frames), SETTINGS)
     for patch in scene.patches:
         top, left = (centre - PHOTOGRAPH // 2 for centre in patch.centre)

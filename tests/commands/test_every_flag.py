@@ -15,12 +15,12 @@ from mode_cases import run as run_mode
 from autonl_tf.cli import main, parsing
 from autonl_tf.cli.parsing import FLAGS
 from autonl_tf.errors import UserError
-from autonl_tf.settings.flag import define_amount, define_count
+from autonl_tf.settings.flag import define_amount, define_count, define_real, define_switch, define_whole
 
-WHOLE = (flags.DEFINE_integer, define_count)
-NUMERIC = (*WHOLE, flags.DEFINE_float, define_amount)
+WHOLE = (define_whole, define_count)
+NUMERIC = (*WHOLE, define_real, define_amount)
 NUMBERS = [name for name, flag in FLAGS.items() if flag.define in NUMERIC]
-TEXTS = [name for name, flag in FLAGS.items() if flag.define not in (*NUMERIC, flags.DEFINE_bool)]
+TEXTS = [name for name, flag in FLAGS.items() if flag.define not in (*NUMERIC, define_switch)]
 # What no number of this program may be, whatever its range.
 EVIL = [
     *("1e308", "-1e308", "1e400", "inf", "-inf", "nan", "-1", "9" * 400, str(2**63), str(-(2**31)), "1e300k"),
@@ -130,6 +130,10 @@ def test_a_number_out_of_every_range_is_refused(name, place, start):
         code, said = start(words_with(name, value))
         assert code == 2 and name in said and said.startswith("error: ") and said.count("\n") == 1, (value, said)
     assert sorted(place.rglob("*")) == before
+
+
+def test_every_number_is_among_those_that_are_tried():
+    assert {name for name, flag in FLAGS.items() if "lower_bound" in flag.bounds} | {"target_macs"} == set(NUMBERS)
 
 
 # What is said of the ends of a range that do not go with the data or the space.
