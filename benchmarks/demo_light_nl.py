@@ -21,7 +21,9 @@ from support.main_py import ROOT, best_copy, main_py
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.cost import network_cost
+from autonl_tf.data.facts import DEMOS
 from autonl_tf.engine.rundir import git_commit, versions
+from autonl_tf.errors import UserError
 
 
 def train(arch: pathlib.Path, dataset: str, model_dir: pathlib.Path, seed: int) -> float:
@@ -34,15 +36,18 @@ def train(arch: pathlib.Path, dataset: str, model_dir: pathlib.Path, seed: int) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", nargs="+", default=["runs/demo/search/arch.txt"])
-    parser.add_argument("--dataset", default="demo")
+    parser.add_argument("--dataset", choices=list(DEMOS), default="demo")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", default="runs/bench_light_nl")
     options = parser.parse_args()
+    try:
+        specs = [presets.load(str(ROOT / file)) for file in options.arch]
+    except UserError as error:
+        parser.error(str(error))
     work = (ROOT / options.work).resolve()
     work.mkdir(parents=True, exist_ok=True)
     networks = []
-    for number, file in enumerate(options.arch):
-        found = presets.load(str(ROOT / file))
+    for number, found in enumerate(specs):
         networks.append({})
         for name, spec in (("with_light_nl", found), ("without", without_light_nl(found))):
             arch = work / f"{number}_{name}.arch.txt"

@@ -13,7 +13,7 @@ Parts:
            parameters, a uniform network, and a score that needs no training (synflow).
   deviations  what searches find without one of the deviations from the paper at a time (`support/without.py`; --without
            names them, default: all): behind `truth` the regret for each of --targets; on the built-in data
-           (--dataset=demo, demo:texture) the cost, the cross-entropy, and in how many blocks LightNL is.
+           (--dataset=demo, demo:...) the cost, the cross-entropy, and in how many blocks LightNL is.
   far, texture  --dataset=demo only: whether LightNL is chosen where labels relate far-apart parts, with and without it
            in the space for equal MACs, and dropped where they are a texture.
 

@@ -119,7 +119,7 @@ def parse(words: Sequence[str], values: flags.FlagValues) -> None:
         nearest = ", ".join(f"--{other}" for other in nearest_flags(name))
         raise UserError(f"{where}unknown flag --{name}; nearest: {nearest}; --helpfull lists all") from error
     except flags.Error as error:
-        named = re.match(r"flag --(\w+)=", str(error))
+        named = re.search(r"flag -+(\w+)", str(error))
         raise UserError(f"{_where(given, named[1]) if named else ''}{error}") from error
     if rest and values.mode == "compare" and values.arch is None:
         values.arch, rest = ",".join(rest), []

@@ -57,6 +57,13 @@ def share(what: str, name: str, value: float) -> float:
     return float(value)
 
 
+def below_one(what: str, name: str, value: float) -> float:
+    """A number from 0 to below 1."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= value < 1:
+        raise ValueError(f"{what}: {name}={value!r}: accepted: a number from 0 to below 1")
+    return value
+
+
 def one_of(what: str, name: str, value: str, accepted: Sequence[str]) -> str:
     if value not in accepted:
         raise ValueError(f"{what}: {name}={value!r}: accepted: {', '.join(map(repr, accepted))}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numbers
-
 import tensorflow as tf
 import tf_keras as keras
 
+from autonl_tf.layers.arguments import below_one
 from autonl_tf.layers.draws import uniform
 from autonl_tf.layers.registering import registered
 
@@ -28,9 +27,7 @@ class Dropout(keras.layers.Layer):
 
     def __init__(self, rate: float, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(rate, numbers.Real) or isinstance(rate, bool) or not 0 <= rate < 1:
-            raise ValueError(f"Dropout: rate={rate!r}: accepted: a number from 0 to below 1")
-        self.rate = rate
+        self.rate = below_one("Dropout", "rate", rate)
 
     def call(self, inputs, training=None):
         if not training or not self.rate:

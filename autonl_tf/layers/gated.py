@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.layers.activations import FUNCTIONS
-from autonl_tf.layers.arguments import ascending, check_channels_last, descending_to_one, one_of
+from autonl_tf.layers.arguments import ascending, below_one, check_channels_last, descending_to_one, one_of
 from autonl_tf.layers.gates import channel_mask, option_weights
 from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev, light_nl_depthwise
 from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, flatten_positions, subsample
@@ -32,6 +32,9 @@ class GatedBatchNormalization(keras.layers.Layer):
       gamma_initializer: of gamma.
       synchronized: statistics are those of all replicas' batches. As with Keras' synchronized batch norm, the moving
         variance is then the population's, without the factor n / (n - 1) of the fused one.
+
+    Raises:
+      ValueError: a momentum that is not from 0 to below 1.
     """
 
     is_batch_norm = True
@@ -40,7 +43,8 @@ class GatedBatchNormalization(keras.layers.Layer):
         self, gamma_initializer: str = "ones", momentum: float = BN_MOMENTUM, synchronized: bool = False, **kwargs
     ):
         super().__init__(**kwargs)
-        self.gamma_initializer, self.momentum, self.synchronized = gamma_initializer, momentum, synchronized
+        self.gamma_initializer, self.synchronized = gamma_initializer, synchronized
+        self.momentum = below_one("GatedBatchNormalization", "momentum", momentum)
 
     def build(self, input_shape):
         wide = {"shape": [input_shape[-1]], "dtype": "float32", "experimental_autocast": False}

@@ -51,7 +51,7 @@ class Flag:
         if "enum_values" in self.bounds:
             accepted = f" ({'|'.join(self.bounds['enum_values'])})"
         elif "lower_bound" in self.bounds:
-            accepted = f" ({_short(self.bounds['lower_bound'])} to {_short(self.bounds['upper_bound'])})"
+            accepted = f" ({_range(self.bounds['lower_bound'], self.bounds['upper_bound'])})"
         default = "" if self.default is None else f" [{self.default}]"
         text = f"--{self.name}{accepted}: {self.meaning(mode)}{default}"
         return textwrap.fill(
@@ -59,8 +59,11 @@ class Flag:
         )
 
 
-def _short(bound: float) -> str:
-    return f"{bound:g}" if isinstance(bound, float) and bound >= 1e6 else f"{bound:,}".removesuffix(".0")
+def _range(least: float, most: float) -> str:
+    short = (
+        f"{end:g}" if isinstance(end, float) and end >= 1e6 else f"{end:,}".removesuffix(".0") for end in (least, most)
+    )
+    return " to ".join(short)
 
 
 def whole(name: str, default: int | None, bounds: tuple[int, int], **rest) -> Flag:
@@ -138,47 +141,21 @@ class _AmountSerializer(flags.ArgumentSerializer):
 AUTO = "auto"  # in the place of a number: it is found
 
 
-class _WholeParser(flags.IntegerParser):
-    """A whole number within bounds."""
+def _telling(parser: type[flags.ArgumentParser], accepted: Callable[[Any], str], but: tuple[str, ...] = ()) -> type:
+    """A parser of absl's whose errors say what is accepted, in words made of it; texts of `but` stay as they are."""
 
-    def convert(self, argument) -> int:
-        try:
-            return super().convert(argument)
-        except ValueError:
-            raise ValueError(f"accepted: a whole number from {self.lower_bound:,} to {self.upper_bound:,}") from None
+    class Telling(parser):
+        def parse(self, argument):
+            try:
+                return argument if argument in but else super().parse(argument)
+            except ValueError:
+                raise ValueError(f"accepted: {accepted(self)}") from None
 
-
-class _RealParser(flags.FloatParser):
-    """A number within bounds."""
-
-    def convert(self, argument) -> float:
-        try:
-            return super().convert(argument)
-        except ValueError:
-            low, high = _short(self.lower_bound), _short(self.upper_bound)
-            raise ValueError(f"accepted: a number from {low} to {high}") from None
+    return Telling
 
 
-class _SwitchParser(flags.BooleanParser):
-    """On or off."""
-
-    def parse(self, argument) -> bool:
-        try:
-            return super().parse(argument)
-        except ValueError:
-            raise ValueError("accepted: true or false") from None
-
-
-class _CountParser(flags.IntegerParser):
-    """A whole number within bounds, or `auto`."""
-
-    def parse(self, argument) -> int | str:
-        try:
-            return AUTO if argument == AUTO else super().parse(argument)
-        except ValueError:
-            raise ValueError(
-                f"accepted: {AUTO}, or a whole number from {self.lower_bound} to {self.upper_bound:,}"
-            ) from None
+def _bounded(kind: str) -> Callable[[Any], str]:
+    return lambda parser: f"{kind} from {_range(parser.lower_bound, parser.upper_bound)}"
 
 
 class _PathParser(flags.ArgumentParser):
@@ -243,11 +220,12 @@ def _parsed_by(parser: type, serializer: type = flags.ArgumentSerializer) -> Cal
 def define_switch(name, default, *, help, flag_values):
     """Defines an absl flag that --NAME turns on and --noNAME off."""
     switch = flags.BooleanFlag(name, default, help)
-    switch.parser = _SwitchParser()
+    switch.parser = _telling(flags.BooleanParser, lambda parser: "true or false")()
     flags.DEFINE_flag(switch, flag_values=flag_values)
 
 
-define_whole, define_real = _parsed_by(_WholeParser), _parsed_by(_RealParser)
+define_whole = _parsed_by(_telling(flags.IntegerParser, _bounded("a whole number")))
+define_real = _parsed_by(_telling(flags.FloatParser, _bounded("a number")))
 define_amount = _parsed_by(AmountParser, _AmountSerializer)
-define_count = _parsed_by(_CountParser)
+define_count = _parsed_by(_telling(flags.IntegerParser, _bounded(f"{AUTO}, or a whole number"), but=(AUTO,)))
 define_path = _parsed_by(_PathParser)

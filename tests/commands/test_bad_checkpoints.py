@@ -93,15 +93,14 @@ def test_a_run_directory_of_another_architecture_or_flags_is_refused(home, train
     refused(given(trained, model_dir=tmp_path / "moved"), r"another arch\.txt \(line 3: .*se0\.5.*, now .*se0\.25")
 
 
-def test_a_run_goes_on_from_any_directory_and_by_any_way_to_write_its_paths(
+def test_a_run_goes_on_from_another_directory_however_its_paths_are_written(
     home, trained, tmp_path, monkeypatch, refused
 ):
     monkeypatch.chdir(home)
     begun = tmp_path / "begun"
     run(*given(trained, arch="arch.txt", dataset="folder:./pictures", model_dir=begun, train_steps=2))
-    (begun / "data.txt").write_text(
-        (begun / "data.txt").read_text().replace(f"{home}/", "./")
-    )  # as runs were begun once
+    # As runs wrote their paths before.
+    (begun / "data.txt").write_text((begun / "data.txt").read_text().replace(f"{home}/", "./"))
     record = json.loads((begun / "config.json").read_text())
     assert record["comparable"]["dataset"] == f"folder:{home}/pictures"
     record["comparable"] |= {"arch": "arch.txt", "dataset": "folder:./pictures"}

@@ -29,12 +29,12 @@ FAR, TEXTURE, SHAPED = SCENES["far"], SCENES["texture"], SCENES["shapes"]
 
 @settings(max_examples=200)
 @given(st.integers(0, 2**32 - 1), st.integers(0, len(TEXTURES) - 1), st.sampled_from([FAR, SHAPED]))
-def test_where_parts_are_related_the_label_is_that_of_the_patch_with_the_cues_colour(seed, label, settings):
-    scene = compose(np.random.default_rng(seed), label, settings)
+def test_where_parts_are_related_the_label_is_that_of_the_patch_with_the_cues_colour(seed, label, scene_settings):
+    scene = compose(np.random.default_rng(seed), label, scene_settings)
     matching = [patch for patch in scene.patches if patch.colour == scene.cue_colour]
     assert [patch.pattern for patch in matching] == [label] == [scene.label]
-    assert len({patch.pattern for patch in scene.patches}) == settings.num_patches
-    assert len({patch.colour for patch in scene.patches}) == settings.num_patches
+    assert len({patch.pattern for patch in scene.patches}) == scene_settings.num_patches
+    assert len({patch.colour for patch in scene.patches}) == scene_settings.num_patches
 
 
 @settings(max_examples=200)

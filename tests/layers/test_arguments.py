@@ -1,28 +1,24 @@
 """Every layer refuses arguments that it cannot use, with the reason: other axes, other types, other values."""
 
+import inspect
+
 import pytest
 from layer_cases import EXAMPLES, IMAGES, KINDS, called
 
 import autonl_tf
 
-LAYERS = {
-    "LightNL": {},
-    "EmbeddedNonLocal": {},
-    "GatedLightNL": {"filters": (2, 4), "strides": (2, 1)},
-    "GatedSqueezeExcite": {"filters": (2, 4)},
-    "SuperkernelDepthwiseConv2D": {"kernel_sizes": (3, 5)},
-}
+ORDERED = ("LightNL", "EmbeddedNonLocal", "GatedLightNL", "GatedSqueezeExcite", "SuperkernelDepthwiseConv2D")
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", ORDERED)
 def test_channels_first_is_refused(name):
     layer = getattr(autonl_tf, name)
     reason = (
         f"{name}: data_format='channels_first': accepted: 'channels_last'; TensorFlow on processors and TFLite have no"
     )
     with pytest.raises(ValueError, match=reason):
-        layer(**LAYERS[name], data_format="channels_first")
-    assert "data_format" not in layer(**LAYERS[name], data_format="channels_last").get_config()
+        layer(**EXAMPLES[name][0], data_format="channels_first")
+    assert "data_format" not in layer(**EXAMPLES[name][0], data_format="channels_last").get_config()
 
 
 # What no layer takes for a whole number, a number or a list of them.
@@ -37,6 +33,7 @@ ARGUMENTS = [
         ("SuperkernelDepthwiseConv2D", "stride", (0,)),
     ),
     *(("SuperkernelDepthwiseConv2D", "padding", ("valid",)), ("Dropout", "rate", (1,))),
+    ("GatedBatchNormalization", "momentum", (1,)),
     *(("ChannelGroup", "start", ()), ("ChannelGroup", "size", (0,)), ("ChannelShuffle", "groups", (0,))),
 ]
 
@@ -49,10 +46,15 @@ def test_a_wrong_argument_is_refused_when_the_layer_is_made(name, argument, furt
             kind(**{**good, argument: value})
 
 
-def test_the_arguments_that_the_examples_have_are_all_checked():
-    """Keras' own, whose arguments Keras checks, aside."""
+def test_every_argument_of_every_layer_is_tried():
+    """But for switches, initialisers, which Keras refuses, the order of axes, which is tried above, and those of Keras'
+    own convolution."""
+    known = {"self", "kwargs", "data_format", "sync_batch_norm", "synchronized", "gamma_initializer"}
     checked = {(name, argument) for name, argument, _ in ARGUMENTS}
-    assert {(n, a) for n, (args, _) in EXAMPLES.items() for a in args if n != "DepthwiseConv2D"} <= checked
+    for name in KINDS.keys() - {"DepthwiseConv2D"}:
+        if "__init__" in vars(KINDS[name]):
+            own = inspect.signature(KINDS[name].__init__).parameters.keys() - known
+            assert {(name, argument) for argument in own} <= checked
 
 
 @pytest.mark.parametrize(

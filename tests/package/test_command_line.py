@@ -131,10 +131,12 @@ def test_flag_files_are_read_within_limits_and_within_each_other(tmp_path, monke
     ("line", "told"),
     [
         ("--input_image_size=abc", "flag --input_image_size=abc: accepted: a whole number from 8 to 4,096"),
-        ("--input_image_size=7", "flag --input_image_size=7: 7 is not an integer in the range"),
+        ("--input_image_size=7", "flag --input_image_size=7: accepted: a whole number from 8 to 4,096"),
         ("--depth_multiplier=x", "flag --depth_multiplier=x: accepted: a number from 0.05 to 20"),
         ("--json=maybe", "flag --json=maybe: accepted: true or false"),
         ("--target_macs=many", "flag --target_macs=many: accepted: a number from 1"),
+        ("--micro_batches=few", "flag --micro_batches=few: accepted: auto, or a whole number from 1 to 65,536"),
+        ("--seed", "Missing value for flag --seed"),
         ("--bogus=3", "unknown flag --bogus"),
         ("--arch = autonl_s", "blanks in --arch =; accepted: --arch=VALUE"),
     ],
