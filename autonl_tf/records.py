@@ -101,7 +101,7 @@ def located(settings: Settings, absolute: Callable[[str], str] = os.path.abspath
     }
 
 
-def _same(flag: str, old: Any, new: Any) -> bool:
+def same_setting(flag: str, old: Any, new: Any) -> bool:
     """Whether two values of a flag are equal, or ways to write the path of one file or directory."""
     return old == new or located({flag: old}, os.path.realpath) == located({flag: new}, os.path.realpath)
 
@@ -159,7 +159,7 @@ class RunRecord:
         before = self.comparable
         for flag in sorted({**now, **before}, key=lambda name: name != "mode"):
             old, new = before.get(flag), now.get(flag)
-            if flag not in before or flag not in now or not _same(flag, old, new):
+            if flag not in before or flag not in now or not same_setting(flag, old, new):
                 was = old if flag in before else "(absent)"
                 is_now = new if flag in now else "(absent)"
                 told = f"was made with --{flag}={was}, now it is --{flag}={is_now}"

@@ -205,3 +205,22 @@ def test_the_flags_that_are_paths_of_what_is_read_are_known():
     paths = {name for name, flag in FLAGS.items() if flag.define is define_path}
     begun = {name for name in paths if {"search", "train", "profile"} & set(FLAGS[name].modes)}
     assert begun - run_directory._FREE - {"benchmark_output"} == records.PATHS
+
+
+def test_ways_to_write_one_path_are_one_setting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("pictures", "other", "swish"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("pictures")
+    ways = ("pictures", "./pictures", "other/../pictures", "link", str(tmp_path / "pictures"))
+    for kind in ("folder", "imagenet_tfrecord"):
+        assert all(records.same_setting("dataset", f"{kind}:pictures", f"{kind}:{way}") for way in ways)
+    assert not records.same_setting("dataset", "folder:pictures", "imagenet_tfrecord:pictures")
+    assert not records.same_setting("dataset", "folder:pictures", "folder:other")
+    assert not records.same_setting("dataset", "folder:none", f"folder:{tmp_path}/none")  # nothing says that it is one
+    assert records.located({"dataset": "tfds:pictures", "augment": "swish", "arch": "swish", "seed": 3}) == {
+        "dataset": "tfds:pictures",
+        "augment": "swish",
+        "arch": f"{tmp_path}/swish",
+        "seed": 3,
+    }

@@ -20,6 +20,7 @@ from autonl_tf.export import card
 from autonl_tf.export.bundle import Request, export_all
 from autonl_tf.prepare import checkpointed, inputs, left_out
 from autonl_tf.prepare.calibration import images_for_ranges
+from autonl_tf.records import same_setting
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
 from autonl_tf.streams import say
@@ -107,7 +108,9 @@ def _how_chosen(network: checkpointed.Checkpointed, dataset: ImageDataset) -> di
     if said := left_out.trained_on(seen, dataset, "validation"):
         return {"trained_on": said}
     best = pathlib.Path(network.loaded.prefix).parent
-    if best.name != "best" or not (seen["validation"] or network.checkpoint.trained_on == dataset.name):
+    if best.name != "best" or not (
+        seen["validation"] or same_setting("dataset", network.checkpoint.trained_on, dataset.name)
+    ):
         return {}
     metrics = best.parent / METRICS
     tests = [test for test in read_records(metrics, TEST) if test["of_step"] == network.loaded.step]
