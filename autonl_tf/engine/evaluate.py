@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from autonl_tf import signals
+from autonl_tf.engine.inputs import each
 from autonl_tf.engine.objectives import cross_entropy, hits
 
 FEWEST_FOR_TOP5 = 10  # classes: of fewer, the five best say little
@@ -53,15 +53,10 @@ class Evaluator:
           RuntimeError: the number of images counted is not `expected_count`.
         """
         loss, counts = 0.0, [0, 0, 0, 0]
-        left = iter(batches)
-        while True:
-            with signals.stretch():  # in a cluster each of these waits for all
-                batch = next(left, None)
-                if batch is None:
-                    break
-                entropy, marks = self._step(*batch)
-                loss += float(entropy)
-                counts = [total + int(mark) for total, mark in zip(counts, marks.numpy(), strict=True)]
+        for batch in each(batches):
+            entropy, marks = self._step(*batch)
+            loss += float(entropy)
+            counts = [total + int(mark) for total, mark in zip(counts, marks.numpy(), strict=True)]
         seen, top1, top5, beyond = counts
         if seen != expected_count or seen == 0:
             raise RuntimeError(f"evaluation counted {seen} images, the split holds {expected_count}")

@@ -33,14 +33,9 @@ class Gradient:
     def __init__(self, learner, objective: Callable, *, micro_batches: int, seed: int, scaled: Callable):
         self._learner, self._objective, self._scaled = learner, objective, scaled
         self._count, self._seed = micro_batches, seed
-        self._names: list[str] = []
 
     def __call__(self, images, labels, step):
-        if self._count == 1:
-            loss, pairs, gradients = self._of_one(images, labels, step, 0)
-        else:
-            loss, pairs, gradients = self._of_all(images, labels, step)
-        return loss, dict(zip(self._names, pairs, strict=True)), gradients
+        return self._of_one(images, labels, step, 0) if self._count == 1 else self._of_all(images, labels, step)
 
     def _of_one(self, images, labels, step, index):
         variables = self._learner.moved_variables
@@ -55,9 +50,8 @@ class Gradient:
         unmoved = [name_of(v) for v, g in zip(variables, gradients, strict=True) if g is None]
         if unmoved:
             raise ValueError(f"the objective does not depend on these trainable variables: {unmoved}")
-        self._names = list(metrics)
-        pairs = [tuple(tf.cast(value, tf.float32) for value in pair) for pair in metrics.values()]
-        return tf.cast(loss, tf.float32), pairs, gradients
+        metrics = {name: tuple(tf.cast(value, tf.float32) for value in pair) for name, pair in metrics.items()}
+        return tf.cast(loss, tf.float32), metrics, gradients
 
     def _of_all(self, images, labels, step):
         size = images.shape[0] // self._count

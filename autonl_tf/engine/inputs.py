@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
+from autonl_tf import signals
 from autonl_tf.errors import UserError
 
 
@@ -30,3 +31,14 @@ def distribute(strategy: tf.distribute.Strategy, make_dataset: Callable[[int, in
         return dataset if replicas == 1 else dataset.rebatch(batch // replicas, drop_remainder=True)
 
     return strategy.distribute_datasets_from_function(pipeline)
+
+
+def each(batches: Iterable) -> Iterator:
+    """Batch after batch; what is done with each is a stretch of its own, which in a cluster waits for all."""
+    left = iter(batches)
+    while True:
+        with signals.stretch():
+            batch = next(left, None)
+            if batch is None:
+                return
+            yield batch

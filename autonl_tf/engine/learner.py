@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
@@ -60,9 +61,7 @@ class Learner(tf.Module):
             optimizer.build(variables)
 
     def _check_groups(self) -> None:
-        counts: dict[int, int] = {}
-        for variable in self.moved_variables:
-            counts[id(variable)] = counts.get(id(variable), 0) + 1
+        counts = Counter(map(id, self.moved_variables))
         repeated = sorted({name_of(v) for v in self.moved_variables if counts[id(v)] > 1})
         missing = sorted(name_of(v) for v in self.model.trainable_variables if id(v) not in counts)
         if repeated or missing:

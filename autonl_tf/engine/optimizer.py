@@ -32,16 +32,13 @@ class TF1RMSprop(keras.optimizers.Optimizer):
         if getattr(self, "_built", False):
             return
         self._built = True
-        self._mean_squares = [self.add_variable_from_reference(v, "mean_square") for v in var_list]
-        self._momenta = [self.add_variable_from_reference(v, "momentum") for v in var_list]
-
-    def add_variable_from_reference(self, model_variable, variable_name, shape=None, initial_value=None):
         # The start value belongs to the slot's creation: apply_gradients calls build() at every trace, and an
         # assignment there would reset the slots of a run under way.
-        if variable_name == "mean_square" and initial_value is None:
-            dtype = getattr(model_variable, "true_dtype", model_variable.dtype)
-            initial_value = tf.ones(model_variable.shape if shape is None else shape, dtype)
-        return super().add_variable_from_reference(model_variable, variable_name, shape, initial_value)
+        self._mean_squares = [
+            self.add_variable_from_reference(v, "mean_square", initial_value=tf.ones(v.shape, v.dtype))
+            for v in var_list
+        ]
+        self._momenta = [self.add_variable_from_reference(v, "momentum") for v in var_list]
 
     def update_step(self, gradient, variable) -> None:
         index = self._index_dict[self._var_key(variable)]

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf import signals
 from autonl_tf.engine.averages import MovingAverages, restored
 from autonl_tf.engine.batch_norm import batch_norms
+from autonl_tf.engine.inputs import each
 from autonl_tf.engine.names import name_of
 
 
@@ -90,13 +90,8 @@ class Recalibration:
     def _over_batches(self) -> list[tf.Tensor]:
         """Means and variances in turn, of all batches together."""
         seen: list[list[tf.Tensor]] = [[] for _ in self._statistics]
-        left = iter(self._batches)
-        while True:
-            with signals.stretch():  # in a cluster each of these waits for all
-                batch = next(left, None)
-                if batch is None:
-                    break
-                self._step(batch[0])
+        for batch in each(self._batches):
+            self._step(batch[0])
             for values, variable in zip(seen, self._statistics, strict=True):
                 values.append(tf.identity(variable))
         found = []

@@ -17,13 +17,11 @@ class CheckedUpdate(NamedTuple):
 
     Attributes:
       norm: of the gradient that may be clipped, summed over replicas, before it is.
-      applied: whether the update was made.
       bad_loss, bad_gradient: whether the loss or the gradient is not finite. A gradient that overflows because of the
         loss scale does not count: the scale is halved and the next step tries again.
     """
 
     norm: tf.Tensor
-    applied: tf.Tensor
     bad_loss: tf.Tensor
     bad_gradient: tf.Tensor
 
@@ -99,14 +97,14 @@ class UpdateCheck(tf.Module):
             gradients = [next(shorter) if counts else g for g, counts in zip(gradients, clipped, strict=True)]
         if not self.may_skip:
             apply(gradients)
-            return CheckedUpdate(norm, tf.constant(True), ~finite_loss, finite_loss & ~finite_norm)
+            return CheckedUpdate(norm, ~finite_loss, finite_loss & ~finite_norm)
         _apply_if(good, gradients, apply, pass_over)
         for variable, value in kept:
             variable.assign(tf.where(good, variable.read_value(), value))
         excused = self._rescale(good) if self.scale_loss else tf.constant(False)
         bad_gradient = finite_loss & ~finite_norm & ~excused
         self.skipped.assign_add(tf.cast(~finite_loss | bad_gradient, tf.int64))
-        return CheckedUpdate(norm, good, ~finite_loss, bad_gradient)
+        return CheckedUpdate(norm, ~finite_loss, bad_gradient)
 
     def _rescale(self, good: tf.Tensor) -> tf.Tensor:
         """Adapts the scale; returns whether a bad step may be blamed on it."""
