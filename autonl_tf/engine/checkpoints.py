@@ -204,12 +204,15 @@ class Checkpoints:
         faults = []
         for step in reversed(steps):
             prefix = self._latest_dir / f"ckpt-{step}"
-            fault = fault_of(prefix)
-            if fault is None:
-                self._restore(prefix)
-                self._drop_broken(faults, step)
-                return step
-            faults.append((prefix, fault))
+            if (fault := fault_of(prefix)) is not None:
+                faults.append((prefix, fault))
+                continue
+            self._restore(prefix)
+            for broken, fault in faults:
+                self._tell(f"warning: checkpoint {broken} is broken ({fault}); going on from step {step}")
+                if self._chief:
+                    delete(broken)
+            return step
         if faults:
             listed = "; ".join(f"{prefix}: {fault}" for prefix, fault in faults)
             kept = f"; its best copy, of step {self.best.step}, is whole" if self.best else ""
@@ -231,12 +234,6 @@ class Checkpoints:
                 write_json(self.directory / SAVED, dataclasses.asdict(dataclasses.replace(record, best=None)))
             (self.directory / BEST).unlink(missing_ok=True)
             delete(prefix)
-
-    def _drop_broken(self, faults, good_step: int) -> None:
-        for prefix, fault in faults:
-            self._tell(f"warning: checkpoint {prefix} is broken ({fault}); going on from step {good_step}")
-            if self._chief:
-                delete(prefix)
 
     def _restore(self, prefix: Path) -> None:
         check_own(prefix)

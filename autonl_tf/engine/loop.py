@@ -24,16 +24,10 @@ from autonl_tf.streams import say
 class Preempted(SystemExit):
     """SIGTERM or SIGHUP came, the run is saved; the process ends with code 42 and the same command goes on."""
 
-    def __init__(self):
-        super().__init__(PREEMPTED)
-
 
 class WorkerLost(SystemExit):
     """Another process of the cluster is gone, and TensorFlow takes none back: this one ends too, with code 43. All
     started again by the same commands go on from the last checkpoint."""
-
-    def __init__(self):
-        super().__init__(WORKER_LOST)
 
 
 MOST_SKIPPED = 10  # updates that a run with --on_nan=skip may leave out
@@ -47,24 +41,6 @@ class TrainingResult:
 
     step: int
     best: BestRecord | None
-
-
-@dataclass(frozen=True)
-class _Rhythm:
-    total: int
-    loop: int
-    evaluate: int  # 0: never
-    save: int
-    extra: tuple[int, ...] = ()
-
-    def next_stop(self, step: int) -> int:
-        """The next multiple of a period: the host stops at the same steps, interrupted before or not."""
-        periods = [period for period in (self.loop, self.evaluate, self.save) if period]
-        extra = (stop for stop in self.extra if stop > step)
-        return min(self.total, *((step // period + 1) * period for period in periods), *extra)
-
-    def due(self, period: int, step: int) -> bool:
-        return period > 0 and (step % period == 0 or step == self.total)
 
 
 def run_training(
@@ -114,12 +90,21 @@ def run_training(
         is nothing to save, and a process of no cluster ends at once.
       WorkerLost: a process of the cluster is gone; exit code 43.
     """
-    rhythm = _Rhythm(total_steps, steps_per_loop, evaluate_every if evaluate else 0, save_every, stops)
+    evaluate_every = evaluate_every if evaluate else 0
     request = _Request(at_once=not is_cluster(strategy))
     start = checkpoints.restore_latest()
     if start > total_steps:
         raise UserError(f"{checkpoints.latest}: the run is at step {start} already, beyond the {total_steps} asked for")
     step = start
+
+    def next_stop() -> int:
+        """The next multiple of a period: the host stops at the same steps, interrupted before or not."""
+        periods = filter(None, (steps_per_loop, evaluate_every, save_every))
+        further = (stop for stop in stops if stop > step)
+        return min(total_steps, *((step // period + 1) * period for period in periods), *further)
+
+    def due(period: int) -> bool:
+        return period > 0 and (step % period == 0 or step == total_steps)
 
     def reached() -> str:
         return f"after step {step}; the last checkpoint is {checkpoints.latest or 'none'}"
@@ -148,26 +133,26 @@ def run_training(
                 iterator = make_batches(start) if start < total_steps else None
                 learner.halt()  # after one step: from then on there is something to save
                 while step < total_steps:
-                    stop = rhythm.next_stop(step)
+                    stop = next_stop()
                     with progress.stretch():
                         _train(learner, train, iterator, step, stop, log, checkpoints, max_skipped, on_loop)
                     step = learner.current_step
                     # Not where it is evaluated alone, which must not change what training goes on with.
-                    if rhythm.due(steps_per_loop, step) or rhythm.due(save_every, step):
+                    if due(steps_per_loop) or due(save_every):
                         learner.merge_replicas()
-                    if rhythm.due(rhythm.evaluate, step):
+                    if due(evaluate_every):
                         with learner.merged():
                             most_loss = 2 * guessed_loss if 3 * step < total_steps else math.inf
                             _evaluate(evaluate, step, log, checkpoints, most_loss)
                     stopping = _on_any_process(strategy, request.number is not None)
                     if stopping and step < total_steps:
                         learner.merge_replicas()
-                    if stopping or rhythm.due(save_every, step):
+                    if stopping or due(save_every):
                         checkpoints.save(step)
                     if stopping and step < total_steps:
                         # A barrier: launchers end the others when the first ends, and the chief may still be saving.
                         _on_any_process(strategy, True)
-                        raise Preempted
+                        raise Preempted(PREEMPTED)
         except Preempted:
             saved = f"saved as {checkpoints.latest}" if step > start else "before a step of this start"
             log.message(f"stopped by {request.name} at step {step}, {saved}: the same command goes on")
@@ -187,7 +172,7 @@ def losing_workers(strategy: tf.distribute.Strategy, where: Callable[[], str]) -
             f"a worker of the cluster is lost, {where()}: start all workers again with the same commands "
             f"({first_line(error)[:200]})"
         )
-        raise WorkerLost from error
+        raise WorkerLost(WORKER_LOST) from error
 
 
 def _train(learner, train_function, iterator, step, stop, log, checkpoints, max_skipped, on_loop) -> None:
@@ -277,4 +262,4 @@ class _Request:
     def note(self, number: int) -> None:
         self.number = number
         if self.at_once:
-            raise Preempted
+            raise Preempted(PREEMPTED)

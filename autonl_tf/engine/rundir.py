@@ -30,24 +30,13 @@ _RESULTS = ("checkpoints", "best", "metrics.jsonl", "model.json", "manifest.json
 _FOLDERS = ("checkpoints", "best", "tensorboard")
 
 
-class RunDirectory(KeptDirectory):
+class RunDirectory(KeptDirectory, contextlib.ExitStack):
     """A prepared directory and the lock on it, held until `close`, the end of `with`, or of the process."""
 
-    def __init__(self, path: Path, notes: list[str], lock_file):
-        super().__init__(path)
+    def __init__(self, path: Path, notes: list[str]):
+        KeptDirectory.__init__(self, path)
+        contextlib.ExitStack.__init__(self)
         self.notes = notes  # what changed since the run began that does not forbid going on
-        self._lock_file = lock_file
-
-    def close(self) -> None:
-        if self._lock_file is not None:
-            _unlock(self.path, self._lock_file)
-            self._lock_file = None
-
-    def __enter__(self) -> RunDirectory:
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.close()
 
 
 def prepare(
@@ -74,7 +63,7 @@ def prepare(
     """
     directory, files = Path(directory), files or {}
     if not is_chief:
-        return RunDirectory(directory, [], None)
+        return RunDirectory(directory, [])
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory}: is a file, a run directory is needed")
     _check(directory, comparable, files)
@@ -109,7 +98,9 @@ def prepare(
         _unlock(directory, lock_file)
         _remove_empty(new)
         raise
-    return RunDirectory(directory, _notes(before, config), lock_file)
+    home = RunDirectory(directory, _notes(before, config))
+    home.callback(_unlock, directory, lock_file)
+    return home
 
 
 def versions() -> dict[str, str]:
