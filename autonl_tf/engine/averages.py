@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
-from autonl_tf.engine.names import by_name
+from autonl_tf.engine.names import by_name, name_of
+from autonl_tf.engine.update_check import local
 
 
 class MovingAverages(tf.Module):
@@ -81,14 +82,9 @@ class MovingAverages(tf.Module):
 
 
 def _make_shadow(variable: tf.Variable) -> tf.Variable:
-    local = variable.synchronization == tf.VariableSynchronization.ON_READ
-    return tf.Variable(
-        variable.read_value(),
-        trainable=False,
-        name="average/" + variable.name.split(":")[0],
-        synchronization=tf.VariableSynchronization.ON_READ,
-        aggregation=variable.aggregation if local else tf.VariableAggregation.ONLY_FIRST_REPLICA,
-    )
+    differs = variable.synchronization == tf.VariableSynchronization.ON_READ
+    more = {"aggregation": variable.aggregation} if differs else {}
+    return local(variable.read_value(), None, f"average/{name_of(variable)}", **more)
 
 
 def _exchange(first: tf.Variable, second: tf.Variable) -> None:

@@ -12,7 +12,7 @@ from autonl_tf.engine.names import name_of
 from autonl_tf.layers.draws import drawing
 
 
-class Gradient:
+def replica_gradient(learner, objective: Callable, *, micro_batches: int, seed: int, scaled: Callable) -> Callable:
     """`(images [B, S, S, 3], labels [B], step) -> (loss, metrics, gradients)` of one replica, in replica context.
 
     With M micro-batches the objective is called on each, and losses, metrics and gradients are summed: only B / M
@@ -30,32 +30,25 @@ class Gradient:
       ValueError: while tracing, when the loss does not depend on a variable.
     """
 
-    def __init__(self, learner, objective: Callable, *, micro_batches: int, seed: int, scaled: Callable):
-        self._learner, self._objective, self._scaled = learner, objective, scaled
-        self._count, self._seed = micro_batches, seed
-
-    def __call__(self, images, labels, step):
-        return self._of_one(images, labels, step, 0) if self._count == 1 else self._of_all(images, labels, step)
-
-    def _of_one(self, images, labels, step, index):
-        variables = self._learner.moved_variables
+    def of_one(images, labels, step, index=0):
+        variables = learner.moved_variables
         context = tf.distribute.get_replica_context()
-        micro_batch = tf.cast(context.replica_id_in_sync_group, tf.int32) * self._count + index
+        micro_batch = tf.cast(context.replica_id_in_sync_group, tf.int32) * micro_batches + index
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            with drawing(self._seed, step, micro_batch, context.num_replicas_in_sync * self._count):
-                loss, metrics = self._objective(images, labels, step)
-            scaled = self._scaled(loss)
-        gradients = tape.gradient(scaled, variables)
+            with drawing(seed, step, micro_batch, context.num_replicas_in_sync * micro_batches):
+                loss, metrics = objective(images, labels, step)
+            to_differentiate = scaled(loss)
+        gradients = tape.gradient(to_differentiate, variables)
         unmoved = [name_of(v) for v, g in zip(variables, gradients, strict=True) if g is None]
         if unmoved:
             raise ValueError(f"the objective does not depend on these trainable variables: {unmoved}")
         metrics = {name: tuple(tf.cast(value, tf.float32) for value in pair) for name, pair in metrics.items()}
         return tf.cast(loss, tf.float32), metrics, gradients
 
-    def _of_all(self, images, labels, step):
-        size = images.shape[0] // self._count
-        written = forward_state(self._learner.model)
+    def of_all(images, labels, step):
+        size = images.shape[0] // micro_batches
+        written = forward_state(learner.model)
         before = [tf.identity(variable.read_value()) for variable in written]
 
         # Not inlined: in a loop within the loop of steps, TensorFlow's memory optimizer sums large gradients in
@@ -67,7 +60,7 @@ class Gradient:
             # A shape that is known while tracing: XLA needs it.
             start = index * size
             own_images = tf.slice(images, [start, 0, 0, 0], [size, *images.shape[1:]])
-            result = self._of_one(own_images, tf.slice(labels, [start], [size]), step, index)
+            result = of_one(own_images, tf.slice(labels, [start], [size]), step, index)
             return result, [tf.identity(variable.read_value()) for variable in written]
 
         def add(index, total):
@@ -76,8 +69,10 @@ class Gradient:
         # The first one outside of the loop shows what there is to be summed.
         first = one(tf.constant(0))
         _, (result, values) = tf.while_loop(
-            lambda index, _: index < self._count, add, (tf.constant(1), first), parallel_iterations=1
+            lambda index, _: index < micro_batches, add, (tf.constant(1), first), parallel_iterations=1
         )
         for variable, value in zip(written, values, strict=True):
-            variable.assign(value / self._count)
+            variable.assign(value / micro_batches)
         return result
+
+    return of_one if micro_batches == 1 else of_all

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from autonl_tf import signals
 from autonl_tf.engine.averages import MovingAverages, restored
-from autonl_tf.engine.gradient import Gradient
+from autonl_tf.engine.gradient import replica_gradient
 from autonl_tf.engine.names import by_name, name_of
 from autonl_tf.engine.update_check import CheckedUpdate, UpdateCheck, local
 
@@ -241,7 +241,7 @@ def make_train_function(
         loss over replicas and micro-batches is what is minimized; `step` is the number of updates made so far.
       after_update: called with the same `step` as the objective, in replica context, behind the optimizers and
         before the moving averages.
-      micro_batches: M, into how many a replica's batch is cut, one after the other (see `Gradient`).
+      micro_batches: M, into how many a replica's batch is cut, one after the other (see `replica_gradient`).
       jit_compile: compiles the step with XLA; for one replica (a TPU does so anyway).
 
     Metrics of the objective are joined by `loss`, the `learning_rate` of each group (`learning_rate_1`, ...), the
@@ -252,7 +252,8 @@ def make_train_function(
       ValueError: while tracing, when the loss does not depend on a variable some optimizer moves.
     """
     update_check = learner.update_check
-    gradient = Gradient(learner, objective, micro_batches=micro_batches, seed=seed, scaled=update_check.scaled)
+    scaled = update_check.scaled
+    gradient = replica_gradient(learner, objective, micro_batches=micro_batches, seed=seed, scaled=scaled)
     names: list[str] = []
 
     def replica_step(images, labels):

@@ -117,16 +117,10 @@ class UpdateCheck(tf.Module):
         return scale > 1
 
 
-def local(value, dtype, name: str) -> tf.Variable:
-    """Every replica keeps its own, by what is the same on all: no communication."""
-    return tf.Variable(
-        value,
-        dtype=dtype,
-        trainable=False,
-        name=name,
-        synchronization=tf.VariableSynchronization.ON_READ,
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-    )
+def local(value, dtype, name: str, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA) -> tf.Variable:
+    """A variable of which every replica keeps its own, by default by what is the same on all: no communication."""
+    own = tf.VariableSynchronization.ON_READ
+    return tf.Variable(value, trainable=False, dtype=dtype, name=name, synchronization=own, aggregation=aggregation)
 
 
 def _apply_if(good: tf.Tensor, gradients: list[tf.Tensor], apply: Callable, pass_over: Callable) -> None:
