@@ -107,13 +107,11 @@ def _of_block(table: bytes, offset: int, end: int) -> Iterator[tuple[bytes, byte
 
 def _varint(data: bytes, offset: int) -> tuple[int, int]:
     """The number at `offset`, seven bits a byte, and the offset behind it."""
-    number = shift = 0
-    while True:
+    number = 0
+    for shift in range(0, 70, 7):
         byte = data[offset]
         number |= (byte & 127) << shift
         offset += 1
         if byte < 128:
             return number, offset
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number has too many bytes")
+    raise ValueError("a number has too many bytes")

@@ -16,8 +16,6 @@ class Evaluator:
     """Evaluates `model` again and again with one traced step; `jit_compile` compiles it with XLA, for one replica."""
 
     def __init__(self, strategy: tf.distribute.Strategy, model, *, jit_compile: bool = False):
-        self._strategy = strategy
-
         def replica_step(images, labels, weights):
             logits = model(images, training=False)
             self._classes = logits.shape[-1]

@@ -24,7 +24,7 @@ METRICS = "metrics.jsonl"
 TEST = "test"  # the phase with the score of images that chose nothing
 LOST_OUTPUT = "lost_output.txt"
 _MOST_LINE = 1 << 20  # bytes; a search of a thousand gates writes 30 KB
-_PERCENT = {"top1": "top-1", "top5": "top-5"}
+_WORDS = {"top1": "top-1 {:.2%}", "top5": "top-5 {:.2%}", "count": "{:.0f} images"}
 _PLAIN_SECONDS = 10.0  # at most one plain progress line in this time
 
 
@@ -94,13 +94,8 @@ class RunLog:
         """
         if not self._chief:
             return
-        numbers = {name: float(value) for name, value in values.items()}
-        record = {
-            "step": step,
-            "epoch": round(step / self._steps_per_epoch, 6),
-            "phase": phase,
-            "values": numbers,
-        }
+        numbers, epoch = {name: float(value) for name, value in values.items()}, round(step / self._steps_per_epoch, 6)
+        record = {"step": step, "epoch": epoch, "phase": phase, "values": numbers}
         try:
             self._file.write(json_line(record) + "\n")
             self._file.flush()
@@ -125,9 +120,8 @@ class RunLog:
         speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
         line = f"step {step}/{self._total_steps} {told(values)} | {speed} images/s, {left} left"
         if self._terminal:
-            self._stream.write(CLEAR_LINE)
-            self._stream.write(line)
-            self._stream.flush()
+            self._stream.write(CLEAR_LINE)  # by itself, see `plain_text`
+            print(line, end="", file=self._stream, flush=True)
             self._line_open = True
         elif step >= self._total_steps or time.monotonic() - self._last_plain >= _PLAIN_SECONDS:
             self._last_plain = time.monotonic()
@@ -135,19 +129,13 @@ class RunLog:
 
     def message(self, text: str) -> None:
         """A line of its own."""
-        if not self._chief:
-            return
-        if self._line_open:
-            self._stream.write("\n")
-            self._line_open = False
-        print(text, file=self._stream, flush=True)
+        if self._chief:
+            self._end_line()
+            print(text, file=self._stream, flush=True)
 
     def close(self) -> None:
         """Ends the progress line and closes the files; the log may be resumed again."""
-        if self._line_open:
-            self._stream.write("\n")
-            self._stream.flush()
-            self._line_open = False
+        self._end_line()
         # What could not be written has been told by `write`; here it would hide that.
         if self._file is not None:
             with contextlib.suppress(OSError):
@@ -157,6 +145,11 @@ class RunLog:
             with contextlib.suppress(tf.errors.OpError):
                 self._writer.close()
             self._writer = None
+
+    def _end_line(self) -> None:
+        if self._line_open:
+            print(file=self._stream, flush=True)
+            self._line_open = False
 
     def _note_lost_output(self, step: int) -> None:
         """Says in a file, once, that nobody reads what is shown from here on; the run goes on."""
@@ -183,18 +176,12 @@ class RunLog:
 
 
 def _kept_lines(path: Path, step: int) -> list[str]:
-    kept = []
     lines = list(_lines(path))
-    for number, line in enumerate(lines, start=1):
-        try:
-            of_step = _record(path, number, line).step
-        except UserError:
-            if number == len(lines):  # cut short
-                break
-            raise
-        if of_step <= step:
-            kept.append(line.decode())
-    return kept
+    try:
+        _record(path, len(lines), b"".join(lines[-1:]))
+    except UserError:  # the last one is cut short
+        del lines[-1:]
+    return [line.decode() for number, line in enumerate(lines, start=1) if _record(path, number, line).step <= step]
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -220,13 +207,9 @@ def told(values: Mapping[str, float]) -> str:
 
 
 def _told(name: str, value: float) -> str:
-    if name in _PERCENT:
-        return f"{_PERCENT[name]} {value:.2%}"
-    if name == "count":
-        return f"{value:.0f} images"
     if name == "macs":
         return f"{value / 1e6:.4g}M MACs"
-    return f"{name.replace('_', '-')} {value:.4g}"
+    return _WORDS[name].format(value) if name in _WORDS else f"{name.replace('_', '-')} {value:.4g}"
 
 
 def format_seconds(seconds: float) -> str:
