@@ -28,8 +28,8 @@ class Loaded(NamedTuple):
     """Which checkpoint the weights came from, its step (None: not stored), whether they are the moving averages."""
 
     prefix: str
-    step: int | None
-    averages: bool
+    step: int | None = None
+    averages: bool = False
 
 
 class Chosen(NamedTuple):
@@ -66,6 +66,7 @@ class Checkpoint(Description):
         Raises:
           UserError: there is no such set of weights, or it does not fit the model; see `matching.assign`.
         """
+        self.check_set(use_averages)
         variables = by_name(model.variables)
         simulated = any(is_range(name) for name in variables)
 

@@ -22,12 +22,6 @@ from autonl_tf.records import CARD_JSON, CardRecord, ModelRecord
 CLASSIFIER = "logits"
 
 
-def check_one_set(where: str, use_averages: bool) -> None:
-    """Raises UserError where plain variables are asked for of a file that holds one set of weights."""
-    if not use_averages:
-        raise UserError(f"{where}: holds one set of weights; --use_averages=false does not go with it")
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Description:
     """The network of some weights.
@@ -50,10 +44,10 @@ class Description:
     where: str
     spec: NetworkSpec
     class_names: tuple[str, ...]
-    classes_are_numbered: bool
+    classes_are_numbered: bool = True
     image_size: int
-    crop_padding: int
-    depth_multiplier: float
+    crop_padding: int = CROP_PADDING
+    depth_multiplier: float = 1.0
     qat: bool = False
     trained_on: str | None = None
     exif_orientation: bool = True
@@ -62,6 +56,11 @@ class Description:
     def check(self, spec: NetworkSpec) -> None:
         """Raises UserError unless `spec` is this checkpoint's architecture, or that with non-local blocks added."""
         check_part(self.spec, spec, self.where)
+
+    def check_set(self, use_averages: bool) -> None:
+        """Raises UserError where plain variables are asked for of a file that holds one set of weights."""
+        if not use_averages and self.format in ("export", "imagenet", "keras"):
+            raise UserError(f"{self.where}: holds one set of weights; --use_averages=false does not go with it")
 
     def agreed(self, names: Sequence[str], where: str) -> tuple[str, ...]:
         """The class names of checkpoint and `where`, as many, together: numbers give way to names.
@@ -180,7 +179,5 @@ def of_published(arch: NetworkSpec | None) -> Description:
         class_names=imagenet.synsets(),
         classes_are_numbered=False,
         image_size=presets.image_size(name),
-        crop_padding=CROP_PADDING,
-        depth_multiplier=1.0,
         trained_on="ImageNet (ILSVRC 2012)",
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pathlib
 
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded
-from autonl_tf.checkpoint.description import check_one_set, of_export, read_card
+from autonl_tf.checkpoint.description import of_export, read_card
 from autonl_tf.checkpoint.object_graph import read_graph
 from autonl_tf.flag_values import SAVED_MODEL
 from autonl_tf.records import CardWeights
@@ -20,8 +20,5 @@ def open_export(directory: pathlib.Path) -> Checkpoint:
     weights = read_card(directory).weights or CardWeights()
     loaded = Loaded(str(directory), weights.step, weights.averages)
 
-    def choose(model, variables, use_averages: bool) -> Chosen:
-        check_one_set(str(directory), use_averages)
-        return Chosen(read_graph(str(directory / SAVED_MODEL / "variables" / "variables"), str(directory)), loaded)
-
-    return Checkpoint(**vars(found), choose=choose)
+    variables = str(directory / SAVED_MODEL / "variables" / "variables")
+    return Checkpoint(**vars(found), choose=lambda *_: Chosen(read_graph(variables, str(directory)), loaded))

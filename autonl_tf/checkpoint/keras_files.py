@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-import tensorflow as tf
 import tf_keras as keras
 from google.protobuf.message import DecodeError
 from tf_keras.protobuf.saved_metadata_pb2 import SavedMetadata
@@ -36,11 +35,10 @@ from autonl_tf.arch import presets
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint.blocks import block_of
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded
-from autonl_tf.checkpoint.description import CLASSIFIER, check_one_set
+from autonl_tf.checkpoint.description import CLASSIFIER
 from autonl_tf.checkpoint.location import HDF5, start_of
 from autonl_tf.checkpoint.matching import Stored, listing, of_arrays
 from autonl_tf.checkpoint.object_graph import read_graph
-from autonl_tf.data import images
 from autonl_tf.data.labels import numbered
 from autonl_tf.engine.names import name_of
 from autonl_tf.errors import UserError, first_line
@@ -89,14 +87,13 @@ def open_keras(path: pathlib.Path, arch: NetworkSpec | None, *, depth_multiplier
     if arch is None:
         raise UserError(f"{where}: a Keras file does not say its architecture; give --arch")
 
-    def choose(model: keras.Model, variables: Mapping[str, tf.Variable], use_averages: bool) -> Chosen:
-        check_one_set(where, use_averages)
+    def choose(model: keras.Model, *_) -> Chosen:
         with _reading(where):
             stored = contents.arrays(model)
             if contents.config is not None:
                 at_odds = [*stored.mismatched, *_other_layers(contents.config, model)]
                 stored = dataclasses.replace(stored, mismatched=at_odds)
-        return Chosen(stored, Loaded(where, None, False))
+        return Chosen(stored, Loaded(where))
 
     with _reading(where):
         side = _image_size(contents.config)
@@ -106,9 +103,7 @@ def open_keras(path: pathlib.Path, arch: NetworkSpec | None, *, depth_multiplier
         spec=arch,
         spec_is_assumed=True,
         class_names=numbered(contents.classes or 0),
-        classes_are_numbered=True,
         image_size=side or presets.image_size(arch.source),
-        crop_padding=images.CROP_PADDING,
         depth_multiplier=depth_multiplier,
         choose=choose,
     )

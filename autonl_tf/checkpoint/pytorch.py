@@ -17,8 +17,7 @@ import numpy as np
 
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec, feature_map_sizes
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded, Tell, silent
-from autonl_tf.checkpoint.torch_file import norm, read_state, stored_under
-from autonl_tf.data import images
+from autonl_tf.checkpoint.torch_file import conv_norm, norm, read_state, stored_under
 from autonl_tf.data.labels import numbered
 from autonl_tf.errors import UserError
 
@@ -56,11 +55,8 @@ def open_pytorch(path: str, arch: NetworkSpec, *, image_size: int, tell: Tell = 
         where=path,
         spec=spec,
         class_names=numbered(len(bias)),
-        classes_are_numbered=True,
         image_size=image_size,
-        crop_padding=images.CROP_PADDING,
-        depth_multiplier=1.0,
-        choose=lambda model, variables, use_averages: Chosen(stored, Loaded(path, None, False)),
+        choose=lambda *_: Chosen(stored, Loaded(path)),
     )
 
 
@@ -77,11 +73,12 @@ def pytorch_names(spec: NetworkSpec) -> list[tuple[str, str]]:
       UserError: what the port lacks: groups of kernels, another activation, a shortcut that is left out.
     """
     blocks = spec.singles()
-    pairs = _conv_bn("stem", "features.0")
+    pairs = conv_norm("stem", "features.0.0", "features.0.1")
     for index, block in enumerate(blocks):
         _check(block, f"{spec.source}: block {index}")
         pairs += _block(block, f"block{index}_", f"features.{index + 1}")
-    pairs += _conv_bn("head", f"features.{len(blocks) + 1}")
+    last = f"features.{len(blocks) + 1}"
+    pairs += conv_norm("head", f"{last}.0", f"{last}.1")
     return [*pairs, ("logits/kernel", "classifier.1.weight"), ("logits/bias", "classifier.1.bias")]
 
 
@@ -94,23 +91,17 @@ def _check(block: BlockSpec, where: str) -> None:
         raise UserError(f"{where}: the PyTorch port has no 'noskip': it keeps the shortcut")
 
 
-def _conv_bn(ours: str, port: str) -> list[tuple[str, str]]:
-    return [(f"{ours}_conv/kernel", f"{port}.0.weight"), *norm(f"{ours}_bn", f"{port}.1")]
-
-
 def _block(block: BlockSpec, ours: str, port: str) -> list[tuple[str, str]]:
     pairs = []
     if block.expansion != 1:
-        pairs += _conv_bn(f"{ours}expand", f"{port}.expand_conv")
+        pairs += conv_norm(f"{ours}expand", f"{port}.expand_conv.0", f"{port}.expand_conv.1")
     depth = f"{port}.depth_ops.0.{1 if block.expansion != 1 else 0}"
-    pairs += [(f"{ours}depthwise/depthwise_kernel", f"{depth}.0.weight"), *norm(f"{ours}depthwise_bn", f"{depth}.1")]
+    pairs += conv_norm(f"{ours}depthwise", f"{depth}.0", f"{depth}.1")
     if block.se_ratio is not None:
         for part in ("reduce", "expand"):
-            pairs += [
-                (f"{ours}se_{part}/{leaf}", f"{port}.se_op.se_{part}.{other}")
-                for leaf, other in (("kernel", "weight"), ("bias", "bias"))
-            ]
-    pairs += _conv_bn(f"{ours}project", f"{port}.project_conv")
+            se, theirs = f"{ours}se_{part}", f"{port}.se_op.se_{part}"
+            pairs += [(f"{se}/kernel", f"{theirs}.weight"), (f"{se}/bias", f"{theirs}.bias")]
+    pairs += conv_norm(f"{ours}project", f"{port}.project_conv.0", f"{port}.project_conv.1")
     if block.nonlocal_ is not None:
         pairs.append((f"{ours}nl_depthwise/depthwise_kernel", f"{port}.nl_op.depthwise_conv.weight"))
         pairs += norm(f"{ours}nl_bn", f"{port}.nl_op.bn")

@@ -59,7 +59,6 @@ def open_search(prefix: str) -> Checkpoint:
         classes_are_numbered=names == numbered(len(names)) and not settings["dataset"].startswith("folder:"),
         image_size=settings["input_image_size"],
         crop_padding=settings["crop_padding"],
-        depth_multiplier=1.0,
         choose=choose,
         trained_on=settings["dataset"],
     )

@@ -20,7 +20,6 @@ from autonl_tf.arch.spec import BlockSpec, NetworkSpec, difference, first_differ
 from autonl_tf.checkpoint.blocks import blocks_in, is_part, without
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen, Loaded, Tell, silent
 from autonl_tf.checkpoint.matching import listing, of_reader, shape_of
-from autonl_tf.data import images
 from autonl_tf.data.labels import numbered
 from autonl_tf.errors import UserError
 
@@ -61,20 +60,15 @@ def open_tf1(
     spec = _architecture(pathlib.Path(prefix), arch, tell)
     ours = dict(official_names(spec))
 
-    def choose(model, variables: Mapping[str, tf.Variable], use_averages: bool) -> Chosen:
-        return choose_named(prefix, variables, ours, use_averages)
-
     classes = _classes(prefix, ours["logits/bias"], use_averages) or num_classes or presets.DEFAULT_CLASSES
     return Checkpoint(
         format="tf1",
         where=prefix,
         spec=spec,
         class_names=numbered(classes),
-        classes_are_numbered=True,
         image_size=presets.DEFAULT_IMAGE_SIZE,
-        crop_padding=images.CROP_PADDING,
         depth_multiplier=depth_multiplier,
-        choose=choose,
+        choose=lambda model, variables, use_averages: choose_named(prefix, variables, ours, use_averages),
     )
 
 

@@ -132,6 +132,12 @@ def norm(ours: str, theirs: str) -> list[tuple[str, str]]:
     return [(f"{ours}/{leaf}", f"{theirs}.{other}") for leaf, other in _BATCH_NORM.items()]
 
 
+def conv_norm(ours: str, convolution: str, behind: str) -> list[tuple[str, str]]:
+    """(our variable, PyTorch's) of a convolution and the batch norm behind it."""
+    kernel = "/depthwise_kernel" if ours.endswith("depthwise") else "_conv/kernel"
+    return [(f"{ours}{kernel}", f"{convolution}.weight"), *norm(f"{ours}_bn", behind)]
+
+
 def stored_under(
     path: str, state: Mapping[str, np.ndarray], pairs: Mapping[str, str], scales: Mapping[str, float]
 ) -> Stored:
@@ -182,8 +188,7 @@ def _load(file: io.BytesIO, storage_of: Callable[[str, str, int], _Storage]) -> 
     marks: list[int] = []
     memo: dict[int, Any] = {}
 
-    def since_mark() -> list[Any]:
-        start = marks.pop()
+    def taken(start: int) -> list[Any]:
         found = stack[start:]
         del stack[start:]
         return found
@@ -205,24 +210,18 @@ def _load(file: io.BytesIO, storage_of: Callable[[str, str, int], _Storage]) -> 
             case "EMPTY_LIST" | "EMPTY_TUPLE":
                 stack.append([])
             case "LIST" | "TUPLE":
-                stack.append(since_mark())
+                stack.append(taken(marks.pop()))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                stack[-int(opcode.name[-1]) :] = [stack[-int(opcode.name[-1]) :]]
-            case "APPEND":
-                value = stack.pop()
-                stack[-1].append(value)
-            case "APPENDS":
-                values = since_mark()
+                stack.append(taken(-int(opcode.name[-1])))
+            case "APPEND" | "APPENDS":
+                values = taken(-1 if opcode.name == "APPEND" else marks.pop())
                 stack[-1].extend(values)
             case "EMPTY_DICT":
                 stack.append({})
             case "DICT":
-                stack.append(_set({}, since_mark()))
-            case "SETITEM":
-                items = [stack.pop(), stack.pop()]
-                _set(stack[-1], items[::-1])
-            case "SETITEMS":
-                items = since_mark()
+                stack.append(_set({}, taken(marks.pop())))
+            case "SETITEM" | "SETITEMS":
+                items = taken(-2 if opcode.name == "SETITEM" else marks.pop())
                 _set(stack[-1], items)
             case "PUT" | "BINPUT" | "LONG_BINPUT":
                 memo[argument] = stack[-1]

@@ -12,7 +12,7 @@ from autonl_tf import cluster, limits
 from autonl_tf.arch import presets
 from autonl_tf.arch.cost import check_parameters
 from autonl_tf.arch.spec import NetworkSpec
-from autonl_tf.checkpoint.description import Description, check_one_set, described
+from autonl_tf.checkpoint.description import Description, described
 from autonl_tf.checkpoint.location import location_of
 from autonl_tf.data import facts, imagenet, manifest, signatures
 from autonl_tf.data.facts import Facts
@@ -95,8 +95,7 @@ def _check_weights(
     if spec:
         found.check(spec)
     agreement.check_weights(config, found, spec)
-    if found.format in ("imagenet", "export"):
-        check_one_set(found.where, config.use_averages)
+    found.check_set(config.use_averages)
     if config.mode not in FIT:
         agreement.classes_of(config, found)
         if data:
