@@ -15,6 +15,7 @@ Conventions of keras.applications. Deviations:
 from __future__ import annotations
 
 import numbers
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -120,10 +121,7 @@ def from_arch(
         raise ValueError(f"classifier_activation={classifier_activation!r}: accepted: 'softmax', None")
     if not isinstance(classes, numbers.Integral) or isinstance(classes, bool) or classes < 1:
         raise ValueError(f"classes={classes!r}: accepted: a whole number from 1 on")
-    path, weights, nonlocal_blocks = _texts(path, weights, nonlocal_blocks)
-    spec = presets.load(path, nonlocal_blocks)
-    given = _given(input_tensor, input_shape)
-    inputs, model = _whole(spec, path, weights, given, classes, with_classifier=include_top)
+    _, inputs, model = _whole(path, weights, nonlocal_blocks, input_tensor, input_shape, classes, include_top)
     if include_top:
         x = _after(model, CLASSIFIER)
         if classifier_activation:
@@ -162,10 +160,7 @@ def backbone(
     >>> {name: tuple(map.shape) for name, map in maps.items()}
     {'reduction_3': (None, 8, 12, 40), 'reduction_4': (None, 4, 6, 96), 'reduction_5': (None, 2, 3, 320)}
     """
-    path, weights, nonlocal_blocks = _texts(path, weights, nonlocal_blocks)
-    spec = presets.load(path, nonlocal_blocks)
-    given = _given(input_tensor, input_shape)
-    inputs, model = _whole(spec, path, weights, given, classes=2, with_classifier=False)
+    spec, inputs, model = _whole(path, weights, nonlocal_blocks, input_tensor, input_shape, 2, with_classifier=False)
     ends = _reductions(spec)
     if not isinstance(levels, Iterable) or not (levels := tuple(levels)) or not set(levels) <= set(ends):
         raise UserError(f"levels={levels!r}: accepted: a list of {', '.join(map(str, ends))}, which {path} has")
@@ -184,10 +179,23 @@ def _reductions(spec: NetworkSpec) -> dict[int, int]:
 
 
 def _whole(
-    spec: NetworkSpec, path: str, weights: str | None, given: Any, classes: int, with_classifier: bool
-) -> tuple[Any, keras.Model]:
-    """What the network is built on, and the network with its top, weights loaded, the classifier's if
+    path: str,
+    weights: str | None,
+    nonlocal_blocks: str | None,
+    input_tensor: Any,
+    input_shape: tuple[int, int, int] | None,
+    classes: int,
+    with_classifier: bool,
+) -> tuple[NetworkSpec, Any, keras.Model]:
+    """The architecture, what its network is built on, and the network with its top, weights loaded, the classifier's if
     `with_classifier`."""
+    path = text("path", path, "a name of docs/zoo.md, an architecture file or a search's directory")
+    if weights is not None:
+        weights = text("weights", weights, "None, 'imagenet' or a path")
+    if nonlocal_blocks is not None:
+        nonlocal_blocks = text("nonlocal_blocks", nonlocal_blocks, f"None, {placement.ACCEPTED}")
+    spec = presets.load(path, nonlocal_blocks)
+    inputs = _given(input_tensor, input_shape)
     opened = open_checkpoint(weights, spec) if weights is not None else None
     if opened and with_classifier and len(opened.class_names) != classes:
         count = len(opened.class_names)
@@ -197,8 +205,7 @@ def _whole(
             f"weights={weights!r}: has {count} classes; give classes={count}, or include_top=False and a classifier of "
             "your own"
         )
-    inputs = given
-    if given is None:
+    if inputs is None:
         side = opened.image_size if opened else presets.image_size(path)
         inputs = keras.Input([side, side, 3], name="image", dtype="float32")
     multiplier = opened.depth_multiplier if opened else 1.0
@@ -206,20 +213,7 @@ def _whole(
     model = keras.Model(inputs, logits)
     if opened:
         opened.load_into(model, classifier=with_classifier)
-    return inputs, model
-
-
-def _texts(path: Any, weights: Any, nonlocal_blocks: Any) -> tuple[str, str | None, str | None]:
-    """The arguments that are texts or paths. Raises ValueError for one that is not, or is blank."""
-    accepted = {
-        "path": (path, "a name of docs/zoo.md, an architecture file or a search's directory"),
-        "weights": (weights, "None, 'imagenet' or a path"),
-        "nonlocal_blocks": (nonlocal_blocks, f"None, {placement.ACCEPTED}"),
-    }
-    return tuple(
-        None if value is None and name != "path" else text(name, value, words)
-        for name, (value, words) in accepted.items()
-    )
+    return spec, inputs, model
 
 
 def _given(input_tensor: Any, input_shape: tuple[int, int, int] | None) -> Any:
@@ -265,9 +259,9 @@ def _checked(shape: Sequence[int | None], what: str) -> tuple[int, int, int]:
     return tuple(map(int, shape))
 
 
-def _model(inputs: Any, outputs: Any, path: str, name: str | None) -> keras.Model:
+def _model(inputs: Any, outputs: Any, path: str | os.PathLike, name: str | None) -> keras.Model:
     sources = keras.utils.get_source_inputs(inputs)
-    default = path if path in presets.names() else "autonl"
+    default = os.fspath(path) if os.fspath(path) in presets.names() else "autonl"
     return keras.Model(sources[0] if len(sources) == 1 else sources, outputs, name=name or default)
 
 

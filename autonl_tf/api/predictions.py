@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import os
 import pathlib
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from autonl_tf.arch import presets
 from autonl_tf.data import imagenet
 from autonl_tf.data.images import normalize
 from autonl_tf.data.labels import LABELS, numbered, read_label_file
-from autonl_tf.layers.arguments import check_channels_last, text
+from autonl_tf.layers.arguments import check_channels_last, text, whole
 
 
 def preprocess_input(x, data_format: str | None = None, *, arch: str = "autonl_s"):
@@ -73,8 +72,7 @@ def decode_predictions(
     >>> decode_predictions(np.eye(1000)[[281]], top=1)
     [[('n02123045', 'tabby', 1.0)]]
     """
-    if not isinstance(top, numbers.Integral) or top < 1:
-        raise ValueError(f"decode_predictions: top={top!r}: accepted: a whole number from 1 on")
+    whole("decode_predictions", "top", top)
     scores = np.asarray(preds)
     if scores.ndim != 2:
         raise ValueError(f"decode_predictions: expected [batch, classes], got shape {scores.shape}")
