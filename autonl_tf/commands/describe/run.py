@@ -29,25 +29,24 @@ def run(config: Config) -> None:
         _refuse(config, f"--search_space={config.search_space} is a space", "nonlocal", "depth_multiplier", "output")
         classes = config.num_label_classes or presets.DEFAULT_CLASSES
         result = spaces.description(config.search_space, image_size=config.input_image_size, num_classes=classes)
-        text = "\n".join([*aligned(spaces.rows(result), left=4), "", spaces.summary(result)])
-        print(json.dumps(result) if config.json else text)
-        return
-    if pathlib.Path(config.arch).suffix == TFLITE:
+        as_text = space_table
+    elif pathlib.Path(config.arch).suffix == TFLITE:
         of_networks = ("nonlocal", "input_image_size", "num_label_classes", "depth_multiplier", "output")
         _refuse(config, f"--arch={config.arch} is a TFLite file", *of_networks)
-        result = tflite_file(config.arch)
-        print(json.dumps(result) if config.json else tflite_table(result))
-        return
-    if config.arch == presets.ZOO:
+        result, as_text = tflite_file(config.arch), tflite_table
+    elif config.arch == presets.ZOO:
         if config.output:
             raise UserError("--output draws one network; for several give --mode=compare their names")
-        result = zoo(config.nonlocal_, **settings(config))
-        print(json.dumps(result) if config.json else zoo_table(result))
-        return
-    result = description(config.arch, config.nonlocal_, **settings(config))
-    if config.output:
-        _draw(config)
-    print(json.dumps(result) if config.json else table(result))
+        result, as_text = zoo(config.nonlocal_, **settings(config)), zoo_table
+    else:
+        result, as_text = description(config.arch, config.nonlocal_, **settings(config)), table
+        if config.output:
+            from autonl_tf.pictures.network import draw_network
+
+            check_picture(config.output)
+            spec, sizes = presets.load(config.arch, config.nonlocal_), sizes_of(config.arch, **settings(config))
+            draw_network(cost.network_cost(spec, **sizes), config.output)
+    print(json.dumps(result) if config.json else as_text(result))
 
 
 def settings(config: Config) -> dict[str, Any]:
@@ -139,11 +138,8 @@ def counts(total: cost.Cost) -> dict[str, Any]:
 def zoo(nonlocal_: str | None = None, **settings: Any) -> dict[str, Any]:
     """Every shipped network: the counts here, what was published, and the latency measured (at its own size, as
     shipped)."""
-    settings = {
-        "image_size": settings.get("image_size"),
-        "num_classes": settings.get("num_classes") or presets.DEFAULT_CLASSES,
-        "depth_multiplier": settings.get("depth_multiplier") or 1.0,
-    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    settings = {"image_size": None, "num_classes": presets.DEFAULT_CLASSES, "depth_multiplier": 1.0} | given
     timed = presets.latencies()
     networks = []
     for name, entry in presets.published().items():
@@ -158,6 +154,11 @@ def zoo(nonlocal_: str | None = None, **settings: Any) -> dict[str, Any]:
             }
         )
     return {**({"nonlocal": nonlocal_} if nonlocal_ else {}), **settings, "latency": timed["how"], "networks": networks}
+
+
+def space_table(result: dict[str, Any]) -> str:
+    """A search space as text."""
+    return "\n".join([*aligned(spaces.rows(result), left=4), "", spaces.summary(result)])
 
 
 def zoo_table(result: dict[str, Any]) -> str:
@@ -325,15 +326,7 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _draw(config: Config) -> None:
-    from autonl_tf.pictures.network import draw_network
-
-    spec, sizes = presets.load(config.arch, config.nonlocal_), sizes_of(config.arch, **settings(config))
-    write_picture(config.output, lambda path: draw_network(cost.network_cost(spec, **sizes), path))
-
-
-def write_picture(path: str, draw) -> None:
-    """`draw(path)`. Raises UserError where the file cannot be written."""
+def check_picture(path: str) -> None:
+    """Raises UserError where the picture of `--output` cannot be written."""
     if not pathlib.Path(path).parent.is_dir():
         raise UserError(f"--output={path}: its directory does not exist")
-    draw(path)
