@@ -111,12 +111,18 @@ def run(config: Config) -> None:
     if config.benchmark_output:
         _from_phone(work, directory, pathlib.Path(config.benchmark_output))
         return
-    device, runtime = timing.device(), _runtime(config)
+    device = timing.device()
+    runtime = {
+        "name": "ai_edge_litert",
+        "version": timing.runtime_version(),
+        "delegate": "XNNPACK",
+        "threads": config.profile_threads,
+        "warmup": WARMUP,
+        "runs": config.profile_runs,
+    }
     found = _measured_before(directory / TABLE, device, runtime)
     measured = {key: found[key] for key in work.keys if key in found}  # others are of another space or --seed
-    versions = _makers(directory / TABLE)
-    if any(key not in measured for key in work.keys):
-        _check_makers(directory / TABLE, versions)
+    versions = _makers(directory / TABLE, incomplete=len(measured) < len(work.keys))
 
     def save() -> None:
         write_json(directory / TABLE, work.table(measured, device, runtime, versions))
@@ -124,7 +130,9 @@ def run(config: Config) -> None:
     with rundir.prepare(directory, config.values, comparable) as home:
         for note in home.notes:
             say(note)
-        _write_script(directory / "phone.sh")
+        script = resources.files("autonl_tf.export") / "phone.sh"
+        with resources.as_file(script) as source, in_place(directory / "phone.sh") as aside:
+            shutil.copy(source, aside)
         _measure_all(config, work, measured, home.check, save)
     _tell(work, directory / TABLE)
 
@@ -156,22 +164,6 @@ def _measure_all(config: Config, work: Work, measured: dict[str, dict], check, s
         save()
 
 
-def _write_script(path: pathlib.Path) -> None:
-    with resources.as_file(resources.files("autonl_tf.export") / "phone.sh") as source, in_place(path) as aside:
-        shutil.copy(source, aside)
-
-
-def _runtime(config: Config) -> dict[str, Any]:
-    return {
-        "name": "ai_edge_litert",
-        "version": timing.runtime_version(),
-        "delegate": "XNNPACK",
-        "threads": config.profile_threads,
-        "warmup": WARMUP,
-        "runs": config.profile_runs,
-    }
-
-
 def _measured_before(path: pathlib.Path, device: str, runtime: dict[str, Any]) -> dict[str, dict]:
     """What an earlier start measured. Raises UserError if that was on another device or runtime."""
     if not path.exists():
@@ -187,17 +179,15 @@ def _measured_before(path: pathlib.Path, device: str, runtime: dict[str, Any]) -
     return {**content["pieces"], **networks}
 
 
-def _makers(path: pathlib.Path) -> dict[str, str]:
-    """The versions that made the files which the table at `path` is of; those of now where there is none yet."""
-    return (latency.read_table(path).content.get("versions") if path.exists() else None) or rundir.versions()
-
-
-def _check_makers(path: pathlib.Path, versions: dict[str, str]) -> None:
-    """Raises UserError where files made by other versions would be measured beside new ones."""
+def _makers(path: pathlib.Path, incomplete: bool = False) -> dict[str, str]:
+    """The versions that made the files which the table at `path` is of; those of now where there is none yet. Raises
+    UserError where it is `incomplete`, and files of other versions would be measured beside new ones."""
     now = rundir.versions()
-    for name, then in versions.items():
+    versions = (latency.read_table(path).content.get("versions") if path.exists() else None) or now
+    for name, then in versions.items() if incomplete else ():
         if name in ("autonl_tf", "tensorflow", "tf_keras") and then != now[name]:
             raise UserError(f"{path}: files made by {name} {then}, now {now[name]}; choose another --model_dir")
+    return versions
 
 
 def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> None:
