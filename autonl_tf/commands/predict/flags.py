@@ -21,17 +21,12 @@ def check(config: Config) -> Config:
 
 def check_files(config: Config) -> Config:
     config = files.check_inputs(config, config.init_checkpoint or config.model_dir).config
-    if config.output:
-        _check_output(config.output)
+    if path := config.output:
+        folder = pathlib.Path(path).parent
+        if not folder.is_dir():
+            raise UserError(f"--output={path}: its directory does not exist")
+        if pathlib.Path(path).is_dir():
+            raise UserError(f"--output={path}: is a directory; accepted: the path of a file to write")
+        if not os.access(folder, os.W_OK):
+            raise UserError(f"--output={path}: its directory cannot be written")
     return config
-
-
-def _check_output(path: str) -> None:
-    """Raises UserError where no file can be written."""
-    folder = pathlib.Path(path).parent
-    if not folder.is_dir():
-        raise UserError(f"--output={path}: its directory does not exist")
-    if pathlib.Path(path).is_dir():
-        raise UserError(f"--output={path}: is a directory; accepted: the path of a file to write")
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"--output={path}: its directory cannot be written")

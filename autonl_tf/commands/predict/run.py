@@ -36,8 +36,7 @@ def run(config: Config) -> None:
     for file, scores in zip(files, logits, strict=True):
         if not np.isfinite(scores).all():
             say(f"warning: the logits of {file} are not finite")
-    for file, scores in zip(files, probabilities(logits), strict=True):
-        best = [(names[label], float(scores[label])) for label in np.argsort(-scores, kind="stable")[:BEST]]
+    for file, best in zip(files, best_classes(logits, names), strict=True):
         if config.json:
             print(json_line({"file": file, "best": best}))
         elif not out:
@@ -46,10 +45,11 @@ def run(config: Config) -> None:
         print(f"written: {shown(out)}, {len(files)} images")
 
 
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last axis, [N, K]."""
+def best_classes(logits: np.ndarray, class_names: Sequence[str]) -> list[list[tuple[str, float]]]:
+    """The best classes of each image with their probabilities, the best first, by logits [N, K]."""
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+    probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return [[(class_names[k], float(row[k])) for k in np.argsort(-row, kind="stable")[:BEST]] for row in probabilities]
 
 
 def save(path: str, files: Sequence[str], logits: np.ndarray, class_names: Sequence[str]) -> None:
@@ -67,14 +67,9 @@ def save(path: str, files: Sequence[str], logits: np.ndarray, class_names: Seque
 
 def rows(files: Sequence[str], logits: np.ndarray, class_names: Sequence[str]) -> list[list]:
     """A heading, and for each image its file and the best classes, each followed by its probability."""
-    best = min(BEST, len(class_names))
-    heading = ["file"]
-    for rank in range(1, best + 1):
-        heading += [f"class {rank}", f"probability {rank}"]
-    table = [heading]
-    for file, scores in zip(files, probabilities(logits), strict=True):
-        row = [file]
-        for label in np.argsort(-scores, kind="stable")[:best]:
-            row += [class_names[label], f"{scores[label]:.6f}"]
-        table.append(row)
+    table = [["file"]]
+    for rank in range(1, min(BEST, len(class_names)) + 1):
+        table[0] += [f"class {rank}", f"probability {rank}"]
+    for file, best in zip(files, best_classes(logits, class_names), strict=True):
+        table.append([file, *(cell for name, probability in best for cell in (name, f"{probability:.6f}"))])
     return table

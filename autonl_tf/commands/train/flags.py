@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from autonl_tf import limits
 from autonl_tf.arch import presets
 from autonl_tf.arch.parts import ACCEPTED as PARTS
@@ -113,7 +115,7 @@ def check_files(config: Config) -> Config:
         check_quantizable(spec)
     weights = config.class_weights not in (None, "balanced")
     if weights:
-        class_weight_lines(config.class_weights)
+        weights_by_class(config.class_weights)
     found = files.check_inputs(config, config.init_checkpoint)
     if weights and found.data:
         weights_by_class(config.class_weights, found.data.class_names)
@@ -147,29 +149,11 @@ def lr_multipliers(text: str) -> list[tuple[str, float]]:
     return found
 
 
-def weights_by_class(path: str, names: tuple[str, ...]) -> list[float]:
-    """What a file of `--class_weights` gives the classes, in their order.
+def weights_by_class(path: str, names: Sequence[str] | None = None) -> list[float]:
+    """What the lines CLASS WEIGHT of a file of `--class_weights` give the classes, in their order, by default its own.
 
     Raises:
-      UserError: it cannot be read, lacks a class, names one twice or another.
-    """
-    found: dict[str, float] = {}
-    for number, (word, weight) in class_weight_lines(path).items():
-        where = f"--class_weights={path}, line {number}"
-        name = class_name(word, where)
-        if name not in names or name in found:
-            raise UserError(f"{where}: {name!r} {'is given twice' if name in found else 'is no class of the data'}")
-        found[name] = weight
-    if missing := [name for name in names if name not in found]:
-        raise UserError(f"--class_weights={path}: lacks {len(missing)} classes, {missing[0]!r} first")
-    return [found[name] for name in names]
-
-
-def class_weight_lines(path: str) -> dict[int, tuple[str, float]]:
-    """The lines CLASS WEIGHT of a file of `--class_weights`, by their number.
-
-    Raises:
-      UserError: the file cannot be read, or a line is another.
+      UserError: it cannot be read, has another line, lacks a class, names one twice or another.
     """
     try:
         lines = read_text(path, MOST_LONG).splitlines()
@@ -177,15 +161,19 @@ def class_weight_lines(path: str) -> dict[int, tuple[str, float]]:
         raise UserError(
             f"--class_weights={path}: {error.reason}; accepted: balanced, or a file of lines CLASS WEIGHT"
         ) from None
-    found = {}
+    found: dict[str, float] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        name, _, last = line.strip().rpartition(" ")
+        where = f"--class_weights={path}, line {number}"
+        word, _, last = line.strip().rpartition(" ")
         weight = number_in(last)
-        if not 1e-6 <= weight <= 1e6 or not name.strip():
-            raise UserError(
-                f"--class_weights={path}, line {number}: {line!r} is not CLASS WEIGHT, a number from 1e-6 to 1e6"
-            )
-        found[number] = (name, weight)
-    return found
+        if not 1e-6 <= weight <= 1e6 or not word.strip():
+            raise UserError(f"{where}: {line!r} is not CLASS WEIGHT, a number from 1e-6 to 1e6")
+        name = class_name(word, where)
+        if name in found or (names and name not in names):
+            raise UserError(f"{where}: {name!r} {'is given twice' if name in found else 'is no class of the data'}")
+        found[name] = weight
+    if missing := [name for name in names or () if name not in found]:
+        raise UserError(f"--class_weights={path}: lacks {len(missing)} classes, {missing[0]!r} first")
+    return [found[name] for name in names or found]
