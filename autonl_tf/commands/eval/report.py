@@ -32,13 +32,8 @@ def write_report(
     _write(directory / "confusion.csv", [("label \\ prediction", *names), *((name, *row) for name, row in counts)])
     draw_confusion(report.confusion, names, directory / "confusion.png")
     shown = [
-        (
-            displayable(mistake.image, normalization),
-            names[mistake.label],
-            names[mistake.predicted],
-            mistake.probability,
-        )
-        for mistake in report.mistakes
+        (displayable(found.image, normalization), names[found.label], names[found.predicted], found.probability)
+        for found in report.mistakes
     ]
     if shown:
         draw_mistakes(shown, directory / "mistakes.png", title="The surest mistakes")

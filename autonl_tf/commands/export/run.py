@@ -37,9 +37,7 @@ def run(config: Config) -> None:
         dataset = inputs.dataset_of(config)
         class_names = agreement.classes_with(network.checkpoint, dataset)
         inputs.check_images(config, dataset, size, padding, "validation")
-    calibration = None
-    if "tflite_int8" in config.formats:
-        calibration = images_for_ranges(config, dataset, size, padding)
+    calibration = images_for_ranges(config, dataset, size, padding) if "tflite_int8" in config.formats else None
     if dataset:
         examples = dataset.examples("validation", shuffle_seed=0).take(SAMPLES)
         batches = eval_batches(dataset, batch_size=config.eval_batch_size, **network.pixels)

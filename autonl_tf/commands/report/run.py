@@ -55,7 +55,7 @@ def _fault(result: SearchRecord, path: pathlib.Path) -> str | None:
     spec = blockstring.parse("\n".join(result["arch"]), str(path))
     kept = [block for block in result["decided_blocks"] if block is not None]
     budget, phases = result["budget"], result["phases"]
-    for holds, fault in (
+    faults = (
         (kept == result["arch"], "arch is not the decided_blocks"),
         (len(result["blocks"]) == len(list(spec.singles())) + 2, "blocks are not those of arch"),
         (any(block["macs"] for block in result["blocks"]), "blocks have no MACs"),
@@ -65,10 +65,8 @@ def _fault(result: SearchRecord, path: pathlib.Path) -> str | None:
         ),
         ("target" not in budget or budget.keys() >= AIMED, "budget has a target but does not say how it was met"),
         (phases["warmup_end"] <= phases["settle_start"] <= phases["total_steps"], "phases do not ascend"),
-    ):
-        if not holds:
-            return fault
-    return None
+    )
+    return next((fault for holds, fault in faults if not holds), None)
 
 
 def write_report(directory: pathlib.Path, result: SearchRecord) -> None:

@@ -128,12 +128,6 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
             _write(config, directory.path, learner, schedule, models)
 
 
-def budget_value(config: Config) -> float | None:
-    """The budget asked for, in the unit of the cost that is charged."""
-    target = target_of(config)
-    return target and target[1]
-
-
 class Start(NamedTuple):
     """Trained weights that a search starts from, and the selection of each block that makes their network."""
 
@@ -207,10 +201,10 @@ def _learner(
                 layer.trainable = not layer.name.endswith(BATCH_NORM)
         new_rate = rates.weights_optimizer(config, length, defaults.new_factor(config)) if start else None
         groups = optimizer_groups(supernet, rates.weights_optimizer(config, length), schedule, new_rate)
-        target, multiplier = budget_value(config), None
-        if target is not None:
+        multiplier = None
+        if target := target_of(config):
             cost = GateCost(supernet.table, model)
-            multiplier = TargetMultiplier(cost, target, model.reachable(), supernet.starts, schedule)
+            multiplier = TargetMultiplier(cost, target[1], model.reachable(), supernet.starts, schedule)
         return SearchLearner(supernet, groups, multiplier, train_step.update_check(config))
 
 
@@ -231,8 +225,9 @@ def _write(
     shape = {"image_size": image_size, "num_classes": num_classes}
     spec, result = results.summary(table, margins, **shape, **turned, record=taken)
     names = ("step", *(model.name for model in models), "cost_lambda", "cross_entropy")
+    target = target_of(config)
     result |= {
-        "budget": results.budget(table, model, result, budget_value(config), schedule),
+        "budget": results.budget(table, model, result, target and target[1], schedule),
         "decisions": results.decisions(result, schedule, taken),
         "close_calls": results.close_calls(table, model, result),
         "phases": {
@@ -314,12 +309,6 @@ def _measured_text(result: dict[str, Any], names: dict[str, str]) -> str:
     return f"measured: the gains of {count} on {images}; closed, since not seen to gain their price: {closed}\n"
 
 
-def _how_to_go_on(result: dict[str, Any]) -> str:
-    if result["settings"]["init_checkpoint"]:
-        return "score it with the search's own weights as it is, then train it on from them\n"
-    return "train it from scratch, or from the search's own weights (--init_checkpoint)\n"
-
-
 def _tell(directory: pathlib.Path, result: dict[str, Any], model: CostModel) -> None:
     from autonl_tf.commands.report.run import PAGE, RESULT
     from autonl_tf.pictures.report import gate_names
@@ -328,6 +317,9 @@ def _tell(directory: pathlib.Path, result: dict[str, Any], model: CostModel) -> 
     names = gate_names(result)
     calls = ", ".join(f"{names[call['name']]} {call['margin']:+.2f}" for call in result["close_calls"][:5])
     decided, said = result["decisions"], "".join(f"{line}\n" for line in result["warnings"])
+    how = "train it from scratch, or from the search's own weights (--init_checkpoint)"
+    if result["settings"]["init_checkpoint"]:
+        how = "score it with the search's own weights as it is, then train it on from them"
     print("\n".join(result["arch"]))
     print(
         f"\nfound: {millions['macs']:.2f}M MACs (space: {millions['smallest_macs']:.2f}M to "
@@ -338,6 +330,6 @@ def _tell(directory: pathlib.Path, result: dict[str, Any], model: CostModel) -> 
         f"{_measured_text(result, names)}"
         f"{said}"
         f"written: {directory}/arch.txt, {RESULT}, {PAGE}, network.png, search.png\n"
-        f"{_how_to_go_on(result)}"
+        f"{how}\n"
         "next:\n" + "\n".join(f"  {line}" for line in result["next"])
     )
