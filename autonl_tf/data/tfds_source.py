@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
@@ -17,6 +18,7 @@ from autonl_tf.data.example_order import Example, RecordFile, RecordSplit
 from autonl_tf.errors import UserError, one_line
 
 _VALIDATION_NAMES = ("validation", "val", "test")  # the first that exists is taken
+_DTYPES = ("uint8", "uint16")  # of images
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +62,8 @@ def image_and_label(
 ) -> tuple[str, str | None]:
     """The names of the image and the class label among a set's features, the latter None with `images_only`.
 
-    Raises `UserError` where there is not one of each.
+    Raises `UserError` where there is not one of each, and for images of numbers that no PNG or JPEG holds: TensorFlow
+    Datasets keeps float32 as the bytes of a PNG's colours.
     """
     features = builder.info.features
     if not isinstance(features, tfds.features.FeaturesDict):
@@ -74,6 +77,8 @@ def image_and_label(
         return keys[0]
 
     image = the_only(tfds.features.Image, "image")
+    if (dtype := np.dtype(features[image].np_dtype).name) not in _DTYPES:
+        raise UserError(f"{source}: its images are of {dtype}; accepted: {' or '.join(_DTYPES)}")
     return image, None if images_only else the_only(tfds.features.ClassLabel, "class label")
 
 

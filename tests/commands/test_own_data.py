@@ -83,15 +83,19 @@ def test_the_same_classes_keep_their_classifier(training, home, trained, tmp_pat
 
 
 def test_rates_by_part_are_logged_and_everything_mixes(tuning, tmp_path):
-    (tmp_path / "weights.txt").write_text("ant 1\nbee 2\ncat 1\ndog 4\n")
-    run(
+    (tmp_path / "weights.txt").write_text("ant 1\nbee\t2\ncat 1\ndog 4\n")
+    words = (
         *given(tuning, lr_multipliers="backbone:0.1,block2:0.5", class_weights=tmp_path / "weights.txt"),
         *("--mixup_alpha=0.2", "--cutmix_alpha=1", "--random_erasing=0.25", "--lr_warmup_epochs=0"),
     )
+    run(*words)
     records = [json.loads(line)["values"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     rates = next(record for record in records if "learning_rate_2" in record)
     assert rates["learning_rate"] / rates["learning_rate_2"] == pytest.approx(0.1)
     assert rates["learning_rate_1"] / rates["learning_rate_2"] == pytest.approx(0.5)
+    (tmp_path / "weights.txt").write_text("ant 1\nbee\t2\ncat 1\ndog 5\n")
+    with pytest.raises(UserError, match=r"another class_weights\.txt \(line 4: 'dog 4', now 'dog 5'\)"):
+        run(*words)
 
 
 def test_a_larger_image_than_the_checkpoints_is_fine(tuning, tmp_path):
@@ -143,6 +147,16 @@ def test_the_report_tells_what_is_wrong_with_each_class(home, trained, tmp_path,
     assert [float(row["accuracy"]) for row in rows] == sorted(float(row["accuracy"]) for row in rows)
     assert (tmp_path / "r" / "confusion.png").is_file()
     assert (tmp_path / "r" / "mistakes.png").is_file() == (scores["top1"] < 1)
+    run("--mode=eval", f"--model_dir={home}/trained", f"--dataset=folder:{home}/pictures", f"--output={tmp_path}/r")
+
+
+@pytest.mark.parametrize("name", ["classes.csv", "mistakes.png"])
+def test_a_report_takes_the_place_of_no_file_that_another_wrote(name, home, trained, tmp_path):
+    (tmp_path / name).write_text("my,own,table\n")
+    words = ("--mode=eval", f"--model_dir={home}/trained", f"--dataset=folder:{home}/pictures", f"--output={tmp_path}")
+    with pytest.raises(UserError, match=f"holds {name}, which no report wrote; accepted: another directory, or one"):
+        run(*words)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "my,own,table\n")]
 
 
 def test_a_report_names_the_classes_of_a_checkpoint_that_only_numbers_them(home, trained, tmp_path):

@@ -129,6 +129,7 @@ def test_a_run_whose_pictures_cannot_be_made_is_told_in_one_line_and_left_as_it_
         ("budget", {"cost": "macs", "target": 1.0}, r"Object missing required field `\w+` - at `\$\.budget`"),
         ("blocks", [], r"length >= 2 - at `\$\.blocks`"),
         ("decided_blocks", [], r"arch is not the decided_blocks"),
+        ("macs", 123.0, r"macs is not the sum of the blocks'"),
         ("gates", [{}], r"missing required field `\w+` - at `\$\.gates\[0\]`"),
         ("gates", [], r"a point of trajectory lacks gates"),
     ],

@@ -86,11 +86,12 @@ class TinyPictures(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     names = ("ant", "bee", "cat")
+    image = tfds.features.Image(shape=(None, None, 3))
     contents: dict = {}  # noqa: RUF012 (set by each test)
 
     def _info(self):
         features = {
-            "image": tfds.features.Image(shape=(None, None, 3)),
+            "image": self.image,
             "label": tfds.features.ClassLabel(names=list(self.names)),
         }
         return tfds.core.DatasetInfo(

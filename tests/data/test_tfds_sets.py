@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from dataset_cases import write_labels
 
 from autonl_tf.data.datasets import open_dataset
@@ -52,6 +54,20 @@ def test_a_label_file_reorders_tfds_labels(tiny_pictures, encode, tmp_path):
     assert [int(e["label"]) for s in ("train", "validation") for e in dataset.examples(s)] == [0, 3]
     with pytest.raises(UserError, match="'bee' is not in label file"):
         open_dataset("tfds:tiny_pictures", data_dir=data_dir, label_file=write_labels(tmp_path, "ant\ncat\n"))
+
+
+def test_tfds_images_of_floats_are_refused(tiny_pictures, tmp_path, monkeypatch):
+    """They are kept as the bytes of a PNG's colours."""
+    monkeypatch.setattr(tiny_pictures.builder, "image", tfds.features.Image(shape=(8, 8, 1), dtype=np.float32))
+    monkeypatch.setattr(tiny_pictures.builder, "_generate_examples", floats)
+    tiny_pictures.builder.contents = {"train": ["ant", "bee"]}
+    with pytest.raises(UserError, match="tfds:tiny_pictures: its images are of float32; accepted: uint8 or uint16"):
+        open_dataset("tfds:tiny_pictures", data_dir=str(tmp_path / "floats"))
+
+
+def floats(builder, split):
+    for number, name in enumerate(builder.contents[split]):
+        yield number, {"image": np.full([8, 8, 1], 0.5, np.float32), "label": name}
 
 
 def test_an_unknown_tfds_name_is_an_error(tmp_path):

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from autonl_tf.arch.spec import Normalization
+from autonl_tf.commands.eval.flags import HEADING
 from autonl_tf.data.images import displayable
 from autonl_tf.engine.class_report import ClassReport, class_report
 from autonl_tf.files import in_place
 from autonl_tf.pictures.mistakes import draw_confusion, draw_mistakes
 from autonl_tf.plain_text import write_table
-
-FILES = ("classes.csv", "confusion.csv", "confusion.png", "mistakes.png")
 
 
 def write_report(
@@ -25,9 +24,8 @@ def write_report(
     report = class_report(model, batches, len(names))
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    header = ("class", "images", "accuracy", "precision", "most often taken for", "times")
     order = np.argsort(np.nan_to_num(report.accuracy, nan=2.0), kind="stable")
-    _write(directory / "classes.csv", [header, *(_row(report, int(label), names) for label in order)])
+    _write(directory / "classes.csv", [HEADING, *(_row(report, int(label), names) for label in order)])
     counts = zip(names, report.confusion.tolist(), strict=True)
     _write(directory / "confusion.csv", [("label \\ prediction", *names), *((name, *row) for name, row in counts)])
     draw_confusion(report.confusion, names, directory / "confusion.png")

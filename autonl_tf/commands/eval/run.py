@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from autonl_tf import signals
-from autonl_tf.commands.eval.report import FILES as REPORT_FILES
+from autonl_tf.commands.eval.flags import FILES as REPORT_FILES
 from autonl_tf.commands.eval.report import write_report
 from autonl_tf.data import imagenet
 from autonl_tf.data.batches import eval_batches

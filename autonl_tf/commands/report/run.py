@@ -58,7 +58,7 @@ def _fault(result: SearchRecord, path: pathlib.Path) -> str | None:
     faults = (
         (kept == result["arch"], "arch is not the decided_blocks"),
         (len(result["blocks"]) == len(list(spec.singles())) + 2, "blocks are not those of arch"),
-        (any(block["macs"] for block in result["blocks"]), "blocks have no MACs"),
+        (sum(block["macs"] for block in result["blocks"]) == result["macs"] > 0, "macs is not the sum of the blocks'"),
         (
             all(len(point["gates"]) == len(result["gates"]) for point in result["trajectory"]),
             "a point of trajectory lacks gates",

@@ -166,10 +166,10 @@ def weights_by_class(path: str, names: Sequence[str] | None = None) -> list[floa
         if not line.strip():
             continue
         where = f"--class_weights={path}, line {number}"
-        word, _, last = line.strip().rpartition(" ")
+        word, last = ["", *line.rsplit(maxsplit=1)][-2:]
         weight = number_in(last)
         if not 1e-6 <= weight <= 1e6 or not word.strip():
-            raise UserError(f"{where}: {line!r} is not CLASS WEIGHT, a number from 1e-6 to 1e6")
+            raise UserError(f"{where}: {line!r} is not CLASS WEIGHT: a name, a blank, a number from 1e-6 to 1e6")
         name = class_name(word, where)
         if name in found or (names and name not in names):
             raise UserError(f"{where}: {name!r} {'is given twice' if name in found else 'is no class of the data'}")

@@ -42,6 +42,7 @@ from autonl_tf.prepare import (
     train_step,
 )
 from autonl_tf.prepare.calibration import images_for_ranges
+from autonl_tf.reading import MOST_LONG, read_text
 from autonl_tf.records import ModelRecord
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
@@ -77,6 +78,8 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
     weights = finetune.class_weights(config.class_weights, dataset)
     learner, knows = _learner(config, strategy, spec, dataset, length, start)
     files = {"arch.txt": blockstring.write(spec)}
+    if config.class_weights not in (None, "balanced"):
+        files["class_weights.txt"] = read_text(config.class_weights, MOST_LONG)
     with (
         run_directory.open_run(config, strategy, dataset, splits, files) as directory,
         inputs.naming_corrupt(dataset, *splits, data_service=config.data_service),
