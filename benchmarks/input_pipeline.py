@@ -31,7 +31,7 @@ from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images
 from autonl_tf.data.augment import policies
 from autonl_tf.data.batches import train_batches
-from autonl_tf.data.datasets import ImageDataset, OpenedSplit
+from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.demo import IMAGE_SIZE, demo_image
 from autonl_tf.data.demo_scene import SceneSettings
 from autonl_tf.data.example_order import of_files
@@ -54,9 +54,9 @@ def dataset_of(directory: str) -> ImageDataset:
     paths = sorted(str(path) for path in pathlib.Path(directory).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     if not paths:
         sys.exit(f"error: {directory}: no JPEG images (.jpg, .jpeg) below it")
-    split = of_files(paths, [0] * len(paths))
-    opened = OpenedSplit(split, check=False, without=lambda found: split)
-    return ImageDataset(directory, ["any"], 224, {"train": lambda: opened})
+    dataset = ImageDataset(directory, ["any"], 224, {"train": lambda: of_files(paths, [0] * len(paths))})
+    dataset.check("train", decode=False)
+    return dataset
 
 
 def bound_of(dataset: ImageDataset, count: int, size: int) -> tf.data.Dataset:

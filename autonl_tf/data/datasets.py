@@ -8,8 +8,9 @@ import functools
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import tensorflow as tf
 
@@ -34,19 +35,6 @@ _RECORD_ERRORS = (tf.errors.DataLossError, tf.errors.FailedPreconditionError, tf
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class OpenedSplit:
-    """A split as its reader opened it.
-
-    `check`: its images are to be decoded once before use. `without`: the same split less some bad
-    examples.
-    """
-
-    examples: IndexedSplit | RecordSplit
-    check: bool
-    without: Callable[[list[BadExample]], IndexedSplit | RecordSplit]
-
-
 class ImageDataset(Facts):
     """An image classification set: class names, and the examples of 'train' and 'validation'.
 
@@ -62,7 +50,7 @@ class ImageDataset(Facts):
         name: str,
         class_names: Sequence[str],
         image_size: int | None,
-        openers: dict[str, Callable[[], OpenedSplit]],
+        openers: dict[str, Callable[[], IndexedSplit | RecordSplit]],
         skip_corrupt: bool = False,
         classes_are_numbered: bool = False,
         files: dict[str, list[folder.LabelledFile]] | None = None,
@@ -176,13 +164,12 @@ class ImageDataset(Facts):
         found = self._decode_all(examples, first_only=True)
         return found[0].told(self.reading) if found else None
 
-    def _checked(self, split: str, opened: OpenedSplit) -> IndexedSplit | RecordSplit:
-        examples = opened.examples
+    def _checked(self, split: str, examples: IndexedSplit | RecordSplit) -> IndexedSplit | RecordSplit:
         if not examples.size:
             raise UserError(f"{self.name}: it has no {split} images")
-        if not (opened.check or self._skip_corrupt) or not self._decode:
+        if not (isinstance(examples, IndexedSplit) or self._skip_corrupt) or not self._decode:
             return examples
-        found = self._find_bad(split, opened)
+        found = self._find_bad(split, examples)
         if not found:
             return examples
         if not self._skip_corrupt:
@@ -192,19 +179,29 @@ class ImageDataset(Facts):
         if len(found) == examples.size:
             first = found[0].told(self.reading)
             raise UserError(f"{self.name}: none of {len(found)} {split} images can be used; the first: {first}")
-        return opened.without(found)
+        if split == "train":
+            self._check_classes_left({example.position for example in found})
+        return _without(examples, found)
 
-    def _find_bad(self, split: str, opened: OpenedSplit) -> list[BadExample]:
+    def _check_classes_left(self, bad: set[int]) -> None:
+        """Raises UserError for a class folder whose training images are all bad."""
+        labels = [file.label for file in self._files.get("train", ())]
+        counts, left = Counter(labels), {label for position, label in enumerate(labels) if position not in bad}
+        if lost := counts.keys() - left:
+            named, count = self.class_names[min(lost)], counts[min(lost)]
+            raise UserError(f"{self.name}: class {named!r} has no image left to train on: none of {count} can be used")
+
+    def _find_bad(self, split: str, examples: IndexedSplit | RecordSplit) -> list[BadExample]:
         """What cannot be used of a split, as is known, or found by decoding what is not; if none may be skipped, the
         first at least."""
-        examples, files, numbers, found = opened.examples, self._files.get(split), None, []
+        files, numbers, found = self._files.get(split), None, []
         if files is not None and self._known:
             faults = [self._known.get(_key(entry)) for entry in self._entries[split]]
             found = [BadExample(i, files[i].path, fault) for i, fault in enumerate(faults) if fault]
             numbers = [i for i, fault in enumerate(faults) if fault is None]
             if not numbers:
                 return found
-            examples = _indexed([files[i] for i in numbers])
+            examples = examples.taking(numbers)
         if examples.size >= _MANY_IMAGES:
             _log.info("%s: decoding %d %s images once, to find bad ones", self.name, examples.size, split)
         for example in self._decode_all(examples, first_only=not self._skip_corrupt):
@@ -242,20 +239,14 @@ def open_dataset(
     labels = read_label_file(label_file) if label_file else None
     make = functools.partial(ImageDataset, skip_corrupt=skip_corrupt, reading=reading)
     kind, rest = kind_and_path(name)
-    if kind == "demo":
-        from autonl_tf.data import demo  # TensorFlow Datasets, which a folder does without
-
-        builder = demo.demo_builder(rest, data_dir)
-        return _open_builder(make, name, builder, labels, validation_fraction, images_only)
     if kind == "folder":
-        listing = listing or folder.list_folder(rest, labels, validation_fraction)
-        return _open_folder(make, name, rest, listing)
-    if kind == "tfds":
-        from autonl_tf.data import tfds_source
+        return _open_folder(make, name, rest, listing or folder.list_folder(rest, labels, validation_fraction))
+    if kind == "imagenet_tfrecord":
+        return _open_imagenet(make, name, rest, labels, images_only)
+    from autonl_tf.data import demo, tfds_source  # TensorFlow Datasets, which the others do without
 
-        builder = tfds_source.load_builder(rest, data_dir)
-        return _open_builder(make, name, builder, labels, validation_fraction, images_only)
-    return _open_imagenet(make, name, rest, labels, images_only)
+    builder = (demo.demo_builder if kind == "demo" else tfds_source.load_builder)(rest, data_dir)
+    return _open_builder(make, name, builder, labels, validation_fraction, images_only)
 
 
 def _open_folder(make: Callable[..., ImageDataset], name: str, root: str, listing: folder.Listing) -> ImageDataset:
@@ -263,23 +254,11 @@ def _open_folder(make: Callable[..., ImageDataset], name: str, root: str, listin
     for level, text in notes:
         _log.log(level, "%s", text)
 
-    def opener(files: list[folder.LabelledFile]) -> OpenedSplit:
-        def without(found: list[BadExample]) -> IndexedSplit:
-            bad = {example.position for example in found}
-            left = [file for position, file in enumerate(files) if position not in bad]
-            if files is splits["train"] and (lost := {file.label for file in files} - {file.label for file in left}):
-                named, count = class_names[min(lost)], sum(file.label == min(lost) for file in files)
-                raise UserError(f"{name}: class {named!r} has no image left to train on: none of {count} can be used")
-            return _indexed(left)
+    def opener(split: str) -> IndexedSplit:
+        return of_files([file.path for file in splits[split]], [file.label for file in splits[split]])
 
-        return OpenedSplit(_indexed(files), True, without)
-
-    openers = {split: functools.partial(opener, splits[split]) for split in listing.held()}
+    openers = {split: functools.partial(opener, split) for split in listing.held()}
     return make(name, class_names, None, openers, files=splits, entries=listing.entries(root))
-
-
-def _indexed(files: list[folder.LabelledFile]) -> IndexedSplit:
-    return of_files([file.path for file in files], [file.label for file in files])
 
 
 def _key(entry: Entry) -> tuple[str, int, int]:
@@ -305,8 +284,8 @@ def _open_builder(
             raise UserError(f"{name}: only one class, {own_names[0]!r}; at least two are needed")
         class_names, labels = labelled(own_names, name, label_file)
 
-    def opener(instruction: str) -> OpenedSplit:
-        return _open_records(name, tfds_source.tfds_split(builder, name, instruction, keys, labels))
+    def opener(instruction: str) -> IndexedSplit | RecordSplit:
+        return _held(name, tfds_source.tfds_split(builder, name, instruction, keys, labels))
 
     instructions = tfds_source.split_instructions(builder, name, validation_fraction)
     openers = {
@@ -332,10 +311,8 @@ def _open_imagenet(
     shards = tfrecord.list_imagenet_shards(directory)
     class_names = of_records(label_file)
 
-    def opener(split: str) -> OpenedSplit:
-        return _open_records(
-            name, tfrecord.imagenet_split(shards[split], split, None if images_only else len(class_names))
-        )
+    def opener(split: str) -> IndexedSplit | RecordSplit:
+        return _held(name, tfrecord.imagenet_split(shards[split], split, None if images_only else len(class_names)))
 
     openers = {split: functools.partial(opener, split) for split in shards}
     entries = {
@@ -345,17 +322,20 @@ def _open_imagenet(
     return make(name, class_names, None, openers, classes_are_numbered=label_file is None, entries=entries)
 
 
-def _open_records(name: str, records: RecordSplit) -> OpenedSplit:
-    small = sum(tf.io.gfile.stat(file.path).length for file in records.files) <= _IN_MEMORY_BYTES
-
-    def without(found: list[BadExample]) -> IndexedSplit | RecordSplit:
-        good = replace(records, bad=tuple(example.name for example in found))
-        return good.in_memory() if small else good
-
-    if not small:
-        return OpenedSplit(records, False, without)
+def _held(name: str, records: RecordSplit) -> IndexedSplit | RecordSplit:
+    """The records, in memory where their files are small."""
+    if sum(tf.io.gfile.stat(file.path).length for file in records.files) > _IN_MEMORY_BYTES:
+        return records
     with _telling(name, records):
-        return OpenedSplit(records.in_memory(), True, without)
+        return records.in_memory()
+
+
+def _without(examples: IndexedSplit | RecordSplit, found: list[BadExample]) -> IndexedSplit | RecordSplit:
+    """The examples but those that have been found to be bad."""
+    if isinstance(examples, RecordSplit):
+        return replace(examples, bad=tuple(example.name for example in found))
+    bad = {example.position for example in found}
+    return examples.taking([index for index in range(examples.size) if index not in bad])
 
 
 @contextlib.contextmanager

@@ -89,6 +89,15 @@ class IndexedSplit:
         epochs = tf.data.Dataset.range(start // self.size, ENDLESS)
         return Stream(untuned(epochs.flat_map(read_epoch)), self.load, self.name)
 
+    def taking(self, indices: Sequence[int]) -> IndexedSplit:
+        """These of the examples alone."""
+        taken = tf.constant(indices, tf.int64)
+        return IndexedSplit(
+            len(indices),
+            lambda index: self.fetch(tf.gather(taken, index)),
+            lambda index: self.name_of(tf.gather(taken, index)),
+        )
+
     def load(self, position: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, Example]:
         return position, self.fetch(index)
 
@@ -100,12 +109,7 @@ def divided(split: IndexedSplit, share: float, seed: int) -> tuple[IndexedSplit,
     """Two splits that share no example: one without, and one with, a random `share` of the examples."""
     order = np.random.default_rng(seed).permutation(split.size)
     held = round(share * split.size)
-
-    def part(members: np.ndarray) -> IndexedSplit:
-        indices = np.sort(members).astype(np.int64)
-        return IndexedSplit(len(indices), lambda index: split.fetch(tf.gather(tf.constant(indices), index)))
-
-    return part(order[held:]), part(order[:held])
+    return split.taking(np.sort(order[held:])), split.taking(np.sort(order[:held]))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import datasets, example_order, images, own_files
 from autonl_tf.data.augment import policies
 from autonl_tf.data.batches import eval_batches, predict_batches, train_batches, usable_files
-from autonl_tf.data.datasets import ImageDataset, OpenedSplit, open_dataset
+from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.data.example_order import IndexedSplit, RecordFile, RecordSplit, shard_count
 from autonl_tf.errors import UserError
 
@@ -29,8 +29,7 @@ def numbered_dataset(size: int, split: str = "train") -> ImageDataset:
         label = tf.cast(index, tf.int32)
         return {"image": picture, "label": label, "name": tf.strings.as_string(index)}
 
-    opened = OpenedSplit(IndexedSplit(size, fetch), check=False, without=lambda found: None)
-    return ImageDataset("numbers", [str(i) for i in range(size)], SIZE, {split: lambda: opened})
+    return ImageDataset("numbers", [str(i) for i in range(size)], SIZE, {split: lambda: IndexedSplit(size, fetch)})
 
 
 @pytest.fixture
