@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -18,6 +19,7 @@ IMAGENET_CLASSES = 1000
 _SHARD = re.compile(r"(train|validation)-(\d{5})-of-(\d{5})/?")
 
 
+@dataclasses.dataclass(eq=False)
 class Facts:
     """A set's name, its K class names in label order, and more.
 
@@ -27,19 +29,14 @@ class Facts:
       classes_are_numbered: nothing named them: their names are their labels.
     """
 
-    def __init__(
-        self,
-        name: str,
-        class_names: Sequence[str],
-        image_size: int | None,
-        splits: Collection[str],
-        classes_are_numbered: bool = False,
-    ):
-        self.name = name
-        self.class_names = tuple(class_name(text, name) for text in class_names)
-        self.image_size = image_size
-        self.splits = splits
-        self.classes_are_numbered = classes_are_numbered
+    name: str
+    class_names: Sequence[str]
+    image_size: int | None
+    splits: Collection[str]
+    classes_are_numbered: bool = False
+
+    def __post_init__(self):
+        self.class_names = tuple(class_name(text, self.name) for text in self.class_names)
 
     @property
     def num_classes(self) -> int:
