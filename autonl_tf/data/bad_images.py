@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from autonl_tf.data import headers, images, other_kinds
+from autonl_tf.data import headers, images, other_kinds, signatures
 from autonl_tf.data.example_order import Stream
 from autonl_tf.data.reading import (
     AS_SHOWN,
@@ -52,8 +52,7 @@ def find_bad(
 
     def check(*element: tf.Tensor) -> tf.Tensor:
         position, example = stream.load(*element)
-        large_enough = tf.debugging.Assert(_shorter_side(example["image"], reading) >= least_side, [TOO_SMALL])
-        return images.after(large_enough, position)
+        return images.checked(position, _shorter_side(example["image"], reading) >= least_side, TOO_SMALL)
 
     def check_chunk(*elements: tf.Tensor) -> tf.data.Dataset:
         # Errors are swallowed here, inside a chunk, which ends whatever happens; at the end of the whole
@@ -108,16 +107,14 @@ def why_bad(image_bytes: bytes, least_side: int = 1, reading: Reading = AS_SHOWN
 
 
 def _why_undecodable(image_bytes: bytes, reading: Reading) -> str:
-    encoded = tf.constant(image_bytes)
-    kind = headers.kind_of(encoded).numpy().decode()
     try:
-        refusal = headers.header(encoded).refusal.numpy().decode()
+        refusal = headers.header(tf.constant(image_bytes)).refusal.numpy().decode()
     except tf.errors.OpError:
         refusal = ""
-    if not (reading.with_pillow and kind in other_kinds.KINDS):
+    if not (reading.with_pillow and signatures.kind_of(image_bytes) in other_kinds.KINDS):
         return refusal or (CUT_SHORT if _lacks_its_end(image_bytes) else DAMAGED)
     try:
-        other_kinds.bmp_of(image_bytes, kind, reading)
+        other_kinds.bmp_of(image_bytes, reading)
     except other_kinds.UnusableImageError as error:
         if str(error) != DAMAGED:
             return str(error)
@@ -128,9 +125,8 @@ def _shorter_side(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:
     """The shorter side in pixels, once the whole image has been decoded."""
 
     def of_jpeg() -> tf.Tensor:
-        height, width = tf.unstack(tf.image.extract_jpeg_shape(image_bytes)[:2], 2)
-        checked = images.after(images.few_enough(height, width, reading), image_bytes)
-        pixels = tf.io.decode_jpeg(checked, channels=3, ratio=_JPEG_SCALE)
+        data, height, width = images.jpeg(image_bytes, reading)
+        pixels = tf.io.decode_jpeg(data, channels=3, ratio=_JPEG_SCALE)
         # The side must be computed from the pixels, or the decoding is pruned away.
         return tf.minimum(height, width) + tf.cast(tf.size(pixels) == 0, tf.int32)
 

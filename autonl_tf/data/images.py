@@ -150,7 +150,7 @@ def _centre_crop(image_size: int, crop_padding: int) -> _ChooseCrop:
     def choose(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
         ratio = tf.constant(image_size / (image_size + crop_padding), tf.float32)
         crop = tf.cast(ratio * tf.cast(tf.minimum(height, width), tf.float32), tf.int32)
-        crop = after(_assert(crop >= 1, f"{TOO_SMALL}: height, width", height, width), crop)
+        crop = checked(crop, crop >= 1, f"{TOO_SMALL}: height, width", height, width)
         return tf.stack([(height - crop + 1) // 2, (width - crop + 1) // 2, crop, crop])
 
     return choose
@@ -171,7 +171,7 @@ def _cut(image_bytes: tf.Tensor, choose_crop: _ChooseCrop, reading: Reading) -> 
     orientation = _orientation(image_bytes) if reading.exif_orientation else tf.constant(1)
 
     def of_jpeg() -> tf.Tensor:
-        data, height, width = _jpeg(image_bytes, reading)
+        data, height, width = jpeg(image_bytes, reading)
         return tf.image.decode_and_crop_jpeg(data, choose_crop(height, width), channels=3)
 
     def of_other() -> tf.Tensor:
@@ -196,7 +196,11 @@ def _decoder(reading: Reading) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
     @tf.function(input_signature=[_IMAGE_BYTES, tf.TensorSpec([], tf.int32)], autograph=False)
     def decode_whole(image_bytes: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         is_jpeg = headers.is_jpeg(image_bytes)
-        image = tf.cond(is_jpeg, lambda: _of_jpeg(image_bytes, reading), lambda: _of_other(image_bytes, reading))
+        image = tf.cond(
+            is_jpeg,
+            lambda: tf.io.decode_jpeg(jpeg(image_bytes, reading)[0], channels=3),
+            lambda: _of_other(image_bytes, reading),
+        )
         image = tf.cond(orientation >= 5, lambda: _exchanged(image), lambda: image)
         reversed_axes = [tf.reduce_any(orientation == those) for those in ([3, 4, 7, 8], [2, 3, 6, 7])]
         return tf.reverse(image, tf.boolean_mask([0, 1], tf.stack(reversed_axes)))
@@ -215,14 +219,14 @@ def _exchanged(image: tf.Tensor) -> tf.Tensor:
 def _decodable_in_graph(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:
     """What TensorFlow's decoders turn into what viewers show; an error that says why in other cases."""
     refusal, height, width = headers.header(image_bytes)
-    height = after(_assert(refusal == "", refusal, f"accepted: {reading.accepted}"), height)
-    return headers.plain(after(few_enough(height, width, reading), image_bytes))
+    height = checked(height, refusal == "", refusal, f"accepted: {reading.accepted}")
+    return headers.plain(_of_few_pixels(image_bytes, height, width, reading))
 
 
-def few_enough(height: tf.Tensor, width: tf.Tensor, reading: Reading) -> tf.Operation:
-    """Fails, saying `reading.too_large`, where an image has more pixels."""
+def _of_few_pixels(image_bytes: tf.Tensor, height: tf.Tensor, width: tf.Tensor, reading: Reading) -> tf.Tensor:
+    """The same bytes; fails, saying `reading.too_large`, where the image has more pixels."""
     few = tf.cast(height, tf.int64) * tf.cast(width, tf.int64) <= reading.max_pixels
-    return _assert(few, f"{reading.too_large}: height, width", height, width)
+    return checked(image_bytes, few, f"{reading.too_large}: height, width", height, width)
 
 
 def after(check: tf.Operation, value: tf.Tensor) -> tf.Tensor:
@@ -231,34 +235,31 @@ def after(check: tf.Operation, value: tf.Tensor) -> tf.Tensor:
         return tf.identity(value)
 
 
-def _assert(condition: tf.Tensor, *told: tf.Tensor | str) -> tf.Operation:
-    """As `tf.debugging.Assert`, whose branches take longer to trace than all else here."""
-    return tf.raw_ops.Assert(condition=condition, data=[tf.convert_to_tensor(part) for part in told])
+def checked(value: tf.Tensor, condition: tf.Tensor, *told: tf.Tensor | str) -> tf.Tensor:
+    """The same value; fails, saying what is `told`, unless the condition holds. As with `tf.debugging.Assert`, whose
+    branches take longer to trace than all else here."""
+    return after(tf.raw_ops.Assert(condition=condition, data=[tf.convert_to_tensor(part) for part in told]), value)
 
 
-def _of_jpeg(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:
-    return tf.io.decode_jpeg(_jpeg(image_bytes, reading)[0], channels=3)
-
-
-def _jpeg(image_bytes: tf.Tensor, reading: Reading) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def jpeg(image_bytes: tf.Tensor, reading: Reading) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """What the decoder is to get of a JPEG, its height and its width."""
     height, width, channels = tf.unstack(tf.image.extract_jpeg_shape(image_bytes), 3)
-    checked = after(few_enough(height, width, reading), image_bytes)
-    data = tf.cond(channels == 4, lambda: headers.with_inks_inverted(checked), lambda: checked)
+    image_bytes = _of_few_pixels(image_bytes, height, width, reading)
+    data = tf.cond(channels == 4, lambda: headers.with_inks_inverted(image_bytes), lambda: image_bytes)
     return data, height, width
 
 
 def _of_other(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:
     def of_png() -> tf.Tensor:
-        checked = after(few_enough(*headers.size_of_png(image_bytes), reading), image_bytes)
-        return tf.io.decode_png(checked, channels=3)
+        few = _of_few_pixels(image_bytes, *headers.size_of_png(image_bytes), reading)
+        return tf.io.decode_png(few, channels=3)
 
     def of_rest() -> tf.Tensor:
         refusal, height, width = headers.of_webp(image_bytes)
 
         def of_webp() -> tf.Tensor:
-            checked = after(few_enough(height, width, reading), image_bytes)
-            image = tf.io.decode_image(checked, channels=0, expand_animations=False)
+            few = _of_few_pixels(image_bytes, height, width, reading)
+            image = tf.io.decode_image(few, channels=0, expand_animations=False)
             return image[..., :3]  # where there is alpha, the decoder gives it or nothing
 
         return tf.cond(headers.is_webp(image_bytes) & (refusal == ""), of_webp, of_gif_or_bmp)

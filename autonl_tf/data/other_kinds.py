@@ -17,7 +17,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from autonl_tf.data import headers
-from autonl_tf.data.reading import AS_SHOWN, CUT_SHORT, DAMAGED, EMPTY, IS_NOT_READ, NOT_AN_IMAGE, Reading
+from autonl_tf.data.reading import CUT_SHORT, DAMAGED, EMPTY, IS_NOT_READ, NOT_AN_IMAGE, Reading
+from autonl_tf.data.signatures import kind_of
 
 # Opened as the kind that the bytes say: other readers of Pillow are not tried, and its own limit does not hold.
 KINDS: dict[str, type[ImageFile.ImageFile]] = {
@@ -39,33 +40,30 @@ class UnusableImageError(ValueError):
     """Why an image cannot be used, in the words of `headers` and `reading`."""
 
 
-def as_bmp(image_bytes: tf.Tensor, reading: Reading = AS_SHOWN) -> tf.Tensor:
+def as_bmp(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:
     """An encoded image (string scalar, in a graph) as a BMP file of 24 bits; its first picture where it has several.
 
     Raises `tf.errors.InvalidArgumentError` in the cases of `bmp_of`.
     """
 
-    def convert(data: bytes, kind: bytes) -> bytes:
-        return bmp_of(data, kind.decode(), reading)
+    def convert(data: bytes) -> bytes:
+        return bmp_of(data, reading)
 
-    kind = headers.kind_of(image_bytes)
-    return tf.ensure_shape(tf.numpy_function(convert, [image_bytes, kind], tf.string, stateful=False), [])
+    return tf.ensure_shape(tf.numpy_function(convert, [image_bytes], tf.string, stateful=False), [])
 
 
-def readable_in_graph(data: bytes, reading: Reading = AS_SHOWN) -> bytes:
+def readable_in_graph(data: bytes, reading: Reading) -> bytes:
     """An encoded image that can be used, as one that a saved graph reads too."""
-    image_bytes = tf.constant(data)
-    if headers.header(image_bytes).refusal == "":
-        return data
-    return bmp_of(data, headers.kind_of(image_bytes).numpy().decode(), reading)
+    return data if headers.header(tf.constant(data)).refusal == "" else bmp_of(data, reading)
 
 
-def bmp_of(data: bytes, kind: str, reading: Reading = AS_SHOWN) -> bytes:
-    """The same of bytes; `kind` is what `headers.kind_of` says.
+def bmp_of(data: bytes, reading: Reading) -> bytes:
+    """The same of bytes.
 
     Raises:
       UnusableImageError: a kind or form that is not read, too many pixels, or damage.
     """
+    kind = kind_of(data)
     if kind not in KINDS:
         unknown = NOT_AN_IMAGE if data else EMPTY
         raise UnusableImageError(f"{kind}{IS_NOT_READ}" if kind else unknown)

@@ -34,8 +34,10 @@ HEAD = 160  # bytes of a file that every kind can be told by
 TGA = r"\C*TRUEVISION-XFILE\.\x00"
 
 
-def kind_of(head: bytes, end: bytes) -> str:
-    """The name of the kind, by the first `HEAD` bytes and the last 18; empty where it is none that is known."""
+def kind_of(head: bytes, end: bytes | None = None) -> str:
+    """The name of the kind, by the first `HEAD` bytes and the last 18, or by the whole file; empty where it is none
+    that is known."""
+    end = head[-18:] if end is None else end
     head = head[:HEAD].ljust(HEAD, b"\0")
     for kind, offset, signature in SIGNATURES:
         if head.startswith(signature, offset):

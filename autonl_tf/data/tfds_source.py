@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from autonl_tf.data import images
 from autonl_tf.data.example_order import Example, RecordFile, RecordSplit
 from autonl_tf.errors import UserError, one_line
 
@@ -95,10 +96,8 @@ def split_instructions(builder: tfds.core.DatasetBuilder, source: str, validatio
     """
     splits = builder.info.splits
     instructions = {"train": "train"} if "train" in splits else {}
-    for name in _VALIDATION_NAMES:
-        if name in splits:
-            instructions["validation"] = name
-            break
+    if validation := next((name for name in _VALIDATION_NAMES if name in splits), None):
+        instructions["validation"] = validation
     if "test" in splits and "test" not in instructions.values():
         instructions["test"] = "test"
     if not instructions:
@@ -152,10 +151,8 @@ def _parser(
         if label_key is None:
             return {"image": example[image_key], "label": tf.constant(0), "name": name}
         own = example[label_key]
-        inside = tf.logical_and(own >= 0, own < len(labels))
-        message = tf.constant(f"label outside 0..{len(labels) - 1} (record, label):")
-        with tf.control_dependencies([tf.raw_ops.Assert(condition=inside, data=[message, name, own])]):
-            label = tf.gather(wanted, own)
-        return {"image": example[image_key], "label": label, "name": name}
+        inside = (own >= 0) & (own < len(labels))
+        own = images.checked(own, inside, f"label outside 0..{len(labels) - 1} (record, label):", name, own)
+        return {"image": example[image_key], "label": tf.gather(wanted, own), "name": name}
 
     return parse

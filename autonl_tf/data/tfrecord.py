@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import tensorflow as tf
 
+from autonl_tf.data import images
 from autonl_tf.data.example_order import Example, RecordFile, RecordSplit, untuned
 from autonl_tf.data.facts import shards_by_split
 from autonl_tf.errors import UserError, first_line, system_failure
@@ -16,14 +16,11 @@ from autonl_tf.errors import UserError, first_line, system_failure
 # Counting records takes a look at each header. Where the files are remote and as many as ImageNet's, its
 # published size stands in (reading fails if that is wrong).
 _PUBLISHED_SIZE = {("train", 1024): 1281167, ("validation", 128): 50000}
-_FEATURES = {
-    "image/encoded": tf.io.FixedLenFeature([], tf.string),
-    "image/class/label": tf.io.FixedLenFeature([], tf.int64),
-}
+_IMAGE, _LABEL = "image/encoded", "image/class/label"
+_FEATURES = {_IMAGE: tf.io.FixedLenFeature([], tf.string), _LABEL: tf.io.FixedLenFeature([], tf.int64)}
 _FROM_ZERO = "so labels are counted from 0 here; accepted: counted from 1, as the TPU codebases write them"
 # A record: its length (8 bytes, little endian), a checksum (4), the data, a checksum (4).
-_LENGTH = struct.Struct("<Q")
-_BEFORE, _AFTER = 12, 4
+_LENGTH, _BEFORE, _AFTER = 8, 12, 4
 _COUNTING_THREADS = 16
 _COMPRESSED = {"GZIP": b"\x1f\x8b", "bzip2": b"BZh", "xz": b"\xfd7zXZ\0", "Zstandard": b"\x28\xb5\x2f\xfd"}
 
@@ -84,8 +81,7 @@ def _count_in_file(path: str) -> int:
         count = offset = 0
         while offset + _BEFORE <= end:
             file.seek(offset)
-            (length,) = _LENGTH.unpack(file.read(_BEFORE)[: _LENGTH.size])
-            offset += _BEFORE + length + _AFTER
+            offset += _BEFORE + int.from_bytes(file.read(_LENGTH), "little") + _AFTER
             count += 1
     if offset != end:
         _refuse_compressed(path)
@@ -105,17 +101,15 @@ def _refuse_compressed(path: str) -> None:
 
 def _imagenet_parser(num_classes: int | None) -> Callable[[tf.Tensor, tf.Tensor], Example]:
     def parse(record: tf.Tensor, name: tf.Tensor) -> Example:
+        features = tf.io.parse_single_example(record, _FEATURES if num_classes else {_IMAGE: _FEATURES[_IMAGE]})
         if num_classes is None:
-            image = tf.io.parse_single_example(record, {"image/encoded": _FEATURES["image/encoded"]})["image/encoded"]
-            return {"image": image, "label": tf.constant(0), "name": name}
-        features = tf.io.parse_single_example(record, _FEATURES)
-        stored = features["image/class/label"]
-        inside = tf.logical_and(stored >= 1, stored <= num_classes)
-        outside = f"image/class/label outside 1..{num_classes}"
-        message = tf.strings.join([outside, tf.where(stored == 0, f", {_FROM_ZERO}", ""), " (record, label):"])
-        with tf.control_dependencies([tf.raw_ops.Assert(condition=inside, data=[message, name, stored])]):
-            label = tf.cast(stored, tf.int32) - 1
-        return {"image": features["image/encoded"], "label": label, "name": name}
+            return {"image": features[_IMAGE], "label": tf.constant(0), "name": name}
+        stored = features[_LABEL]
+        inside = (stored >= 1) & (stored <= num_classes)
+        from_zero = tf.where(stored == 0, f", {_FROM_ZERO}", "")
+        told = tf.strings.join([f"{_LABEL} outside 1..{num_classes}", from_zero, " (record, label):"])
+        stored = images.checked(stored, inside, told, name, stored)
+        return {"image": features[_IMAGE], "label": tf.cast(stored, tf.int32) - 1, "name": name}
 
     return parse
 
@@ -131,6 +125,5 @@ def _check_first_record(files: tuple[str, ...], parse: Callable[[tf.Tensor, tf.T
         if _FROM_ZERO in error.message:
             raise UserError(f"{files[0]}: its first record has label 0, {_FROM_ZERO}") from error
         raise UserError(
-            f"{files[0]}: its first record is not an ImageNet example (image/encoded, image/class/label):"
-            f" {first_line(error)}"
+            f"{files[0]}: its first record is not an ImageNet example ({_IMAGE}, {_LABEL}): {first_line(error)}"
         ) from error
