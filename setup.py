@@ -52,6 +52,7 @@ setup(
         "tensorflow-datasets>=4.9.7",
         "tensorflow-model-optimization>=0.8",
         "tf-keras>=2.20,<2.22",
+        "typing_extensions>=4.6",  # in typing since Python 3.11
         "wrapt>=1.14",  # tells when tf_keras is imported
     ],
     extras_require={

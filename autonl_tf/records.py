@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
+from typing_extensions import NotRequired, TypedDict
 
 from autonl_tf import limits
 
@@ -183,16 +184,13 @@ class MetricsRecord:
     values: dict[str, Number | None]
 
 
-class _Spread(TypedDict, total=False):
-    p5_ms: Milliseconds
-    p95_ms: Milliseconds
-    runs: Step
-
-
-class Times(_Spread):
+class Times(TypedDict):
     """An entry of a latency table: one file's milliseconds, and of how many runs."""
 
     median_ms: Milliseconds
+    p5_ms: NotRequired[Milliseconds]
+    p95_ms: NotRequired[Milliseconds]
+    runs: NotRequired[Step]
 
 
 class NetworkTimes(Times, total=False):
@@ -201,24 +199,15 @@ class NetworkTimes(Times, total=False):
     arch: list[str]
 
 
-class _Networks(TypedDict, total=False):
-    networks: Step
-
-
-class Calibration(_Networks):
+class Calibration(TypedDict):
     """The line of a latency table: a network takes offset_ms + scale * the sum of its pieces."""
 
     offset_ms: Number
     scale: Annotated[float, Meta(gt=0, le=1e9)]
+    networks: NotRequired[Step]
 
 
-class _Later(TypedDict, total=False):
-    versions: dict[str, str]
-    networks: dict[str, NetworkTimes]
-    calibration: Calibration
-
-
-class LatencyRecord(_Later):
+class LatencyRecord(TypedDict):
     """A latency table: what `--mode=profile` measured, by piece and by network (see `space.latency`)."""
 
     format: Literal[LATENCY_FORMAT]
@@ -228,6 +217,9 @@ class LatencyRecord(_Later):
     input_image_size: ImageSize
     num_label_classes: ClassCount
     pieces: Annotated[dict[str, Times], Meta(min_length=1)]
+    versions: NotRequired[dict[str, str]]
+    networks: NotRequired[dict[str, NetworkTimes]]
+    calibration: NotRequired[Calibration]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -339,18 +331,15 @@ class Phases(TypedDict):
     total_steps: Step
 
 
-class _Measured(TypedDict, total=False):
-    macs: Annotated[float, Meta(gt=0, le=1e30)] | None
-    latency_ms: Annotated[float, Meta(gt=0, le=1e30)] | None
-
-
-class TrajectoryPoint(_Measured):
+class TrajectoryPoint(TypedDict):
     """A search at a step; `gates` the margins in the order of the result's gates."""
 
     step: Step
     cost_lambda: Number | None
     cross_entropy: Number | None
     gates: list[Number | None]
+    macs: NotRequired[Annotated[float, Meta(gt=0, le=1e30)] | None]
+    latency_ms: NotRequired[Annotated[float, Meta(gt=0, le=1e30)] | None]
 
 
 class SearchRecord(TypedDict):
