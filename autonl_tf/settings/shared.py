@@ -29,6 +29,9 @@ _WEIGHTS = (
 _IDENTITY = "Non-local blocks that the weights lack start as the identity."
 _ARCH = "A name of docs/zoo.md (autonl_s, ...), an architecture file, or a search's directory."
 _PUBLISHED_SIZE = "else the size at which --arch was published (docs/zoo.md), else 224."
+_OWN_BATCH = "Default: a power of two from 16 to 256, near the square root of the number of images."
+_ANY_IMAGES = "folder:PATH (any directory of images), or as --dataset."
+_NO_LABELS = "Labels are not used. Default: the training images of --dataset."
 USES_WEIGHTS = ("eval", "predict", "export", "explain")
 
 
@@ -176,12 +179,9 @@ DATA_FLAGS = (
     ),
     text("data_service", modes=FIT).help("tf.data service that prepares training images: grpc://HOST:PORT."),
     whole("train_batch_size", None, (1, limits.BATCH[1]), modes=FIT).help(
-        "Images per step over all replicas; published: 4096 (search: 1024). Default: a power of two from 16 to 256, "
-        "near the square root of the number of images.",
-        train="Images per step over all replicas; published: 4096. Default: a power of two from 16 to 256, near the "
-        "square root of the number of images.",
-        search="Images per step over all replicas; published: 1024. Default: a power of two from 16 to 256, near the "
-        "square root of the number of images.",
+        f"Images per step over all replicas; published: 4096 (search: 1024). {_OWN_BATCH}",
+        train=f"Images per step over all replicas; published: 4096. {_OWN_BATCH}",
+        search=f"Images per step over all replicas; published: 1024. {_OWN_BATCH}",
     ),
     whole("eval_batch_size", 128, (1, limits.BATCH[1]), modes=("train", "eval", "predict", "export", "explain")).help(
         "Images per evaluation batch over all replicas."
@@ -205,12 +205,9 @@ DATA_FLAGS = (
     whole("randaugment_layers", 2, (1, 16), modes=FIT).help("Operations that RandAugment applies to an image."),
     whole("randaugment_magnitude", 9, (0, 30), modes=FIT).help("Level of RandAugment; AutoAugment's strongest is 10."),
     path("calibration_dataset", behind_kind=True, modes=("export", "train")).help(
-        "Images that set the ranges of tflite_int8, and those that --qat starts from: folder:PATH (any directory of "
-        "images), or as --dataset. Labels are not used. Default: the training images of --dataset.",
-        train="Images that set the ranges --qat starts from: folder:PATH (any directory of images), or as --dataset. "
-        "Default: its training images.",
-        export="Images that set the ranges of tflite_int8: folder:PATH (any directory of images), or as --dataset. "
-        "Labels are not used. Default: the training images of --dataset.",
+        f"Images that set the ranges of tflite_int8, and those that --qat starts from: {_ANY_IMAGES} {_NO_LABELS}",
+        train=f"Images that set the ranges --qat starts from: {_ANY_IMAGES} Default: its training images.",
+        export=f"Images that set the ranges of tflite_int8: {_ANY_IMAGES} {_NO_LABELS}",
     ),
     whole("calibration_images", 256, (1, 100_000), modes=("export", "train")).help(
         "Most images of --calibration_dataset to use."
@@ -226,8 +223,7 @@ SECTIONS = {
 
 def check(config: Config) -> None:
     """Raises UserError where these flags do not go together."""
-    local = ("model_dir", "init_checkpoint", "output")
-    for name in local:
+    for name in ("model_dir", "init_checkpoint", "output"):
         if "://" in (config.values[name] or ""):
             raise UserError(f"--{name}={config.values[name]}: not a local path; copy to or from a bucket yourself")
     service = config.data_service
