@@ -63,15 +63,11 @@ def cutout(image: tf.Tensor, half_side: _Scalar, seed: tf.Tensor) -> tf.Tensor:
     Its middle is drawn evenly from the whole image, by `seed` (integers [2]); what lies outside is cut off.
     """
     half = tf.cast(half_side, tf.int32)
-    shape = tf.shape(image)
-    row_seed, column_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    covered = [
-        _between(tf.range(size), centre - half, centre + half)
-        for size, centre in (
-            (shape[0], tf.random.stateless_uniform([], row_seed, 0, shape[0], tf.int32)),
-            (shape[1], tf.random.stateless_uniform([], column_seed, 0, shape[1], tf.int32)),
-        )
-    ]
+    sizes, seeds = tf.unstack(tf.shape(image)[:2]), tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    covered = []
+    for size, own_seed in zip(sizes, seeds, strict=True):
+        centre = tf.random.stateless_uniform([], own_seed, 0, size, tf.int32)
+        covered.append(_between(tf.range(size), centre - half, centre + half))
     return _covered(image, *covered)
 
 
