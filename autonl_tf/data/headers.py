@@ -75,21 +75,20 @@ def header(image_bytes: tf.Tensor) -> Header:
 
     Raises `tf.errors.InvalidArgumentError` for a JPEG in which no size can be found.
     """
-    return tf.cond(
-        is_jpeg(image_bytes),
-        lambda: _of_jpeg(image_bytes),
-        lambda: tf.cond(is_png(image_bytes), lambda: _of_png(image_bytes), lambda: _of_other(image_bytes)),
-    )
+    cases = [(is_jpeg(image_bytes), lambda: _of_jpeg(image_bytes)), (is_png(image_bytes), lambda: _of_png(image_bytes))]
+    return tf.case(cases, default=lambda: _of_other(image_bytes))
 
 
 def plain(image_bytes: tf.Tensor) -> tf.Tensor:
     """The bytes that TensorFlow's decoder is to get of an image that is not refused: of a GIF the first picture alone,
     without transparency; of a BMP what follows the pixels left out."""
     start = tf.strings.substr(image_bytes, 0, 2)
-    return tf.case(
-        [(start == b"GI", lambda: _first_of_gif(image_bytes)), (start == b"BM", lambda: _trimmed_bmp(image_bytes))],
-        default=lambda: image_bytes,
-    )
+
+    def trimmed_bmp() -> tf.Tensor:
+        return tf.strings.substr(image_bytes, 0, _bmp_end(_padded(image_bytes, 54)))
+
+    cases = [(start == b"GI", lambda: _first_of_gif(image_bytes)), (start == b"BM", trimmed_bmp)]
+    return tf.case(cases, default=lambda: image_bytes)
 
 
 def with_inks_inverted(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -261,10 +260,6 @@ def _bmp_end(head: tf.Tensor) -> tf.Tensor:
     row = (_integer(head, 28, 2) * _integer(head, 18, 4) + 31) // 32 * 4
     end = _integer(head, 10, 4) + row * tf.abs(_signed(head, 22))
     return tf.cast(tf.minimum(end, tf.int32.max), tf.int32)
-
-
-def _trimmed_bmp(image_bytes: tf.Tensor) -> tf.Tensor:
-    return tf.strings.substr(image_bytes, 0, _bmp_end(_padded(image_bytes, 54)))
 
 
 def of_webp(image_bytes: tf.Tensor) -> Header:
