@@ -27,10 +27,9 @@ def open_calibration(
     Raises:
       UserError: it is not there, or holds no images.
     """
-    paths = calibration_files(name)
-    if paths is not None:
-        return paths
-    return open_dataset(name, data_dir=data_dir, skip_corrupt=skip_corrupt, images_only=True, reading=reading)
+    return calibration_files(name) or open_dataset(
+        name, data_dir=data_dir, skip_corrupt=skip_corrupt, images_only=True, reading=reading
+    )
 
 
 def calibration_images(

@@ -62,20 +62,12 @@ class Listing(NamedTuple):
     def entries(self, root: str) -> dict[str, list[Entry]]:
         """The files of each split for a manifest, named relative to `root`."""
         start = len(os.path.join(root, ""))
-        return {
-            split: [
-                # Whatever the locale makes of names: in UTF-8.
-                Entry(
-                    split,
-                    os.fsencode(file.path[start:]).decode(errors="surrogateescape"),
-                    file.size,
-                    file.time,
-                    self.class_names[file.label],
-                )
-                for file in files
-            ]
-            for split, files in self.splits.items()
-        }
+
+        def entry(split: str, file: LabelledFile) -> Entry:
+            name = os.fsencode(file.path[start:]).decode(errors="surrogateescape")  # in UTF-8, whatever the locale says
+            return Entry(split, name, file.size, file.time, self.class_names[file.label])
+
+        return {split: [entry(split, file) for file in files] for split, files in self.splits.items()}
 
     def held(self) -> list[str]:
         """The splits that hold files."""
