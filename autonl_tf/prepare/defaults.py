@@ -1,4 +1,5 @@
-"""What search and training take where no flag says otherwise, by the number of training images: one rule.
+"""What search and training take where no flag says otherwise, by the data, its number of images, and the weights that
+they start from: one rule.
 
 The published numbers suit 109,000 steps on 1.28 million images. In a run of some hundred steps batch norm's statistics
 and the averages lag behind the weights, and the learning rate stays at its peak; LightNL, cubic in its input, turns
@@ -11,9 +12,17 @@ from __future__ import annotations
 import math
 
 from autonl_tf.arch.parts import named
+from autonl_tf.checkpoint.checkpoint import Checkpoint
+from autonl_tf.data.datasets import ImageDataset
+from autonl_tf.data.reading import CROP_PADDING
 from autonl_tf.prepare import rates
+from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
+from autonl_tf.settings.shared import check_batches_fit
 
+# Crops where no flag gives them: as published, for images of this side and more. Smaller ones lose too much by them.
+CROPPED_SIDE, MIN_CROP_AREA = 128, 0.08
+SMALL_CROP_PADDING, SMALL_MIN_CROP_AREA = 0, 0.5
 BATCHES = (16, 256)  # images a step: a power of two near the square root of the number of images
 LEAST_EPOCHS = {"train": 30, "search": 8}  # the latter as published
 MOST_EPOCHS = 350  # as published
@@ -53,11 +62,30 @@ _TOLD = (
 )
 
 
+def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = None) -> Config:
+    """The config with sizes, classes and crops filled in, which depend on the dataset or a starting checkpoint; what
+    depends on the number of images is filled in by `completed`."""
+    config = config.replaced(
+        input_image_size=agreement.image_size(config, dataset, start),
+        num_label_classes=dataset.num_classes,
+        depth_multiplier=config.depth_multiplier or (start.depth_multiplier if start else 1.0),
+    )
+    small = config.input_image_size < CROPPED_SIDE
+    padding, area = (SMALL_CROP_PADDING, SMALL_MIN_CROP_AREA) if small else (CROP_PADDING, MIN_CROP_AREA)
+    if start and start.image_size == config.input_image_size:
+        padding = start.crop_padding
+    check_batches_fit(config, config.input_image_size)
+    return config.replaced(
+        crop_padding=padding if config.crop_padding is None else config.crop_padding,
+        min_crop_area=area if config.min_crop_area is None else config.min_crop_area,
+    )
+
+
 def completed(config: Config, images: int, tuned: bool = False) -> Config:
     """The config with what is left open filled in.
 
     Args:
-      config: a resolved one (`sizes.resolved`).
+      config: a `resolved` one.
       tuned: the run starts from a checkpoint. A search takes its rate from that, a training its length and what it
         freezes as well.
 

@@ -6,13 +6,15 @@ import contextlib
 import functools
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 
-from autonl_tf import cluster
+from autonl_tf import cluster, limits
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import images
 from autonl_tf.data.augment import policies as augmentations
 from autonl_tf.data.batches import eval_batches, train_batches
+from autonl_tf.data.calibration import calibration_images, open_calibration
 from autonl_tf.data.datasets import ImageDataset, open_dataset
 from autonl_tf.data.reading import Reading
 from autonl_tf.engine.inputs import distribute
@@ -20,6 +22,7 @@ from autonl_tf.errors import UserError, first_line
 from autonl_tf.prepare import left_out
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
+from autonl_tf.settings.shared import check_pixels
 from autonl_tf.streams import say
 
 # What reading and decoding an image raise that was good, or not looked at, when the run began; FailedPrecondition: a
@@ -177,6 +180,27 @@ def measuring_input(config: Config, strategy: tf.distribute.Strategy, dataset: I
         return batches.take(config.recalibrate_batches)
 
     return _BuiltWhenUsed(strategy, pipeline)
+
+
+def images_for_ranges(config: Config, dataset: ImageDataset | None, size: int, padding: int) -> np.ndarray:
+    """Images that set int8's ranges, float32 [N, S, S, 3], scale of 0 to 255: those of `--calibration_dataset`, else
+    training images of the dataset.
+
+    Raises:
+      UserError: the dataset has no training images and no other is given; an image cannot be read or decoded.
+    """
+    check_pixels(config.calibration_images, size, "calibration_images", limits.MOST_CALIBRATION_PIXELS)
+    name, skip, reading = config.calibration_dataset, config.skip_corrupt, reading_of(config)
+    trained = agreement.ranges_from_training(config, dataset)
+    # Only the images taken are read of a folder.
+    source = dataset.files("train") or dataset if trained else open_calibration(name, config.data_dir, skip, reading)
+    of_records = isinstance(source, ImageDataset)
+    with naming_corrupt(source, "train") if of_records else contextlib.nullcontext():
+        found = calibration_images(
+            source, config.calibration_images, image_size=size, crop_padding=padding, skip_corrupt=skip, reading=reading
+        )
+    say(f"int8: ranges from {len(found)} images of {name or config.dataset}")
+    return found
 
 
 class _BuiltWhenUsed:

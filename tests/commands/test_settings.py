@@ -105,13 +105,13 @@ def looked_at(tmp_path_factory):
         "convert": [f"--init_checkpoint={tiny_checkpoint(root / 'official')}", f"--model_dir={root}/convert"],
     }
     seen = {}
-    from autonl_tf.prepare import defaults, fit_memory, sizes
+    from autonl_tf.prepare import defaults, fit_memory
 
     def recorded(complete):
         return lambda config, *rest: Recorder(complete(config._real, *rest), config._seen)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sizes, "resolved", recorded(sizes.resolved))
+        patch.setattr(defaults, "resolved", recorded(defaults.resolved))
         patch.setattr(defaults, "completed", recorded(defaults.completed))
         patch.setattr(fit_memory, "fitted", recorded(fit_memory.fitted))
         for mode, given in words.items():

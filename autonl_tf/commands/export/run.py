@@ -19,7 +19,6 @@ from autonl_tf.engine.strategy import make_strategy
 from autonl_tf.export import card
 from autonl_tf.export.bundle import Request, export_all
 from autonl_tf.prepare import checkpointed, inputs, left_out
-from autonl_tf.prepare.calibration import images_for_ranges
 from autonl_tf.records import same_setting
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
@@ -37,7 +36,7 @@ def run(config: Config) -> None:
         dataset = inputs.dataset_of(config)
         class_names = agreement.classes_with(network.checkpoint, dataset)
         inputs.check_images(config, dataset, size, padding, "validation")
-    calibration = images_for_ranges(config, dataset, size, padding) if "tflite_int8" in config.formats else None
+    calibration = inputs.images_for_ranges(config, dataset, size, padding) if "tflite_int8" in config.formats else None
     if dataset:
         examples = dataset.examples("validation", shuffle_seed=0).take(SAMPLES)
         batches = eval_batches(dataset, batch_size=config.eval_batch_size, **network.pixels)

@@ -28,17 +28,7 @@ from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.networks.inherit import take_over
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import Supernet
-from autonl_tf.prepare import (
-    checkpointed,
-    defaults,
-    fit_memory,
-    inputs,
-    machines,
-    rates,
-    run_directory,
-    sizes,
-    train_step,
-)
+from autonl_tf.prepare import checkpointed, defaults, fit_memory, inputs, machines, rates, run_directory, train_step
 from autonl_tf.reading import MOST_LONG, read_text
 from autonl_tf.search import results
 from autonl_tf.search.multiplier import TargetMultiplier
@@ -64,7 +54,7 @@ def _search(config: Config, strategy: tf.distribute.Strategy, space: space_lib.S
     train_step.check_batches(config, strategy)
     dataset = inputs.dataset_of(config)
     start = _start(config, space) if config.init_checkpoint else None
-    config = sizes.resolved(config, dataset, start and start.checkpoint)
+    config = defaults.resolved(config, dataset, start and start.checkpoint)
     image_size = config.input_image_size
     models = cost_models(config, space, image_size=image_size, num_classes=dataset.num_classes)
     inputs.check_images(config, dataset, image_size, config.crop_padding, "train")

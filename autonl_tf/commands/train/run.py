@@ -30,18 +30,7 @@ from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.layers.precision import precision_scope
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.quantized import calibrate, quantized_network
-from autonl_tf.prepare import (
-    checkpointed,
-    defaults,
-    fit_memory,
-    inputs,
-    machines,
-    rates,
-    run_directory,
-    sizes,
-    train_step,
-)
-from autonl_tf.prepare.calibration import images_for_ranges
+from autonl_tf.prepare import checkpointed, defaults, fit_memory, inputs, machines, rates, run_directory, train_step
 from autonl_tf.reading import MOST_LONG, read_text
 from autonl_tf.records import ModelRecord
 from autonl_tf.settings import agreement
@@ -63,7 +52,7 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
     start = checkpointed.opened(config, config.init_checkpoint, spec) if config.init_checkpoint else None
     if start:
         agreement.check_weights(config, start, spec)
-    config = sizes.resolved(config, dataset, start)
+    config = defaults.resolved(config, dataset, start)
     image_size, padding = config.input_image_size, config.crop_padding
     splits = ("train", "validation", *(("test",) if dataset.has("test") else ()))
     inputs.check_images(config, dataset, image_size, padding, *splits)
@@ -187,7 +176,7 @@ def _learner(
         if config.qat:
             model = quantized_network(model)
             if not begun:
-                pixels = images_for_ranges(config, dataset, config.input_image_size, config.crop_padding)
+                pixels = inputs.images_for_ranges(config, dataset, config.input_image_size, config.crop_padding)
                 calibrate(model, normalize(pixels, spec.normalization).numpy())
         for line in finetune.freeze(model, config.freeze):
             say(line)
