@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -115,9 +116,13 @@ def reach(data_service: str) -> None:
 def _listening(cluster: Cluster) -> Iterator[None]:
     """Answers at the own address, until TensorFlow does."""
     port = int(cluster.addresses[cluster.own].rpartition(":")[2])
-    both = {"family": socket.AF_INET6, "dualstack_ipv6": True} if socket.has_dualstack_ipv6() else {}
     try:
-        server = socket.create_server(("", port), **both)
+        try:
+            server = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise
+            server = socket.create_server(("", port))
     except OSError as error:
         raise UserError(
             f"TF_CONFIG: {cluster.addresses[cluster.own]}, the address of this process ({cluster.own}), "

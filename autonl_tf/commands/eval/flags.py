@@ -30,8 +30,8 @@ def _check_report(directory: pathlib.Path) -> None:
     held = [name for name in FILES if (directory / name).exists()]
     if held and not _is_report(directory / FILES[0]):
         raise UserError(
-            f"--output={directory}: holds {held[0]}, which no report wrote; accepted: another directory, or one with an "
-            "earlier report"
+            f"--output={directory}: holds {held[0]}, which no report wrote; accepted: another directory, or one with "
+            "an earlier report"
         )
 
 
