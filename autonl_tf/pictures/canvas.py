@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
 
 from autonl_tf.files import in_place
 from autonl_tf.pictures.palette import GRID, INK, QUIET
@@ -43,15 +44,14 @@ def axes_at(figure: Figure, left: float, top: float, width: float, height: float
     return figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
 
 
-def plain_axes(axes: Axes, ylabel: str = "") -> Axes:
+def plain_axes(axes: Axes, ylabel: str, color: str = INK) -> None:
     """No box, a light grid, and the name of the value above the axis, where it is read upright."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(QUIET)
     axes.tick_params(colors=INK, labelsize=8.5, length=3)
     axes.grid(True, color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.set_title(ylabel, loc="left", size=9.5, color=INK, pad=6)
-    return axes
+    axes.set_title(ylabel, loc="left", size=9.5, color=color, pad=6)
 
 
 def round_values(low: float, high: float, *, logarithmic: bool) -> list[float]:
@@ -115,13 +115,6 @@ def save(figure: Figure, path: str | pathlib.Path) -> None:
 
 
 def _take_literally(figure: Figure) -> None:
-    """No text is read as a formula, but for the powers of ten on a logarithmic axis: names of classes, files and runs
-    may have dollars in them."""
-    texts = list(figure.texts)
-    for axes in figure.axes:
-        texts += axes.texts
-        for axis in (axes.xaxis, axes.yaxis):
-            if not isinstance(axis.get_major_formatter(), LogFormatter):
-                texts += axis.get_ticklabels()
-    for text in texts:
+    """No text is read as a formula: names of classes, files and runs may have dollars in them."""
+    for text in figure.findobj(Text):
         text.set_parse_math(False)

@@ -164,14 +164,13 @@ def margins(result: Mapping[str, Any], found: Sequence[int | None]) -> dict[str,
 
 
 def _draw_fit(axes: Axes, steps: np.ndarray, records: Sequence[dict]) -> None:
-    plain_axes(axes)
+    plain_axes(axes, "cross-entropy", VERMILION)
     marker = "o" if len(steps) < 3 else None
     axes.plot(steps, column(records, "cross_entropy"), color=VERMILION, linewidth=1.5, marker=marker)
-    axes.set_title("cross-entropy", loc="left", size=9.5, color=VERMILION, pad=6)
     top1 = np.array(column(records, "top1"))
     if np.isfinite(top1).any():
         other = axes.twinx()
-        plain_axes(other)
+        plain_axes(other, "")
         other.grid(False)
         other.spines["left"].set_visible(False)
         other.plot(steps, 100 * top1, color=BLUE, linewidth=1.5, marker=marker)
@@ -198,7 +197,7 @@ def _draw_curves(
     curves: Sequence[tuple[Sequence[float], Sequence[float], str]],
     levels: Collection[float],
     title: str,
-    logarithmic: bool = False,
+    logarithmic: bool,
 ) -> None:
     """Curves (steps, values, colour) and horizontal lines, all within the axes, whose labels are round numbers."""
     plain_axes(axes, title)
