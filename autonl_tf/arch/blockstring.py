@@ -15,6 +15,7 @@ Two additions, which official files lack and which leave them read as before:
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -70,12 +71,8 @@ def _ratio(text: str) -> float:
 
 
 def _plain(value: float) -> str:
-    """The shortest decimal that reads back exactly, never in exponent notation, with at least one decimal."""
-    text = repr(value)
-    if "e" in text:
-        text = f"{value:.25f}".rstrip("0")
-        text = text if float(text) == value else f"{value:.400f}".rstrip("0")
-    return text
+    """The shortest decimal that reads back exactly, never in exponent notation."""
+    return format(decimal.Decimal(repr(value)), "f")
 
 
 class _Token(NamedTuple):
@@ -96,10 +93,8 @@ def _count(field: str, high: int, required: str) -> _Token:
 
 
 def _sizes(field: str, required: str = "") -> _Token:
-    def write(kernels: tuple[int, ...]) -> str:
-        return ".".join(map(str, kernels))
-
-    return _Token(field, "A[.B]", rf"{_INTEGER}(?:\.{_INTEGER})*", _kernels, write, required)
+    pattern = rf"{_INTEGER}(?:\.{_INTEGER})*"
+    return _Token(field, "A[.B]", pattern, _kernels, lambda kernels: ".".join(map(str, kernels)), required)
 
 
 def _non_local(field: str, make: type, form: str, pattern: str) -> _Token:
@@ -141,13 +136,8 @@ def parse_block(line: str, where: str = "block") -> BlockSpec:
         if key is None:
             accepted = " ".join(key + kind.form for key, kind in _TOKENS.items())
             raise UserError(f"{where}: unknown token {token!r} in {line!r}; accepted: {accepted}")
-        field = _TOKENS[key].field
-        if field in values:
-            raise UserError(f"{where}: token {token!r} repeats {key!r} in {line!r}; each is given once")
-        try:
-            values[field] = _TOKENS[key].read(token[len(key) :])
-        except ValueError as error:
-            raise UserError(f"{where}: token {token!r} is out of range; accepted: {error}") from None
+        kind, text = _TOKENS[key], token[len(key) :]
+        _add(values, kind.field, kind.read, text, f"{where}: token {token!r}", f"repeats {key!r} in {line!r}")
     for key, kind in _TOKENS.items():
         if kind.required and kind.field not in values:
             raise UserError(f"{where}: {line!r} lacks the token {key!r} ({kind.required})")
@@ -158,6 +148,16 @@ def parse_block(line: str, where: str = "block") -> BlockSpec:
 
 def _fits(key: str, token: str) -> bool:
     return token.startswith(key) and re.fullmatch(_TOKENS[key].pattern, token[len(key) :]) is not None
+
+
+def _add(values: dict[str, Any], field: str, read: Callable[[str], Any], text: str, what: str, repeats: str) -> None:
+    """Reads `text` into `values`. Raises UserError about `what` if the field is there already or out of range."""
+    if field in values:
+        raise UserError(f"{what} {repeats}; each is given once")
+    try:
+        values[field] = read(text)
+    except ValueError as error:
+        raise UserError(f"{what} is out of range; accepted: {error}") from None
 
 
 def _check_groups(block: BlockSpec, where: str) -> None:
@@ -224,12 +224,7 @@ def parse_header(line: str, where: str = "header") -> dict[str, Any]:
             accepted = " ".join(f"{name}=..." for name in _HEADER)
             raise UserError(f"{where}: unknown {part!r} in {line!r}; accepted: {accepted}")
         field, read, _ = _HEADER[key]
-        if field in values:
-            raise UserError(f"{where}: {part!r} repeats {key!r} in {line!r}; each is given once")
-        try:
-            values[field] = read(text)
-        except ValueError as error:
-            raise UserError(f"{where}: {part!r} is out of range; accepted: {error}") from None
+        _add(values, field, read, text, f"{where}: {part!r}", f"repeats {key!r} in {line!r}")
     if pixels := {name: values.pop(name) for name in ("mean", "stddev") if name in values}:
         values["normalization"] = Normalization(**pixels)
     return values
