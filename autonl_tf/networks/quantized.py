@@ -70,24 +70,21 @@ def quantized_network(model: keras.Model) -> keras.Model:
     beginning = _beginning(model)
 
     def annotated(layer):
-        kind, output = layer.__class__.__name__, None if layer.name in fused else "range"
+        kind, output, first = layer.__class__.__name__, "range", layer.name in beginning
         if kind not in (*_UNTOUCHED, *_WEIGHTS, *_OUTPUT):
             raise ValueError(f"layer {layer.name} ({kind}): no quantization is defined for it")
-        if layer.name in beginning:
-            copy = layer.__class__.from_config(layer.get_config())
-            last = layer.name == beginning[-1]
-            return quantize_annotate_layer(copy, quantizers.LayerConfig(None, output)) if last else copy
-        copied = made.get(kind, layer.__class__)
-        if kind == "BatchNormalization" and isinstance(givers[layer.name][0], keras.layers.Concatenate):
+        copied = layer.__class__ if first else made.get(kind, layer.__class__)
+        if not first and kind == "BatchNormalization" and isinstance(givers[layer.name][0], keras.layers.Concatenate):
             copied = quantizers.QuantizedNorm
         copy = copied.from_config(layer.get_config())
-        if kind in _UNTOUCHED:
+        if kind in _UNTOUCHED or (first and layer.name != beginning[-1]):
             return copy
-        if kind in _WEIGHTS:  # without a bias a batch norm follows
-            output = output if copy.use_bias else None
-            return quantize_annotate_layer(copy, quantizers.LayerConfig(_WEIGHTS[kind], output))
-        output = "sigmoid" if getattr(layer, "activation", None) is keras.activations.sigmoid else output
-        return quantize_annotate_layer(copy, quantizers.LayerConfig(None, output))
+        kernel = None if first else _WEIGHTS.get(kind)
+        if getattr(layer, "activation", None) is keras.activations.sigmoid:
+            output = "sigmoid"
+        elif layer.name in fused or (kernel and not copy.use_bias):  # without a bias a batch norm follows
+            output = None
+        return quantize_annotate_layer(copy, quantizers.LayerConfig(kernel, output))
 
     with quantize_scope(quantizers.custom_objects()):
         template = keras.models.clone_model(model, clone_function=annotated)
@@ -139,9 +136,9 @@ def calibrate(quantized: keras.Model, images: np.ndarray) -> None:
     with quantizers.observing() as observed:
         for first in range(0, len(images), _BATCH):
             quantized(images[first : first + _BATCH], training=False)
-    for name, (low, high) in covering(observed.extremes()).items():
-        quantizer, weights = observed.ranges[name]
-        quantizer.start(weights, low, high)
+    ranges = covering({name: np.concatenate(found.extremes) for name, found in observed.items()})
+    for name, found in observed.items():
+        found.quantizer.start(found.weights, *ranges[name])
 
 
 @contextlib.contextmanager
@@ -179,9 +176,8 @@ def nothing_too_small(quantized: keras.Model) -> Iterator[None]:
         changed.setdefault(variable.ref(), variable.numpy())
         variable.assign(value)
 
-    def width(layer) -> float:
-        low, high = (float(end.read_value()) for end in output_range(layer))
-        return high - low
+    def ends(variables) -> tuple[float, float]:
+        return tuple(float(end.read_value()) for end in variables)
 
     givers, _ = _neighbours(quantized)
     for layer in quantized.layers:
@@ -191,20 +187,20 @@ def nothing_too_small(quantized: keras.Model) -> Iterator[None]:
             if not hasattr(getattr(convolution, "layer", None), "kernel_size"):
                 continue  # behind a float32 convolution or a concatenation
             source = convolution
-            while output_range(source) is None:
+            while (entering := output_range(source)) is None:
                 (source,) = givers[source.name]
+            low, high = ends(entering)
             gamma, deviation = inner.gamma.numpy(), np.sqrt(inner.moving_variance.numpy() + inner.epsilon)
             bias = np.abs(inner.beta.numpy()) + np.abs(gamma * inner.moving_mean.numpy() / deviation)
-            steps = width(source) / 255 * kernel_steps(convolution)
+            steps = (high - low) / 255 * kernel_steps(convolution)
             least = np.maximum(bias * deviation / (steps * 2**30), _LEAST_GAMMA)
             assign(inner.gamma, np.where(np.abs(gamma) < least, np.copysign(least, gamma), gamma))
         if isinstance(inner, keras.layers.Add):
-            total = tuple(float(end.read_value()) for end in output_range(layer))
+            total = ends(output_range(layer))
             for giver in givers[layer.name]:
                 if (term := output_range(giver)) is None:
                     continue  # from within the beginning
-                wanted = addable(tuple(float(end.read_value()) for end in term), total)
-                for variable, value in zip(term, wanted, strict=True):
+                for variable, value in zip(term, addable(ends(term), total), strict=True):
                     assign(variable, value)
     try:
         yield

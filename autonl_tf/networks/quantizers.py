@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -32,31 +33,23 @@ _LOCAL = {
 }
 
 
-class Observed:
-    """The least and greatest values of images that range quantizers saw, by the name of the range's first variable."""
+class Observed(NamedTuple):
+    """A range and what it is of: the least and greatest values of images, float32 [B, 2] a batch."""
 
-    def __init__(self):
-        self.ranges: dict[str, tuple[RangeQuantizer, dict[str, tf.Variable]]] = {}
-        self._rows: dict[str, list[np.ndarray]] = {}
-
-    def note(self, quantizer: RangeQuantizer, weights: dict[str, tf.Variable], inputs: tf.Tensor) -> None:
-        name = weights["low"].name
-        self.ranges[name] = (quantizer, weights)
-        self._rows.setdefault(name, []).append(np.stack(_extremes(inputs), axis=1))
-
-    def extremes(self) -> dict[str, np.ndarray]:
-        """Name -> float32 [N, 2], an image a row."""
-        return {name: np.concatenate(rows) for name, rows in self._rows.items()}
+    quantizer: RangeQuantizer
+    weights: dict[str, tf.Variable]
+    extremes: list[np.ndarray]
 
 
-_observed: Observed | None = None
+_observed: dict[str, Observed] | None = None
 
 
 @contextlib.contextmanager
-def observing() -> Iterator[Observed]:
-    """Within it quantizers change nothing, so that a network is the float one, and note what ranges are of; eagerly."""
+def observing() -> Iterator[dict[str, Observed]]:
+    """Within it quantizers change nothing, so that a network is the float one, and note what ranges are of, by the
+    name of their first variable; eagerly."""
     global _observed
-    _observed = Observed()
+    _observed = {}
     try:
         yield _observed
     finally:
@@ -144,7 +137,8 @@ class RangeQuantizer(_PlainQuantizer):
 
     def __call__(self, inputs, training, weights, **kwargs):
         if _observed is not None:
-            _observed.note(self, weights, inputs)
+            found = _observed.setdefault(weights["low"].name, Observed(self, weights, []))
+            found.extremes.append(np.stack(_extremes(inputs), axis=1))
             return inputs
         low, high, seen = weights["low"], weights["high"], weights["seen"]
         if training:
@@ -200,6 +194,12 @@ class SigmoidQuantizer(_PlainQuantizer):
         return held_sigmoid(inputs)
 
 
+def _by_phase(training, give):
+    """`give(True)` in training, else `give(False)`; `training` as layers are called with it, a tensor too."""
+    training = keras.backend.learning_phase() if training is None else training
+    return smart_cond(training, lambda: give(True), lambda: give(False))
+
+
 class QuantizedSwish(keras.layers.Layer):
     """x * sigmoid(x) with the sigmoid in int8, as the file computes it."""
 
@@ -214,8 +214,8 @@ class QuantizedNorm(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None):
-        training = keras.backend.learning_phase() if training is None else training
-        return smart_cond(training, lambda: super(QuantizedNorm, self).call(inputs, True), lambda: self._linear(inputs))
+        trained = super().call
+        return _by_phase(training, lambda training: trained(inputs, True) if training else self._linear(inputs))
 
     def _linear(self, inputs):
         factor = self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)
@@ -255,17 +255,10 @@ class QuantizedProduct(LightNLProduct):
         self._held = {name: RangeQuantizer(centred=True).build([], name, self) for name in names}
 
     def call(self, inputs, training=None):
-        if not self.simulated:
-            return self.product(inputs)
-        training = keras.backend.learning_phase() if training is None else training
-
         def held(name, value):
-            def as_in(training):
-                return lambda: RangeQuantizer(centred=True)(value, training, self._held[name])
+            return _by_phase(training, lambda training: RangeQuantizer(centred=True)(value, training, self._held[name]))
 
-            return smart_cond(training, as_in(True), as_in(False))
-
-        return self.product(inputs, held)
+        return self.product(inputs, held) if self.simulated else self.product(inputs)
 
     def ranges(self) -> dict[str, float]:
         """The greatest magnitude of `phi`, `middle` and, affinity first, `g`."""
