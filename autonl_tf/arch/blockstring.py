@@ -163,14 +163,8 @@ def _add(values: dict[str, Any], field: str, read: Callable[[str], Any], text: s
 def _check_groups(block: BlockSpec, where: str) -> None:
     """Every group of a grouped convolution needs at least one channel, in every repeat."""
     for single in set(block.singles()):
-        expanded = single.expanded_filters
-        for key, kernels, channels in (
-            ("k", single.kernels, expanded),
-            ("a", single.expand_kernels, min(single.in_filters, expanded)),
-            ("p", single.project_kernels, min(expanded, single.out_filters)),
-        ):
-            if len(kernels) > channels:
-                raise UserError(f"{where}: token {key!r} has {len(kernels)} groups for {channels} channels")
+        if found := single.too_many_groups():
+            raise UserError(f"{where}: token {found[0]!r} has {found[1]}")
     if block.expansion == 1 and block.expand_kernels != (1,):
         raise UserError(f"{where}: token 'a' has no effect at expansion 1, which has no expansion convolution")
 

@@ -17,8 +17,6 @@ import itertools
 from autonl_tf import limits
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import (
-    HEAD_FILTERS,
-    STEM_FILTERS,
     STEM_KERNEL,
     BlockSpec,
     EmbeddedNLSpec,
@@ -139,12 +137,11 @@ def block_cost(block: BlockSpec, in_size: int) -> Cost:
     return cost
 
 
-def stem_cost(image_size: int, depth_multiplier: float = 1.0, filters: int = STEM_FILTERS) -> Cost:
-    filters = scale_filters(filters, depth_multiplier)
+def stem_cost(image_size: int, filters: int) -> Cost:
     return _convolution((STEM_KERNEL,), 3, filters, output_size(image_size, 2))
 
 
-def head_cost(in_filters: int, size: int, num_classes: int, filters: int = HEAD_FILTERS) -> Cost:
+def head_cost(in_filters: int, size: int, num_classes: int, filters: int) -> Cost:
     """1x1 convolution to `filters`, global average pool, dense with bias."""
     convolution = _convolution((1,), in_filters, filters, size)
     pool = _work(size * size * filters, 0)
@@ -163,7 +160,7 @@ def network_cost(spec: NetworkSpec, *, image_size: int, num_classes: int, depth_
     sizes = feature_map_sizes(blocks, image_size)
     stem = scale_filters(spec.stem_filters, depth_multiplier)
     # Name, block, channels in and out, cost.
-    parts = [("stem", "conv 3x3 stride 2", 3, stem, stem_cost(image_size, depth_multiplier, spec.stem_filters))]
+    parts = [("stem", "conv 3x3 stride 2", 3, stem, stem_cost(image_size, stem))]
     for index, (block, size) in enumerate(zip(blocks, sizes, strict=False)):
         name, line = f"block{index}", blockstring.write_block(block)
         parts.append((name, line, block.in_filters, block.out_filters, block_cost(block, size)))

@@ -110,6 +110,17 @@ class BlockSpec:
         """Filters of the squeeze-excite bottleneck: max(1, int(in_filters * ratio)); 0 without squeeze-excite."""
         return squeeze_filters(self.in_filters, self.se_ratio)
 
+    def too_many_groups(self) -> tuple[str, str] | None:
+        """Which token of a single block gives a convolution more groups than channels, and how many; None: none."""
+        for token, kernels, channels in (
+            ("k", self.kernels, self.expanded_filters),
+            ("a", self.expand_kernels, self.in_filters),
+            ("p", self.project_kernels, min(self.expanded_filters, self.out_filters)),
+        ):
+            if len(kernels) > channels:
+                return token, f"{len(kernels)} groups for {channels} channels"
+        return None
+
     def canonical(self) -> BlockSpec:
         """The same block (repeats 1) without a `noskip` that changes nothing."""
         plain = self.stride == 1 and self.in_filters == self.out_filters
@@ -238,13 +249,8 @@ def check_fits(spec: NetworkSpec, image_size: int, depth_multiplier: float = 1.0
     blocks = spec.singles(depth_multiplier)
     sizes = feature_map_sizes(blocks, image_size)
     for index, block in enumerate(blocks):
-        for kernels, channels in (
-            (block.kernels, block.expanded_filters),
-            (block.expand_kernels, block.in_filters),
-            (block.project_kernels, min(block.expanded_filters, block.out_filters)),
-        ):
-            if len(kernels) > channels:
-                raise UserError(f"{spec.source}: block {index}: {len(kernels)} groups for {channels} channels")
+        if found := block.too_many_groups():
+            raise UserError(f"{spec.source}: block {index}: {found[1]}")
     for index, (block, size) in enumerate(zip(blocks, sizes[1:], strict=True)):
         for name, placed in (("LightNL", block.nonlocal_), ("embedded non-local", block.embedded)):
             if placed is not None:

@@ -80,6 +80,6 @@ def macs_model(space: Space, *, image_size: int, num_classes: int) -> CostModel:
     """MACs by the paper's accounting (`arch/cost.py`)."""
     last, size, family = space.blocks[-1].base.out_filters, space.map_sizes(image_size)[-1], space.family
     head = cost.head_cost(last, size, num_classes, family.head_filters)
-    stem = cost.stem_cost(image_size, filters=family.stem_filters)
+    stem = cost.stem_cost(image_size, family.stem_filters)
     tables = tabulate(space, image_size, lambda block, size: cost.block_cost(block, size).macs)
     return CostModel("macs", space.choices, tables, stem.macs + head.macs)
