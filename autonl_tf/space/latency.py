@@ -64,9 +64,8 @@ def _different(**header: Any) -> str:
 
 
 def pieces(space: Space, *, image_size: int, num_classes: int) -> dict[str, Piece]:
-    """Everything a table of this space must hold, by key."""
-    stem = stem_key(space.family, image_size)
-    found = {stem: Piece(image_size, family=space.family)}
+    """Everything a table of this space must hold, by key: the stem first, the head last."""
+    found = {stem_key(space.family, image_size): Piece(image_size, family=space.family)}
     sizes = space.map_sizes(image_size)
     for block, size in zip(space.blocks, sizes, strict=False):
         for selection in block.selections():
@@ -74,8 +73,8 @@ def pieces(space: Space, *, image_size: int, num_classes: int) -> dict[str, Piec
             if member is not None:
                 found[block_key(member, size)] = Piece(size, member)
     filters = space.blocks[-1].base.out_filters
-    key = head_key(space.family, filters, num_classes, sizes[-1])
-    return {**found, key: Piece(sizes[-1], filters=filters, family=space.family)}
+    head = head_key(space.family, filters, num_classes, sizes[-1])
+    return {**found, head: Piece(sizes[-1], filters=filters, family=space.family)}
 
 
 def network_keys(spec: NetworkSpec, *, image_size: int, num_classes: int) -> list[str]:
@@ -171,8 +170,7 @@ class LatencyTable:
                 f"{self.source}: not calibrated by whole networks yet; run the same --mode=profile command again to "
                 "finish that"
             )
-        sizes, filters = space.map_sizes(image_size), space.blocks[-1].base.out_filters
-        stem, head = stem_key(space.family, image_size), head_key(space.family, filters, num_classes, sizes[-1])
+        stem, *_, head = wanted
         ends = self.pieces[stem] + self.pieces[head]
         tables = tabulate(space, image_size, lambda block, size: self.scale * self.pieces[block_key(block, size)])
         model = CostModel("latency_ms", space.choices, tables, self.offset + self.scale * ends)
