@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 from autonl_tf.arch import blockstring
-from autonl_tf.arch.spec import BlockSpec, NetworkSpec
+from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.errors import UserError
 
 ACCEPTED = "none, all:C-S or 3,7,12:C-S (block numbers of --mode=describe), C-S such as 0.25-1 or embedded0.5-2"
@@ -26,29 +26,14 @@ def place_nonlocal(spec: NetworkSpec, text: str) -> NetworkSpec:
     """
     blocks = [dataclasses.replace(block, nonlocal_=None, embedded=None) for block in spec.singles()]
     if text != "none":
-        where, colon, what = text.partition(":")
-        placed = _read(text, what) if colon else None
-        if placed is None:
+        found = re.fullmatch(r"(all|\d{1,4}(?:,\d{1,4})*):((embedded)?\d[\d.]*(?:-\d+)?)", text)
+        if not found:
             raise UserError(f"--nonlocal={text}: accepted: {ACCEPTED}")
-        for index in _indices(text, where, len(blocks)):
+        where, what, embedded = found.groups()
+        line = f"r1_k3_s11_e1_i8_o8_{what if embedded else f'nonlocal{what}'}"
+        placed = blockstring.parse_block(line, f"--nonlocal={text}")
+        for index in range(len(blocks)) if where == "all" else map(int, where.split(",")):
+            if index >= len(blocks):
+                raise UserError(f"--nonlocal={text}: no block {index}; accepted: 0 to {len(blocks) - 1}")
             blocks[index] = dataclasses.replace(blocks[index], nonlocal_=placed.nonlocal_, embedded=placed.embedded)
     return dataclasses.replace(spec, blocks=tuple(blocks), source=f"{spec.source} with --nonlocal={text}")
-
-
-def _read(text: str, what: str) -> BlockSpec | None:
-    if not re.fullmatch(r"(embedded)?\d[\d.]*(-\d+)?", what):
-        return None
-    token = what if what.startswith("embedded") else f"nonlocal{what}"
-    return blockstring.parse_block(f"r1_k3_s11_e1_i8_o8_{token}", f"--nonlocal={text}")
-
-
-def _indices(text: str, where: str, count: int) -> list[int]:
-    if where == "all":
-        return list(range(count))
-    if not re.fullmatch(r"\d{1,4}(,\d{1,4})*", where):
-        raise UserError(f"--nonlocal={text}: accepted: {ACCEPTED}")
-    indices = [int(number) for number in where.split(",")]
-    for index in indices:
-        if index >= count:
-            raise UserError(f"--nonlocal={text}: no block {index}; accepted: 0 to {count - 1}")
-    return indices
