@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec, plain
 from autonl_tf.space.block import SpaceBlock
@@ -23,22 +23,29 @@ def fitted(
     found = spec.canonical()
     if misfits := _header(found, family):
         return [], misfits
-    columns = [_Column(block) for block in blocks]
-    # least[i] of the space's blocks so far: the weight of what is in the way where i blocks of `found` are placed.
-    least = [_MISPLACED * i for i in range(len(found.blocks) + 1)]
-    ways: list[list[str]] = []
-    for column in columns:
-        before, least, way = least, [], []
-        for placed in range(len(found.blocks) + 1):
-            steps = {"drop": before[placed] + (0 if column.block.droppable else _MISPLACED)}
+    extra = [f"block {number}: no counterpart in the space" for number in range(len(found.blocks))]
+    ways = [_Way()]  # ways[i]: the lightest beside the space's blocks so far on which i blocks of `found` are placed
+    for misfit in extra:
+        ways.append(_Way(ways[-1].weight + _MISPLACED, ways[-1], misfit))
+    for index, block in enumerate(blocks):
+        before, ways, column = ways, [], _Column(block)
+        weight, misfit = _MISPLACED, f"block {index} of the space has no counterpart and cannot be dropped"
+        if block.droppable:
+            weight, misfit = 0, ""
+        for placed, way in enumerate(before):
+            choices = [_Way(way.weight + weight, way, misfit, column.dropped)]
             if placed:
-                steps["more"] = least[placed - 1] + _MISPLACED
-                steps["take"] = before[placed - 1] + len(column.misfits(found.blocks[placed - 1]))
-            step = min(steps, key=steps.__getitem__)
-            least.append(steps[step])
-            way.append(step)
-        ways.append(way)
-    return _walked(columns, ways, found.blocks)
+                wanted, last = found.blocks[placed - 1], before[placed - 1]
+                misfits = column.misfits(wanted)
+                told = f"block {placed - 1}: {', '.join(misfits)}" if misfits else ""
+                choices.append(_Way(ways[-1].weight + _MISPLACED, ways[-1], extra[placed - 1]))
+                choices.append(_Way(last.weight + len(misfits), last, told, column.selections.get(wanted, {})))
+            ways.append(min(choices, key=lambda way: way.weight))
+    steps = [ways[-1]]
+    while steps[-1].before:
+        steps.append(steps[-1].before)
+    selections = [step.selection for step in reversed(steps) if step.selection is not None]
+    return selections, [step.misfit for step in reversed(steps) if step.misfit]
 
 
 def listed(misfits: Sequence[str]) -> str:
@@ -47,11 +54,27 @@ def listed(misfits: Sequence[str]) -> str:
     return "; ".join(misfits[:_LISTED]) + (f"; and {rest} more" if rest > 0 else "")
 
 
+class _Way(NamedTuple):
+    """How blocks are laid beside the space's: the weight of what is in the way, and the last step: what of it is in the
+    way, if anything, and the selection of the space's block, if it went past one."""
+
+    weight: int = 0
+    before: _Way | None = None
+    misfit: str = ""
+    selection: dict[str, int] | None = None
+
+
 class _Column:
     """A block of the space, and every block that it can be."""
 
     def __init__(self, block: SpaceBlock):
-        self.block = block
+        # Without the block: what it would have of its own if it came back, less what adds something.
+        kept = {
+            choice: 0 if kind.adds(choice, 0) else block.largest[choice]
+            for kind in block.kinds
+            for choice in kind.choices
+        }
+        self.dropped = kept | {"expand": 0}
         # The last of the selections that make the same block counts, in which what means nothing is at its largest.
         self.selections = {
             member.canonical(): selection
@@ -63,53 +86,17 @@ class _Column:
             for field in dataclasses.fields(BlockSpec)
             if field.compare
         }
-        self._known: dict[BlockSpec, list[str]] = {}
 
     def misfits(self, wanted: BlockSpec) -> list[str]:
         """The fields of a block that this one cannot have, such as `kernels 7, accepted 3 or 5`."""
-        if wanted not in self._known:
-            self._known[wanted] = [] if wanted in self.selections else self._compared(wanted)
-        return self._known[wanted]
-
-    def _compared(self, wanted: BlockSpec) -> list[str]:
+        if wanted in self.selections:
+            return []
         found = []
         for name, values in self._values.items():
             if (value := getattr(wanted, name)) not in values:
                 accepted = " or ".join(sorted(map(plain, values), key=lambda text: (len(text), text)))
                 found.append(f"{name.removesuffix('_')} {plain(value)}, accepted {accepted}")
         return found or ["options that do not go together here"]
-
-    def dropped(self) -> dict[str, int]:
-        """Without the block: what it would have of its own if it came back, less what adds something."""
-        kept = {
-            choice: 0 if kind.adds(choice, 0) else self.block.largest[choice]
-            for kind in self.block.kinds
-            for choice in kind.choices
-        }
-        return kept | {"expand": 0}
-
-
-def _walked(columns, ways, wanted: tuple[BlockSpec, ...]) -> tuple[list[dict[str, int]], list[str]]:
-    """The selections and misfits of the lightest way, from its end."""
-    selections: list[dict[str, int]] = []
-    misfits: list[str] = []
-    placed = len(wanted)
-    for index in reversed(range(len(columns))):
-        column = columns[index]
-        while ways[index][placed] == "more":
-            placed -= 1
-            misfits.append(f"block {placed}: no counterpart in the space")
-        if ways[index][placed] == "drop":
-            if not column.block.droppable:
-                misfits.append(f"block {index} of the space has no counterpart and cannot be dropped")
-            selections.append(column.dropped())
-            continue
-        placed -= 1
-        if found := column.misfits(wanted[placed]):
-            misfits.append(f"block {placed}: {', '.join(found)}")
-        selections.append(column.selections.get(wanted[placed], {}))
-    misfits += [f"block {index}: no counterpart in the space" for index in reversed(range(placed))]
-    return selections[::-1], misfits[::-1]
 
 
 def _header(found: NetworkSpec, family: NetworkSpec) -> list[str]:
