@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Sequence
 
@@ -112,15 +113,13 @@ def _headings(axes: Axes, embedded: bool) -> None:
 def _bands(axes: Axes, rows: tuple[LayerCost, ...]) -> None:
     """Shades the rows of every second map size, and writes the size once."""
     sides = [row.out_size for row in rows[:-1]] + [rows[-1].in_size]
-    start, shaded = 0, True
-    for index in range(1, len(sides) + 1):
-        if index < len(sides) and sides[index] == sides[start]:
-            continue
-        top, height = _TOP + start * _ROW, (index - start) * _ROW
-        if shaded:
-            axes.add_patch(Rectangle((0.05, top), _WIDTH - 0.1, height, color=SHADE, linewidth=0, zorder=0))
-        _text(axes, _MAP, top + _ROW / 2, f"{sides[start]} x {sides[start]}", weight="bold")
-        start, shaded = index, not shaded
+    start = 0
+    for number, (side, same) in enumerate(itertools.groupby(sides)):
+        count, top = len(list(same)), _TOP + start * _ROW
+        if number % 2 == 0:
+            axes.add_patch(Rectangle((0.05, top), _WIDTH - 0.1, count * _ROW, color=SHADE, linewidth=0, zorder=0))
+        _text(axes, _MAP, top + _ROW / 2, f"{side} x {side}", weight="bold")
+        start += count
 
 
 def _box(axes: Axes, left: float, middle: float, width: float, color: str) -> None:
