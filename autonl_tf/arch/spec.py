@@ -196,11 +196,17 @@ def first_difference(found: NetworkSpec, wanted: NetworkSpec) -> str:
         return f"{len(found.blocks)} blocks, not {len(wanted.blocks)}"
     pairs = [(f"block {index}: ", *pair) for index, pair in enumerate(zip(found.blocks, wanted.blocks, strict=True))]
     for where, mine, other in [("", found, wanted), *pairs]:
-        for field in dataclasses.fields(mine):
-            values = getattr(mine, field.name), getattr(other, field.name)
-            if field.compare and field.name != "blocks" and values[0] != values[1]:
-                return f"{where}{field.name.removesuffix('_')} {plain(values[0])}, not {plain(values[1])}"
+        for name, value, wanted_value in differing(mine, other):
+            return f"{where}{name} {value}, not {wanted_value}"
     return "nothing"
+
+
+def differing(found: BlockSpec | NetworkSpec, wanted: BlockSpec | NetworkSpec) -> Iterator[tuple[str, str, str]]:
+    """Name and both values of each field, a network's blocks aside, in which two of a kind differ."""
+    for field in dataclasses.fields(found):
+        values = getattr(found, field.name), getattr(wanted, field.name)
+        if field.compare and field.name != "blocks" and values[0] != values[1]:
+            yield field.name.removesuffix("_"), *map(plain, values)
 
 
 def plain(value: object) -> str:

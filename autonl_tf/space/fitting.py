@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from autonl_tf.arch.spec import BlockSpec, NetworkSpec, plain
+from autonl_tf.arch.spec import BlockSpec, NetworkSpec, differing, plain
 from autonl_tf.space.block import SpaceBlock
 
 _LISTED = 8
@@ -21,7 +21,7 @@ def fitted(
     The architecture's blocks are laid beside the space's in order, so that as little as can be is in the way.
     """
     found = spec.canonical()
-    if misfits := _header(found, family):
+    if misfits := [f"{name} {mine}, accepted {other}" for name, mine, other in differing(found, family)]:
         return [], misfits
     extra = [f"block {number}: no counterpart in the space" for number in range(len(found.blocks))]
     ways = [_Way()]  # ways[i]: the lightest beside the space's blocks so far on which i blocks of `found` are placed
@@ -97,14 +97,3 @@ class _Column:
                 accepted = " or ".join(sorted(map(plain, values), key=lambda text: (len(text), text)))
                 found.append(f"{name.removesuffix('_')} {plain(value)}, accepted {accepted}")
         return found or ["options that do not go together here"]
-
-
-def _header(found: NetworkSpec, family: NetworkSpec) -> list[str]:
-    """What of a header is not the space's."""
-    return [
-        f"{field.name} {plain(mine)}, accepted {plain(other)}"
-        for field in dataclasses.fields(NetworkSpec)
-        if field.compare
-        and field.name != "blocks"
-        and (mine := getattr(found, field.name)) != (other := getattr(family, field.name))
-    ]
