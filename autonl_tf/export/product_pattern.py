@@ -91,12 +91,12 @@ def match(model: schema.ModelT, last: int) -> Product | None:
     if len(products) != 2 or len(strides) > 1:
         return None
     first, second = products
-    orders = (_adjoint(first), _adjoint(second))
-    if orders not in (((True, False), (False, False)), ((False, True), (False, False))):
+    adjoint = [(bool(product.builtinOptions.adjX), bool(product.builtinOptions.adjY)) for product in products]
+    if adjoint not in ([(True, False), (False, False)], [(False, True), (False, False)]):
         return None
     if not _in_scope(graph, second.outputs[0]):
         return None
-    affinity_first = orders[0] == (False, True)
+    affinity_first = adjoint[0] == (False, True)
     phi = first.inputs[1] if affinity_first else first.inputs[0]
     if shape_of(graph, source) != shape_of(graph, y) or (factor != 1.0 and convolution_behind(model, y) is None):
         return None
@@ -129,7 +129,3 @@ def convolution_behind(model: schema.ModelT, tensor: int) -> schema.OperatorT | 
         return None
     weights = takers[0].inputs[1]
     return takers[0] if sum(weights in operator.inputs for operator in graph.operators) == 1 else None
-
-
-def _adjoint(operator: schema.OperatorT) -> tuple[bool, bool]:
-    return bool(operator.builtinOptions.adjX), bool(operator.builtinOptions.adjY)
