@@ -23,9 +23,6 @@ class ThresholdAdam(keras.optimizers.Optimizer):
     search its bias correction was spent and v was the warm-up's, so that a threshold moved up to 2.7 times as far.
     2. The clip: Adam's own steps are up to 3.2 times the rate where gradients grow. 3. No epsilon: what it protects
     against, the clip does.
-
-    Raises:
-      TypeError: a sparse gradient.
     """
 
     scale_free = True  # of gradients
@@ -44,8 +41,6 @@ class ThresholdAdam(keras.optimizers.Optimizer):
         self._counts = [self.add_variable_from_reference(v, "count", shape=()) for v in var_list]
 
     def update_step(self, gradient, variable) -> None:
-        if isinstance(gradient, tf.IndexedSlices):
-            raise TypeError(f"{variable.name}: ThresholdAdam takes dense gradients only")
         index = self._index_dict[self._var_key(variable)]
         mean, square, count = self._means[index], self._squares[index], self._counts[index]
         rate = tf.cast(self.learning_rate, variable.dtype)
