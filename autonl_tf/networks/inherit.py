@@ -48,27 +48,25 @@ def take_over(supernet: Supernet, model: keras.Model, gates: np.ndarray) -> None
       gates: 0 or 1, [G].
     """
     pairs = _shared(supernet, gates, model)
-    for index, (block, selection) in enumerate(zip(supernet.blocks, supernet.table.selections(gates), strict=True)):
+    members = _members(supernet, gates)
+    for block, member in members:
         if isinstance(block, SuperBlock):
-            kept = supernet.table.space.blocks[index].block(selection) is not None
-            follows = block.project_conv.kernel if kept else block.project_bn.gamma
+            follows = block.project_conv.kernel if member else block.project_bn.gamma
             follows.assign(tf.zeros_like(follows))
     for layer, slices in pairs:
         for slice_, values in zip(slices, layer.get_weights(), strict=True):
             slice_.write(values)
-    for block, member in _members(supernet, gates):
-        if isinstance(block, SuperBlock):
+    for block, member in members:
+        if isinstance(block, SuperBlock) and member:
             _scale_rings(block, member.kernels[0])
     supernet.start_at(gates)
 
 
-def _members(supernet: Supernet, gates: np.ndarray):
-    """(the supernet's block, the network's), of those that the gates keep."""
+def _members(supernet: Supernet, gates: np.ndarray) -> list[tuple[keras.layers.Layer, BlockSpec | None]]:
+    """Each block of the supernet, and the network's, None where the gates drop it."""
     table = supernet.table
-    for block, of, selection in zip(supernet.blocks, table.space.blocks, table.selections(gates), strict=True):
-        member = of.block(selection)
-        if member is not None:
-            yield block, member
+    members = [of.block(chosen) for of, chosen in zip(table.space.blocks, table.selections(gates), strict=True)]
+    return list(zip(supernet.blocks, members, strict=True))
 
 
 def _shared(
@@ -78,7 +76,8 @@ def _shared(
     slices = {
         name: _whole(getattr(supernet, name)) for name in ("stem_conv", "stem_bn", "head_conv", "head_bn", "logits")
     }
-    for index, (block, member) in enumerate(_members(supernet, gates)):
+    kept = [(block, member) for block, member in _members(supernet, gates) if member]
+    for index, (block, member) in enumerate(kept):
         if isinstance(block, SuperBlock):
             layers = _sliced(block, member)
         else:

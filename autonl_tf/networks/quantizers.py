@@ -305,11 +305,6 @@ class Scheme(quantize_scheme.QuantizeScheme):
 
 def custom_objects() -> dict:
     """For `quantize_scope`."""
-    from autonl_tf.layers.activations import ChannelGroup, Swish
-    from autonl_tf.layers.dropout import Dropout
-    from autonl_tf.layers.initializers import DenseUniform, FanOutNormal
-
     kinds = (WeightQuantizer, RangeQuantizer, SigmoidQuantizer, LayerConfig, quantize_layer.QuantizeLayer)
     kinds += (QuantizedProduct, QuantizedSwish, QuantizedNorm, QuantizedDense)
-    kinds += (Dropout, DenseUniform, FanOutNormal, ChannelGroup, Swish)
     return {kind.__name__: kind for kind in kinds}
