@@ -177,20 +177,9 @@ class Supernet(keras.Model):
         self.head_bn = batch_norm("head_bn", sync_batch_norm)
         self.head_dropout = Dropout(dropout_rate, name="head_dropout")
         self.logits = classifier(num_classes)
-        state = {
-            "shape": [len(self.table)],
-            "trainable": False,
-            "dtype": tf.float32,
-            "experimental_autocast": False,
-            "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        }
-        self.thresholds = self.add_weight(
-            name="thresholds",
-            shape=[len(self.table)],
-            initializer="zeros",
-            dtype=tf.float32,
-            experimental_autocast=False,
-        )
+        wide = {"shape": [len(self.table)], "dtype": tf.float32, "experimental_autocast": False}
+        state = {**wide, "trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
+        self.thresholds = self.add_weight(name="thresholds", initializer="zeros", **wide)
         self.margins = self.add_weight(name="margins", initializer=keras.initializers.Constant(self.starts), **state)
         self.references = self.add_weight(name="references", initializer="ones", **state)
         self.distances = self.add_weight(name="distances", initializer="ones", **state)
