@@ -19,7 +19,7 @@ import tf_keras as keras
 
 from autonl_tf.layers.arguments import check_channels_last, feature_map, share, whole
 from autonl_tf.layers.initializers import FanOutNormal
-from autonl_tf.layers.light_nl import flatten_positions, last_batch_norm
+from autonl_tf.layers.light_nl import batch_norm, flatten_positions
 from autonl_tf.layers.registering import registered
 
 
@@ -73,7 +73,7 @@ def apply_embedded(
         g = keras.layers.MaxPooling2D(stride, padding="same", name=f"{prefix}g_pool", dtype=policy, **last)(g)
     y = EmbeddedProduct(name=f"{prefix}product", dtype=policy)([theta, phi, g])
     y = convolution(channels, "out", use_bias=False)(y)
-    return last_batch_norm(f"{prefix}bn", sync_batch_norm, policy)(y)
+    return batch_norm(f"{prefix}bn", sync_batch_norm, "zeros", policy)(y)
 
 
 @registered

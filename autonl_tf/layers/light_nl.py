@@ -45,16 +45,12 @@ def flatten_positions(x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(x, [-1, height * width, channels])
 
 
-def last_batch_norm(name: str, synchronized: bool, dtype) -> keras.layers.BatchNormalization:
-    """The one behind which a non-local block is added to its input: gamma starts at zero, the block as the identity."""
-    return keras.layers.BatchNormalization(
-        momentum=BN_MOMENTUM,
-        epsilon=BN_EPSILON,
-        gamma_initializer="zeros",
-        synchronized=synchronized,
-        name=name,
-        dtype=dtype,
-    )
+def batch_norm(
+    name: str, synchronized: bool = False, gamma: str = "ones", dtype=None
+) -> keras.layers.BatchNormalization:
+    """The release's; with gamma "zeros" the one behind which a non-local block, at first the identity, is added."""
+    options = {"gamma_initializer": gamma, "synchronized": synchronized, "name": name, "dtype": dtype}
+    return keras.layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, **options)
 
 
 @registered
@@ -141,7 +137,7 @@ def light_nl_layers(
             name=f"{prefix}depthwise",
             dtype=dtype,
         ),
-        last_batch_norm(f"{prefix}bn", sync_batch_norm, dtype),
+        batch_norm(f"{prefix}bn", sync_batch_norm, "zeros", dtype),
     ]
 
 

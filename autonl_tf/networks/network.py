@@ -22,7 +22,7 @@ from autonl_tf.layers.depthwise import DepthwiseConv2D
 from autonl_tf.layers.dropout import Dropout
 from autonl_tf.layers.embedded_nl import apply_embedded
 from autonl_tf.layers.initializers import DenseUniform, FanOutNormal
-from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, light_nl_layers
+from autonl_tf.layers.light_nl import batch_norm, light_nl_layers
 
 
 def build_network(spec: NetworkSpec, *, image_size: int | tuple[int, int], **options) -> keras.Model:
@@ -102,12 +102,6 @@ def convolution(
         use_bias=use_bias,
         kernel_initializer=FanOutNormal(),
         name=name,
-    )
-
-
-def batch_norm(name: str, synchronized: bool = False) -> keras.layers.BatchNormalization:
-    return keras.layers.BatchNormalization(
-        momentum=BN_MOMENTUM, epsilon=BN_EPSILON, synchronized=synchronized, name=name
     )
 
 

@@ -23,9 +23,10 @@ from autonl_tf.layers.activations import FUNCTIONS
 from autonl_tf.layers.dropout import Dropout
 from autonl_tf.layers.gated import GatedBatchNormalization
 from autonl_tf.layers.gates import channel_mask
+from autonl_tf.layers.light_nl import batch_norm
 from autonl_tf.layers.superkernel import SuperkernelDepthwiseConv2D
 from autonl_tf.networks.gate_table import GateTable
-from autonl_tf.networks.network import batch_norm, classifier, convolution, fixed_block, padded
+from autonl_tf.networks.network import classifier, convolution, fixed_block, padded
 from autonl_tf.space.block import SpaceBlock
 from autonl_tf.space.gate_kind import InsertedKind, WeightSlice
 from autonl_tf.space.space import Space
