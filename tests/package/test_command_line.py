@@ -93,6 +93,11 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(words):
     assert re.fullmatch(r"error: .+\n", done.stderr)
 
 
+def test_a_message_is_one_line_and_keeps_the_blanks_of_names(capsys):
+    assert main._fail("no  such.txt: missing;\n  accepted: a file") == 2
+    assert capsys.readouterr().err == "error: no  such.txt: missing; accepted: a file\n"
+
+
 def test_a_working_directory_that_was_removed_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tmp_path.rmdir()
