@@ -292,15 +292,12 @@ def _open_builder(
     def opener(instruction: str) -> IndexedSplit | RecordSplit:
         return _held(name, tfds_source.tfds_split(builder, name, instruction, keys, labels))
 
-    instructions = tfds_source.split_instructions(builder, name, validation_fraction)
+    instructions = tfds_source.split_instructions(builder, name, validation_fraction, keys, labels)
     openers = {
         split: functools.partial(opener, instruction)
         for split, instruction in instructions.items()
         if builder.info.splits[instruction].num_examples
     }
-    if "test" in openers and not tfds_source.is_labelled(tfds_source.tfds_split(builder, name, "test", keys, labels)):
-        _log.info("%s: its test images are not used: they have no labels", name)
-        del openers["test"], instructions["test"]
     version = builder.info.full_name
     entries = {
         split: [Entry(split, f"{version}: {instruction}", builder.info.splits[instruction].num_examples, 0, "")]

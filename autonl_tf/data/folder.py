@@ -251,10 +251,11 @@ def _check_classes(root: str, names: list[str], found: dict[str, dict[str, list[
         raise UserError(f"folder:{root}: only one class, {names[0]!r}; at least two are needed{hint}")
     if "train" not in found:
         return
-    for name in () if named else sorted(set(found.get("validation", ())) - set(found["train"])):
-        alike = [other for other in found["train"] if other.casefold() == name.casefold()]
-        hint = f" (it has {alike[0]!r})" if alike else ""
-        raise UserError(f"folder:{root}: the training split has no class {name!r} of the validation split{hint}")
+    for split in () if named else ("validation", "test"):
+        for name in sorted(set(found.get(split, ())) - set(found["train"])):
+            alike = [other for other in found["train"] if other.casefold() == name.casefold()]
+            hint = f" (it has {alike[0]!r})" if alike else ""
+            raise UserError(f"folder:{root}: the training split has no class {name!r} of the {split} split{hint}")
 
 
 def _of(split: str, found: dict) -> str:

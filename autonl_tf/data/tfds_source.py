@@ -89,22 +89,31 @@ def square_side(builder: tfds.core.DatasetBuilder, image_key: str) -> int | None
     return height if height is not None and height == width else None
 
 
-def split_instructions(builder: tfds.core.DatasetBuilder, source: str, validation_fraction: float) -> dict[str, str]:
+def split_instructions(
+    builder: tfds.core.DatasetBuilder,
+    source: str,
+    validation_fraction: float,
+    keys: tuple[str, str | None],
+    labels: list[int],
+) -> dict[str, str]:
     """Which TFDS split, or slice of one, is 'train', which 'validation' and, where that is another, which 'test'.
 
-    A set without a second split gives the last `validation_fraction` of its training split away.
+    A test split without labels is not used. A set without a second split gives the last `validation_fraction` of its
+    training split away. `keys` and `labels` are those of `tfds_split`.
     """
-    splits = builder.info.splits
-    instructions = {"train": "train"} if "train" in splits else {}
-    if validation := next((name for name in _VALIDATION_NAMES if name in splits), None):
+    sizes = {name: split.num_examples for name, split in builder.info.splits.items()}
+    if sizes.get("test") and not _is_labelled(tfds_split(builder, source, "test", keys, labels), builder, keys):
+        _log.info("%s: its test images are not used: they have no labels", source)
+        del sizes["test"]
+    instructions = {"train": "train"} if "train" in sizes else {}
+    if validation := next((name for name in _VALIDATION_NAMES if name in sizes), None):
         instructions["validation"] = validation
-    if "test" in splits and "test" not in instructions.values():
+    if "test" in sizes and "test" not in instructions.values():
         instructions["test"] = "test"
     if not instructions:
-        raise UserError(f"{source}: no split train, {', '.join(_VALIDATION_NAMES)}; it has {sorted(splits)}")
+        raise UserError(f"{source}: no split train, {', '.join(_VALIDATION_NAMES)}; it has {sorted(sizes)}")
     if "validation" not in instructions:
-        size = splits["train"].num_examples
-        kept = size - round(size * validation_fraction)
+        kept = sizes["train"] - round(sizes["train"] * validation_fraction)
         instructions = {"train": f"train[:{kept}]", "validation": f"train[{kept}:]"}
     return instructions
 
@@ -130,13 +139,16 @@ def tfds_split(
     return RecordSplit(tuple(files), _parser(builder.info.features, keys, labels), total)
 
 
-def is_labelled(split: RecordSplit) -> bool:
-    """Whether the first record's label is a class; where labels are held back they are -1."""
+def _is_labelled(split: RecordSplit, builder: tfds.core.DatasetBuilder, keys: tuple[str, str | None]) -> bool:
+    """Whether the first record's label is not -1, as those that are held back are; what cannot be read is told where it
+    is used."""
+    image_key, label_key = keys
     try:
-        split.load(*next(iter(split.once().elements)))
-    except tf.errors.InvalidArgumentError:
-        return False
-    return True
+        record = next(iter(split.once().elements))[-1]
+        example = builder.info.features.deserialize_example(record, decoders={image_key: tfds.decode.SkipDecoding()})
+        return label_key is None or int(example[label_key]) != -1
+    except tf.errors.OpError:
+        return True
 
 
 def _parser(

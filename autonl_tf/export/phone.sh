@@ -44,8 +44,9 @@ for file in "${files[@]}"; do
     adb push "$file" "$remote/model.tflite" </dev/null >/dev/null
     adb shell "$remote/benchmark_model" "--graph=$remote/model.tflite" "--num_threads=$threads" --use_xnnpack=true \
         "--warmup_runs=$warmup" "--num_runs=$runs" </dev/null >"$result.part" 2>&1 || true
-    # Kept only with statistics: what is kept is not measured again. (An old adb says 0 whatever the program did.)
-    if ! grep -q 'count=[0-9]' "$result.part"; then
+    # Kept only with statistics behind those of the warm-up: what is kept is not measured again. (An old adb says 0
+    # whatever the program did.)
+    if [ "$(grep -c 'count=[0-9]' "$result.part")" -le $((warmup > 0)) ]; then
         printf '\nno statistics of %s; benchmark_model said (%s):\n' "$name" "$result.part" >&2
         tail -n 5 "$result.part" >&2
         exit 1

@@ -38,20 +38,22 @@ def measure(path: str | Path, *, threads: int, warmup: int, runs: int) -> dict[s
     return {"median_ms": float(median), "p5_ms": float(low), "p95_ms": float(high), "runs": runs}
 
 
-def parse_benchmark_output(text: str, source: str) -> dict[str, float]:
+def parse_benchmark_output(text: str, source: str, *, warmed_up: bool = True) -> dict[str, float]:
     """The times in what `benchmark_model` printed, in the form of `measure`.
 
-    Its last line of statistics is that of the steady state. Newer releases print percentiles; of an older one the mean,
-    the smallest and the largest are taken.
+    Its last line of statistics is that of the steady state, behind that of the warm-up where it `warmed_up`. Newer
+    releases print percentiles; of an older one the mean, the smallest and the largest are taken.
 
     Raises:
-      UserError: no statistics there.
+      UserError: no statistics of the steady state there.
     """
     lines = [
         dict(re.findall(r"(\w+)=([0-9.e+]+)", line)) for line in text.splitlines() if re.search(r"\bcount=\d", line)
     ]
     if not lines:
         raise UserError(f"{source}: no line of statistics (count=... avg=...) by benchmark_model in it")
+    if warmed_up and len(lines) < 2:
+        raise UserError(f"{source}: ends behind the warm-up; remove it, and run phone.sh again")
     last = lines[-1]
     try:
         median = last.get("median", last.get("p50", last.get("avg")))

@@ -23,6 +23,16 @@ def check_batches(config: Config, strategy: tf.distribute.Strategy) -> None:
     check_micro_batches(config, strategy.num_replicas_in_sync)
 
 
+def check_mixing(config: Config, strategy: tf.distribute.Strategy) -> None:
+    """Raises UserError where images are to be mixed with others and each micro-batch holds one alone."""
+    given = [f"--{name}" for name in ("mixup_alpha", "cutmix_alpha") if config.values[name]]
+    if given and config.train_batch_size <= num_micro_batches(config, strategy):
+        raise UserError(
+            f"{given[0]}: a micro-batch of one image has no other to mix it with; accepted: a larger "
+            "--train_batch_size, or fewer --micro_batches"
+        )
+
+
 def num_micro_batches(config: Config, strategy: tf.distribute.Strategy) -> int:
     """The micro-batches of all replicas, each of which has a loss of its own."""
     return strategy.num_replicas_in_sync * config.micro_batches

@@ -98,6 +98,13 @@ def test_rates_by_part_are_logged_and_everything_mixes(tuning, tmp_path):
         run(*words)
 
 
+def test_one_image_is_not_mixed_with_itself(tuning, tmp_path):
+    batch = next(word.partition("=")[2] for word in tuning if word.startswith("--train_batch_size="))
+    with pytest.raises(UserError, match="--cutmix_alpha: a micro-batch of one image has no other to mix it with"):
+        run(*tuning, "--cutmix_alpha=1", f"--micro_batches={batch}")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_larger_image_than_the_checkpoints_is_fine(tuning, tmp_path):
     run(*given(tuning, input_image_size=48))
     assert json.loads((tmp_path / "run" / "model.json").read_text())["input_image_size"] == 48

@@ -244,14 +244,15 @@ def test_a_phones_table_that_cannot_be_written_is_told_in_one_line(home, phone, 
         profile.run(configure(*words(home, f"--benchmark_output={phone}", f"--model_dir={tmp_path}/file")))
 
 
+@pytest.mark.parametrize("said", ["", PRINTED.splitlines()[1] + "\n"], ids=["nothing", "the warm-up"])
 @pytest.mark.parametrize("code", [0, 1])
-def test_a_file_the_phone_cannot_run_is_named_and_tried_again(home, phone, tmp_path, code):
+def test_a_file_the_phone_cannot_run_is_named_and_tried_again(home, phone, tmp_path, code, said):
     shutil.copytree(phone, tmp_path / "brought")
     (tmp_path / "brought" / "stem@32.txt").unlink()
     adb = tmp_path / "adb"
     adb.write_text(
         "#!/bin/bash\nif [[ $* == *getprop* ]]; then printf 'Maker\\r\\nModel 7\\r\\n15\\r\\n'; fi\n"
-        f"if [[ $* == *--graph=* ]]; then echo 'ERROR: out of memory'; exit {code}; fi\n"
+        f"if [[ $* == *--graph=* ]]; then echo '{said}ERROR: out of memory'; exit {code}; fi\n"
     )
     adb.chmod(0o755)
     for _ in range(2):
@@ -272,6 +273,10 @@ def test_percentiles_are_taken_where_the_binary_prints_them():
     assert read == {"median_ms": 2.04, "p5_ms": 1.95, "p95_ms": 2.5, "runs": 50}
     with pytest.raises(UserError, match="x: no line of statistics"):
         parse_benchmark_output("error: device offline", "x")
+    warm = "".join(PRINTED.format(more="").splitlines(keepends=True)[:2])
+    with pytest.raises(UserError, match=r"x: ends behind the warm-up; remove it, and run phone\.sh again"):
+        parse_benchmark_output(warm, "x")
+    assert parse_benchmark_output(warm, "x", warmed_up=False)["runs"] == 28
 
 
 def test_a_search_by_that_table_meets_a_target_in_milliseconds(home, table):

@@ -60,6 +60,12 @@ def test_of_classes_that_a_label_file_names_some_may_have_validation_images_alon
         open_dataset("folder:" + root)
 
 
+def test_a_class_of_the_test_split_alone_is_refused(make_folder):
+    root = make_folder(dict.fromkeys(["train/ant/1.jpg", "train/bee/1.jpg", "val/bee/1.jpg", "test/Bee/1.jpg"]))
+    with pytest.raises(UserError, match=r"has no class 'Bee' of the test split \(it has 'bee'\)"):
+        open_dataset("folder:" + root)
+
+
 @pytest.mark.parametrize("name", ["", "a\nb", "a\u2028b", "a\n"])
 def test_a_name_that_is_no_line_is_not_written(name):
     with pytest.raises(UserError, match=r"class 1: the name .* is not one line of text, which labels\.txt needs"):

@@ -39,6 +39,12 @@ def test_a_test_split_without_labels_is_left_out_and_told(tiny_pictures, encode,
     assert "tfds:tiny_pictures: its test images are not used: they have no labels" in caplog.text
 
 
+def test_where_the_only_other_split_is_a_test_split_without_labels_training_images_are_held_out(tiny_pictures, encode):
+    contents = {"train": [(encode(i), "bee") for i in range(8)], "test": [(encode(9), -1)]}
+    dataset = open_dataset("tfds:tiny_pictures", data_dir=tiny_pictures(contents), validation_fraction=0.25)
+    assert (dataset.size("train"), dataset.size("validation"), dataset.has("test")) == (6, 2, False)
+
+
 def test_tfds_without_a_second_split_is_divided(tiny_pictures, encode):
     contents = {"train": [(encode(i), "bee") for i in range(20)]}
     dataset = open_dataset("tfds:tiny_pictures", data_dir=tiny_pictures(contents), validation_fraction=0.25)

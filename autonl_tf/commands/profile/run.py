@@ -198,10 +198,14 @@ def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> No
             f"{missing[0]}.txt; let the profile here end, which makes the files, and run phone.sh again, or give the "
             "flags that the files were made with"
         )
-    texts = {key: output / f"{key}.txt" for key in work.keys}
-    measured = {key: timing.parse_benchmark_output(read_text(path), str(path)) for key, path in texts.items()}
     named = [output / name for name in ("device.txt", "settings.txt")]
     device, settings = (read_text(path).strip() if path.exists() else "" for path in named)
+    warmed_up = "warmup=0" not in settings.split()
+    texts = {key: output / f"{key}.txt" for key in work.keys}
+    measured = {
+        key: timing.parse_benchmark_output(read_text(path), str(path), warmed_up=warmed_up)
+        for key, path in texts.items()
+    }
     versions = _makers(directory / TABLE)
     runtime = {"name": "benchmark_model", "delegate": "XNNPACK", "settings": settings or "unknown"}
     if not directory.exists():

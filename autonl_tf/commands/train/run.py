@@ -62,6 +62,7 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
     config, before = defaults.completed(config, count, tuned), config
     train_step.check_batches(config, strategy)
     config = fit_memory.fitted(config, strategy, spec)
+    train_step.check_mixing(config, strategy)
     length = rates.length_of(config, count)
     rates.tell_warmup(config, length)
     weights = finetune.class_weights(config.class_weights, dataset)
