@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import itertools
 import json
 import math
 import os
@@ -56,6 +57,7 @@ from autonl_tf.space.cost_model import macs_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DEMO = {"search_space": "demo", "image_size": 64}
+MARGINS = (0.0, 0.25, 0.5, 1.0, 3.0)  # ranges of |margin|, see `other_seeds`
 DRAWS = 10_000  # random searches whose mean regret is told
 
 
@@ -248,6 +250,7 @@ def rank(bench: Bench, result: dict) -> None:
     for target in bench.target_macs():
         searches = bench.searched(target)
         row = {"target": target, "search_minutes": [round(one["minutes"], 2) for one in searches]}
+        row["other_seeds"] = other_seeds([one["gates"] for one in searches])
         result.setdefault("rank", []).append(row)
         row["found"] = []
         bench.trained([read(one["arch"]) for one in searches], options.train_seeds, row["found"])
@@ -268,6 +271,27 @@ def rank(bench: Bench, result: dict) -> None:
         twins = [twin for spec in found if (twin := without_light_nl(spec)) != spec]
         bench.trained(twins, options.train_seeds, row[WITHOUT])
         row["light_nl_gives"] = gains(row)
+
+
+def other_seeds(searches: list[list[dict]]) -> list[dict]:
+    """How firm a decision is: the `share` of `pairs` of a decision and the same gate's in another search in which that
+    one decides otherwise, by the size of the margin.
+
+    Args:
+      searches: the gates of each one's search.json. Decisions are those of gates that count in both searches, as the
+        margins take them, before any flip for a target; a gate that was closed for what it gains took none.
+    """
+    margins = np.array([[gate["margin"] for gate in gates] for gates in searches])
+    deciding = np.array([[gate["counts"] and not gate["closed"] for gate in gates] for gates in searches])
+    first, second = np.array(list(itertools.permutations(range(len(searches)), 2)), int).reshape(-1, 2).T
+    both, size = deciding[first] & deciding[second], np.abs(margins[first])
+    otherwise = (margins[first] >= 0) != (margins[second] >= 0)
+    rows = []
+    for low, high in itertools.pairwise(MARGINS):
+        among = both & (size >= low) & (size < high)
+        if pairs := int(among.sum()):
+            rows.append({"from": low, "below": high, "pairs": pairs, "share": float(otherwise[among].mean())})
+    return rows
 
 
 def gains(row: dict) -> list[dict]:
@@ -456,6 +480,11 @@ def table(result: dict) -> str:
             if name in row:
                 beaten = "above" if row[f"beats_{name}"] else "not shown to be above"
                 lines += [f"They are {beaten} {what}, {percent(row, name, f'{name}_error')}.", ""]
+        if firm := row.get("other_seeds"):
+            lines += ["| margin of a decision | pairs of seeds | the other seed decides otherwise |", "|---|---|---|"]
+            for one in firm:
+                lines.append(f"| {one['from']:g} to {one['below']:g} | {one['pairs']} | {100 * one['share']:.0f}% |")
+            lines.append("")
         for one in row.get("light_nl_gives", []):
             error = f" (standard error {100 * one['error']:.2f})" if one["error"] is not None else ""
             lines += [f"LightNL gives {100 * one['mean']:+.2f} points{error} in {' '.join(one['arch'])}", ""]

@@ -178,6 +178,20 @@ def test_one_search_or_one_seed_of_everything_beats_nothing(imported, found, uni
     assert "(standard error not known)" in imported("search_evidence").table({"rank": [{"target": 1e6, **said}]})
 
 
+def test_how_firm_a_decision_is_counts_the_other_seeds_that_decide_otherwise(imported):
+    def gates(*margins, **told):
+        return [{"margin": margin, "counts": True, "closed": False} | told for margin in margins]
+
+    module = imported("search_evidence")
+    rows = module.other_seeds([gates(0.1, 0.6), gates(-0.1, 0.7), gates(0.2, -2.0)])
+    assert [(row["from"], row["below"], row["pairs"]) for row in rows] == [(0, 0.25, 6), (0.5, 1.0, 4), (1.0, 3.0, 2)]
+    np.testing.assert_allclose([row["share"] for row in rows], [4 / 6, 2 / 4, 2 / 2])
+    assert "| 0.5 to 1 | 4 | 50% |" in module.table({"rank": [{"target": 1e6, "other_seeds": rows}]})
+    for without in ({"counts": False}, {"closed": True}):
+        assert module.other_seeds([gates(0.1), gates(-0.1, **without)]) == []
+    assert module.other_seeds([gates(0.1)]) == []
+
+
 def test_what_light_nl_gives_is_told_of_the_found_networks_that_have_it(imported):
     gains = imported("search_evidence").gains
     stem = ["r1_k3_s22_e1_i32_o16_noskip"]
