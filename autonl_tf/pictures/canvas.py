@@ -16,6 +16,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from autonl_tf.files import in_place
+from autonl_tf.pictures import SOFTWARE
 from autonl_tf.pictures.palette import GRID, INK, QUIET
 
 DPI = 120
@@ -111,7 +112,7 @@ def save(figure: Figure, path: str | pathlib.Path) -> None:
     """Writes a PNG file."""
     _take_literally(figure)
     with in_place(path) as aside:
-        figure.savefig(aside, format="png")
+        figure.savefig(aside, format="png", metadata={"Software": SOFTWARE})
 
 
 def _take_literally(figure: Figure) -> None:

@@ -2,7 +2,7 @@ import pytest
 from mode_cases import given, run
 from PIL import Image
 
-from autonl_tf.commands.explain import run as explain
+from autonl_tf.commands.explain import flags as explain
 from autonl_tf.errors import UserError
 
 
@@ -26,7 +26,7 @@ def test_every_image_gets_a_picture_of_its_own(words, tmp_path, capsys):
 
 def test_names_that_would_be_alike_are_numbered(tmp_path):
     files = [f"{tmp_path}/a/b.jpg", f"{tmp_path}/a_b.jpg", f"{tmp_path}/b.jpg", f"{tmp_path}/c/b.jpg"]
-    names = [path.name for path in explain._targets(str(tmp_path), files)]
+    names = [path.name for path in explain.targets(str(tmp_path), files)]
     assert names == ["a_b.jpg.png", "a_b.jpg_2.png", "b.jpg.png", "c_b.jpg.png"]
 
 
@@ -38,3 +38,15 @@ def test_points_that_are_none_are_refused(text):
 
 def test_a_wrong_request_is_refused(words, tmp_path, refused):
     refused(given(words, images=tmp_path / "none.jpg"), "no such file")
+
+
+def test_a_picture_that_another_drew_is_not_written_over(words, tmp_path, refused):
+    run(*words)
+    run(*words)  # its own are drawn anew
+    theirs = tmp_path / "out" / "bee_0.jpg.png"
+    for drawn in (b"nothing that is read", b""):
+        theirs.write_bytes(drawn)
+        refused(words, "holds bee_0.jpg.png, which no --mode=explain drew; accepted: another directory")
+        assert theirs.read_bytes() == drawn
+    Image.new("RGB", (8, 8)).save(theirs)
+    refused(words, "holds bee_0.jpg.png")

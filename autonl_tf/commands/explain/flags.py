@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
+
+from PIL import Image
+
 from autonl_tf.errors import UserError
+from autonl_tf.pictures import SOFTWARE
 from autonl_tf.settings import files
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import number_in, text
@@ -20,6 +26,12 @@ def check_files(config: Config) -> Config:
     files.check_apart(config, "output")
     query_points(config.query_points)
     files.check_directory("output", config.output)
+    for target in targets(config.output, files.matching(config.images)):
+        if target.exists() and not _is_own(target):
+            raise UserError(
+                f"--output={config.output}: holds {target.name}, which no --mode=explain drew; accepted: another "
+                "directory"
+            )
     return config
 
 
@@ -35,3 +47,29 @@ def query_points(text: str) -> list[tuple[float, float]]:
     if len(points) > 64:
         raise UserError(f"--query_points: {len(points)} points; accepted: at most 64")
     return points
+
+
+def targets(directory: str, files: list[str]) -> list[pathlib.Path]:
+    """Where each picture goes: images of one name in several folders get their folders' names too,
+    and what is still alike a number."""
+    directory = pathlib.Path(directory)
+    names = [pathlib.Path(file).stem for file in files]
+    if len(set(names)) < len(names):
+        common = os.path.commonpath([pathlib.Path(file).absolute().parent for file in files])
+        names = [os.path.relpath(pathlib.Path(file).absolute(), common).replace(os.sep, "_") for file in files]
+    taken: dict[str, None] = {}
+    for name in names:
+        number, free = 1, name
+        while free in taken:
+            number += 1
+            free = f"{name}_{number}"
+        taken[free] = None
+    return [directory / f"{name}.png" for name in taken]
+
+
+def _is_own(path: pathlib.Path) -> bool:
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == SOFTWARE
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False

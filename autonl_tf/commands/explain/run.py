@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 
-from autonl_tf.commands.explain.flags import query_points
+from autonl_tf.commands.explain.flags import query_points, targets
 from autonl_tf.data.images import displayable
 from autonl_tf.networks.affinity import affinities
 from autonl_tf.pictures.affinity import draw_affinities
@@ -22,7 +21,7 @@ def run(config: Config) -> None:
     The maps of a network trained with `--qat` are those of its float weights, without the simulated int8.
     """
     points, files = query_points(config.query_points), matching(config.images)
-    target_of = dict(zip(files, _targets(config.output, files), strict=True))
+    target_of = dict(zip(files, targets(config.output, files), strict=True))
     network = checkpointed.load(config)
     model = network.float_model
     usable, batches = checkpointed.images_for(config, network, files)
@@ -38,21 +37,3 @@ def run(config: Config) -> None:
             print(target)
             done += 1
     say(f"{done} pictures, {len(blocks)} blocks at {len(points)} points each")
-
-
-def _targets(directory: str, files: list[str]) -> list[pathlib.Path]:
-    """Where each picture goes: images of one name in several folders get their folders' names too,
-    and what is still alike a number."""
-    directory = pathlib.Path(directory)
-    names = [pathlib.Path(file).stem for file in files]
-    if len(set(names)) < len(names):
-        common = os.path.commonpath([pathlib.Path(file).absolute().parent for file in files])
-        names = [os.path.relpath(pathlib.Path(file).absolute(), common).replace(os.sep, "_") for file in files]
-    taken: dict[str, None] = {}
-    for name in names:
-        number, free = 1, name
-        while free in taken:
-            number += 1
-            free = f"{name}_{number}"
-        taken[free] = None
-    return [directory / f"{name}.png" for name in taken]
