@@ -6,6 +6,7 @@ import shlex
 import shutil
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from damage import NO_JSON, check_documented, damaged
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,9 @@ from mode_cases import class_folder, command, configure, tree, write_space
 from autonl_tf.commands.report import run as report
 from autonl_tf.commands.search import run as search
 from autonl_tf.errors import UserError
+from autonl_tf.networks.gate_table import GateTable
+from autonl_tf.search import results
+from autonl_tf.space import space as space_lib
 
 
 class Reader(HTMLParser):
@@ -44,7 +48,7 @@ class Reader(HTMLParser):
 def home(tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
     class_folder(root / "pictures", {"train": 4})
-    write_space(root / "space.json")
+    write_space(root / "space.json", network="activation=relu6")
     for name, more in (("free", ()), ("aimed", ("--target_macs=0.56M",))):
         words = ("--mode=search", f"--search_space={root}/space.json", f"--dataset=folder:{root}/pictures")
         short = ("--input_image_size=32", "--train_batch_size=6", "--train_steps=8", "--steps_per_loop=2")
@@ -67,7 +71,7 @@ def test_the_page_stands_alone_and_says_what_the_files_say(home, name):
     assert ("Not converged" in reader.text) == (name == "aimed" and not result["budget"]["converged"])
     kept = sum(block is not None for block in result["decided_blocks"])
     assert f"{kept} of {len(result['decided_blocks'])}" in reader.text
-    assert [block for block in result["decided_blocks"] if block] == result["arch"]
+    assert ["network activation=relu6", *(block for block in result["decided_blocks"] if block)] == result["arch"]
 
 
 def test_the_next_command_can_be_given_as_it_stands(home):
@@ -146,6 +150,19 @@ def test_a_result_of_another_form_is_told_in_one_line_and_nothing_is_written(hom
         with pytest.raises(UserError, match=r"run/search\.json: not what"):
             report.run(configure("--mode=report", f"--model_dir={home}/free", f"--compare_with={run}"))
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["paper", "cifar10", "demo", "around:mobilenet_v2", "around:mnasnet_a1", "around:efficientnet_lite0"]
+)
+def test_what_a_search_of_any_space_writes_is_no_other_form(name):
+    space = space_lib.load(name)
+    table, rng = GateTable(space), np.random.default_rng(0)
+    rest = {"trajectory": [], "budget": {}, "phases": {"warmup_end": 1, "settle_start": 2, "total_steps": 3}}
+    for _ in range(20):
+        margins = rng.normal(size=len(table))
+        _, result = results.summary(table, margins, image_size=224, num_classes=10)
+        assert report._fault(json.loads(json.dumps(result | rest)), "search.json") is None
 
 
 def test_any_field_of_a_result_may_be_changed_to_anything(home, tmp_path):

@@ -56,7 +56,7 @@ def _fault(result: SearchRecord, path: pathlib.Path) -> str | None:
     kept = [block for block in result["decided_blocks"] if block is not None]
     budget, phases = result["budget"], result["phases"]
     faults = (
-        (kept == result["arch"], "arch is not the decided_blocks"),
+        (kept == [blockstring.write_block(block) for block in spec.blocks], "arch is not the decided_blocks"),
         (len(result["blocks"]) == len(list(spec.singles())) + 2, "blocks are not those of arch"),
         (sum(block["macs"] for block in result["blocks"]) == result["macs"] > 0, "macs is not the sum of the blocks'"),
         (
