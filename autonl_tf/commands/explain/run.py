@@ -36,4 +36,4 @@ def run(config: Config) -> None:
             draw_affinities(pixels, points, maps, target, title=f"{name}: affinity with the point +")
             print(target)
             done += 1
-    say(f"{done} pictures, {len(blocks)} blocks at {len(points)} points each")
+    say(f"images drawn: {done} of {len(files)}; blocks: {len(blocks)}; points: {len(points)}")
