@@ -537,7 +537,8 @@ def draw(bench: Bench, result: dict) -> None:
         pictures["truth"] = [("every member", result["truth"]["members"], QUIET), ("found", found, VERMILION)]
     for name, groups in pictures.items():
         figure = new_figure(7, 4.6, f"Found and other networks: {bench.options.dataset}")
-        axes = plain_axes(figure.add_axes((0.1, 0.12, 0.86, 0.66)), "validation top-1, %; bars: deviation of its seeds")
+        axes = figure.add_axes((0.1, 0.12, 0.86, 0.66))
+        plain_axes(axes, "validation top-1, %; bars: deviation of its seeds")
         for label, rows, colour in groups:
             if rows:
                 scores = [100 * np.array(row["top1"]) for row in rows]

@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from autonl_tf.data.demo_scene import COLOURS
 from autonl_tf.errors import UserError
@@ -190,6 +191,16 @@ def test_how_firm_a_decision_is_counts_the_other_seeds_that_decide_otherwise(imp
     for without in ({"counts": False}, {"closed": True}):
         assert module.other_seeds([gates(0.1), gates(-0.1, **without)]) == []
     assert module.other_seeds([gates(0.1)]) == []
+
+
+def test_found_and_other_networks_are_drawn(imported, tmp_path):
+    module = imported("search_evidence")
+    bench = argparse.Namespace(options=argparse.Namespace(dataset="folder:photos"), work=tmp_path)
+    rows = {"found": [{"macs": 2e6, "top1": [0.5, 0.6]}], "uniform": [{"macs": 2e6, "top1": [0.4]}], "random": []}
+    targets = {"targets": [{"found_networks": rows["found"]}], "members": rows["uniform"]}
+    module.draw(bench, {"rank": [{"target": 2e6} | rows], "truth": targets})
+    for name in ("rank", "truth"):
+        assert np.std(Image.open(tmp_path / f"{name}.png")) > 5
 
 
 def test_what_light_nl_gives_is_told_of_the_found_networks_that_have_it(imported):
