@@ -7,7 +7,8 @@ Parts:
   rank     for each of --targets: what --search_seeds searches found, each trained by --train_seeds seeds, beside random
            members, random members without squeeze-excite, and uniform networks (one kernel and one expansion
            throughout, nothing else), each by --random_seeds seeds, all within --tolerance of the MACs. The found
-           networks are trained without their LightNL too, by --train_seeds seeds, which tells what it gives them.
+           networks are trained without their LightNL too, by --train_seeds seeds, which tells what it gives them. It
+           also tells how often another seed's search decides otherwise, by the size of a margin.
   truth    every member of a small space (at most 1,000), trained alike by --random_seeds seeds; then the regret and the
            rank of what the searches found for each of --targets, beside a random search of equal cost, the best by
            parameters, a uniform network, and a score that needs no training (synflow).

@@ -46,7 +46,7 @@ def test_a_picture_that_another_drew_is_not_written_over(words, tmp_path, refuse
     theirs = tmp_path / "out" / "bee_0.jpg.png"
     for drawn in (b"nothing that is read", b""):
         theirs.write_bytes(drawn)
-        refused(words, "holds bee_0.jpg.png, which no --mode=explain drew; accepted: another directory")
+        refused(words, "holds bee_0.jpg.png, which AutoNL-TF did not draw; accepted: another directory")
         assert theirs.read_bytes() == drawn
     Image.new("RGB", (8, 8)).save(theirs)
     refused(words, "holds bee_0.jpg.png")

@@ -32,6 +32,6 @@ def test_it_is_told_outside_of_the_steps_too(words, tmp_path, monkeypatch, capsy
     monkeypatch.setattr(loop, "is_cluster", lambda strategy: True)
     with pytest.raises(loop.WorkerLost):
         run(*words, "--dataset=demo")
-    told = capsys.readouterr().err.splitlines()[-1]  # the data may have been made before, which is told too
+    told = capsys.readouterr().err.splitlines()[-1]  # behind the making of the built-in set, where there is none yet
     assert told.startswith(f"a worker of the cluster is lost, in {words[0]}: start all workers again")
     assert [path.name for path in tmp_path.iterdir()] == ["weights.index"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 
-from PIL import Image
-
 from autonl_tf.errors import UserError
 from autonl_tf.pictures import SOFTWARE
 from autonl_tf.settings import files
@@ -29,7 +27,7 @@ def check_files(config: Config) -> Config:
     for target in targets(config.output, files.matching(config.images)):
         if target.exists() and not _is_own(target):
             raise UserError(
-                f"--output={config.output}: holds {target.name}, which no --mode=explain drew; accepted: another "
+                f"--output={config.output}: holds {target.name}, which AutoNL-TF did not draw; accepted: another "
                 "directory"
             )
     return config
@@ -68,6 +66,8 @@ def targets(directory: str, files: list[str]) -> list[pathlib.Path]:
 
 
 def _is_own(path: pathlib.Path) -> bool:
+    from PIL import Image  # which --help does without
+
     try:
         with Image.open(path) as picture:
             return picture.info.get("Software") == SOFTWARE
