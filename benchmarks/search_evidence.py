@@ -13,7 +13,8 @@ Parts:
            rank of what the searches found for each of --targets, beside a random search of equal cost, the best by
            parameters, a uniform network, and a score that needs no training (synflow).
   deviations  what searches find without one of the deviations from the paper at a time (`support/without.py`; --without
-           names them, default: all): behind `truth` the regret for each of --targets; on the built-in data
+           names them, default: all): for each of --targets, behind `truth` the regret, behind `rank` top-1
+           of each network found by --train_seeds seeds, and how much is lost without it; on the built-in data
            (--dataset=demo, demo:...) the cost, the cross-entropy, and in how many blocks LightNL is.
   far, texture  --dataset=demo only: whether LightNL is chosen where labels relate far-apart parts, with and without it
            in the space for equal MACs, and dropped where they are a texture.
@@ -390,8 +391,9 @@ def deviations(bench: Bench, result: dict) -> None:
     known_top1, best, aims = {}, {}, {options.dataset.partition(":")[2] or "far": ()}
     if not built_in(options.dataset):
         aims = {f"search_{target:.0f}": (f"--target_macs={target:.0f}",) for target in bench.target_macs()}
+    if "truth" in result:
         best = {f"search_{row['target']:.0f}": row["best"] for row in result["truth"]["targets"]}
-        known_top1 = {read(row["arch"]).canonical(): np.mean(row["top1"]) for row in result["truth"]["members"]}
+        known_top1 = {read(row["arch"]).canonical(): row["top1"] for row in result["truth"]["members"]}
     calls = [
         (name, aim, seed) for name in (None, *options.without) for aim in aims for seed in range(options.search_seeds)
     ]
@@ -401,13 +403,29 @@ def deviations(bench: Bench, result: dict) -> None:
         return bench.search(directory, seed, *aims[aim], without=name)
 
     results = bench.each(search, calls)
-    for (name, aim, _), found in zip(calls, results, strict=True):
-        if isinstance(found, dict):
-            row = light(found)
-            if best:
-                row["regret"] = 100 * float(best[aim] - known_top1[read(found["arch"]).canonical()])
-            held.setdefault(name or "nothing", {}).setdefault(aim, []).append(row)
+    done = [(call, found) for call, found in zip(calls, results, strict=True) if isinstance(found, dict)]
+    if "rank" in result and "truth" not in result:
+        rows = bench.trained([read(found["arch"]) for _, found in done], options.train_seeds, [])
+        known_top1 = {read(row["arch"]).canonical(): row["top1"] for row in rows}
+    for (name, aim, _), found in done:
+        row = light(found) | {"arch": found["arch"]}
+        if known_top1:
+            row["top1"] = known_top1[read(found["arch"]).canonical()]
+        if best:
+            row["regret"] = 100 * float(best[aim] - np.mean(row["top1"]))
+        held.setdefault(name or "nothing", {}).setdefault(aim, []).append(row)
     all_done(results)
+    for name, aim in itertools.product(options.without, aims if known_top1 else ()):
+        lost = losses(held["nothing"][aim], held[name][aim])
+        result.setdefault("without_it_lose", {}).setdefault(name, {})[aim] = lost
+
+
+def losses(searched: list[dict], without: list[dict]) -> dict:
+    """How many points of top-1 what searches find loses without a deviation: the mean over the search seeds of the
+    difference from the same seed's search as it is, and its standard error (None for one seed)."""
+    lost = [100 * (np.mean(one["top1"]) - np.mean(other["top1"])) for one, other in zip(searched, without, strict=True)]
+    error = np.std(lost, ddof=1) / math.sqrt(len(lost)) if len(lost) > 1 else None
+    return {"mean": float(np.mean(lost)), "error": error}
 
 
 def built_in(dataset: str) -> bool:
@@ -506,16 +524,21 @@ def table(result: dict) -> str:
         lines += [
             "## Without one deviation",
             "",
-            "| without | for | regret, points | blocks with LightNL | MACs | cross-entropy |",
+            "| without | for | top-1, % | regret, points | blocks with LightNL | MACs | cross-entropy |",
         ]
-        lines.append("|---|---|---|---|---|---|")
+        lines.append("|---|---|---|---|---|---|---|")
     for name, aims in held.items():
         for aim, rows in aims.items():
+            top1 = ", ".join(f"{100 * np.mean(row['top1']):.2f}" for row in rows if "top1" in row)
             regret = ", ".join(f"{row['regret']:.2f}" for row in rows if "regret" in row)
             blocks = ", ".join(f"{row['with_light_nl']} of {row['blocks']}" for row in rows)
             macs = ", ".join(f"{row['macs'] / 1e6:.3g}M" for row in rows)
             loss = ", ".join(f"{row['cross_entropy']:.3f}" for row in rows)
-            lines.append(f"| {name} | {aim} | {regret} | {blocks} | {macs} | {loss} |")
+            lines.append(f"| {name} | {aim} | {top1} | {regret} | {blocks} | {macs} | {loss} |")
+    for name, aims in result.get("without_it_lose", {}).items():
+        for aim, lost in aims.items():
+            error = "not known" if lost["error"] is None else f"{lost['error']:.2f}"
+            lines += ["", f"Without {name}, {aim} loses {lost['mean']:+.2f} points (standard error {error})."]
     return "\n".join(lines)
 
 
@@ -611,8 +634,8 @@ def main() -> None:
     if options.without and "deviations" not in parts:
         parser.error("--without is of the part deviations, which --parts lacks")
     if "deviations" in parts:
-        if not demo and "truth" not in parts[: parts.index("deviations")]:
-            parser.error("--parts: deviations come behind truth, or on the built-in data")
+        if not demo and not {"truth", "rank"} & set(parts[: parts.index("deviations")]):
+            parser.error("--parts: deviations come behind truth or rank, or on the built-in data")
         from support.without import DEVIATIONS
 
         options.without = options.without.split(",") if options.without else list(DEVIATIONS)
@@ -628,7 +651,7 @@ def main() -> None:
         except Stopped as reason:
             result.setdefault("stopped", {})[part] = str(reason)
             code = PREEMPTED if isinstance(reason, OutOfTime) and code != 1 else 1
-            if part == "truth":
+            if part in ("truth", "rank"):
                 break  # deviations need it whole
     (bench.work / "evidence.md").write_text(table(result), encoding="utf-8")
     draw(bench, result)

@@ -349,8 +349,45 @@ def test_a_deviation_is_a_row_for_each_kind_of_search(imported):
     ]
     said = imported("search_evidence").table({"deviations": {"settling": {"search_400000": rows}}})
     assert said.splitlines()[-1] == (
-        "| settling | search_400000 | 1.28, 0.00 | 1 of 2, 1 of 2 | 0.383M, 0.383M | 1.500, 1.500 |"
+        "| settling | search_400000 |  | 1.28, 0.00 | 1 of 2, 1 of 2 | 0.383M, 0.383M | 1.500, 1.500 |"
     )
+
+
+def test_behind_rank_what_is_found_without_a_deviation_is_trained_and_set_beside_the_same_seeds(imported, tmp_path):
+    module = imported("search_evidence")
+    aims = ("dataset", "folder:photos"), ("targets", [12e6])
+    seeds = ("without", ["settling"]), ("search_seeds", 2), ("train_seeds", 2)
+    bench = evidence(module, tmp_path / "work", *aims, *seeds)
+    networks = dict(zip(("first", "second"), bench.networks.random(12e6, 2, 0), strict=True))
+    searched = []
+
+    def search(name, seed, *words, without=None):
+        searched.append((name, seed, words, without))
+        spec = networks["second" if without and seed else "first"]
+        found = {"arch": module.blockstring.write(spec).splitlines(), "macs": 12e6, "gates": [], "minutes": 1.0}
+        return found | {"trajectory": [{"cross_entropy": 1.5}]}
+
+    def train(spec, seed):
+        return {"top1": (0.5 if spec == networks["second"] else 0.6) + 0.1 * seed, "minutes": 1.0}
+
+    bench.search, bench.train, result = search, train, {"rank": []}
+    module.deviations(bench, result)
+    aim = ("--target_macs=12000000",)
+    assert searched == [
+        (name + str(seed), seed, aim, without)
+        for name, without in (("search_12000000_", None), ("without_settling_search_12000000_", "settling"))
+        for seed in (0, 1)
+    ]
+    means = {
+        name: [np.mean(row["top1"]) for row in aims["search_12000000"]] for name, aims in result["deviations"].items()
+    }
+    assert means == {"nothing": pytest.approx([0.65, 0.65]), "settling": pytest.approx([0.65, 0.55])}
+    assert result["without_it_lose"] == {
+        "settling": {"search_12000000": {"mean": pytest.approx(5), "error": pytest.approx(5)}}
+    }
+    said = module.table(result).splitlines()
+    assert any(line.startswith("| settling | search_12000000 | 65.00, 55.00 |  |") for line in said)
+    assert said[-1] == "Without settling, search_12000000 loses +5.00 points (standard error 5.00)."
 
 
 @pytest.mark.parametrize("label", [0, 2])
