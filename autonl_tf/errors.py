@@ -24,10 +24,19 @@ _NO_MEMORY = re.compile(r"OOM when allocating tensor with shape(\[[\d,]*\])")
 
 
 class UserError(Exception):
-    """Something the user gave is wrong: the message says what, where, and what is accepted, on one line.
+    """Something the user gave is wrong: the message says what, where, and what is accepted, on one line, whatever is
+    quoted in it.
 
     `autonl_tf.cli.main` prints it as `error: ...` on standard error and exits with code 2, without a traceback.
     """
+
+    def __init__(self, message: object):
+        super().__init__(joined(message))
+
+
+def joined(message: object) -> str:
+    """The lines of a message as one."""
+    return " ".join(line.strip() for line in str(message).splitlines())
 
 
 def first_line(error: BaseException) -> str:

@@ -133,7 +133,7 @@ def _work() -> object:
 
 
 def _fail(message: object) -> int:
-    print(f"error: {' '.join(line.strip() for line in str(message).splitlines())}", file=sys.stderr)
+    print(f"error: {errors.joined(message)}", file=sys.stderr)
     return errors.USAGE_ERROR
 
 

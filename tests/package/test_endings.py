@@ -56,6 +56,12 @@ def signalled(process, folder, number):
     assert process.wait(60) == 128 + number
 
 
+@pytest.mark.parametrize("lines", ["\n", "\r\n  ", "\r", "\u2028"])
+def test_a_message_is_one_line_whatever_it_quotes(lines):
+    error = UserError(f"run: was made with --arch=a{lines}b; choose another --model_dir")
+    assert str(error) == "run: was made with --arch=a b; choose another --model_dir"
+
+
 @pytest.mark.parametrize(
     ("words", "shell", "code"),
     [
