@@ -119,8 +119,8 @@ def _listening(cluster: Cluster) -> Iterator[None]:
     try:
         try:
             server = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
+        except (OSError, ValueError) as error:  # the latter where there is no IPv6
+            if getattr(error, "errno", None) == errno.EADDRINUSE:
                 raise
             server = socket.create_server(("", port))
     except OSError as error:

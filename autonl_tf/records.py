@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pathlib
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -81,24 +82,35 @@ class ModelRecord:
 Settings = dict[str, Scalar | list[Scalar]]
 
 
-# The flags whose values are paths of what is read, behind a colon or not, of those that must stay as they are for a run
-# to go on.
+_PACKAGE = pathlib.Path(__file__).parent
+_NETWORKS = {path.name.removesuffix(".arch.txt") for path in _PACKAGE.glob("arch/presets/*.arch.txt")}
+# The flags whose value is the path of an input, possibly behind `kind:`, among those that must not change when a run
+# resumes; and the names that each takes before a file of that name.
 PATHS = {
-    *("arch", "calibration_dataset", "class_weights", "dataset", "init_checkpoint", "label_file", "latency_table"),
-    "search_space",
+    "arch": _NETWORKS,
+    "calibration_dataset": {"demo"},
+    "class_weights": {"balanced"},
+    "dataset": {"demo"},
+    "init_checkpoint": {"imagenet"},
+    "label_file": {"imagenet"},
+    "latency_table": set(),
+    "search_space": _NETWORKS | {path.stem for path in _PACKAGE.glob("space/spaces/*.json")},
 }
 
 
 def located(settings: Settings, absolute: Callable[[str], str] = os.path.abspath) -> Settings:
     """Settings with the path of what is there made absolute, so that a run goes on wherever it is started from."""
 
-    def placed(value: str) -> str:
-        kind, colon, path = value.partition(":") if ":" in value else ("", "", value)
-        there = kind != "tfds" and os.path.exists(path)  # TFDS has sets, not paths
-        return f"{kind}{colon}{absolute(path)}" if there else value
+    def placed(value: str, names: set[str]) -> str:
+        kind, colon, rest = value.partition(":") if ":" in value else ("", "", value)
+        path, comma, words = rest.partition(",") if kind == "around" else (rest, "", "")
+        named = kind in ("demo", "tfds") or (kind in ("", "around") and path in names)
+        there = not named and os.path.exists(path)
+        return f"{kind}{colon}{absolute(path)}{comma}{words}" if there else value
 
     return {
-        name: placed(value) if name in PATHS and isinstance(value, str) else value for name, value in settings.items()
+        name: placed(value, PATHS[name]) if name in PATHS and isinstance(value, str) else value
+        for name, value in settings.items()
     }
 
 
@@ -125,6 +137,7 @@ class SearchSettings(TypedDict):
     input_image_size: ImageSize
     crop_padding: CropPadding
     dataset: str
+    exif_orientation: NotRequired[bool]
 
 
 @dataclasses.dataclass(frozen=True)

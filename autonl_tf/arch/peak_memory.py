@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from autonl_tf.arch.cost import affinity_first, network_cost
-from autonl_tf.arch.spec import BlockSpec, NetworkSpec, feature_map_sizes, output_size, scale_filters
+from autonl_tf.arch.spec import BlockSpec, NetworkSpec, feature_map_sizes, output_size
 
 FLOAT = 4  # bytes; batch-norm statistics, weights and optimizers are float32 whatever layers compute in
 EVALUATED = 2  # maps of the largest layer that an evaluation holds
@@ -59,7 +59,6 @@ def peak(
     micro_batches: int = 1,
     eval_batch: int = 0,
     frozen: int = 0,
-    depth_multiplier: float = 1.0,
     compute_bytes: int = FLOAT,
 ) -> Memory:
     """What one replica takes.
@@ -71,15 +70,13 @@ def peak(
       frozen: how many of stem, blocks and head, from the front, no gradient reaches (`parts.frozen_from_the_front`).
       compute_bytes: of a number that layers compute in.
     """
-    stages = list(kept_maps(spec, image_size, depth_multiplier, searched=mode == "search"))
+    stages = list(kept_maps(spec, image_size, searched=mode == "search"))
     largest = EVALUATED * max(max(maps) for maps in stages)
     kept = _peak([size for maps in stages[frozen:] for size in maps])
     training = (max(kept, largest) if frozen else kept) * (batch / micro_batches)
     training *= MICRO_BATCHED if micro_batches > 1 else 1
     evaluation = largest * eval_batch
-    params = network_cost(
-        spec, image_size=image_size, num_classes=num_classes, depth_multiplier=depth_multiplier
-    ).total.params
+    params = network_cost(spec, image_size=image_size, num_classes=num_classes).total.params
     copies = COPIES[mode] + (micro_batches > 1)
     return Memory(
         activations=OVERHEAD * max(training, evaluation) * compute_bytes,
@@ -97,15 +94,15 @@ def _peak(maps: list[int]) -> int:
     return most
 
 
-def kept_maps(spec: NetworkSpec, image_size: int, depth_multiplier: float, searched: bool) -> Iterator[list[int]]:
+def kept_maps(spec: NetworkSpec, image_size: int, searched: bool) -> Iterator[list[int]]:
     """Values an image of every map that a step keeps: of the stem, each block and the head, as the forward pass goes.
 
     Args:
       searched: `spec` is the largest member of a space and stands for its supernet, whose gates are read too.
     """
-    blocks = spec.singles(depth_multiplier)
+    blocks = spec.singles()
     sizes = feature_map_sizes(blocks, image_size)
-    stem = scale_filters(spec.stem_filters, depth_multiplier) * sizes[0] ** 2
+    stem = spec.stem_filters * sizes[0] ** 2
     yield [3 * image_size**2, *[stem] * (1 + ACTIVATED[spec.activation])]
     for block, size in zip(blocks, sizes, strict=False):
         yield list(_of_block(block, size, searched))

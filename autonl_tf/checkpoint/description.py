@@ -17,7 +17,7 @@ from autonl_tf.data.reading import CROP_PADDING
 from autonl_tf.errors import UserError
 from autonl_tf.flag_values import SAVED_MODEL
 from autonl_tf.reading import read_json
-from autonl_tf.records import CARD_JSON, CardRecord, ModelRecord
+from autonl_tf.records import CARD_JSON, CardRecord, ModelRecord, SearchRun, SearchSettings
 
 CLASSIFIER = "logits"
 
@@ -88,11 +88,28 @@ def described(location: Location, arch: NetworkSpec | None) -> Description | Non
         return of_published(arch)
     if location.kind == "export":
         return of_export(location.path)
-    if location.kind != "prefixes" or (run_of(location.prefixes[0]) / SPACE).is_file():
+    if location.kind != "prefixes" or is_search(location.prefixes[0]):
         return None
     prefix = location.prefixes[0]
     is_described = any((folder / MODEL_JSON).is_file() for folder in (prefix.parent, run_of(prefix)))
     return of_run(str(prefix)) if is_described else None
+
+
+def turns_images(location: Location) -> bool:
+    """Whether images were turned as their EXIF data say, for weights that `described` knows nothing of; a search's
+    config.json says it of these. Raises UserError where that is damaged."""
+    searched = location.kind == "prefixes" and is_search(location.prefixes[0])
+    return search_settings(run_of(location.prefixes[0])).get("exif_orientation", True) if searched else True
+
+
+def is_search(prefix: str | Path) -> bool:
+    """Whether a checkpoint lies in the run directory of a search."""
+    return (run_of(prefix) / SPACE).is_file()
+
+
+def search_settings(directory: Path) -> SearchSettings:
+    """What the run directory of a search says of the network and the data. Raises UserError."""
+    return read_json(directory / "config.json", SearchRun, what="the settings of a search").comparable
 
 
 def run_of(prefix: str | Path) -> Path:

@@ -7,8 +7,8 @@ import pathlib
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.checkpoint import export, imagenet, keras_files, ours, search, tf1
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Tell, silent
-from autonl_tf.checkpoint.description import run_of
-from autonl_tf.checkpoint.location import SPACE, location_of
+from autonl_tf.checkpoint.description import is_search
+from autonl_tf.checkpoint.location import location_of
 from autonl_tf.checkpoint.object_graph import has_graph
 
 
@@ -43,7 +43,7 @@ def open_checkpoint(
     elif location.kind == "export":
         found = export.open_export(location.path)
     elif prefix and ours.is_ours(prefix):
-        found = search.open_search(prefix) if (run_of(prefix) / SPACE).is_file() else ours.open_ours(prefix)
+        found = search.open_search(prefix) if is_search(prefix) else ours.open_ours(prefix)
     elif location.kind == "keras" or has_graph(prefix):
         found = keras_files.open_keras(pathlib.Path(prefix or location.path), wanted, depth_multiplier=multiplier)
     else:

@@ -10,7 +10,7 @@ import numpy as np
 
 from autonl_tf.checkpoint import matching, ours
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen
-from autonl_tf.checkpoint.description import run_of
+from autonl_tf.checkpoint.description import run_of, search_settings
 from autonl_tf.checkpoint.location import SPACE
 from autonl_tf.data.labels import LABELS, numbered, read_label_file
 from autonl_tf.engine.names import by_name
@@ -18,8 +18,6 @@ from autonl_tf.errors import UserError
 from autonl_tf.networks.gate_table import GateTable
 from autonl_tf.networks.inherit import inherited_network
 from autonl_tf.networks.supernet import Supernet
-from autonl_tf.reading import read_json
-from autonl_tf.records import SearchRun
 from autonl_tf.space import space as space_lib
 
 _MARGINS = "margins"
@@ -33,7 +31,7 @@ def open_search(prefix: str) -> Checkpoint:
     """
     directory = run_of(prefix)
     space = space_lib.read(directory / SPACE)
-    settings = read_json(directory / "config.json", SearchRun, what="the settings of a search").comparable
+    settings = search_settings(directory)
     names = read_label_file(str(directory / LABELS)).lines
     chosen = ours.choose(prefix, use_averages=False)
     shape = {"image_size": settings["input_image_size"], "num_classes": len(names)}
@@ -61,4 +59,5 @@ def open_search(prefix: str) -> Checkpoint:
         crop_padding=settings["crop_padding"],
         choose=choose,
         trained_on=settings["dataset"],
+        exif_orientation=settings.get("exif_orientation", True),
     )

@@ -46,7 +46,7 @@ AutoNL: search, train, evaluate and export lightweight non-local networks.
 Flags after --flagfile override it.
 """
 _MOST_WORDS = 10_000  # of flag files within each other
-_HELP = ("help", "helpfull", "h")
+_HELP = ("help", "helpfull", "helpshort", "helpxml", "h", "?")
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -121,12 +121,16 @@ def parse(words: Sequence[str], values: flags.FlagValues) -> None:
     except flags.Error as error:
         named = re.search(r"flag -+(\w+)", str(error))
         raise UserError(f"{_where(given, named[1]) if named else ''}{error}") from error
-    if rest and values.mode == "compare" and values.arch is None:
-        values.arch, rest = ",".join(rest), []
-    if values.mode == "report":
-        for name in ("model_dir", "compare_with"):
-            if rest and not values[name].present:
-                values[name].value = rest.pop(0)
+    try:
+        if rest and values.mode == "compare" and values.arch is None:
+            values["arch"].parse(",".join(rest))
+            rest = []
+        if values.mode == "report":
+            for name in ("model_dir", "compare_with"):
+                if rest and not values[name].present:
+                    values[name].parse(rest.pop(0))
+    except flags.Error as error:
+        raise UserError(error) from error
     if rest:
         raise UserError(f"unexpected argument {rest[0]!r}; settings are given as --flag=value, see --help")
 

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -288,15 +289,21 @@ def _counted(
 
 def _trained_on(root: str, splits: dict[str, list[LabelledFile]]) -> Iterator[tuple[int, str]]:
     """Where images to score are files to train on as well: alike in class, name and size, then in content."""
-    train = {(os.path.basename(file.path), file.size, file.label): file.path for file in splits["train"]}
+    train = defaultdict(list)
+    for file in splits["train"]:
+        train[_look(file)].append(file.path)
     for split in ("validation", "test"):
-        files = {file.path: (os.path.basename(file.path), file.size, file.label) for file in splits.get(split, [])}
-        alike = [(path, train[key]) for path, key in files.items() if key in train]
-        same = [path for path, other in alike[:_COMPARED] if _same_content(path, other)]
+        files = splits.get(split, [])
+        alike = [(file.path, train[_look(file)]) for file in files if _look(file) in train]
+        same = [path for path, others in alike[:_COMPARED] if any(_same_content(path, other) for other in others)]
         if same:
             count = f"{'at least ' * (len(alike) > _COMPARED)}{len(same)} of {len(files)}"
             said = f"{count} {split} images are files to train on as well ({same[0]} first): they flatter the score"
             yield logging.WARNING, f"folder:{root}: {said}"
+
+
+def _look(file: LabelledFile) -> tuple:
+    return os.path.basename(file.path), file.size, file.label
 
 
 def _same_content(path: str, other: str) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
+import re
 import sys
 import textwrap
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +23,8 @@ from autonl_tf.errors import UserError, one_line
 
 _VALIDATION_NAMES = ("validation", "val", "test")  # the first that exists is taken
 _DTYPES = ("uint8", "uint16")  # of images
+_TELL_SECONDS = 10.0  # between two lines of a progress bar
+_MOVES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # of a terminal's cursor, and its colours
 
 _log = logging.getLogger(__name__)
 
@@ -43,11 +48,9 @@ def prepare(builder: tfds.core.DatasetBuilder, source: str) -> None:
     """Prepares a set in its data directory unless that is done already, be it by another process meanwhile."""
     if not builder.is_prepared():
         _log.info("%s: preparing it in %s", source, builder.data_path)
+        told = Told(sys.stderr)
         try:
-            if not sys.stderr.isatty():
-                tfds.disable_progress_bar()
-            # Standard output is for results; TFDS reports its progress there.
-            with contextlib.redirect_stdout(sys.stderr):
+            with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
                 builder.download_and_prepare()
         except Exception as error:  # whatever a third party's download and generation code raises
             if not builder.is_prepared():
@@ -56,6 +59,24 @@ def prepare(builder: tfds.core.DatasetBuilder, source: str) -> None:
             builder.info.read_from_directory(builder.data_path)  # not of this builder's own, discarded files
     if not builder.info.splits:  # another process was faster, and this builder was made before
         builder.info.read_from_directory(builder.data_path)
+
+
+class Told(io.TextIOBase):
+    """A stream that TensorFlow Datasets writes to, in place of standard output, which is for results: text goes to
+    `stream` as plain lines, and a progress bar as a line every ten seconds."""
+
+    def __init__(self, stream: TextIO):
+        self._stream, self._next = stream, time.monotonic() + _TELL_SECONDS
+
+    def write(self, text: str) -> int:
+        line, now = _MOVES.sub("", text).strip(), time.monotonic()
+        if "\r" in text:
+            if now < self._next:
+                return len(text)
+            self._next = now + _TELL_SECONDS
+        if line:
+            self._stream.write(f"{line}\n")
+        return len(text)
 
 
 def image_and_label(

@@ -144,6 +144,8 @@ def _lock(directory: Path):
             owner = file.read().strip() or "another process"
             file.close()
             raise UserError(f"{directory}: in use by {owner}; choose another --model_dir or wait for it") from None
+        except OSError:
+            pass  # a file system without locks
         if _is_in(directory, file):
             break
         file.close()  # that of a process which has ended in the meantime

@@ -125,7 +125,7 @@ def told(before: Config, after: Config, images: int) -> str | None:
     """What `completed` has filled in, as flags; None where nothing was open."""
     old, new, readers = before.values, after.values, after.read()
     words = [
-        f"--{name}={new[name] if isinstance(new[name], str) else format(new[name], 'g')}"
+        f"--{name}={new[name] if isinstance(new[name], str) else format(new[name], '.12g')}"
         for name in _TOLD
         if name in readers and old[name] is None and new[name] is not None
     ]

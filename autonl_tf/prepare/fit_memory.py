@@ -31,7 +31,7 @@ def fitted(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
     A run that goes on keeps the number that it began with.
 
     Args:
-      spec: the network that is trained, or the largest member of the space that is searched.
+      spec: the network that is trained, its filters scaled, or the largest member of the space that is searched.
 
     Raises:
       UserError: it does not fit, with a number of micro-batches that does.
@@ -55,8 +55,7 @@ class _Plan:
         self._replicas = strategy.num_replicas_in_sync
         self._here = len(strategy.extended.worker_devices)
         self._there_is = _of_devices(strategy)
-        blocks = len(spec.singles(config.depth_multiplier))
-        self._frozen = frozen_from_the_front(config.freeze, blocks)
+        self._frozen = frozen_from_the_front(config.freeze, len(spec.singles()))
         self._whole = config.sync_batch_norm or config.qat or bool(config.search_split)
 
     def fewest(self) -> int | None:
@@ -123,7 +122,6 @@ class _Plan:
             micro_batches=count,
             eval_batch=-(-config.eval_batch_size // self._replicas) if config.mode == "train" else 0,
             frozen=self._frozen,
-            depth_multiplier=config.depth_multiplier,
             compute_bytes=peak_memory.FLOAT if config.precision == "float32" else peak_memory.FLOAT // 2,
         )
 

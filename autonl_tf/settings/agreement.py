@@ -15,6 +15,7 @@ from autonl_tf.data.labels import read_label_file
 from autonl_tf.errors import UserError
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.shared import FIT
+from autonl_tf.space import around
 
 # The splits of --dataset without which a mode does nothing.
 _SPLITS = {
@@ -116,4 +117,7 @@ def image_size(config: Config, facts: Facts, start: Description | None) -> int:
     """The side in pixels that a training or a search works at, where its weights' own goes before that of the data."""
     if config.input_image_size:
         return config.input_image_size
-    return start.image_size if start else facts.image_size or presets.image_size(config.arch)
+    if start:
+        return start.image_size
+    searched = config.mode == "search"
+    return facts.image_size or (around.image_size(config.search_space) if searched else presets.image_size(config.arch))

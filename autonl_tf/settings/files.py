@@ -12,7 +12,7 @@ from autonl_tf import cluster, limits
 from autonl_tf.arch import presets
 from autonl_tf.arch.cost import check_parameters
 from autonl_tf.arch.spec import NetworkSpec
-from autonl_tf.checkpoint.description import Description, described
+from autonl_tf.checkpoint.description import Description, described, turns_images
 from autonl_tf.checkpoint.location import location_of
 from autonl_tf.data import facts, imagenet, manifest, signatures
 from autonl_tf.data.facts import Facts
@@ -36,7 +36,7 @@ from autonl_tf.strict_json import plain
 @dataclasses.dataclass(frozen=True)
 class Inputs:
     """What is known of a command's inputs: `config` with the `listing` of a class folder and what weights say of how
-    images are read, the data, and the side in pixels that a training or a search works at."""
+    images are read, the data, and the side of the network's images in pixels."""
 
     config: Config
     data: Facts | None
@@ -67,17 +67,21 @@ def check_inputs(config: Config, weights: str | None, space: Space | None = None
         bad = [BadExample(0, path, fault) for path, fault in faults.items() if fault]
         check_bad(bad, len(faults), config.skip_corrupt)
     found = _check_weights(config, weights, spec, space, data) if weights else None
-    if found and config.mode not in FIT and "exif_orientation" not in config.given:
-        config = config.replaced(exif_orientation=found.exif_orientation)
+    if weights and config.mode not in FIT and "exif_orientation" not in config.given:
+        turned = found.exif_orientation if found else turns_images(location_of(weights))
+        config = config.replaced(exif_orientation=turned)
     size = None
-    if config.mode in FIT and data and (found or not weights):
+    if config.mode not in FIT:
+        size = config.input_image_size or (found and found.image_size)
+    elif data and (found or not weights):
         size = agreement.image_size(config, data, found)
+    if size:
         check_batches_fit(config, size)
     if network := spec or (found and found.spec):
         # Where no size is known, one at which every network fits: the data or the weights will say which.
         check_parameters(
             network,
-            image_size=size or config.input_image_size or (found.image_size if found else limits.IMAGE_SIZE[1]),
+            image_size=size or config.input_image_size or limits.IMAGE_SIZE[1],
             num_classes=data.num_classes if data else config.num_label_classes or 2,
             depth_multiplier=config.depth_multiplier or (found.depth_multiplier if found else 1.0),
         )

@@ -38,6 +38,12 @@ def architecture(name: str) -> NetworkSpec | None:
     return presets.load(arch, flag=f"--search_space={PREFIX}")
 
 
+def image_size(name: str) -> int:
+    """The side in pixels that members of a space of this name take where nothing else says it: that of the network that
+    it is around, else 224."""
+    return presets.image_size(name.removeprefix(PREFIX).split(",")[0] if name.startswith(PREFIX) else None)
+
+
 def content(name: str) -> dict[str, Any]:
     """The content of the space file that a name beginning with `around:` stands for.
 

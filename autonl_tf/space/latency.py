@@ -45,7 +45,8 @@ class Piece:
 
 def block_key(block: BlockSpec, size: int) -> str:
     padding = block.padding if block.stride > 1 else "same"
-    return f"{_different(activation=block.activation, padding=padding)}{blockstring.write_block(block)}@{size}"
+    shuffle = "shuffle_" if block.shuffle_groups > 1 else ""
+    return f"{_different(activation=block.activation, padding=padding)}{shuffle}{blockstring.write_block(block)}@{size}"
 
 
 def stem_key(family: NetworkSpec, image_size: int) -> str:

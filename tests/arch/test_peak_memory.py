@@ -20,7 +20,7 @@ SIZES = {"image_size": 32, "num_classes": 10}
     ],
 )
 def test_what_a_block_keeps_is_what_its_gradients_read(line, kept):
-    stages = peak_memory.kept_maps(parse(line), 32, 1.0, searched=False)
+    stages = peak_memory.kept_maps(parse(line), 32, searched=False)
     maps = [size for maps in stages for size in maps]
     side = 8 if "s22" in line else 16
     assert sum(maps) == 3 * 32**2 + 3 * 256 * 32 + kept + 2 * side**2 * 1280

@@ -55,6 +55,13 @@ def test_a_missing_checkpoint_is_refused(flag, mode, home, tmp_path, refused):
         refused([*words, f"--output={tmp_path}/{output}"], rf"{tmp_path}/{name}: no checkpoint")
 
 
+def test_a_batch_of_too_many_pixels_at_the_checkpoints_own_size_is_refused(home, run_dir, refused):
+    path = run_dir / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"input_image_size": 4096}))
+    words = ["--mode=eval", f"--model_dir={run_dir}", f"--dataset=folder:{home}/pictures", "--eval_batch_size=65536"]
+    refused(words, r"--eval_batch_size=65536: .*4096")
+
+
 def test_training_from_a_missing_checkpoint_is_refused(training, tmp_path, refused):
     refused(given(training, init_checkpoint=tmp_path / "none"), r"/none: no checkpoint there")
 

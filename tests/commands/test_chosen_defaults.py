@@ -124,6 +124,9 @@ def test_what_is_given_stays_and_what_is_chosen_is_told():
     told = defaults.told(before, after, 800)
     assert "for 800 images" in told and "--train_batch_size=32" in told and "--batch_norm_momentum=0.8 " in told
     assert "warmup" not in told and "train_epochs" not in told and "falls to 0" in told
+    long = configure(*TRAIN, "--train_steps=100000000")
+    completed = defaults.completed(long, 800).replaced(lr_warmup_steps=2_000_001)
+    assert "--lr_warmup_steps=2000001 " in defaults.told(long, completed, 800)
     # What is told, given as flags, is the same run.
     words = [word for word in told.split() if word.startswith("--")]
     words = [word.rstrip(";") for word in words]

@@ -58,6 +58,14 @@ def test_auto_takes_the_fewest_micro_batches_that_fit_and_a_run_keeps_them(searc
     assert "note: only 1.0 GB of it are free now" in capsys.readouterr().err
 
 
+def test_what_a_network_takes_is_told_at_its_scaled_filters(training, there_is, refused, monkeypatch):
+    peak, specs = fit_memory.peak_memory.peak, []
+    monkeypatch.setattr(fit_memory.peak_memory, "peak", lambda spec, **how: specs.append(spec) or peak(spec, **how))
+    there_is(1e-6)
+    refused([*training, "--depth_multiplier=2"], r"accepted: a smaller")
+    assert specs[0].stem_filters == 64
+
+
 @pytest.mark.parametrize(
     ("lines", "files", "expected"),
     [

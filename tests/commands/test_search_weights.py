@@ -11,6 +11,7 @@ from official_checkpoints import checkpoint_at
 from autonl_tf.arch import presets
 from autonl_tf.checkpoint import matching, ours
 from autonl_tf.checkpoint.opening import open_checkpoint
+from autonl_tf.cli import parsing
 from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
 from autonl_tf.networks.network import build_network
@@ -48,6 +49,18 @@ def test_the_found_network_has_the_supernets_output(home, searched):
     matching.assign(by_name(supernet.variables), ours.choose(prefix, use_averages=False).stored)
     np.testing.assert_allclose(network.model(X), supernet(X), rtol=1e-5, atol=1e-6)
     assert network.checkpoint.trained_on == f"folder:{home}/pictures"
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_its_images_are_read_as_the_search_read_them(home, searched, turned, tmp_path):
+    directory = shutil.copytree(searched, tmp_path / "search")
+    began = json.loads((directory / "config.json").read_text())
+    began["comparable"]["exif_orientation"] = turned
+    (directory / "config.json").write_text(json.dumps(began))
+    for words in ([], ["--exif_orientation"]):
+        config = configure("--mode=eval", f"--model_dir={directory}", f"--dataset=folder:{home}/pictures", *words)
+        assert parsing.checked("check_files", config).exif_orientation == (turned or bool(words))
+    assert checkpointed.load(config).checkpoint.exif_orientation == turned
 
 
 def test_training_starts_from_it(home, searched, tmp_path, capsys):

@@ -11,12 +11,16 @@ from mode_cases import configure
 
 import autonl_tf
 from autonl_tf import records
+from autonl_tf.arch import presets
 from autonl_tf.cli import parsing
 from autonl_tf.cli.parsing import COMMANDS, FLAGS
 from autonl_tf.commands.search import flags as search
+from autonl_tf.data import imagenet
+from autonl_tf.data.facts import DEMOS
 from autonl_tf.errors import UserError
 from autonl_tf.prepare import run_directory
 from autonl_tf.settings.flag import define_path
+from autonl_tf.space import space
 
 PACKAGE = pathlib.Path(autonl_tf.__file__).parent
 ATTRIBUTES = {f"{name}_" if keyword.iskeyword(name) else name: flag for name, flag in FLAGS.items()}
@@ -175,6 +179,20 @@ def test_every_path_flag_knows_the_home_directory(monkeypatch):
     assert parsed("dataset", "folder:/") == "folder:/" and parsed("arch", "autonl_s") == "autonl_s"
 
 
+def test_words_that_are_no_flags_are_read_as_the_flags_that_they_stand_for(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    values = flags.FlagValues()
+    parsing.define_flags(values)
+    parsing.parse(["main.py", "--mode=report", "~/a/", "b/"], values)
+    assert (values.model_dir, values.compare_with) == ("/home/me/a", "b")
+    values = flags.FlagValues()
+    parsing.define_flags(values)
+    parsing.parse(["main.py", "--mode=compare", "autonl_s", "~/b.txt"], values)
+    assert values.arch == "autonl_s,/home/me/b.txt"
+    with pytest.raises(UserError, match="no such user: ~nosuchuser"):
+        parsing.parse(["main.py", "--mode=report", "~nosuchuser/a"], values)
+
+
 @pytest.mark.parametrize("name", ["model_dir", "init_checkpoint", "data_dir"])
 @pytest.mark.parametrize("path", ["runs/a [2]", "runs/a\\b", "a\nb", "a\x1bb", "a\udcffb"])
 def test_a_path_that_tensorflow_cannot_read_back_is_refused(name, path):
@@ -204,7 +222,7 @@ def test_the_flags_that_are_paths_of_what_is_read_are_known():
     """All that hold a path, but for those that may change between two starts and those of modes that have none."""
     paths = {name for name, flag in FLAGS.items() if flag.define is define_path}
     begun = {name for name in paths if {"search", "train", "profile"} & set(FLAGS[name].modes)}
-    assert begun - run_directory._FREE - {"benchmark_output"} == records.PATHS
+    assert begun - run_directory._FREE - {"benchmark_output"} == set(records.PATHS)
 
 
 def test_ways_to_write_one_path_are_one_setting(tmp_path, monkeypatch):
@@ -224,3 +242,19 @@ def test_ways_to_write_one_path_are_one_setting(tmp_path, monkeypatch):
         "arch": f"{tmp_path}/swish",
         "seed": 3,
     }
+
+
+def test_a_shipped_name_is_no_path_whatever_lies_in_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {"arch": presets.names(), "search_space": space.names(), "dataset": DEMOS}
+    names["search_space"] += tuple(f"around:{name}{words}" for name in presets.names() for words in ("", ",depth"))
+    names |= {"label_file": [imagenet.NAME], "init_checkpoint": [imagenet.NAME], "class_weights": ["balanced"]}
+    values = [(flag, value) for flag, named in names.items() for value in named]
+    for _, value in values:
+        (tmp_path / value.rpartition(":")[2].partition(",")[0]).mkdir(exist_ok=True)
+    assert all(records.located({flag: value}) == {flag: value} for flag, value in values)
+    for value in ("folder:demo", "imagenet_tfrecord:texture"):
+        assert records.located({"dataset": value}) == {"dataset": value.replace(":", f":{tmp_path}/")}
+    (tmp_path / "arch.txt").touch()
+    around = records.located({"search_space": "around:arch.txt,depth"})
+    assert around == {"search_space": f"around:{tmp_path}/arch.txt,depth"}

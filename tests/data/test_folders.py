@@ -65,6 +65,10 @@ def test_images_to_score_that_are_files_to_train_on_are_told(make_folder, encode
     caplog.clear()
     open_dataset("folder:" + make_folder(dict.fromkeys(files), "other"))
     assert "files to train on" not in caplog.text
+    image = encode(0)
+    inner = {"train/ant/x/0.jpg": image, "train/ant/y/0.jpg": bytes(reversed(image)), "train/bee/1.jpg": encode(1)}
+    open_dataset("folder:" + make_folder(inner | {"val/ant/0.jpg": image}, "inner"))
+    assert "1 of 1 validation images are files to train on" in caplog.text
 
 
 def test_validation_and_test_are_splits_of_their_own(make_folder, caplog):

@@ -1,15 +1,30 @@
 from __future__ import annotations
 
+import io
 import os
+import re
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from dataset_cases import write_labels
 
+from autonl_tf.data import tfds_source
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.data.tfds_source import prepare
 from autonl_tf.errors import UserError
+
+
+def test_a_progress_bar_becomes_a_line_every_ten_seconds_and_text_plain_lines(monkeypatch):
+    said, clock = io.StringIO(), iter(range(0, 60, 4))
+    monkeypatch.setattr(tfds_source.time, "monotonic", lambda: next(clock))
+    told = tfds_source.Told(said)
+    print("\x1b[1mDownloading and preparing\x1b[0m", file=told)
+    for step in tfds.core.utils.tqdm(range(8), desc="Generating", file=told, mininterval=0, miniters=1, leave=False):
+        del step
+    lines = said.getvalue().splitlines()
+    assert lines[0] == "Downloading and preparing" and 2 <= len(lines) <= 6
+    assert all(re.match(r"Generating: +\d+%\|.*\| \d/8 ", line) and line.isprintable() for line in lines[1:])
 
 
 def test_tfds_gives_the_encoded_bytes_and_the_test_split_to_validate_on(tiny_pictures, encode):

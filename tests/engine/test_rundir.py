@@ -1,7 +1,9 @@
 """A run directory: what it records and whom it refuses."""
 
 import datetime
+import errno
 import json
+import os
 
 import pytest
 
@@ -93,6 +95,15 @@ def test_a_second_owner_is_refused_until_the_first_lets_go(tmp_path):
         prepare(tmp_path)
     first.close()
     prepare(tmp_path)
+
+
+def test_a_file_system_without_locks_is_no_reason_to_refuse_a_run(tmp_path, monkeypatch):
+    def no_locks(file, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(rundir.fcntl, "flock", no_locks)
+    prepare(tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["arch.txt", "config.json"]
 
 
 def test_only_the_chief_writes(tmp_path):

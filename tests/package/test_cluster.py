@@ -92,6 +92,20 @@ def test_who_comes_late_is_met_by_who_waits(two, monkeypatch):
     assert said
 
 
+def test_a_machine_without_ipv6_listens_too(two, monkeypatch):
+    listen = socket.create_server
+
+    def without(address, *, dualstack_ipv6=False, **how):
+        if dualstack_ipv6:
+            raise ValueError("dualstack_ipv6 not supported on this platform")
+        return listen(address, **how)
+
+    monkeypatch.setattr(socket, "create_server", without)
+    with cluster._listening(two[0]):
+        host, _, port = two[0].addresses["worker 0"].rpartition(":")
+        socket.create_connection((host, int(port)), timeout=5).close()
+
+
 def test_an_address_in_use_is_told(two):
     port = int(two[0].addresses["worker 0"].split(":")[1])
     with socket.create_server(("", port)), pytest.raises(UserError, match="cannot be listened at: Address already in"):

@@ -58,6 +58,8 @@ def test_help_beside_a_mode_lists_its_flags_and_helpfull_all(tmp_path):
         ("--seed=x", "--mode=eval", "-h"),
     ):
         assert told(*words) == told("--mode=eval", "--help")
+    for word in ("-?", "--helpshort", "--helpxml"):
+        assert parsing.help_asked([word]) == parsing.help_asked(["--help"])
     assert parsing.help_asked(["--mode=eval"]) is None
     with pytest.raises(UserError, match=r"--mode=nosuch: value should be one of <search\|train"):
         parsing.help_asked(["--mode=nosuch", "--help"])

@@ -28,6 +28,11 @@ def test_a_network_is_a_member_of_the_space_around_it(name, words, tmp_path):
     assert space.load(str(path)).blocks == found.blocks and space.load(str(path)).family == found.family
 
 
+def test_images_are_of_the_side_that_the_network_takes():
+    sides = [around.image_size(f"around:efficientnet_lite2{words}") for words in ("", WHOLE)]
+    assert sides == [260, 260] and around.image_size("paper") == around.image_size("around:runs/arch.txt") == 224
+
+
 def test_every_place_may_take_light_nl_and_nothing_else_is_chosen():
     found, spec = space.load("around:efficientnet_lite0"), presets.load("efficientnet_lite0")
     assert blockstring.write_header(found.largest()) == "network activation=relu6 mean=127 stddev=128"

@@ -140,6 +140,19 @@ def test_a_table_of_another_size_classes_or_space_or_with_holes_is_refused(tmp_p
         read_table(written(tmp_path, data)).cost_model(DEMO, image_size=SIZE, num_classes=CLASSES)
 
 
+def test_a_block_that_shuffles_its_channels_is_not_taken_for_one_that_does_not():
+    entries = [{"block": "r1_k5_s22_e1_i32_o16"}, {"block": "r1_k3_s11_e6_i16_o16_p1.1", "searchable": False}]
+    plain = {"candidates": {"kernels": [3, 5], "expansions": [1]}, "blocks": entries}
+    keys = [
+        set(pieces(space_lib.parse(content, "space"), image_size=32, num_classes=8))
+        for content in (plain, plain | {"network": "shuffle=on"})
+    ]
+    assert [sorted(mine - other) for mine, other in (keys, keys[::-1])] == [
+        ["r1_k3_s11_p1.1_e6_i16_o16@8"],
+        ["shuffle_r1_k3_s11_p1.1_e6_i16_o16@8"],
+    ]
+
+
 def test_pieces_of_another_family_are_not_taken_for_those_of_autonls():
     shape = {"image_size": 64, "num_classes": 8}
     other = space_lib.parse({**DEMO.content, "network": "activation=relu6 head=640"}, "other")

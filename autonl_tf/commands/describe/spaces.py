@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autonl_tf.arch import blockstring, cost, presets
+from autonl_tf.arch import blockstring, cost
 from autonl_tf.space import around
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
@@ -23,8 +23,7 @@ def description(name: str, *, image_size: int | None, num_classes: int) -> dict[
       UserError: no such space, or a candidate does not fit the image size.
     """
     space = space_lib.load(name)
-    arch = name.removeprefix(around.PREFIX).split(",")[0] if name.startswith(around.PREFIX) else None
-    image_size = image_size or presets.image_size(arch)
+    image_size = image_size or around.image_size(name)
     space.check(image_size)
     shape = {"image_size": image_size, "num_classes": num_classes}
     model = macs_model(space, **shape)

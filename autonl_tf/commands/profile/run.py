@@ -25,7 +25,7 @@ from autonl_tf.reading import read_text
 from autonl_tf.records import LATENCY_FORMAT, located
 from autonl_tf.settings.config import Config
 from autonl_tf.signals import Stopped
-from autonl_tf.space import latency
+from autonl_tf.space import around, latency
 from autonl_tf.space import space as space_lib
 from autonl_tf.streams import say
 
@@ -39,7 +39,7 @@ class Work:
 
     def __init__(self, config: Config, directory: pathlib.Path):
         self.space = space_lib.load(config.search_space)
-        self.image_size = config.input_image_size or presets.DEFAULT_IMAGE_SIZE
+        self.image_size = config.input_image_size or around.image_size(config.search_space)
         self.num_classes = config.num_label_classes or presets.DEFAULT_CLASSES
         self.space.check(self.image_size)
         self.files = directory / FILES

@@ -61,7 +61,7 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
     tuned = start is not None and start.format != "search"
     config, before = defaults.completed(config, count, tuned), config
     train_step.check_batches(config, strategy)
-    config = fit_memory.fitted(config, strategy, spec)
+    config = fit_memory.fitted(config, strategy, spec.scaled(config.depth_multiplier))
     train_step.check_mixing(config, strategy)
     length = rates.length_of(config, count)
     rates.tell_warmup(config, length)
