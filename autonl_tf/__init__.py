@@ -12,7 +12,7 @@ before or after, it knows the layers, so that every file that it saves of a netw
 
 import importlib
 
-from autonl_tf import keras_hook
+import wrapt
 
 __version__ = "0.1.0"
 
@@ -33,7 +33,7 @@ _LAZY = {
 }
 __all__ = sorted(_LAZY)
 
-keras_hook.install()
+wrapt.register_post_import_hook(lambda module: importlib.import_module("autonl_tf.layers"), "tf_keras")
 
 
 def __getattr__(name: str):

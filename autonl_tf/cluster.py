@@ -1,4 +1,4 @@
-"""The cluster that TF_CONFIG describes: read strictly, and waited for where a wait can be told, stopped and ended."""
+"""Reads the cluster of TF_CONFIG strictly, and waits for its processes; the wait is told and can be interrupted."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ READER_LEFT = 141  # 128 and more: a signal, as a shell tells it
 _NO_ROOM = {os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)}
 
 _OF_TENSORFLOW = re.compile(r"^\{\{.*?\}\} |\s*\[Op:\w+\].*$")
-# TensorFlow's file errors are of a dozen classes; alike is how they end: "FILE; what the system says".
+# TensorFlow's file errors have a dozen classes, but all end in "FILE; what the system says".
 _OF_THE_SYSTEM = "|".join(sorted((re.escape(os.strerror(number)) for number in errno.errorcode), key=len, reverse=True))
 _FILE_ERROR = re.compile(rf"(.+); ({_OF_THE_SYSTEM})")
 # Behind the lines that name the node, where it is raised within a graph.
@@ -43,11 +43,6 @@ def first_line(error: BaseException) -> str:
     """What an exception says first, without the node and the op that TensorFlow puts around it."""
     lines = str(getattr(error, "strerror", None) or error).strip().splitlines() or [type(error).__name__]
     return _OF_TENSORFLOW.sub("", lines[0])
-
-
-def one_line(error: BaseException) -> str:
-    """All that an exception says, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def system_failure(error: BaseException) -> tuple[str, str] | None:

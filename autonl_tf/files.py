@@ -137,7 +137,7 @@ def recover(target: str | Path) -> None:
 
 @contextlib.contextmanager
 def _told(path: Path, aside: Path) -> Iterator[None]:
-    """Turns what the system fails at into a line about `path`, or about another file where it is that."""
+    """Turns a system failure into a one-line error about `path`, or about the other file that failed."""
     try:
         yield
     except UserError as error:  # of a file within, which is gone with the hidden directory

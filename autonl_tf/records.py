@@ -168,8 +168,7 @@ class RunRecord:
     run: Run | None = None
 
     def other_setting(self, now: Settings) -> str | None:
-        """The first flag that is not what it was, `mode` before all, and both values, or None; all of `now` must be the
-        same."""
+        """The first flag that differs, `mode` first, with both values; None if all are equal."""
         before = self.comparable
         for flag in sorted({**now, **before}, key=lambda name: name != "mode"):
             old, new = before.get(flag), now.get(flag)

@@ -47,8 +47,8 @@ def say(text: str) -> None:
 
 
 def replaced_in(error: Exception) -> int | None:
-    """The number of the signal that came while native code raised, whose binding (pybind11) then raises `error` in the
-    place of both; None where it is any other."""
+    """The number of the signal that came while native code was raising an exception (pybind11 then raises `error` in
+    place of both); None for any other error."""
     found = _REPLACED.search(str(error))
     return found and int(found[1] or 128 + signal.SIGINT) - 128
 
@@ -95,7 +95,7 @@ class Progress:
 
     Args:
       others: what may be waited for, in words; None: nothing.
-      limit: seconds to give up after, above ten times the longest stretch of late.
+      limit: seconds after which the watch gives up, in addition to ten times the longest recent stretch.
       code: the exit code then.
     """
 
@@ -116,7 +116,7 @@ class Progress:
             self._began, self._longest = None, max(_FORGETTING * self._longest, time.monotonic() - began)
 
     def waited(self, seconds: float) -> bool:
-        """Whether the stretch under way is longer than `seconds`, and than ten times the longest."""
+        """Whether the current stretch is longer than `seconds` plus ten times the longest recent one."""
         began = self._began
         return None not in (self.others, began) and time.monotonic() - began > seconds + 10 * self._longest
 

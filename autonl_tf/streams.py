@@ -33,7 +33,7 @@ class _Lasting(io.FileIO):
 def outlive_readers() -> None:
     """Puts such streams in the place of `sys.stdout` and `sys.stderr`; one that is closed refuses writing.
 
-    Were it left closed, the next file opened would get its number, and what native code says would go into that file.
+    If it stayed closed, the next file opened would get its number, and native code would write into that file.
     """
     for number in (0, 1, 2):
         try:
@@ -73,7 +73,7 @@ def lost_output() -> OSError | None:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Within it, standard error, native code's too, is held back and shown only if the block fails or the process dies.
+    """Holds back standard error, native code's included, and shows it only if the block fails or the process dies.
 
     A child process holds it, since a process that dies of a fault in native code cannot show its last words itself.
     """

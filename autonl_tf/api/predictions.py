@@ -13,7 +13,7 @@ from autonl_tf.arch import presets
 from autonl_tf.data import imagenet
 from autonl_tf.data.images import normalize
 from autonl_tf.data.labels import LABELS, numbered, read_label_file
-from autonl_tf.layers.arguments import check_channels_last, text, whole
+from autonl_tf.layers.arguments import NO_CHANNELS_FIRST, text, whole
 
 
 def preprocess_input(x, data_format: str | None = None, *, arch: str = "autonl_s"):
@@ -37,7 +37,10 @@ def preprocess_input(x, data_format: str | None = None, *, arch: str = "autonl_s
     >>> float(preprocess_input(np.full([1, 2, 2, 3], 255), arch="efficientnet_lite0").max())
     1.0
     """
-    check_channels_last("preprocess_input", data_format)
+    if data_format not in (None, "channels_last"):
+        raise ValueError(
+            f"preprocess_input: data_format={data_format!r}: accepted: 'channels_last'; {NO_CHANNELS_FIRST}"
+        )
     if not hasattr(x, "shape"):
         raise ValueError(f"preprocess_input: got {type(x).__name__}; accepted: an array or a tensor, [..., 3]")
     if not len(x.shape) or x.shape[-1] != 3:

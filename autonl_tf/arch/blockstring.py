@@ -76,9 +76,9 @@ def _plain(value: float) -> str:
 
 
 class _Token(NamedTuple):
-    """A kind of token: its field of BlockSpec, its form in messages, and, of what follows the key, the pattern and how
-    it is read and written. `required` says what it is where every block has it; another is written where the field
-    differs from its default."""
+    """A kind of token: its field of BlockSpec, its form in messages, and the pattern, reader and writer of what follows
+    the key. `required` names a token that every block has; others are written where the field differs from its default.
+    """
 
     field: str
     form: str
@@ -240,7 +240,7 @@ def parse(text: str, source: str = "architecture") -> NetworkSpec:
         where = f"{source}, line {number}"
         if line.split()[0] == "network":
             if blocks or header is not None:
-                raise UserError(f"{where}: {line!r}: the header is the first line, and there is one")
+                raise UserError(f"{where}: {line!r}: the header must be the first line, and only one is allowed")
             header = parse_header(line, where)
             continue
         blocks.append(_in_family(parse_block(line, where), header or {}))

@@ -10,8 +10,8 @@ ACCEPTED = (
     "stem, blockN, blockN-M, blocks, nonlocal (the blocks' LightNL), head, logits, backbone (all but logits), "
     "batch_norm (outside LightNL)"
 )
-# How the names of the layers end that are the part `batch_norm`, and what those of non-local blocks have, which are not
-# of it: the scale of a new one is zero, and could not be trained if it were frozen.
+# The suffix of the layers in the part `batch_norm`, and infixes of non-local blocks, whose batch norms are not in it: a
+# new one's scale is zero and could not be trained if frozen.
 BATCH_NORM, NON_LOCAL = "_bn", ("_nl_", "_embedded_")
 # How the names of a part's layers begin.
 PREFIXES = {

@@ -22,9 +22,9 @@ WORKING = 3  # maps of the layer at work that its gradient holds for a while
 ACTIVATED = {"swish": 2, "relu": 1, "relu6": 1, "hswish": 3}
 # Copies of every weight: itself, its gradient, RMSProp's two slots; a training's moving average.
 COPIES = {"search": 4, "train": 5}
-MICRO_BATCHED = 1.6  # of a micro-batch's maps: as measured, the loop over several holds more than one's
+MICRO_BATCHED = 1.6  # of a micro-batch's maps: measured: the loop holds more than one micro-batch's maps
 BATCHES = 4  # of images: the one at work and those that the input pipeline has ready
-OVERHEAD = 1.1  # of what is allocated for maps: what the allocator holds beside, and what is a little longer held
+OVERHEAD = 1.1  # of what is allocated for maps: the allocator's overhead, and maps that are freed late
 PROGRAM = 620e6  # bytes: the interpreter, TensorFlow, this package
 GRAPH = {"search": 44e6, "train": 15e6}  # bytes a block: the traced step as it was, optimized and while it is
 

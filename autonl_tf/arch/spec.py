@@ -254,10 +254,9 @@ def check_fits(spec: NetworkSpec, image_size: int, depth_multiplier: float = 1.0
     """Raises UserError where a non-local block, or a group of a convolution, has nothing to work on at this size."""
     blocks = spec.singles(depth_multiplier)
     sizes = feature_map_sizes(blocks, image_size)
-    for index, block in enumerate(blocks):
+    for index, (block, size) in enumerate(zip(blocks, sizes[1:], strict=True)):
         if found := block.too_many_groups():
             raise UserError(f"{spec.source}: block {index}: {found[1]}")
-    for index, (block, size) in enumerate(zip(blocks, sizes[1:], strict=True)):
         for name, placed in (("LightNL", block.nonlocal_), ("embedded non-local", block.embedded)):
             if placed is not None:
                 where = f"{spec.source}: block {index} at {image_size} px: {name}"

@@ -90,7 +90,7 @@ class Checkpoint(Description):
         matching.assign(variables, dataclasses.replace(chosen.stored, shapes=shapes))
         tell(f"weights: {self._described(chosen)}")
         if added:
-            tell(f"not in these weights, so that they start as the identity: {told(added)}")
+            tell(f"missing from these weights, starting as the identity: {told(added)}")
         return chosen.loaded
 
     def _described(self, chosen: Chosen) -> str:

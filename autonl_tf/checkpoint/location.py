@@ -26,8 +26,8 @@ _ACCEPTED = "a run directory, or a prefix such as DIR/best/ckpt-100 or DIR/bestm
 
 
 class Location(NamedTuple):
-    """`kind`: `imagenet`, `export`, `keras` or `prefixes`; these are TensorFlow's, and the first that is whole is
-    meant."""
+    """`kind` is `imagenet`, `export`, `keras` or `prefixes`. `prefixes` are TensorFlow checkpoints; the first complete
+    one is used."""
 
     kind: str
     path: Path

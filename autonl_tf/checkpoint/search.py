@@ -15,7 +15,7 @@ from autonl_tf.checkpoint.location import SPACE
 from autonl_tf.data.labels import LABELS, numbered, read_label_file
 from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
-from autonl_tf.networks.gate_table import GateTable
+from autonl_tf.networks.gate_table import GateTable, decided_gates
 from autonl_tf.networks.inherit import inherited_network
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.space import space as space_lib
@@ -40,7 +40,7 @@ def open_search(prefix: str) -> Checkpoint:
     margins = np.asarray(chosen.stored.read(_MARGINS)) if _MARGINS in chosen.stored.shapes else np.zeros(0)
     if margins.shape != (len(table),):
         raise UserError(f"{prefix}: has {margins.size} decisions, its {SPACE} {len(table)}: not of this search")
-    gates = (margins >= 0).astype(np.float32)
+    gates = decided_gates(margins)
 
     def choose(model, variables, use_averages: bool) -> Chosen:
         supernet = Supernet(space, **shape, start_margin=1.0, name="supernet")

@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 
 from autonl_tf.checkpoint.matching import Stored, of_arrays
-from autonl_tf.errors import UserError, one_line
+from autonl_tf.errors import UserError
 
 # Stated limits. A state dictionary of AutoNL-L is 23 MB, in 5 thousand operations and a header of 60 KB.
 MOST_BYTES = 2 << 30
@@ -179,7 +179,7 @@ def read_torch(path: str | Path) -> Any:
             return _read_safetensors(data)
         return _read_legacy(io.BytesIO(data))
     except Exception as error:  # damaged bytes make pickletools and zipfile raise nearly anything
-        raise UserError(f"{path}: not a file of PyTorch tensors that can be read: {one_line(error)}") from None
+        raise UserError(f"{path}: not a file of PyTorch tensors that can be read: {error}") from None
 
 
 def _load(file: io.BytesIO, storage_of: Callable[[str, str, int], _Storage]) -> Any:

@@ -18,9 +18,9 @@ from autonl_tf.cli import parsing
 from autonl_tf.errors import UserError
 from autonl_tf.settings.shared import FIT
 
-# The user's keras.json would turn the axes of images, and shift numbers by its float type and its epsilon, as their
-# matplotlibrc would change pictures, and either may be damaged: with this neither is found, and the libraries' own
-# defaults hold. Where all functions are to be compiled, the decoding of images cannot be.
+# A user's keras.json could change the axes of images, the float type and the epsilon, and a matplotlibrc the pictures;
+# either may also be damaged. These settings hide both files, so that the libraries' defaults hold. Compiling every
+# function is off, since the decoding of images cannot be compiled.
 _OWN_ENVIRONMENT = {
     "KERAS_HOME": os.devnull,
     "KERAS_BACKEND": "tensorflow",
@@ -112,8 +112,8 @@ def _mode() -> str | None:
 
 
 def _work() -> object:
-    """Does it all, and says in a line why it did not end well; returns the exit code. An exception that is neither a
-    mistake nor a failure of the system goes on its way."""
+    """Runs the command and returns the exit code; prints one line if it fails. Exceptions other than a user's mistakes
+    and failures of the system propagate."""
     try:
         app.run(_main, flags_parser=_parse)
     except signals.Stopped as stop:
@@ -164,7 +164,7 @@ def _end(number: int | None, progress: signals.Progress | None) -> None:
 
 
 def _printed() -> int:
-    """The exit code of work that is done: 0, unless what it printed was its result and has not been taken."""
+    """The exit code of finished work: 0, unless the printed output is the result and could not be written."""
     fault = streams.lost_output()
     if fault is None or _mode() not in (*_PRINTING, None):
         return 0

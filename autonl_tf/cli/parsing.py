@@ -96,7 +96,7 @@ def usage(mode: str | None) -> str:
 
 
 def nearest_flags(name: str) -> list[str]:
-    """Up to three flags for one that there is not: those that have all its words, else those spelt most alike."""
+    """Up to three suggestions for an unknown flag: those with all its words, else the most similar spellings."""
     words = set(name.split("_"))
     by_likeness = difflib.get_close_matches(name, FLAGS, n=len(FLAGS), cutoff=0.0)
     holding = [other for other in by_likeness if words <= set(other.split("_"))]
@@ -205,8 +205,8 @@ def checked(name: str, config: Config) -> Config:
 
 
 def _refuse_unusable(name: str, value: Any) -> None:
-    """Raises UserError for a text or a list that is empty: of an unset variable, say; it does not mean the default. For
-    a number that is none, too."""
+    """Raises UserError for an empty text or list (from an unset shell variable, say), which does not mean the default,
+    and for a number that is not finite."""
     texts = value if isinstance(value, list) else [value]
     if not texts or any(isinstance(text, str) and not text.strip() for text in texts):
         raise UserError(f"--{name} is empty: give it a value, or leave it out")

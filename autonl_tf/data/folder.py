@@ -288,7 +288,7 @@ def _counted(
 
 
 def _trained_on(root: str, splits: dict[str, list[LabelledFile]]) -> Iterator[tuple[int, str]]:
-    """Where images to score are files to train on as well: alike in class, name and size, then in content."""
+    """Where images to score are also training images: alike in class, name and size, then in content."""
     train = defaultdict(list)
     for file in splits["train"]:
         train[_look(file)].append(file.path)
@@ -298,7 +298,7 @@ def _trained_on(root: str, splits: dict[str, list[LabelledFile]]) -> Iterator[tu
         same = [path for path, others in alike[:_COMPARED] if any(_same_content(path, other) for other in others)]
         if same:
             count = f"{'at least ' * (len(alike) > _COMPARED)}{len(same)} of {len(files)}"
-            said = f"{count} {split} images are files to train on as well ({same[0]} first): they flatter the score"
+            said = f"{count} {split} images are also training images ({same[0]} first): the score will be too high"
             yield logging.WARNING, f"folder:{root}: {said}"
 
 

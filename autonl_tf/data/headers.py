@@ -19,7 +19,7 @@ from autonl_tf.data.signatures import HEAD, JPEG, PATTERNS, PNG, SIGNATURES, TGA
 _FRAMES = (*(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)), 0xF7)  # of a JPEG, of JPEG-LS
 _READ_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # baseline, extended, progressive; the latter two, arithmetic
 _MOST_SEGMENTS = 10_000
-_SCAN = b"\xff\xda\0"  # of a JPEG: begins the first scan, behind which are pixels and whatever has been appended
+_SCAN = b"\xff\xda\0"  # starts a JPEG's first scan; pixels and appended data follow
 _ADOBE = b"\xff\xee\0\x0eAdobe\0\x64" + bytes(5)
 _GREYS = b"".join(bytes([value, value, value, 0]) for value in range(256))
 _RED_GREEN_BLUE = b"".join(mask.to_bytes(4, "little") for mask in (0xFF0000, 0xFF00, 0xFF))
@@ -92,8 +92,8 @@ def plain(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def with_inks_inverted(image_bytes: tf.Tensor) -> tf.Tensor:
-    """A JPEG of four inks, marked as Adobe's: viewers take all of them as Adobe stores them, and TensorFlow none
-    without the mark. One that the file has itself stands behind this, and is the one that holds."""
+    """A CMYK JPEG with Adobe's marker added. Viewers read every CMYK JPEG as Adobe stores it; TensorFlow does so only
+    with the marker. A marker of the file's own comes later and counts."""
     return tf.strings.join([JPEG[:2], _ADOBE, _from(image_bytes, 2)])
 
 

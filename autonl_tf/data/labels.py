@@ -25,7 +25,7 @@ def class_name(text: str, where: str) -> str:
     """
     name = "".join(" " if unicodedata.category(c) == "Zs" else c for c in unicodedata.normalize("NFC", text)).strip(" ")
     if not name:
-        raise UserError(f"{where}: class {text!r}: a name without a character that can be seen")
+        raise UserError(f"{where}: class {text!r}: the name has no visible character")
     for character in name:
         if unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") and ord(character) not in _SEEN:
             raise UserError(

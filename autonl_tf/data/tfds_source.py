@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 
 from autonl_tf.data import images
 from autonl_tf.data.example_order import Example, RecordFile, RecordSplit
-from autonl_tf.errors import UserError, one_line
+from autonl_tf.errors import UserError
 
 _VALIDATION_NAMES = ("validation", "val", "test")  # the first that exists is taken
 _DTYPES = ("uint8", "uint16")  # of images
@@ -39,7 +39,7 @@ def load_builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     except tfds.core.DatasetNotFoundError as error:
         raise UserError(f"tfds:{name}: TensorFlow Datasets knows no such set, nor does {data_dir}") from error
     except (ValueError, TypeError, AssertionError) as error:
-        raise UserError(f"tfds:{name}: {textwrap.shorten(one_line(error), 300)}") from error
+        raise UserError(f"tfds:{name}: {_told(error)}") from error
     prepare(builder, f"tfds:{name}")
     return builder
 
@@ -54,11 +54,15 @@ def prepare(builder: tfds.core.DatasetBuilder, source: str) -> None:
                 builder.download_and_prepare()
         except Exception as error:  # whatever a third party's download and generation code raises
             if not builder.is_prepared():
-                where, told = builder.data_path, textwrap.shorten(one_line(error), 300)
-                raise UserError(f"{source}: not prepared in {where} and it cannot be now: {told}") from error
+                where = builder.data_path
+                raise UserError(f"{source}: not prepared in {where} and it cannot be now: {_told(error)}") from error
             builder.info.read_from_directory(builder.data_path)  # not of this builder's own, discarded files
     if not builder.info.splits:  # another process was faster, and this builder was made before
         builder.info.read_from_directory(builder.data_path)
+
+
+def _told(error: BaseException) -> str:
+    return textwrap.shorten(str(error), 300) or type(error).__name__
 
 
 class Told(io.TextIOBase):

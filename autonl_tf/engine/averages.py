@@ -33,8 +33,8 @@ class MovingAverages(tf.Module):
       ValueError: two variables of one name.
     """
 
-    def __init__(self, variables: Sequence[tf.Variable], decay: float, name: str = "moving_averages"):
-        super().__init__(name=name)
+    def __init__(self, variables: Sequence[tf.Variable], decay: float):
+        super().__init__(name="moving_averages")
         self.decay = decay
         self.swapped = False
         self._strategy = tf.distribute.get_strategy()

@@ -11,8 +11,7 @@ LIGHT_NL_BN = "_nl_bn"  # the end of its name, after the block's
 
 def is_batch_norm(layer) -> bool:
     """Whether `layer` is a batch norm: of Keras, or any layer with the attribute `is_batch_norm = True`."""
-    kinds = (keras.layers.BatchNormalization, keras.layers.experimental.SyncBatchNormalization)
-    return isinstance(layer, kinds) or getattr(layer, "is_batch_norm", False) is True
+    return isinstance(layer, keras.layers.BatchNormalization) or getattr(layer, "is_batch_norm", False) is True
 
 
 def batch_norms(model) -> list:

@@ -53,12 +53,3 @@ class TF1RMSprop(keras.optimizers.Optimizer):
             epsilon=tf.constant(self.epsilon, dtype),
             grad=gradient,
         )
-
-    def get_config(self) -> dict:
-        return {
-            **super().get_config(),
-            "learning_rate": self._serialize_hyperparameter(self._learning_rate),
-            "rho": self.rho,
-            "momentum": self.momentum,
-            "epsilon": self.epsilon,
-        }

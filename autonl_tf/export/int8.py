@@ -14,7 +14,7 @@ range of logits that covers most images would be coarse beside the small differe
 
 Ranges cover 95% of the images (`networks.ranges`).
 
-Trained weights and ranges (`networks.quantized`) the converter takes as they are.
+The converter takes trained weights and ranges (`networks.quantized`) as they are.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 `take_uint8`: the input becomes uint8 of scale 1 and zero point 0, as a camera gives it, followed by one DEQUANTIZE. The
 converters' own ways, a QUANTIZE from uint8 to int8 or a CAST, keep the CPU delegate from taking the whole graph.
 
-`float_softmax`: the converter makes an int8 softmax, whose steps of 1/256 are too coarse for many classes and which the
-delegate does not take, of one that follows int8 logits. The DEQUANTIZE behind it is moved to its front.
+`float_softmax`: the converter turns a softmax behind int8 logits into an int8 one, whose steps of 1/256 are too coarse
+for many classes and which the delegate does not take. This moves the DEQUANTIZE behind it to its front.
 
 `norms_as_convolutions`: a batch norm behind a concatenation, which no convolution takes up, is a MUL and an ADD with
 constants. In int8 these have one scale for all channels; the kernel of a 1x1 depthwise convolution has one for each.

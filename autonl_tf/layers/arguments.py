@@ -10,12 +10,6 @@ from collections.abc import Sequence
 NO_CHANNELS_FIRST = "TensorFlow on processors and TFLite have no convolutions of channels that come first"
 
 
-def check_channels_last(what: str, data_format: str | None) -> None:
-    """Refuses any order of axes but [B, H, W, C], Keras' "channels_last", which None stands for too."""
-    if data_format not in (None, "channels_last"):
-        raise ValueError(f"{what}: data_format={data_format!r}: accepted: 'channels_last'; {NO_CHANNELS_FIRST}")
-
-
 def text(name: str, value: str | os.PathLike, accepted: str) -> str:
     """A text, or a path, that is not blank."""
     if isinstance(value, os.PathLike):

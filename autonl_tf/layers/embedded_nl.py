@@ -17,7 +17,7 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.layers.arguments import check_channels_last, feature_map, share, whole
+from autonl_tf.layers.arguments import feature_map, share, whole
 from autonl_tf.layers.initializers import FanOutNormal
 from autonl_tf.layers.light_nl import batch_norm, flatten_positions
 from autonl_tf.layers.registering import registered
@@ -86,15 +86,13 @@ class EmbeddedNonLocal(keras.layers.Layer):
     Args:
       ratio: channels inside as a share of C; above 0, at most 1. Source's: 0.5.
       stride: of the max-pooling of phi and g. Source's: 2; 1 does not pool.
-      data_format: None or "channels_last", whatever Keras is set to.
 
     Raises:
-      ValueError: a ratio or stride that is not accepted, H, W or C unknown, no channel left, or another data format.
+      ValueError: a ratio or stride that is not accepted, H, W or C unknown, or no channel left.
     """
 
-    def __init__(self, ratio: float = 0.5, stride: int = 2, data_format: str | None = None, **kwargs):
+    def __init__(self, ratio: float = 0.5, stride: int = 2, **kwargs):
         super().__init__(**kwargs)
-        check_channels_last("EmbeddedNonLocal", data_format)
         self.ratio = share("EmbeddedNonLocal", "ratio", ratio)
         self.stride = whole("EmbeddedNonLocal", "stride", stride)
 

@@ -8,12 +8,14 @@ it decodes to.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.layers.activations import FUNCTIONS
-from autonl_tf.layers.arguments import ascending, below_one, check_channels_last, descending_to_one, one_of
+from autonl_tf.layers.arguments import ascending, below_one, descending_to_one, one_of
 from autonl_tf.layers.gates import channel_mask, option_weights
 from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev, light_nl_depthwise
 from autonl_tf.layers.light_nl import BN_EPSILON, BN_MOMENTUM, flatten_positions, subsample
@@ -105,7 +107,6 @@ class GatedSqueezeExcite(keras.layers.Layer):
 
     Args:
       filters: candidates for the number of reduced filters, ascending.
-      data_format: None or "channels_last".
       activation: f, by its name in an architecture's header.
 
     Raises:
@@ -116,12 +117,11 @@ class GatedSqueezeExcite(keras.layers.Layer):
       gates: one scalar a candidate: whether there is any, then whether to go on to the next larger.
     """
 
-    def __init__(self, filters: tuple[int, ...], data_format: str | None = None, activation: str = "swish", **kwargs):
+    def __init__(self, filters: tuple[int, ...], activation: str = "swish", **kwargs):
         super().__init__(**kwargs)
-        check_channels_last("GatedSqueezeExcite", data_format)
         self.filters = ascending("GatedSqueezeExcite", "filters", filters)
         self.activation = one_of("GatedSqueezeExcite", "activation", activation, list(FUNCTIONS))
-        self.groups = _steps(self.filters)
+        self.groups = increments(self.filters)
 
     def build(self, input_shape):
         convolution = {
@@ -176,7 +176,6 @@ class GatedLightNL(keras.layers.Layer):
       filters: candidates for theta's channels, ascending.
       strides: candidates, descending to 1.
       sync_batch_norm: see `GatedBatchNormalization`.
-      data_format: None or "channels_last".
 
     Raises:
       ValueError: an argument that is not accepted, or more filters than channels.
@@ -190,20 +189,12 @@ class GatedLightNL(keras.layers.Layer):
       outputs, and in training the distances of every candidate but the last: [ratios - 1], [strides - 1].
     """
 
-    def __init__(
-        self,
-        filters: tuple[int, ...],
-        strides: tuple[int, ...],
-        sync_batch_norm: bool = False,
-        data_format: str | None = None,
-        **kwargs,
-    ):
+    def __init__(self, filters: tuple[int, ...], strides: tuple[int, ...], sync_batch_norm: bool = False, **kwargs):
         super().__init__(**kwargs)
-        check_channels_last("GatedLightNL", data_format)
         self.filters = ascending("GatedLightNL", "filters", filters)
         self.strides = descending_to_one("GatedLightNL", "strides", strides)
         self.sync_batch_norm = sync_batch_norm
-        self.groups = _steps(self.filters)
+        self.groups = increments(self.filters)
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -265,7 +256,7 @@ class GatedLightNL(keras.layers.Layer):
         }
 
 
-def _steps(filters: tuple[int, ...]) -> list[int]:
+def increments(filters: Sequence[int]) -> list[int]:
     """How many filters each candidate adds to the one before."""
     return [after - before for before, after in zip((0, *filters), filters, strict=False)]
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch.cost import affinity_first
-from autonl_tf.layers.arguments import check_channels_last, feature_map, share, whole
+from autonl_tf.layers.arguments import feature_map, share, whole
 from autonl_tf.layers.initializers import light_nl_depthwise
 from autonl_tf.layers.precision import wide_dtype
 from autonl_tf.layers.registering import registered
@@ -151,22 +151,13 @@ class LightNL(keras.layers.Layer):
       ratio: channels of theta and phi as a share of C; above 0, at most 1.
       stride: spatial stride of g and phi.
       sync_batch_norm: the batch norm's statistics are those of all replicas' batches.
-      data_format: None or "channels_last", whatever Keras is set to.
 
     Raises:
-      ValueError: as `LightNLProduct`; another data format.
+      ValueError: as `LightNLProduct`.
     """
 
-    def __init__(
-        self,
-        ratio: float = 0.25,
-        stride: int = 1,
-        sync_batch_norm: bool = False,
-        data_format: str | None = None,
-        **kwargs,
-    ):
+    def __init__(self, ratio: float = 0.25, stride: int = 1, sync_batch_norm: bool = False, **kwargs):
         super().__init__(**kwargs)
-        check_channels_last("LightNL", data_format)
         self.product, self.depthwise, self.bn = light_nl_layers(
             ratio, stride, policy=self.dtype_policy, sync_batch_norm=sync_batch_norm
         )

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from autonl_tf.layers.arguments import ascending, check_channels_last, one_of, whole
+from autonl_tf.layers.arguments import ascending, one_of, whole
 from autonl_tf.layers.depthwise import depthwise_conv2d
 from autonl_tf.layers.gates import cumulative_masks
 from autonl_tf.layers.initializers import FanOutNormal, fan_out_stddev
@@ -51,7 +51,6 @@ class SuperkernelDepthwiseConv2D(keras.layers.Layer):
     Args:
       kernel_sizes: candidates, ascending, odd.
       stride: in height and width.
-      data_format: None or "channels_last".
       padding: where there is a stride, "same" or "symmetric", as in an architecture's header.
 
     Raises:
@@ -62,17 +61,9 @@ class SuperkernelDepthwiseConv2D(keras.layers.Layer):
       gates: one scalar a kernel size after the first, in order.
     """
 
-    def __init__(
-        self,
-        kernel_sizes: tuple[int, ...],
-        stride: int = 1,
-        data_format: str | None = None,
-        padding: str = "same",
-        **kwargs,
-    ):
+    def __init__(self, kernel_sizes: tuple[int, ...], stride: int = 1, padding: str = "same", **kwargs):
         super().__init__(**kwargs)
         what = type(self).__name__
-        check_channels_last(what, data_format)
         self.kernel_sizes = ascending(what, "kernel_sizes", kernel_sizes)
         if not all(size % 2 for size in self.kernel_sizes):
             raise ValueError(f"{what}: kernel_sizes={kernel_sizes!r}: accepted: odd ones, which have a centre")

@@ -91,6 +91,11 @@ class GateTable:
         return self.space.member(self.selections(gates))
 
 
+def decided_gates(margins: np.ndarray) -> np.ndarray:
+    """Gates [G], 0 or 1, of margins [G]."""
+    return (margins >= 0).astype(np.float32)
+
+
 class GateCost:
     """A cost as a function of gates: products and sums of gates times constants.
 

@@ -37,10 +37,10 @@ def inherited_network(supernet: Supernet, gates: np.ndarray, *, image_size: int,
 def take_over(supernet: Supernet, model: keras.Model, gates: np.ndarray) -> None:
     """Gives the supernet the weights of a network of its space, and starts its gates' values from them.
 
-    What the space has beyond the network keeps the weights that it was built with, but where opening its gate would
-    disturb the network: what further channels lead to is 0, and so is the last batch norm's gamma of a block that the
-    network dropped (LightNL's is anyway), so that they come in as the identity and learn from there. A new ring of a
-    kernel cannot be 0, since its norm is what its gate compares: it is a tenth of the core.
+    Parts that the network lacks keep their initial weights, except where opening their gate would disturb the network:
+    the outgoing weights of further channels are 0, and so is the last batch norm's gamma of a dropped block (LightNL's
+    is 0 anyway), so that they come in as the identity and learn from there. A new ring of a kernel cannot be 0, since
+    its gate compares its norm: it is a tenth of the core.
 
     Args:
       supernet: just built, its classes as many as the network's.

@@ -14,8 +14,8 @@ depthwise kernels per tensor. So every layer behind the beginning gets one from 
     dropout, slices of channels             nothing: they keep their input's values
 
 The beginning stays float32, as `export.int8` has it: the first convolution and the depthwise ones behind it, up to the
-next convolution. What it gives has a range. Where a shortcut around the first block takes a value from within, its sum
-is float32, too.
+next convolution. Its output has a range. If a shortcut around the first block starts within the beginning, their sum is
+float32 too.
 
 What else a network may have (`check_quantizable` of `commands.train.flags`) would be cut into pieces by the CPU
 delegate, and is refused.

@@ -21,7 +21,7 @@ from autonl_tf.arch.cost import check_parameters
 from autonl_tf.arch.spec import BlockSpec
 from autonl_tf.layers.activations import FUNCTIONS
 from autonl_tf.layers.dropout import Dropout
-from autonl_tf.layers.gated import GatedBatchNormalization
+from autonl_tf.layers.gated import GatedBatchNormalization, increments
 from autonl_tf.layers.gates import channel_mask
 from autonl_tf.layers.light_nl import batch_norm
 from autonl_tf.layers.superkernel import SuperkernelDepthwiseConv2D
@@ -49,7 +49,7 @@ class SuperBlock(keras.layers.Layer):
         base, options = block.base, block.options
         self.block = block
         widths = [base.in_filters * ratio for ratio in options["expand"] if ratio]
-        self.width_groups = [after - before for before, after in zip([0, *widths], widths, strict=False)]
+        self.width_groups = increments(widths)
         self.activation = FUNCTIONS[base.activation]
         self.expands = base.expansion != 1
         if self.expands:

@@ -183,9 +183,9 @@ def measured_gains(result: dict[str, Any]) -> str:
     return page.section(
         "Measured gains",
         '<p class="quiet">When decisions were taken, each of these gates was closed by itself, the smallest margin '
-        f"first. How much the cross-entropy of {result['decisions']['measured_images']:,} {kind} images then rises is "
-        "its gain, with its standard error. One whose gain less that error was below its price, lambda times what it "
-        "adds to the logarithm of the cost, stayed closed. In thousandths of a nat:</p>",
+        f"first. Its gain is how much the cross-entropy of {result['decisions']['measured_images']:,} {kind} images "
+        "then rises, with its standard error. A gate stayed closed if its gain minus that error was below its price: "
+        "lambda times what it adds to the logarithm of the cost. In thousandths of a nat:</p>",
         f'<div class="calls">{page.table(("gate", "margin", "gain", "price", "decided"), rows)}</div>',
     )
 

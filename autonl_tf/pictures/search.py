@@ -77,7 +77,7 @@ def draw_search(
         raise UserError(f"{path}: no training records, so there is nothing to draw")
     gates = _ordered_gates(records)
     # Rows get thinner where there are many, so that the picture still fits a screen.
-    row = float(np.clip(9.0 / max(len(gates), 1), 0.07, 0.2))
+    row = float(np.clip(9.0 / len(gates), 0.07, 0.2))
     heat = row * len(gates)
     height = _TOP + 2 * (_PANEL + _GAP) + heat + _BOTTOM
     figure = new_figure(_WIDTH, height, f"Search: {name}" if name else "Search")
@@ -85,16 +85,14 @@ def draw_search(
     panels = []
     top = _TOP
     for panel_height in (_PANEL, _PANEL, heat):
-        if panel_height:
-            panels.append(axes_at(figure, _LEFT, top, _WIDTH - _LEFT - _RIGHT, panel_height))
+        panels.append(axes_at(figure, _LEFT, top, _WIDTH - _LEFT - _RIGHT, panel_height))
         top += panel_height + _GAP
     _draw_fit(panels[0], steps, records)
     _draw_macs(panels[1], steps, records, largest_macs, smallest_macs)
-    if gates:
-        _draw_gates(figure, panels[2], steps, records, gates, row, faint, found)
+    _draw_gates(figure, panels[2], steps, records, gates, row, faint, found)
     for panel in panels:
         panel.set_xlim(0, max(total_steps, steps[-1]))
-        _mark_phases(panel, warmup_end, settle_start, total_steps, shade=panel is not panels[-1] or not gates)
+        _mark_phases(panel, warmup_end, settle_start, total_steps, shade=panel is not panels[-1])
     _name_phases(panels[0], warmup_end, settle_start, total_steps)
     panels[-1].set_xlabel("step", size=9.5, color=INK)
     save(figure, path)

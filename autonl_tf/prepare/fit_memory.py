@@ -22,7 +22,7 @@ from autonl_tf.settings.flag import AUTO
 from autonl_tf.streams import say
 
 _GPU = "the GPU"  # whose memory it is
-SHARE = 0.8  # of the memory there is, that `--micro_batches=auto` plans to take at most: an estimate is one
+SHARE = 0.8  # of the memory there is, which `--micro_batches=auto` plans to use at most, because estimates err
 
 
 def fitted(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) -> Config:

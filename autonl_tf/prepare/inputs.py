@@ -34,7 +34,7 @@ _READING_ERRORS = (
     tf.errors.NotFoundError,
     tf.errors.PermissionDeniedError,
 )
-_WHAT_TO_DO = "put it right, or leave it out by --skip_corrupt, a training or a search then in another --model_dir"
+_WHAT_TO_DO = "repair it, or leave it out with --skip_corrupt; a training or search then needs another --model_dir"
 
 
 def dataset_of(config: Config) -> ImageDataset:

@@ -1,5 +1,5 @@
-"""Which images of a set are used, which were left out and why: lines for people, and the files `data.txt`,
-`skipped.json` and `manifest.jsonl` of a run, by which its images stay those it began with."""
+"""Tells which images of a dataset are used or left out, and why; writes a run's `data.txt`, `skipped.json` and
+`manifest.jsonl`, by which a resumed run keeps its images."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def trained_on(seen: Counter[str], dataset: ImageDataset, split: str) -> str | N
     if not seen["train"]:
         return None
     said = f"{seen['train']} of these {len(dataset.listed(split))} images are among those that the run was trained on"
-    say(f"warning: {shown(dataset.name)}: {said}; they flatter it (--validation_fraction is to be the run's)")
+    say(f"warning: {shown(dataset.name)}: {said}; the score is too high (use the run's --validation_fraction)")
     return said
 
 

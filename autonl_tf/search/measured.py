@@ -1,4 +1,4 @@
-"""The last word about what a block can do without, such as LightNL: what each open gate gains, measured."""
+"""Measures what each open gate of an optional part, such as LightNL, gains, and whether the part stays."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from autonl_tf import signals
 from autonl_tf.engine.averages import restored
 from autonl_tf.engine.batch_norm import forward_state
 from autonl_tf.engine.objectives import cross_entropy
-from autonl_tf.networks.gate_table import GateTable
+from autonl_tf.networks.gate_table import GateTable, decided_gates
 from autonl_tf.networks.supernet import Supernet
-from autonl_tf.search.results import counting_gates, decided_gates
+from autonl_tf.search.results import counting_gates
 from autonl_tf.space.cost_model import CostModel
 
 MOST_IMAGES = 2048  # about, that a gain is measured on
@@ -42,7 +42,7 @@ class Gain(NamedTuple):
     @property
     def closes(self) -> bool:
         """Whether it is not seen to gain more than its price: by its standard error at least."""
-        return not self.gain - self.error >= self.price  # what is not finite was not seen
+        return not self.gain - self.error >= self.price  # a gain that is not finite closes it
 
 
 def candidates(table: GateTable, margins: np.ndarray) -> list[int]:
@@ -54,10 +54,10 @@ def candidates(table: GateTable, margins: np.ndarray) -> list[int]:
 
 
 def batches_to_measure(gates: int, batch_size: int, total_steps: int, image_size: int) -> int:
-    """How many training batches: of about 2,048 images, and fewer where these take above half a gigabyte, which is held
-    meanwhile (twice, with a held-out batch beside each), or above a tenth of the search's time. A step takes about as
-    long as three passes forward; each of `gates` takes one, and the network as it is another. A standard error takes
-    two images."""
+    """The number of training batches to measure on: about 2,048 images, fewer if these take more than half a gigabyte,
+    which is held meanwhile (twice that with held-out batches), or more than a tenth of the search's time. A step takes
+    about as long as three forward passes; each of `gates` takes one, and so does the unchanged network. A standard
+    error needs two images."""
     images = min(MOST_IMAGES, MOST_BYTES / (4 * 3 * image_size**2))
     affordable = math.floor(MOST_TIME * 3 * total_steps / (1 + gates))
     return max(min(math.ceil(images / batch_size), affordable), math.ceil(2 / batch_size))

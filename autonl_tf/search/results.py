@@ -12,7 +12,7 @@ import numpy as np
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.arch.spec import NetworkSpec
-from autonl_tf.networks.gate_table import GateTable
+from autonl_tf.networks.gate_table import GateTable, decided_gates
 from autonl_tf.search.schedule import MOST_NOISE, SearchSchedule
 from autonl_tf.space.cost_model import CostModel
 
@@ -20,11 +20,6 @@ GAIN_KEYS = {"gain": "gain", "error": "gain_error", "price": "gain_price"}  # in
 GAIN_IMAGES = "gain_images"
 MOST_FLIPPED = 0.1  # of the cost, up to which flips may decide it
 NEXT_TO_NOTHING = 0.02  # of the most expensive member's cost: a search that removed no more decided nothing
-
-
-def decided_gates(margins: np.ndarray) -> np.ndarray:
-    """Gates [G], 0 or 1, of margins [G]."""
-    return (margins >= 0).astype(np.float32)
 
 
 def summary(

@@ -79,7 +79,7 @@ class SearchSchedule:
 
     def multiplier(self, step: tf.Tensor) -> tf.Tensor:
         """lambda at this step: 0 in warm-up."""
-        return tf.where(step < self.warmup_steps, 0.0, self.cost_lambda)
+        return tf.where(self.warming(step), 0.0, self.cost_lambda)
 
     def warming(self, step: tf.Tensor) -> tf.Tensor:
         """Whether this is the warm-up."""
@@ -94,7 +94,6 @@ class SearchSchedule:
         return step >= self.settle_start
 
 
-@keras.saving.register_keras_serializable("autonl")
 class ThresholdRate(keras.optimizers.schedules.LearningRateSchedule):
     """0 in warm-up, then from 2 * travel / n falling linearly to 0 over the n steps of the decision phase.
 
@@ -111,6 +110,3 @@ class ThresholdRate(keras.optimizers.schedules.LearningRateSchedule):
         length = max(self.stop - self.start, 1)
         left = (self.stop - step - 0.5) / length
         return tf.where((step >= self.start) & (left > 0), 2 * self.travel / length * left, 0.0)
-
-    def get_config(self):
-        return {"start": self.start, "stop": self.stop, "travel": self.travel}

@@ -52,9 +52,6 @@ class ThresholdAdam(keras.optimizers.Optimizer):
         direction = tf.clip_by_value(tf.math.divide_no_nan(mean / _weight(MOMENTUM, count), size), -1.0, 1.0)
         variable.assign_sub(tf.where(moving, rate * direction, 0.0))
 
-    def get_config(self) -> dict:
-        return {"name": self.name, "learning_rate": self._serialize_hyperparameter(self._learning_rate)}
-
 
 def _weight(momentum: float, count: tf.Tensor) -> tf.Tensor:
     """1 - momentum^count, what the weights of `count` values in a moving average from 0 add up to."""

@@ -192,12 +192,12 @@ def matching(pattern: str) -> list[str]:
 
 
 def check_replaced(flag: str, directory: str) -> None:
-    """Raises UserError for the working directory, or one above it, which a command would put another in the place of:
-    the shell that it was called from would be left in a directory that is gone."""
+    """Raises UserError if a directory is or contains the working directory: the command replaces it as a whole, and the
+    calling shell would be left in a deleted directory."""
     inner, outer = os.path.realpath(os.curdir), os.path.realpath(directory)
     if os.path.commonpath([outer, inner]) == outer:
         raise UserError(
-            f"--{flag}={directory}: is the working directory, or above it, and written anew as a whole; choose another"
+            f"--{flag}={directory}: is or contains the working directory, and is replaced as a whole; choose another"
         )
 
 

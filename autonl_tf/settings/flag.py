@@ -28,8 +28,8 @@ class Flag:
     text_of: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def help(self, text: str, **text_of: str) -> Flag:
-        """The flag with what it is for; `text_of` says it for a command where that differs. A `text` that ends in a
-        colon is followed by what it is for in each, where all flags are listed."""
+        """The flag with its help text; `text_of` gives a command's own text. If `text` ends in a colon, the list of all
+        flags appends every command's text."""
         return dataclasses.replace(self, text=text, text_of=text_of)
 
     def meaning(self, mode: str | None) -> str:

@@ -11,11 +11,11 @@ from collections.abc import Collection
 
 from autonl_tf.settings.config import Config
 
-# What a length and what follows from it are of: another mode has a length of its own.
+# Flags of a run's length and what depends on it; another mode has its own.
 LENGTHS = frozenset(
     ("train_steps", "train_epochs", "lr_warmup_steps", "lr_warmup_epochs", "lr_decay_epochs", "lr_decay_rate")
 )
-# What a checkpoint says by itself, or what was of the checkpoint that a training started from.
+# Flags that a checkpoint answers itself, or that concern the checkpoint a training started from.
 OF_CHECKPOINT = frozenset(
     (
         *("init_checkpoint", "use_averages", "arch", "nonlocal", "input_image_size", "crop_padding"),

@@ -8,8 +8,8 @@ from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import AUTO, choice, count, real, switch, whole
 
 FLAGS = (
-    whole("train_steps", None, (1, limits.STEPS[1])).help("Length in steps, in place of --train_epochs."),
-    real("train_epochs", None, (0.001, limits.EPOCHS[1])).help(
+    whole("train_steps", None, limits.STEPS).help("Length in steps, in place of --train_epochs."),
+    real("train_epochs", None, limits.EPOCHS).help(
         "Length in epochs. Default: by the number of images, 30 to 350 for train (a tenth of that from "
         "--init_checkpoint) and 8 to 350 for search (docs/training.md).",
         train="Length in epochs. Default: 30 to 350, by the number of images; a tenth of that from --init_checkpoint.",
@@ -28,7 +28,7 @@ FLAGS = (
         train="Linear warm-up in steps. Default: a tenth of the run.",
         search="Linear warm-up in steps. Default: 200, but at most a quarter of the search.",
     ),
-    real("lr_decay_epochs", None, (0.001, limits.EPOCHS[1])).help(
+    real("lr_decay_epochs", None, limits.EPOCHS).help(
         "Epochs between two decays of the learning rate; published: 2.4. Default: 2.4 with --lr_decay_rate, else a "
         "cosine to 0; for search 0.3 of its length.",
         train="Epochs between two decays of the learning rate. Default: a cosine to 0; with --lr_decay_rate the "
@@ -52,14 +52,15 @@ FLAGS = (
     ),
     real("weight_decay", 1e-5, (0.0, 1000.0)).help("Factor of sum(v^2)/2 in the loss, batch norm excepted."),
     real("label_smoothing", 0.1, (0.0, 0.99)).help("Share of the target spread over all classes."),
-    count("micro_batches", AUTO, (1, limits.BATCH[1])).help(
-        "Into how many a replica's batch is cut, processed in turn to save memory; auto: the fewest that should fit."
+    count("micro_batches", AUTO, limits.BATCH).help(
+        "Number of micro-batches of a replica's batch, processed in turn to save memory; auto: the fewest that should "
+        "fit."
     ),
     switch("sync_batch_norm", False).help("Batch norm takes its statistics over all replicas."),
     whole("steps_per_loop", None, (1, 1_000_000)).help(
         "Steps on the device between two visits of the host. Default: 100, in a search at most a sixtieth of its steps."
     ),
-    whole("save_every_steps", 500, (1, limits.STEPS[1])).help("Steps between saved checkpoints."),
+    whole("save_every_steps", 500, limits.STEPS).help("Steps between saved checkpoints."),
 )
 
 

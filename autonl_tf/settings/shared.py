@@ -178,12 +178,12 @@ DATA_FLAGS = (
         "Each process of a cluster reads record files of its own, if it can."
     ),
     text("data_service", modes=FIT).help("tf.data service that prepares training images: grpc://HOST:PORT."),
-    whole("train_batch_size", None, (1, limits.BATCH[1]), modes=FIT).help(
+    whole("train_batch_size", None, limits.BATCH, modes=FIT).help(
         f"Images per step over all replicas; published: 4096 (search: 1024). {_OWN_BATCH}",
         train=f"Images per step over all replicas; published: 4096. {_OWN_BATCH}",
         search=f"Images per step over all replicas; published: 1024. {_OWN_BATCH}",
     ),
-    whole("eval_batch_size", 128, (1, limits.BATCH[1]), modes=("train", "eval", "predict", "export", "explain")).help(
+    whole("eval_batch_size", 128, limits.BATCH, modes=("train", "eval", "predict", "export", "explain")).help(
         "Images per evaluation batch over all replicas."
     ),
     whole(

@@ -18,13 +18,13 @@ def fitted(
 ) -> tuple[list[dict[str, int]], list[str]]:
     """(one selection a block of the space, what does not fit: empty where the selections make `spec`).
 
-    The architecture's blocks are laid beside the space's in order, so that as little as can be is in the way.
+    The architecture's blocks are aligned in order with the space's, with the least weight of misfits.
     """
     found = spec.canonical()
     if misfits := [f"{name} {mine}, accepted {other}" for name, mine, other in differing(found, family)]:
         return [], misfits
     extra = [f"block {number}: no counterpart in the space" for number in range(len(found.blocks))]
-    ways = [_Way()]  # ways[i]: the lightest beside the space's blocks so far on which i blocks of `found` are placed
+    ways = [_Way()]  # ways[i]: the best alignment of the space's blocks so far with the first i of `found`
     for misfit in extra:
         ways.append(_Way(ways[-1].weight + _MISPLACED, ways[-1], misfit))
     for index, block in enumerate(blocks):
@@ -55,8 +55,8 @@ def listed(misfits: Sequence[str]) -> str:
 
 
 class _Way(NamedTuple):
-    """How blocks are laid beside the space's: the weight of what is in the way, and the last step: what of it is in the
-    way, if anything, and the selection of the space's block, if it went past one."""
+    """A partial alignment with the space's blocks: its total weight of misfits, the alignment that it extends, the
+    misfit of its last step (empty: none), and the selection of the space's block (None: the step used none)."""
 
     weight: int = 0
     before: _Way | None = None
@@ -68,7 +68,7 @@ class _Column:
     """A block of the space, and every block that it can be."""
 
     def __init__(self, block: SpaceBlock):
-        # Without the block: what it would have of its own if it came back, less what adds something.
+        # The selection of a dropped block: its largest options, without what adds something.
         kept = {
             choice: 0 if kind.adds(choice, 0) else block.largest[choice]
             for kind in block.kinds

@@ -64,7 +64,9 @@ def test_the_network_is_the_plain_one_and_the_run_says_which_blocks_were_added(w
     found, model = open_checkpoint(path, MORE), network(MORE)
     found.load_into(model, tell=said.append)
     np.testing.assert_allclose(model(X), plain(X), rtol=1e-5)
-    assert said[-1].endswith("start as the identity: LightNL in 1 block (0) and conventional non-local in 1 block (2)")
+    assert said[-1].endswith(
+        "starting as the identity: LightNL in 1 block (0) and conventional non-local in 1 block (2)"
+    )
     again = network(PLAIN)
     open_checkpoint(path, PLAIN).load_into(again)
     np.testing.assert_allclose(again(X), plain(X), rtol=1e-6)

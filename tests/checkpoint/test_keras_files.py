@@ -103,7 +103,7 @@ def test_blocks_that_a_file_lacks_start_as_the_identity(form, plain):
     other, said = network(more), []
     open_checkpoint(str(root / form), more).load_into(other, tell=said.append)
     np.testing.assert_allclose(other(X), model(X), rtol=1e-5, atol=1e-6)
-    assert said[-1].endswith("start as the identity: LightNL in 1 block (0)")
+    assert said[-1].endswith("starting as the identity: LightNL in 1 block (0)")
 
 
 @pytest.mark.parametrize("form", [*WEIGHTS, *WHOLE])

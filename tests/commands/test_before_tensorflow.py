@@ -250,11 +250,11 @@ CASES = {
     ),
     "an export in the place of the working directory": (
         ("--mode=export", "--init_checkpoint=weights", "--output=."),
-        "--output=.: is the working directory, or above it, and written anew as a whole; choose another",
+        "--output=.: is or contains the working directory, and is replaced as a whole; choose another",
     ),
     "a converted run in the place of a directory above the working one": (
         ("--mode=convert", "--from=pytorch", "--init_checkpoint=state.pth", "--arch=arch.txt", "--model_dir=.."),
-        "--model_dir=..: is the working directory, or above it",
+        "--model_dir=..: is or contains the working directory",
     ),
     "a rate given twice": ((*TRAIN, "--lr_multipliers=head:2,head:3"), "'head' is given twice"),
     "no images that set ranges": (

@@ -43,11 +43,11 @@ def test_a_test_folder_is_scored_once_and_said_to_have_chosen_nothing(home, caps
         tests = [record for record in records if record["phase"] == "test"]
         assert [record["step"] for record in tests] == [4]
         assert tests[0]["values"]["count"] == count
-        assert f"on {count} images that chose nothing" in said and "so that it flatters" in said
+        assert f"on {count} images that chose nothing" in said and "so it is optimistic" in said
     best = json.loads((home / "three_run" / "best" / "best.json").read_text())
     assert tests[0]["values"]["of_step"] == best["step"]
     card = chosen_for_card(home / "three_run", best["step"], f"{home}/three")
-    assert card["test_top1"] == tests[0]["values"]["top1"] and "flatter" in card["chosen"]
+    assert card["test_top1"] == tests[0]["values"]["top1"] and "optimistic" in card["chosen"]
     assert "no others were scored" in chosen_for_card(home / "three_run", 999, f"{home}/three")["chosen"]
     assert chosen_for_card(home / "three_run", best["step"], os.path.relpath(home / "three")) == card
     others = class_folder(home / "others", {"train": 1, "val": 2})

@@ -58,17 +58,17 @@ def test_images_to_score_that_are_files_to_train_on_are_told(make_folder, encode
     files["val/bee/1.jpg"] = bytes(reversed(files["train/bee/1.jpg"]))  # of the same size
     folder = make_folder(files)
     open_dataset(f"folder:{folder}")
-    assert f"3 of 4 validation images are files to train on as well ({folder}/val/ant/0.jpg first)" in caplog.text
+    assert f"3 of 4 validation images are also training images ({folder}/val/ant/0.jpg first)" in caplog.text
     caplog.clear()
     open_dataset("folder:" + make_folder({name: files[name] for name in files if "0.jpg" in name}, "bare"))
     assert "2 of 2 validation" in caplog.text
     caplog.clear()
     open_dataset("folder:" + make_folder(dict.fromkeys(files), "other"))
-    assert "files to train on" not in caplog.text
+    assert "training images" not in caplog.text
     image = encode(0)
     inner = {"train/ant/x/0.jpg": image, "train/ant/y/0.jpg": bytes(reversed(image)), "train/bee/1.jpg": encode(1)}
     open_dataset("folder:" + make_folder(inner | {"val/ant/0.jpg": image}, "inner"))
-    assert "1 of 1 validation images are files to train on" in caplog.text
+    assert "1 of 1 validation images are also training images" in caplog.text
 
 
 def test_validation_and_test_are_splits_of_their_own(make_folder, caplog):
@@ -176,7 +176,7 @@ def test_neither_part_of_a_hash_split_is_empty_unless_asked_for(make_folder):
         ({"ant\nbee/1.jpg": None, "cat/1.jpg": None}, r"class 'ant\\nbee': holds the character U\+000A"),
         ({"\x1b[31mant/1.jpg": None, "cat/1.jpg": None}, r"holds the character U\+001B"),
         ({"tac\u202e/1.jpg": None, "cat/1.jpg": None}, r"holds the character U\+202E"),
-        ({" /1.jpg": None, "cat/1.jpg": None}, "without a character that can be seen"),
+        ({" /1.jpg": None, "cat/1.jpg": None}, "the name has no visible character"),
     ],
 )
 def test_a_bad_folder_is_an_error_that_says_what_is_wrong(make_folder, files, message):

@@ -48,13 +48,6 @@ def test_eager_steps_equal_traced_ones():
     np.testing.assert_allclose(variable.numpy(), golden["w"][-1], rtol=2e-7, atol=3e-8)
 
 
-def test_optimizer_config_round_trips():
-    optimizer = TF1RMSprop(0.25, rho=0.8, momentum=0.7, epsilon=0.01)
-    again = TF1RMSprop.from_config(optimizer.get_config())
-    assert (again.rho, again.momentum, again.epsilon) == (0.8, 0.7, 0.01)
-    assert float(again.learning_rate) == 0.25
-
-
 @pytest.mark.parametrize("traced", [False, True])
 def test_learning_rates_equal_the_official_ones(traced):
     cases = json.loads((GOLDEN / "learning_rate.json").read_text())

@@ -1,25 +1,9 @@
-"""Every layer refuses arguments that it cannot use, with the reason: other axes, other types, other values."""
+"""Every layer refuses arguments that it cannot use, with the reason: other types, other values."""
 
 import inspect
 
 import pytest
 from layer_cases import EXAMPLES, IMAGES, KINDS, called
-
-import autonl_tf
-
-ORDERED = ("LightNL", "EmbeddedNonLocal", "GatedLightNL", "GatedSqueezeExcite", "SuperkernelDepthwiseConv2D")
-
-
-@pytest.mark.parametrize("name", ORDERED)
-def test_channels_first_is_refused(name):
-    layer = getattr(autonl_tf, name)
-    reason = (
-        f"{name}: data_format='channels_first': accepted: 'channels_last'; TensorFlow on processors and TFLite have no"
-    )
-    with pytest.raises(ValueError, match=reason):
-        layer(**EXAMPLES[name][0], data_format="channels_first")
-    assert "data_format" not in layer(**EXAMPLES[name][0], data_format="channels_last").get_config()
-
 
 # What no layer takes for a whole number, a number or a list of them.
 WRONG = (-1, 1.5, 2.0, "2", None, True, float("nan"), float("inf"), [], (0,), (2.5, 4), (2, "4"), (2, 2))
@@ -47,9 +31,8 @@ def test_a_wrong_argument_is_refused_when_the_layer_is_made(name, argument, furt
 
 
 def test_every_argument_of_every_layer_is_tried():
-    """But for switches, initialisers, which Keras refuses, the order of axes, which is tried above, and those of Keras'
-    own convolution."""
-    known = {"self", "kwargs", "data_format", "sync_batch_norm", "synchronized", "gamma_initializer"}
+    """But for switches, initialisers, which Keras refuses, and those of Keras' own convolution."""
+    known = {"self", "kwargs", "sync_batch_norm", "synchronized", "gamma_initializer"}
     checked = {(name, argument) for name, argument, _ in ARGUMENTS}
     for name in KINDS.keys() - {"DepthwiseConv2D"}:
         if "__init__" in vars(KINDS[name]):

@@ -19,11 +19,10 @@ MODULES_BY_NAME = {
 }
 
 # A folder, or a module beside the folders, may import itself and these. `package` is autonl_tf/__init__.py, which holds
-# the version, and names that it loads when they are used; `keras_hook` loads the layers when tf_keras is imported.
+# the version, and names that it loads when they are used; it loads the layers when tf_keras is imported.
 ALLOWED = {
     "errors": set(),
-    "package": {"keras_hook"},
-    "keras_hook": set(),
+    "package": set(),
     "plain_text": set(),
     "strict_json": {"plain_text"},
     "limits": set(),
@@ -73,7 +72,6 @@ ALLOWED = {
 }
 WITHOUT_TENSORFLOW = (
     "errors",
-    "keras_hook",
     "plain_text",
     "strict_json",
     "limits",

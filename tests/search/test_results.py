@@ -206,12 +206,6 @@ def test_a_thresholds_rates_add_up_to_its_travel_and_lie_in_the_decision_phase(s
     np.testing.assert_allclose(np.diff(rates[start:stop]), -2 * travel / length**2, rtol=1e-3, atol=1e-7)
 
 
-def test_a_threshold_rate_is_rebuilt_from_its_config():
-    rate = ThresholdRate(5, 9, 2.0)
-    again = ThresholdRate.from_config(rate.get_config())
-    assert [float(again(step)) for step in range(12)] == [float(rate(step)) for step in range(12)]
-
-
 def seeds(step, seed=0):
     return tf.constant([seed, step], tf.int64)
 

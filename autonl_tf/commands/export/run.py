@@ -111,7 +111,7 @@ def _how_chosen(network: checkpointed.Checkpointed, dataset: ImageDataset) -> di
         return {}
     metrics = best.parent / METRICS
     tests = [test for test in read_records(metrics, TEST) if test["of_step"] == network.loaded.step]
-    chosen = "the best of its run's evaluations on these images, so that they flatter it"
+    chosen = "the best of its run's evaluations on these images, so its score is optimistic"
     if not tests:
         return {"chosen": f"{chosen}; no others were scored (--test_split)"}
     return {"chosen": f"{chosen}; test_: on images that chose nothing"} | {
@@ -128,10 +128,10 @@ def _held_out(dataset: ImageDataset, size: int, padding: int, batch_size: int) -
     return dataset.examples("validation").map(prepare, PROCESSORS).batch(batch_size).prefetch(1)
 
 
-def made_up_images(size: int, count: int = 8) -> list[bytes]:
-    """JPEG files of smooth random colours, `size` pixels wide."""
+def made_up_images(size: int) -> list[bytes]:
+    """Eight JPEG files of smooth random colours, `size` pixels wide."""
     rng = np.random.default_rng(0)
-    coarse = rng.uniform(0, 255, [count, 8, 8, 3]).astype(np.float32)
+    coarse = rng.uniform(0, 255, [8, 8, 8, 3]).astype(np.float32)
     smooth = tf.clip_by_value(tf.image.resize(coarse, [size, size]), 0, 255)
     return [tf.io.encode_jpeg(tf.cast(image, tf.uint8)).numpy() for image in smooth]
 

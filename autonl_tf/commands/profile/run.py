@@ -142,7 +142,7 @@ def _measure_all(config: Config, work: Work, measured: dict[str, dict], check, s
     began = saved = time.monotonic()
     work.files.mkdir(exist_ok=True)
     try:
-        for done, key in zip(itertools.count(1), left):
+        for done, key in enumerate(left, start=1):
             check(f"{key} is not measured")
             path = work.make(key)
             measured[key] = timing.measure(
@@ -180,8 +180,8 @@ def _measured_before(path: pathlib.Path, device: str, runtime: dict[str, Any]) -
 
 
 def _makers(path: pathlib.Path, incomplete: bool = False) -> dict[str, str]:
-    """The versions that made the files which the table at `path` is of; those of now where there is none yet. Raises
-    UserError where it is `incomplete`, and files of other versions would be measured beside new ones."""
+    """The versions that made the files of the table at `path`, or the current ones if there is none. Raises UserError
+    if it is `incomplete` and the versions differ, since old and new files would be mixed."""
     now = rundir.versions()
     versions = (latency.read_table(path).content.get("versions") if path.exists() else None) or now
     for name, then in versions.items() if incomplete else ():
@@ -195,7 +195,7 @@ def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> No
     if missing:
         raise UserError(
             f"--benchmark_output={output}: lacks {len(missing)} of {len(work.keys)} results, the first "
-            f"{missing[0]}.txt; let the profile here end, which makes the files, and run phone.sh again, or give the "
+            f"{missing[0]}.txt; finish the profile here, which makes the files, and run phone.sh again; or give the "
             "flags that the files were made with"
         )
     named = [output / name for name in ("device.txt", "settings.txt")]
@@ -208,8 +208,7 @@ def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> No
     }
     versions = _makers(directory / TABLE)
     runtime = {"name": "benchmark_model", "delegate": "XNNPACK", "settings": settings or "unknown"}
-    if not directory.exists():
-        directory.mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / PHONE_TABLE, work.table(measured, device or "unknown", runtime, versions))
     _tell(work, directory / PHONE_TABLE)
 
@@ -225,8 +224,8 @@ def _tell(work: Work, path: pathlib.Path) -> None:
         *(f"--latency_table={path}", f"--target_latency_ms={(low * high) ** 0.5:.5g}"),
     ]
     print(
-        f"{len(content['pieces'])} pieces on {content['device']}; spread (p5 to p95) {np.median(wide):.0%} of the "
-        "median for half of them\n"
+        f"{len(content['pieces'])} pieces on {content['device']}; median spread (p5 to p95): {np.median(wide):.0%} of "
+        "a piece's time\n"
         f"calibrated by {calibration['networks']} networks: {calibration['offset_ms']:+.3f} ms + "
         f"{calibration['scale']:.3f} x sum\n"
         f"the space's networks: {low:.3f} to {high:.3f} ms\n"

@@ -20,8 +20,8 @@ from autonl_tf.space.cost_model import CostModel
 
 
 class SearchLearner(Learner):
-    """A supernet's learner, with the state of its search: the multiplier of one for a target, and which decisions were
-    turned when they were taken, gates [G] that were `closed` for what they gain and gates `flipped` for the target."""
+    """A supernet's learner with its search's state: the multiplier, if there is a target, and the decisions [G] that
+    were reversed, `closed` for what the gates gain or `flipped` for the target."""
 
     def __init__(self, supernet: Supernet, groups: list[tuple], multiplier: TargetMultiplier | None, update_check):
         self.multiplier = multiplier

@@ -254,9 +254,9 @@ def _only_places(space: space_lib.Space) -> bool:
 
 
 def _next_commands(config: Config, directory: pathlib.Path, freeze: list[str]) -> list[str]:
-    """Two trainings, from scratch and from the search's own weights, with the user's flags but the search's length,
-    whose rest the rule by the number of images gives. Behind a search that started from trained weights, an evaluation
-    and as short a training from its own, which freezes what the search did."""
+    """Two training commands, from scratch and from the search's weights, with the user's flags except the search's
+    length; the defaults give the rest. After a search from trained weights: an evaluation, and an equally short
+    training from the search's weights that freezes what the search froze."""
     size = f"--input_image_size={config.input_image_size}"
     own = [f"--arch={directory}/arch.txt", f"--init_checkpoint={directory}"]
     own += [f"--model_dir={beside(directory, 'tuned')}"]

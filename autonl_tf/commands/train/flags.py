@@ -35,7 +35,7 @@ FLAGS = (
         "divided by the number of training images."
     ),
     switch("qat", False).help("Train with simulated int8, from float weights in --init_checkpoint, for tflite_qat."),
-    real("eval_every_epochs", None, (0.001, limits.EPOCHS[1])).help(
+    real("eval_every_epochs", None, limits.EPOCHS).help(
         "Epochs between evaluations; the best checkpoint is kept. Default: 1, or a tenth of a long run."
     ),
     text("freeze").help(

@@ -219,7 +219,7 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
 
 def _how_chosen(evaluations: int, tests: list[dict]) -> str:
     """What the best validation score is worth, and the score of images that chose nothing, where there is one."""
-    chosen = f"(the best of {evaluations} evaluations on the images that chose it, so that it flatters"
+    chosen = f"(the best of {evaluations} evaluations on the images that chose it, so it is optimistic"
     if not tests:
         return f"{chosen}; --test_split, or test/ beside val/, scores it on others)"
     test = tests[-1]
