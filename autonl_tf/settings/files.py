@@ -201,6 +201,20 @@ def check_replaced(flag: str, directory: str) -> None:
         )
 
 
+def check_output(config: Config) -> None:
+    """Raises UserError where the file of `--output`, if it is given, cannot be written."""
+    path = config.output
+    if path is None:
+        return
+    folder = pathlib.Path(path).parent
+    if not folder.is_dir():
+        raise UserError(f"--output={path}: its directory does not exist")
+    if pathlib.Path(path).is_dir():
+        raise UserError(f"--output={path}: is a directory; accepted: the path of a file to write")
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"--output={path}: its directory cannot be written")
+
+
 def check_directory(flag: str, directory: str, *, parents: bool = False) -> None:
     """Raises UserError, before any work is done, where a directory cannot be made or written."""
     place = pathlib.Path(directory)

@@ -228,6 +228,14 @@ CASES = {
         (*EVAL, "--init_checkpoint=weights", "--output=pictures/val/ant"),
         "--output=pictures/val/ant: lies among the images of --dataset=folder:pictures",
     ),
+    "a picture in no directory": (
+        ("--mode=describe", "--arch=autonl_s", "--output=none/x.png"),
+        "--output=none/x.png: its directory does not exist",
+    ),
+    "a picture of two networks in no directory": (
+        ("--mode=compare", "--arch=autonl_s,autonl_l", "--output=none/x.png"),
+        "--output=none/x.png: its directory does not exist",
+    ),
     "an archive in no directory": (
         (*PREDICT, "--images=pictures", "--output=none/out.npz"),
         "--output=none/out.npz: its directory does not exist",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autonl_tf.errors import UserError
+from autonl_tf.settings import files
 from autonl_tf.settings.config import Config
 
 FLAGS = ()
@@ -14,4 +15,9 @@ def check(config: Config) -> Config:
         raise UserError(f"--arch={config.arch}: an empty name between commas")
     if "," not in config.arch:
         raise UserError(f"--arch={config.arch}: --mode=compare takes two networks or more")
+    return config
+
+
+def check_files(config: Config) -> Config:
+    files.check_output(config)
     return config

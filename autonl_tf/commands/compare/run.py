@@ -23,7 +23,6 @@ def run(config: Config) -> None:
 
         specs = [presets.load(name, config.nonlocal_) for name in names]
         costs = [cost.network_cost(spec, **of) for spec, of in zip(specs, sizes, strict=True)]
-        describe.check_picture(config.output)
         draw_comparison(names, costs, config.output)
     print(json.dumps({"networks": results}) if config.json else table(results))
 

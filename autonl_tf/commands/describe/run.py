@@ -43,7 +43,6 @@ def run(config: Config) -> None:
         if config.output:
             from autonl_tf.pictures.network import draw_network
 
-            check_picture(config.output)
             spec, sizes = presets.load(config.arch, config.nonlocal_), sizes_of(config.arch, **settings(config))
             draw_network(cost.network_cost(spec, **sizes), config.output)
     print(json.dumps(result) if config.json else as_text(result))
@@ -324,9 +323,3 @@ def table(result: dict[str, Any]) -> str:
         top5 = f", top-5 {published[1]}%" if published[1] is not None else ""
         lines.append(f"ImageNet top-1 {published[0]}%{top5} (as published)")
     return "\n".join(lines)
-
-
-def check_picture(path: str) -> None:
-    """Raises UserError where the picture of `--output` cannot be written."""
-    if not pathlib.Path(path).parent.is_dir():
-        raise UserError(f"--output={path}: its directory does not exist")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 
 from autonl_tf.errors import UserError
@@ -20,13 +19,5 @@ def check(config: Config) -> Config:
 
 
 def check_files(config: Config) -> Config:
-    config = files.check_inputs(config, config.init_checkpoint or config.model_dir).config
-    if path := config.output:
-        folder = pathlib.Path(path).parent
-        if not folder.is_dir():
-            raise UserError(f"--output={path}: its directory does not exist")
-        if pathlib.Path(path).is_dir():
-            raise UserError(f"--output={path}: is a directory; accepted: the path of a file to write")
-        if not os.access(folder, os.W_OK):
-            raise UserError(f"--output={path}: its directory cannot be written")
-    return config
+    files.check_output(config)
+    return files.check_inputs(config, config.init_checkpoint or config.model_dir).config
