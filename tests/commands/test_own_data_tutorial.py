@@ -37,10 +37,10 @@ def test_the_tutorial_runs_from_the_folder_to_the_predictions(tmp_path, monkeypa
 
 
 def scanned_digits(root: pathlib.Path) -> None:
-    """Three classes of scikit-learn's scans of handwritten digits: 8 of each to train on, 30 to validate on."""
+    """Three classes of scikit-learn's scans of handwritten digits: 8 of each to train on, 20 to validate on."""
     digits = load_digits()
     for label in (3, 5, 8):
-        for number, pixels in enumerate(digits.images[digits.target == label][:38]):
+        for number, pixels in enumerate(digits.images[digits.target == label][:28]):
             folder = root / ("train" if number < 8 else "val") / str(label)
             folder.mkdir(parents=True, exist_ok=True)
             image = Image.fromarray((pixels * (255 / 16)).astype(np.uint8)).resize((64, 64), Image.Resampling.BICUBIC)
