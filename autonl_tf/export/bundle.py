@@ -37,7 +37,6 @@ class Request:
       tflite_input: `uint8`, `float32`, or `auto`: uint8 for the int8 formats.
       calibration_images: float32 [N, S, S, 3], scale of 0 to 255; needed by tflite_int8.
       quantized: the network of `networks.quantized` that tflite_qat is made of.
-      quantized_top1: its top-1 on `held_out`, as a share; None: not measured.
       held_out: batches (images [B, S, S, 3] in the scale of 0 to 255, labels [B]) that TFLite files are scored on;
         None: the encoded images, without labels.
       max_accuracy_drop: points of top-1 that a TFLite file may lose on `held_out`; None: see `accuracy_loss.check`.
@@ -47,7 +46,6 @@ class Request:
     tflite_input: str = "auto"
     calibration_images: np.ndarray | None = None
     quantized: keras.Model | None = None
-    quantized_top1: float | None = None
     held_out: Iterable | None = None
     max_accuracy_drop: float | None = None
 
@@ -115,13 +113,13 @@ def _fill(
         known = request.held_out is not None
         batches = request.held_out if known else [(reference.images, np.zeros(len(reference.images), int))]
         scores = accuracy_loss.score_files(
-            model, files, batches, normalization=description.spec.normalization, labelled=known
+            model,
+            files,
+            batches,
+            normalization=description.spec.normalization,
+            labelled=known,
+            quantized={TFLITE[name]: request.quantized for name in ("tflite_qat",) if name in request.formats},
         )
-        if known and request.quantized_top1 is not None:
-            own = TFLITE["tflite_qat"]
-            scores = [
-                accuracy_loss.beside_quantized(s, request.quantized_top1) if s.artifact == own else s for s in scores
-            ]
     for found in scores:
         accuracy_loss.check(found, request.max_accuracy_drop)
     return card.write_card(

@@ -328,7 +328,8 @@ def quantized_lines(rows: Iterable[Mapping[str, object]]) -> list[str]:
     """What a quantization-aware file of the card's `scores` loses against the network that it was made of."""
     return [
         f"{row['artifact']}: the network of simulated int8 that it was made of has top-1 {row['quantized_top1']:.2%}, "
-        f"a drop of {row['quantized_drop_points']:.2f} points."
+        f"a drop of {row['quantized_drop_points']:.2f} points with a standard error of "
+        f"{row['quantized_drop_standard_error']:.2f}."
         for row in rows
         if row["quantized_top1"] is not None
     ]

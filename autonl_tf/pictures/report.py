@@ -209,11 +209,15 @@ def settings(result: dict[str, Any]) -> str:
     return f"<details><summary>flags, versions, commit</summary>{shown}</details>"
 
 
-def comparison_page(results: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
-    """Two searches beside each other: figures, curves, what differs in their flags, and block by block."""
+def comparison_page(results: Sequence[dict[str, Any]], names: Sequence[str], other_files: Sequence[str] = ()) -> str:
+    """Two searches beside each other: figures, curves, what differs in their flags, and block by block. `other_files`
+    of their run directories are not the same."""
     figures = [dict(headline(result)) for result in results]
     keys = list(dict.fromkeys(key for of in figures for key in of))
     rows = [(key, *(of.get(key, "") for of in figures)) for key in keys]
+    headers = [blockstring.write_header(blockstring.parse("\n".join(result["arch"]))) for result in results]
+    if any(headers):
+        rows.append(("header", *(header.removeprefix("network ") or "none" for header in headers)))
     flags = [result["settings"] for result in results]
     differing = sorted(k for k in {*flags[0], *flags[1]} if flags[0].get(k) != flags[1].get(k) and k != "model_dir")
     blocks = [result["decided_blocks"] for result in results]
@@ -244,5 +248,6 @@ def comparison_page(results: Sequence[dict[str, Any]], names: Sequence[str]) -> 
             page.table(("flag", *names), [(key, *(of.get(key, "") for of in flags)) for key in differing])
             if differing
             else '<p class="quiet">none</p>',
+            f'<p class="warn">Not the same in both: {page.escape(", ".join(other_files))}.</p>' if other_files else "",
         ),
     )

@@ -218,6 +218,8 @@ def check_output(config: Config) -> None:
 def check_directory(flag: str, directory: str, *, parents: bool = False) -> None:
     """Raises UserError, before any work is done, where a directory cannot be made or written."""
     place = pathlib.Path(directory)
+    if place.is_symlink() and not place.exists():
+        raise UserError(f"--{flag}={directory}: is a link to {os.readlink(place)}, which is not there")
     if place.exists() and not place.is_dir():
         raise UserError(f"--{flag}={directory}: is a file; accepted: a directory")
     above = place if place.is_dir() else place.absolute().parent

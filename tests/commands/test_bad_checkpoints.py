@@ -135,6 +135,11 @@ def test_a_run_directory_that_is_a_file_is_refused(training, searching, tmp_path
         refused(given(words, model_dir=tmp_path / "file" / "run"), "/file/run: cannot be made: .*/file is ")
 
 
+def test_a_run_directory_that_is_a_link_to_nothing_is_refused(training, tmp_path, refused):
+    (tmp_path / "link").symlink_to("nowhere")
+    refused(given(training, model_dir=tmp_path / "link"), "--model_dir=.*/link: is a link to nowhere, which is not")
+
+
 def test_a_search_too_short_to_decide_is_refused(searching, refused):
     refused(given(searching, train_steps=1), "a search of 1 steps leaves none for decisions: 1 are warm-up")
 

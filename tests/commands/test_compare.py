@@ -54,6 +54,7 @@ def test_networks_of_different_sizes_stand_stage_beside_stage(capsys, tmp_path):
     ]  # fmt: skip
     assert any(line.split() == ["px", "224", "260", "224"] for line in said)
     assert any("mean 127, stddev 128" in line and "stddev 58.395" in line for line in said)
+    assert any(line.split()[0] == "header" and "activation=relu6" in line for line in said)
 
 
 def test_a_stride_is_told_as_written_where_the_map_is_odd(capsys, tmp_path):

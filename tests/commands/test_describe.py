@@ -39,6 +39,7 @@ def test_the_presets_count_exactly_as_published(capsys, name):
         "input_image_size": 224,
         "num_label_classes": 1000,
         "depth_multiplier": 1.0,
+        "network": "",
         "mean": [123.675, 116.28, 103.53],
         "stddev": [58.395, 57.12, 57.375],
         "macs": macs,

@@ -100,6 +100,15 @@ def test_a_report_is_made_again_alike_by_command(home):
     same = int(re.search(r"(\d+) of 3 blocks are the same", reader.text)[1])
     blocks = [json.loads((home / name / "search.json").read_text())["decided_blocks"] for name in ("aimed", "free")]
     assert same == sum(a == b for a, b in zip(*blocks, strict=True))
+    assert reader.text.count("activation=relu6") == 2 and "Not the same" not in reader.text
+
+
+def test_other_spaces_and_tables_of_one_name_are_told_beside_each_other(home, tmp_path):
+    other = shutil.copytree(home / "free", tmp_path / "other")
+    (other / "searched_space.json").write_text((other / "searched_space.json").read_text().replace("5", "7"))
+    (other / "latency_table.json").write_text("{}")
+    report.run(configure("--mode=report", f"--model_dir={other}", f"--compare_with={home}/free"))
+    assert "Not the same in both: searched_space.json, latency_table.json." in (other / "comparison.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -190,31 +190,44 @@ def test_pixels_as_bytes_give_the_float_files_answers(formats, tmp_path):
         rewrite.take_uint8(path)
 
 
+def beside(file_hits: int, network_hits: int, images: int = 100) -> accuracy_loss._Tally:
+    """A file and a network that are right on the first so many images."""
+    found = accuracy_loss._Tally()
+    right = [np.repeat([[0.9, 0.1], [0.1, 0.9]], [hits, images - hits], axis=0) for hits in (file_hits, network_hits)]
+    found.add(*right, np.zeros(images, int))
+    return found
+
+
+def scored(file_hits: int, network_hits: int, quantized_hits: int, images: int = 100) -> accuracy_loss.Score:
+    tallies = [beside(file_hits, hits, images) for hits in (network_hits, quantized_hits)]
+    return accuracy_loss._score("model_qat.tflite", tallies[0], True, tallies[1])
+
+
 def test_a_quantized_file_far_from_its_own_network_fails_too():
-    found = accuracy_loss.Score("model_qat.tflite", 100, 0, 0.90, 0.85, -5.0, 0.9, 0.1, 0.01)
-    accuracy_loss.check(found, 1.0)
-    accuracy_loss.check(accuracy_loss.beside_quantized(found, 0.905), 1.0)
+    accuracy_loss.check(scored(90, 85, 91), 1.0)
     with pytest.raises(UserError, match=r"top-1 90\.00% .*, 5\.00 points below the quantized network's 95\.00%"):
-        accuracy_loss.check(accuracy_loss.beside_quantized(found, 0.95), 1.0)
+        accuracy_loss.check(scored(90, 85, 95), 1.0)
 
 
-@pytest.mark.parametrize("hits", range(1, 101))
+def test_each_drop_has_a_standard_error_of_its_own():
+    found = scored(10, 10, 11, images=24)  # one image between the file and the network of simulated int8
+    assert (found.drop_points, found.drop_standard_error) == (0, 0)
+    assert found.quantized_drop_points == found.quantized_drop_standard_error == pytest.approx(100 / 24)
+    accuracy_loss.check(found, None)
+    # Far from the float network, which says nothing of the drop against the other.
+    with pytest.raises(UserError, match=r"below the quantized network's 91\.00%; accepted: at most 4\.32"):
+        accuracy_loss.check(scored(80, 40, 91), None)
+
+
+@pytest.mark.parametrize("hits", range(1, 100))
 def test_a_drop_just_as_large_as_accepted_is_accepted(hits):
     """0.95 - 0.94 is a little more than 0.01."""
-
-    def tally(right: int) -> accuracy_loss._Tally:
-        found = accuracy_loss._Tally()
-        answers = np.repeat([[0.9, 0.1], [0.1, 0.9]], [right, 100 - right], axis=0)
-        found.add(answers, answers, np.zeros(100, int))
-        return found
-
-    found = accuracy_loss._score("model_int8.tflite", tally(hits - 1), tally(hits), True)
+    found = scored(hits - 1, hits, hits)
     accuracy_loss.check(found, 1.0)
-    accuracy_loss.check(accuracy_loss.beside_quantized(found, hits / 100), 1.0)
     with pytest.raises(UserError, match=r"1\.00 points below the checkpoint"):
         accuracy_loss.check(found, 0.99)
     with pytest.raises(UserError, match=r"2\.00 points below the quantized"):
-        accuracy_loss.check(accuracy_loss.beside_quantized(found, (hits + 1) / 100), 1.0)
+        accuracy_loss.check(scored(hits - 1, hits, hits + 1), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -231,10 +244,9 @@ def test_a_drop_just_as_large_as_accepted_is_accepted(hits):
 def test_by_default_a_drop_counts_beyond_one_point_and_its_standard_error(images, lost, gained, fails):
     right = np.array([[0.9, 0.1]] * (images - gained) + [[0.1, 0.9]] * gained)
     file = np.concatenate([right[:lost, ::-1], right[lost : images - gained], right[images - gained :, ::-1]])
-    reference, tally = accuracy_loss._Tally(), accuracy_loss._Tally()
-    reference.add(right, right, np.zeros(images, int))
+    tally = accuracy_loss._Tally()
     tally.add(file, right, np.zeros(images, int))
-    found = accuracy_loss._score("model_int8.tflite", tally, reference, True)
+    found = accuracy_loss._score("model_int8.tflite", tally, True)
     assert found.drop_points == pytest.approx(100 * (lost - gained) / images)
     assert found.drop_standard_error == pytest.approx(100 * (lost + gained) ** 0.5 / images)
     with pytest.raises(UserError, match="points below") if fails else contextlib.nullcontext():

@@ -53,6 +53,7 @@ def table(results: list[dict[str, Any]]) -> str:
         ("of the first's MACs", *(f"{result['macs'] / results[0]['macs']:.2f}" for result in results)),
         ("px", *(str(result["input_image_size"]) for result in results)),
         ("classes", *(str(result["num_label_classes"]) for result in results)),
+        ("header", *(result["network"].removeprefix("network ") or "-" for result in results)),
         ("normalised by", *(str(describe.normalization(result)) for result in results)),
     ]
     notes = "each cell: the block, its MACs"

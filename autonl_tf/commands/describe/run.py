@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from autonl_tf.arch import cost, presets
+from autonl_tf.arch import blockstring, cost, presets
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.commands.describe import spaces
 from autonl_tf.errors import UserError
@@ -89,9 +89,9 @@ def description(arch: str, nonlocal_: str | None = None, **given: Any) -> dict[s
 
     Returns:
       `macs` (the paper's accounting), `macs_exact` (LightNL with the positions and channels it really has), `params`
-      (trainable), the settings (`nonlocal` where given), `mean` and `stddev` of the pixels by channel, the published
-      top-1 and top-5 of a shipped network, and `blocks`: one row each for the stem, every block with repeats unrolled,
-      and the head.
+      (trainable), the settings (`nonlocal` where given), `network` (the header, empty for AutoNL's family), `mean` and
+      `stddev` of the pixels by channel, the published top-1 and top-5 of a shipped network, and `blocks`: one row each
+      for the stem, every block with repeats unrolled, and the head.
 
     Raises:
       UserError: the architecture cannot be read or does not fit the image size.
@@ -106,6 +106,7 @@ def description(arch: str, nonlocal_: str | None = None, **given: Any) -> dict[s
         "input_image_size": image_size,
         "num_label_classes": num_classes,
         "depth_multiplier": sizes["depth_multiplier"],
+        "network": blockstring.write_header(spec),
         "mean": list(spec.normalization.mean),
         "stddev": list(spec.normalization.stddev),
         **counts(costs.total),
@@ -314,6 +315,7 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         *aligned([header, *rows], left=4),
         "",
+        *([result["network"]] if result["network"] else []),
         f"pixels of 0 to 255 are normalised by {normalization(result)}",
         f"{result['arch']}{placed} at {result['input_image_size']} px, {result['num_label_classes']} classes: "
         f"{result['macs'] / 1e6:.6f}M MACs ({result['macs_exact'] / 1e6:.6f}M exact), "

@@ -74,7 +74,6 @@ def run(config: Config) -> None:
             tflite_input=config.tflite_input,
             calibration_images=calibration,
             quantized=None if network.model is network.float_model else network.model,
-            quantized_top1=(accuracy or {}).get("quantized_top1"),
             held_out=_held_out(dataset, size, padding, config.eval_batch_size) if dataset else None,
             max_accuracy_drop=config.max_accuracy_drop,
         ),

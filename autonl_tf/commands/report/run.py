@@ -6,13 +6,14 @@ import pathlib
 
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import network_cost
+from autonl_tf.checkpoint.location import SPACE
 from autonl_tf.engine.runlog import read_records
 from autonl_tf.errors import UserError
-from autonl_tf.files import write_text
+from autonl_tf.files import exists, write_text
 from autonl_tf.pictures import network as network_picture
 from autonl_tf.pictures import report as report_picture
 from autonl_tf.pictures import search as search_picture
-from autonl_tf.reading import read_json
+from autonl_tf.reading import MOST_LONG, read_json, read_text
 from autonl_tf.records import AIMED, SearchRecord
 from autonl_tf.settings.config import Config
 
@@ -29,12 +30,19 @@ def run(config: Config) -> None:
         costs = [of["budget"]["cost"] for of in results]
         if costs[0] != costs[1]:
             raise UserError(f"{names[0]} counted {costs[0]}, {names[1]} {costs[1]}: they cannot be compared")
-        comparison = report_picture.comparison_page(results, names)
+        others = [name for name in (SPACE, "latency_table.json") if _differs(name, *map(pathlib.Path, names))]
+        comparison = report_picture.comparison_page(results, names, others)
     write_report(directory, result)
     print(f"written: {directory}/{PAGE}, network.png, search.png")
     if comparison is not None:
         write_text(directory / COMPARISON, comparison)
         print(f"written: {directory}/{COMPARISON}")
+
+
+def _differs(name: str, first: pathlib.Path, second: pathlib.Path) -> bool:
+    """Whether two run directories hold other files of a name, or one of them has none."""
+    texts = [read_text(folder / name, MOST_LONG) if exists(folder / name) else None for folder in (first, second)]
+    return texts[0] != texts[1]
 
 
 def read_result(directory: pathlib.Path) -> SearchRecord:
