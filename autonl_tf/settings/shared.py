@@ -210,7 +210,7 @@ DATA_FLAGS = (
         export=f"Images that set the ranges of tflite_int8: {_ANY_IMAGES} {_NO_LABELS}",
     ),
     whole("calibration_images", 256, (1, 100_000), modes=("export", "train")).help(
-        "Most images of --calibration_dataset to use."
+        "Largest number of images of --calibration_dataset to use."
     ),
 )
 

@@ -34,7 +34,7 @@ FLAGS = (
         "gates are opened half of the time."
     ),
     real("threshold_travel", 3.0, (0.0, 100.0)).help(
-        "Largest distance that a threshold moves, reached if every step agrees. A gate's value is about 1."
+        "Largest distance that a threshold can move. It moves that far if every step agrees. A gate's value is about 1."
     ),
 )
 REQUIRED = ("model_dir", "dataset")
