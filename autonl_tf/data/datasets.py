@@ -145,7 +145,7 @@ class ImageDataset(Facts):
         if not isinstance(examples, IndexedSplit):
             raise UserError(
                 f"{self.name}: its record files are too large to hold out a part of their images; accepted: class "
-                f"folders, and record files up to {_IN_MEMORY_BYTES >> 20} MB"
+                f"folders, and record files up to {_IN_MEMORY_BYTES >> 20} MiB"
             )
         parts = divided(examples, share, seed)
         if not all(part.size for part in parts):

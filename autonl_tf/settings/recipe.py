@@ -12,7 +12,8 @@ FLAGS = (
     real("train_epochs", None, limits.EPOCHS).help(
         "Length in epochs. Default: by the number of images, 30 to 350 for train (a tenth of that from "
         "--init_checkpoint) and 8 to 350 for search (docs/training.md).",
-        train="Length in epochs. Default: 30 to 350, by the number of images; a tenth of that from --init_checkpoint.",
+        train="Length in epochs. Default: 30 to 350, by the number of images; a tenth of that from --init_checkpoint, "
+        "unless that is a search.",
         search="Length in epochs. Default: 8 to 350, by the number of images.",
     ),
     real("base_learning_rate", None, (1e-12, 1000.0)).help(
@@ -44,7 +45,8 @@ FLAGS = (
     real("rmsprop_decay", 0.9, (0.0, 0.9999)).help("Decay of RMSProp's mean square, which starts at 1."),
     real("rmsprop_epsilon", 1e-3, (1e-12, 1000.0)).help("RMSProp's epsilon, inside the square root."),
     real("batch_norm_momentum", None, (0.0, 0.9999)).help(
-        "Momentum of batch norm's moving statistics. Default: an average over a fiftieth of the run, 0.8 to 0.99."
+        "Momentum of batch norm's moving statistics. Default: an average over a fiftieth of the run, 0.8 to 0.99; "
+        "0.99 with --qat."
     ),
     real("clip_gradient_norm", None, (1e-6, 1e9)).help("Clip the gradient of all variables to this norm."),
     choice("on_nan", "stop", ("stop", "skip")).help(

@@ -108,8 +108,8 @@ NETWORK_FLAGS = (
         "searches' directories.",
     ),
     path("search_space", "paper", behind_kind=True, modes=("search", "profile", "describe")).help(
-        "paper, demo, cifar10, the path of a space file, or around:ARCH[,kernels][,expansions][,depth], a space in "
-        "which every block of ARCH may get LightNL, and the parts named may shrink."
+        "paper, demo, cifar10, the path of a space file, or around:ARCH[,kernels][,expansions][,depth][,nonlocalC-S], "
+        "a space in which every block of ARCH may get LightNL, and the parts named may shrink (docs/search_space.md)."
     ),
     text("nonlocal", modes=(*MODEL, "describe", "compare")).help(
         "Non-local blocks in place of --arch's own: none, all:0.25-1 (LightNL of ratio 0.25 and stride 1 in every "
@@ -128,7 +128,7 @@ NETWORK_FLAGS = (
             "Side of the input in pixels. Default: the checkpoint's (224 for an official one).",
         ),
         **dict.fromkeys(("describe", "compare"), f"Side of the input in pixels. Default: the run's, {_PUBLISHED_SIZE}"),
-        profile="Side of the input in pixels. Default: 224.",
+        profile="Side of the input in pixels. Default: that of the network of around:ARCH, else 224.",
     ),
     whole("num_label_classes", None, limits.CLASSES, modes=SIZE).help(
         "Number of classes. Default: the checkpoint's or the dataset's; 1000 for describe and profile.",
@@ -138,7 +138,7 @@ NETWORK_FLAGS = (
         profile="Number of classes. Default: 1000.",
     ),
     real("depth_multiplier", None, limits.DEPTH_MULTIPLIER, modes=(*MODEL, "describe", "compare")).help(
-        "Multiplies blocks' filters. Default: the checkpoint's, else 1."
+        "Multiplies the filters of the stem and the blocks. Default: the checkpoint's, else 1."
     ),
     real("dropout_rate", 0.2, (0.0, 0.99), modes=FIT).help("Share of the pooled features dropped in training."),
 )
@@ -155,7 +155,7 @@ DATA_FLAGS = (
         "spaces; imagenet: the synsets of ImageNet's 1000 classes."
     ),
     real("validation_fraction", 0.1, (0.001, 0.9), modes=(*DATA, "export")).help(
-        "Share held out if a folder has no validation split."
+        "Share held out if a folder or a TFDS set has no validation split."
     ),
     switch("skip_corrupt", False, modes=IMAGES).help(
         "Leave out images that cannot be used, and count them, instead of stopping."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -103,7 +104,17 @@ def test_set_up_installs_tf_keras_without_its_dependencies(clone):
     (keras,) = [command for command in remote if "tf-keras" in command]
     assert "--no-deps" in keras
     assert any("-r tpu/requirements.txt" in command for command in remote)
-    assert "tensorflow-tpu==2.20.0" in (clone / "tpu" / "requirements.txt").read_text().splitlines()
+
+
+def test_a_tpu_vm_gets_all_that_the_package_requires():
+    """But for TensorFlow, whose TPU build stands in for it, and tf-keras, which is installed by itself."""
+    block = re.search(r"install_requires=\[(.*?)\]", (ROOT / "setup.py").read_text(), re.DOTALL)[1]
+    required = dict(re.findall(r'"([\w-]+)(>=[^"]+)"', block))
+    assert required.pop("tensorflow") and required.pop("tf-keras") and len(required) > 10
+    lines = (ROOT / "tpu" / "requirements.txt").read_text().splitlines()
+    listed = dict(re.findall(r"^([\w-]+)(.*)$", "\n".join(line for line in lines if line[0] != "#"), re.MULTILINE))
+    assert listed.pop("tensorflow-tpu") == "==2.20.0"
+    assert listed == required | {"tensorboard": ">=2.20,<2.21"}
 
 
 def test_run_starts_the_recipe_on_the_tpu_with_the_users_flags_last(clone, tmp_path):

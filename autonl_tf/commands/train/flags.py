@@ -24,7 +24,7 @@ FLAGS = (
     ),
     whole("recalibrate_batches", None, (0, 100_000)).help(
         "Training batches that measure batch norm's statistics for the averages before each evaluation; published: 0. "
-        "Default: a thousand images; 0 with --qat."
+        "Default: 1,024 images, or all of a smaller set; 0 with --qat."
     ),
     real("moving_average_decay", None, (0.0, 0.999999)).help(
         "Decay of the moving averages: min(this, (1+n)/(10+n)) at step n. Default: an average over a twentieth of the "
