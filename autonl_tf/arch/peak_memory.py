@@ -22,7 +22,8 @@ WORKING = 3  # maps of the layer at work that its gradient holds for a while
 ACTIVATED = {"swish": 2, "relu": 1, "relu6": 1, "hswish": 3}
 # Copies of every weight: itself, its gradient, RMSProp's two slots; a training's moving average.
 COPIES = {"search": 4, "train": 5}
-MICRO_BATCHED = 1.6  # of a micro-batch's maps: measured: the loop holds more than one micro-batch's maps
+MICRO_BATCHED = 1.6  # of a micro-batch's maps: the loop was measured to hold more than one's
+HELD_OUT = 1.8  # of a batch's maps, where held-out images go through the network beside it: measured 1.73
 BATCHES = 4  # of images: the one at work and those that the input pipeline has ready
 OVERHEAD = 1.1  # of what is allocated for maps: the allocator's overhead, and maps that are freed late
 PROGRAM = 620e6  # bytes: the interpreter, TensorFlow, this package
@@ -59,6 +60,7 @@ def peak(
     micro_batches: int = 1,
     eval_batch: int = 0,
     frozen: int = 0,
+    held_out: bool = False,
     compute_bytes: int = FLOAT,
 ) -> Memory:
     """What one replica takes.
@@ -68,20 +70,21 @@ def peak(
       batch: images a step of the replica.
       eval_batch: images at a time in evaluation; 0: no evaluation.
       frozen: how many of stem, blocks and head, from the front, no gradient reaches (`parts.frozen_from_the_front`).
+      held_out: whether a search's step takes as many held-out images.
       compute_bytes: of a number that layers compute in.
     """
     stages = list(kept_maps(spec, image_size, searched=mode == "search"))
     largest = EVALUATED * max(max(maps) for maps in stages)
     kept = _peak([size for maps in stages[frozen:] for size in maps])
     training = (max(kept, largest) if frozen else kept) * (batch / micro_batches)
-    training *= MICRO_BATCHED if micro_batches > 1 else 1
+    training *= (MICRO_BATCHED if micro_batches > 1 else 1) * (HELD_OUT if held_out else 1)
     evaluation = largest * eval_batch
     params = network_cost(spec, image_size=image_size, num_classes=num_classes).total.params
     copies = COPIES[mode] + (micro_batches > 1)
     return Memory(
         activations=OVERHEAD * max(training, evaluation) * compute_bytes,
         variables=params * copies * FLOAT,
-        images=BATCHES * max(batch, eval_batch) * 3 * image_size**2 * FLOAT,
+        images=BATCHES * max(batch * (1 + held_out), eval_batch) * 3 * image_size**2 * FLOAT,
         program=PROGRAM + GRAPH[mode] * len(spec.singles()),
     )
 

@@ -152,7 +152,7 @@ def _explain(stream: Stream, count: int, positions: list[int], least_side: int, 
     chosen = stream.elements.enumerate().filter(lambda number, *_: is_wanted[number])
     found = []
     for number, element in chosen.take(len(positions)):
-        name = stream.name(*element).numpy().decode("utf-8", "replace")
+        name = os.fsdecode(stream.name(*element).numpy())
         try:
             _, example = stream.load(*element)
         except tf.errors.InvalidArgumentError:

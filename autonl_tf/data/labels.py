@@ -23,7 +23,7 @@ def class_name(text: str, where: str) -> str:
       UserError: nothing is left, or there is a character in it that is not seen and may do harm where it is written
         (line breaks, control characters, marks of direction).
     """
-    name = "".join(" " if unicodedata.category(c) == "Zs" else c for c in unicodedata.normalize("NFC", text)).strip(" ")
+    name = _composed(text).strip(" ")
     if not name:
         raise UserError(f"{where}: class {text!r}: the name has no visible character")
     for character in name:
@@ -32,6 +32,11 @@ def class_name(text: str, where: str) -> str:
                 f"{where}: class {text!r}: holds the character U+{ord(character):04X}, which cannot be seen; rename it"
             )
     return name
+
+
+def _composed(text: str) -> str:
+    """With accents composed, and every blank a space."""
+    return "".join(" " if unicodedata.category(c) == "Zs" else c for c in unicodedata.normalize("NFC", text))
 
 
 @dataclass(frozen=True)
@@ -44,11 +49,10 @@ class LabelFile:
     def names(self, own_names: Sequence[str] = ()) -> tuple[str, ...]:
         """The class names: the first word of each line, as in `n01440764 tench`.
 
-        Where one of `own_names`, those of the data's classes, holds blanks and all of them are whole lines, a line is
-        one name: the labels.txt of a run or an export can serve as label file. Raises `UserError` for a name given
-        twice.
+        Where all of `own_names`, those of the data's classes, are whole lines, a line is one name: the labels.txt of a
+        run or an export can serve as label file. Raises `UserError` for a name given twice.
         """
-        whole = any(len(name.split()) > 1 for name in own_names) and set(own_names) <= set(self.lines)
+        whole = bool(own_names) and set(own_names) <= set(self.lines)
         first_line: dict[str, int] = {}
         for number, line in enumerate(self.lines, start=1):
             where = f"label file {self.path}, line {number}"
@@ -67,7 +71,7 @@ def read_label_file(path: str) -> LabelFile:
     if path == imagenet.NAME:
         return LabelFile(path, tuple(map(imagenet.titled, imagenet.synsets())))
     try:
-        text = unicodedata.normalize("NFC", read_text(path, MOST_LONG).rstrip())
+        text = _composed(read_text(path, MOST_LONG)).rstrip()
     except Unreadable as error:
         raise UserError(f"label file {error}") from None
     lines = tuple(line.strip() for line in text.split("\n"))

@@ -10,6 +10,7 @@ small ones.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
@@ -32,7 +33,8 @@ class Recalibration:
     Args:
       model: a functional model; all its batch norms in training mode at once, nothing else of it changes. Those that
         are not trainable keep their statistics.
-      batches: of (images, labels), distributed, iterated anew at every measurement: images as they are evaluated.
+      batches: of (images, labels), distributed, alike in size, iterated anew at every measurement: images as they are
+        evaluated.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, model, batches: Iterable):
@@ -94,8 +96,12 @@ class Recalibration:
             self._step(batch[0])
             for values, variable in zip(seen, self._statistics, strict=True):
                 values.append(tf.identity(variable))
+        images = self._strategy.experimental_local_results(batch[0])[0].shape[0]
         found = []
-        for means, variances in zip(seen[::2], seen[1::2], strict=True):
+        for layer, means, variances in zip(self._layers, seen[::2], seen[1::2], strict=True):
+            # The fused kernel divides by one less than there are values; one that is synchronized is not fused.
+            count = images * math.prod(layer.output.shape[1:-1])
+            biased = 1.0 if layer.synchronized else (count - 1) / count
             found.append(tf.reduce_mean(means, 0))
-            found.append(tf.reduce_mean(variances, 0) + tf.math.reduce_variance(tf.stack(means), 0))
+            found.append(biased * tf.reduce_mean(variances, 0) + tf.math.reduce_variance(tf.stack(means), 0))
         return found

@@ -122,6 +122,7 @@ class _Plan:
             micro_batches=count,
             eval_batch=-(-config.eval_batch_size // self._replicas) if config.mode == "train" else 0,
             frozen=self._frozen,
+            held_out=bool(config.search_split),
             compute_bytes=peak_memory.FLOAT if config.precision == "float32" else peak_memory.FLOAT // 2,
         )
 

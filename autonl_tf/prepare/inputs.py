@@ -164,20 +164,20 @@ def evaluation_input(config: Config, strategy: tf.distribute.Strategy, dataset: 
 
 
 def measuring_input(config: Config, strategy: tf.distribute.Strategy, dataset: ImageDataset, **pixels):
-    """Distributed batches of training images as evaluation cuts them, `--recalibrate_batches` of them and the same
-    ones each time it is iterated; `pixels` as in `evaluation_input`."""
+    """Distributed batches of training images as evaluation cuts them: the images of `--recalibrate_batches` batches, in
+    micro-batches, the same ones each time it is iterated; `pixels` as in `evaluation_input`."""
 
     def pipeline(shard: int, num_shards: int) -> tf.data.Dataset:
         batches = train_batches(
             dataset,
-            batch_size=config.train_batch_size // num_shards,
+            batch_size=config.train_batch_size // (num_shards * config.micro_batches),
             seed=config.seed,
             shard=shard,
             num_shards=num_shards,
             as_evaluated=True,
             **pixels,
         )
-        return batches.take(config.recalibrate_batches)
+        return batches.take(config.recalibrate_batches * config.micro_batches)
 
     return _BuiltWhenUsed(strategy, pipeline)
 

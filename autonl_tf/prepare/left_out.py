@@ -54,7 +54,7 @@ def _words(faults: Faults) -> str:
 def skipped_text(dataset: ImageDataset) -> str:
     """skipped.json: of each split, how many images of each fault were left out, `corrupt` and `not_read`, and which."""
     report = {
-        split: {**faults, "images": {example.name: example.reason for example in dataset.left_out[split]}}
+        split: {**faults, "images": {shown(example.name): example.reason for example in dataset.left_out[split]}}
         for split, faults in dataset.faults().items()
     }
     return json.dumps(report, indent=2, ensure_ascii=False) + "\n"

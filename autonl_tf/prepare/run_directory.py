@@ -12,6 +12,7 @@ from autonl_tf.data.labels import LABELS, labels_text
 from autonl_tf.engine import rundir
 from autonl_tf.engine.runlog import RunLog
 from autonl_tf.engine.strategy import is_chief
+from autonl_tf.files import write_text
 from autonl_tf.plain_text import shown
 from autonl_tf.prepare import left_out
 from autonl_tf.prepare.rates import Length
@@ -46,8 +47,6 @@ def open_run(
         LABELS: labels_text(dataset.class_names),
         DATA: left_out.data_text(dataset, _dataset_name(config, dataset), splits),
     }
-    if dataset.left_out:
-        files["skipped.json"] = left_out.skipped_text(dataset)
     settings = config.read()
     comparable = located({name: value for name, value in settings.items() if name not in _FREE})
     directory = rundir.prepare(config.model_dir, config.values, comparable, files, is_chief=is_chief(strategy))
@@ -55,6 +54,8 @@ def open_run(
         say(note)
     if is_chief(strategy):
         left_out.write_manifest(config, dataset, splits, directory.path)
+        if dataset.left_out:
+            write_text(directory.path / "skipped.json", left_out.skipped_text(dataset))
     return directory
 
 

@@ -151,8 +151,8 @@ DATA_FLAGS = (
         "Directory where TFDS and the built-in dataset keep prepared data."
     ),
     path("label_file", modes=(*DATA, "predict", "export", "convert", "explain")).help(
-        "Class names in label order: the first word of each line, or the whole line where the data's names contain "
-        "spaces; imagenet: the synsets of ImageNet's 1000 classes."
+        "Class names in label order: the first word of each line, or the whole line where all of the data's names "
+        "are whole lines; imagenet: the synsets of ImageNet's 1000 classes."
     ),
     real("validation_fraction", 0.1, (0.001, 0.9), modes=(*DATA, "export")).help(
         "Share held out if a folder or a TFDS set has no validation split."

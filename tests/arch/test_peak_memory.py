@@ -49,6 +49,12 @@ def test_a_searched_space_takes_more_than_its_largest_member():
     assert searched.activations > trained.activations
 
 
+def test_held_out_images_take_nearly_as_much_again():
+    spec = presets.load("autonl_s")
+    plain, split = (peak_memory.peak(spec, mode="search", batch=16, held_out=held, **SIZES) for held in (False, True))
+    assert split.activations == pytest.approx(1.8 * plain.activations) and split.images == 2 * plain.images
+
+
 def test_what_is_frozen_from_the_front_keeps_no_maps():
     spec = presets.load("efficientnet_lite0")
     blocks = len(spec.singles())

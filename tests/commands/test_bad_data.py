@@ -1,7 +1,9 @@
 """Every mistake with images and labels: one line names the culprit, code 2, nothing written."""
 
 import json
+import os
 import re
+import shutil
 
 import pytest
 from mode_cases import CLASSES, class_folder, given, run
@@ -31,6 +33,17 @@ def test_a_folder_that_is_missing_empty_or_of_one_class_is_refused(words, reques
 @pytest.mark.parametrize("words", FITTING)
 def test_a_corrupt_picture_is_refused_by_name(words, request, spoilt, refused):
     refused(given(request.getfixturevalue(words), dataset=f"folder:{spoilt}"), r"corrupt image .*/train/bee/1\.jpg: ")
+
+
+def test_a_run_that_left_images_out_goes_on_however_its_paths_are_written(training, spoilt, tmp_path, monkeypatch):
+    shutil.copy(spoilt / "train" / "bee" / "1.jpg", spoilt / "train" / "bee" / os.fsdecode(b"\xe9.jpg"))
+    run(*given(training, dataset=f"folder:{spoilt}"), "--skip_corrupt")
+    left_out = json.loads((tmp_path / "run" / "skipped.json").read_text())["train"]["images"]
+    assert sorted(left_out) == [f"{spoilt}/train/bee/1.jpg", f"{spoilt}/train/bee/\\udce9.jpg"]
+    run(*given(training, dataset=f"folder:{spoilt}"), "--skip_corrupt")
+    assert json.loads((tmp_path / "run" / "skipped.json").read_text())["train"]["images"] == left_out
+    monkeypatch.chdir(spoilt)
+    run(*given(training, dataset="folder:../spoilt"), "--skip_corrupt")
 
 
 def test_skip_corrupt_counts_what_it_leaves_out_and_goes_on(home, trained, training, spoilt, tmp_path, capsys):

@@ -5,11 +5,15 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
-from mode_cases import run
+from mode_cases import configure, run
 
 from autonl_tf import host_memory
-from autonl_tf.prepare import fit_memory
+from autonl_tf.arch.spec import Normalization
+from autonl_tf.data.datasets import open_dataset
+from autonl_tf.engine.strategy import make_strategy
+from autonl_tf.prepare import fit_memory, inputs
 
 
 @pytest.fixture
@@ -56,6 +60,19 @@ def test_auto_takes_the_fewest_micro_batches_that_fit_and_a_run_keeps_them(searc
     there_is(6, free=1)
     run(*searching)
     assert "note: only 1.0 GB of it are free now" in capsys.readouterr().err
+
+
+def test_statistics_are_measured_in_micro_batches_of_the_same_images(training):
+    config = configure(*training).replaced(train_batch_size=6, recalibrate_batches=2, crop_padding=0)
+    dataset, pixels = open_dataset(config.dataset), {"image_size": 8, "crop_padding": 0}
+    taken = []
+    for count in (1, 3):
+        batches = inputs.measuring_input(
+            config.replaced(micro_batches=count), make_strategy("cpu"), dataset, normalization=Normalization(), **pixels
+        )
+        taken.append([images.numpy() for images, _ in batches])
+    assert [images.shape[0] for of in taken for images in of] == [6] * 2 + [2] * 6
+    np.testing.assert_array_equal(np.concatenate(taken[0]), np.concatenate(taken[1]))
 
 
 def test_what_a_network_takes_is_told_at_its_scaled_filters(training, there_is, refused, monkeypatch):

@@ -21,7 +21,7 @@ def test_a_label_file_fixes_order_and_number_of_the_classes(make_folder, tmp_pat
         ("ant\ncow\n", "'bee' is not in label file"),
         ("", "empty"),
         ("\n \n", "empty"),
-        ("ant\nbee\nant x\n", "line 3: 'ant' was already on line 1"),
+        ("ant a\nbee\nant x\n", "line 3: 'ant' was already on line 1"),
         ("ant\n\nbee\n", "line 2: blank"),
         (b"\xff\xfe\x00", "not UTF-8"),
     ],
@@ -49,6 +49,20 @@ def test_the_labels_that_a_run_writes_serve_as_label_file_though_names_hold_blan
     dataset = open_dataset("folder:" + root, validation_fraction=0, label_file=turned)
     assert dataset.class_names == ("bee", "Ant nest", "cat", "Ant hill")
     assert sorted(listing(dataset, "train")) == [("Ant hill/1.jpg", 3), ("Ant nest/1.jpg", 1), ("bee/1.jpg", 0)]
+
+
+def test_every_line_of_a_runs_labels_is_a_name_where_only_others_hold_blanks(make_folder, tmp_path):
+    root = make_folder({f"{c}/1.jpg": None for c in ("ant", "bee")})
+    labels = write_labels(tmp_path, labels_text(("ant", "bee", "new delhi", "new york")))
+    dataset = open_dataset("folder:" + root, validation_fraction=0, label_file=labels)
+    assert dataset.class_names == ("ant", "bee", "new delhi", "new york")
+
+
+def test_blanks_of_all_kinds_are_alike_in_folders_and_label_files(make_folder, tmp_path):
+    root = make_folder({f"{c}/1.jpg": None for c in ("new\u00a0york", "bee")})
+    labels = write_labels(tmp_path, "bee\nnew\u2003york\n")
+    dataset = open_dataset("folder:" + root, validation_fraction=0, label_file=labels)
+    assert dataset.class_names == ("bee", "new york")
 
 
 def test_of_classes_that_a_label_file_names_some_may_have_validation_images_alone(make_folder, tmp_path):

@@ -206,7 +206,7 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
         next_command(config, mode, *words, without=OF_CHECKPOINT)
         for mode, words in (("eval", [model]), ("export", export))
     ]
-    told = f"best validation top-1 {best.metric:.2%} at step {best.step}" if best else "no evaluation was finite"
+    told = f"best validation top-1 {best.metric:.2%} at step {best.step}" if best else "no copy was kept as best"
     if best:
         evaluations = len(read_records(metrics, "validation")) + (best.step == 0)  # the start's is no record
         told += f"\n{_how_chosen(evaluations, read_records(metrics, TEST))}"
