@@ -75,7 +75,7 @@ round() {
   done
   trap 'kill -TERM "${pids[@]}" 2> /dev/null; wait; exit 143' INT TERM
   for _ in "${pids[@]}"; do
-    wait -n "${pids[@]}" || status=$?
+    wait -n || status=$?
     [[ $status -eq 0 ]] || break
   done
   [[ $status -eq 0 || $status -eq 42 ]] || kill -TERM "${pids[@]}" 2> /dev/null || true

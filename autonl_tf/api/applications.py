@@ -97,9 +97,9 @@ def from_arch(
       input_shape: (H, W, 3) instead; any size that LightNL's strides allow. By default the size of the weights, without
         weights the size that the network was published at, (224, 224, 3) for one from a file.
       pooling: without the top: None for the feature map [B, H / 32, W / 32, filters of the head], "avg" or "max" for
-        its mean or maximum over the map, [B, filters].
+        its mean or maximum over the map, [B, filters]. Ignored with the top.
       classes: of the classifier.
-      classifier_activation: "softmax", or None for logits.
+      classifier_activation: of the top, a name or function as Keras takes it; None for logits.
       nonlocal_blocks: as `--nonlocal`, e.g. "all:0.25-1"; None leaves the architecture's own.
       name: of the model; by default that of the zoo's network, else "autonl".
 
@@ -115,17 +115,14 @@ def from_arch(
     """
     if pooling not in POOLING:
         raise ValueError(f"pooling={pooling!r}: accepted: None, 'avg', 'max'")
-    if include_top and pooling is not None:
-        raise ValueError(f"pooling={pooling!r}: needs include_top=False")
-    if classifier_activation not in ("softmax", None):
-        raise ValueError(f"classifier_activation={classifier_activation!r}: accepted: 'softmax', None")
+    activation = keras.activations.get(classifier_activation) if include_top else None
     if not isinstance(classes, numbers.Integral) or isinstance(classes, bool) or classes < 1:
         raise ValueError(f"classes={classes!r}: accepted: a whole number from 1 on")
     _, inputs, model = _whole(path, weights, nonlocal_blocks, input_tensor, input_shape, classes, include_top)
     if include_top:
         x = _after(model, CLASSIFIER)
-        if classifier_activation:
-            x = keras.layers.Activation(classifier_activation, dtype="float32", name="probabilities")(x)
+        if classifier_activation is not None:
+            x = keras.layers.Activation(activation, dtype="float32", name="probabilities")(x)
     else:
         x = model.get_layer("head_pool").get_input_at(0)
         if pooling == "avg":
@@ -207,7 +204,8 @@ def _whole(
         )
     if inputs is None:
         side = opened.image_size if opened else presets.image_size(path)
-        inputs = keras.Input([side, side, 3], name="image", dtype="float32")
+        shape = (opened and opened.image_shape) or (side, side)
+        inputs = keras.Input([*shape, 3], name="image", dtype="float32")
     multiplier = opened.depth_multiplier if opened else 1.0
     logits = apply_network(inputs, spec, num_classes=classes, depth_multiplier=multiplier)
     model = keras.Model(inputs, logits)

@@ -43,7 +43,8 @@ def preprocess_input(x, data_format: str | None = None, *, arch: str = "autonl_s
         )
     if not hasattr(x, "shape"):
         raise ValueError(f"preprocess_input: got {type(x).__name__}; accepted: an array or a tensor, [..., 3]")
-    if not len(x.shape) or x.shape[-1] != 3:
+    shape = tf.TensorShape(x.shape)  # not all of which is known of what tf.io.decode_image gives
+    if shape.rank == 0 or (shape.rank and shape[-1] not in (None, 3)):
         raise ValueError(f"preprocess_input: channels come last, and are RGB; got shape {tuple(x.shape)}")
     arch = text("preprocess_input: arch", arch, "a name of docs/zoo.md or a path")
     normal = normalize(tf.cast(x, tf.float32), presets.load(arch).normalization)
@@ -56,7 +57,7 @@ def decode_predictions(
     """The best classes of each prediction, best first.
 
     Args:
-      preds: [B, K] probabilities (or logits: the scores are then logits).
+      preds: [B, K] probabilities (or logits, or a quantized file's whole numbers: the scores are then those).
       top: how many; at most K are given.
       class_names: K names in label order; or a path: of a run directory or an export, whose `labels.txt` is read, or
         of a file with a name a line; or "imagenet". Without it 1000 classes are taken for ImageNet's, as in
@@ -77,6 +78,8 @@ def decode_predictions(
     """
     whole("decode_predictions", "top", top)
     scores = np.asarray(preds)
+    if scores.dtype.kind in "biu":  # whose negative may wrap around
+        scores = scores.astype(np.float64)
     if scores.ndim != 2:
         raise ValueError(f"decode_predictions: expected [batch, classes], got shape {scores.shape}")
     count = scores.shape[1]

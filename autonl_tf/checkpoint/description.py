@@ -32,6 +32,7 @@ class Description:
       class_names: K names in label order.
       classes_are_numbered: whether those are only numbers, so that data may name the classes.
       image_size, crop_padding: what the network was trained at.
+      image_shape: (height, width) of its images where they are not squares.
       depth_multiplier: of the architecture's filters.
       qat: whether it was trained with simulated int8 and holds ranges besides.
       trained_on: the data's name; None: not known.
@@ -47,6 +48,7 @@ class Description:
     classes_are_numbered: bool = True
     image_size: int
     crop_padding: int = CROP_PADDING
+    image_shape: tuple[int, int] | None = None
     depth_multiplier: float = 1.0
     qat: bool = False
     trained_on: str | None = None

@@ -96,14 +96,15 @@ def open_keras(path: pathlib.Path, arch: NetworkSpec | None, *, depth_multiplier
         return Chosen(stored, Loaded(where))
 
     with _reading(where):
-        side = _image_size(contents.config)
+        shape = _image_shape(contents.config)
     return Checkpoint(
         format="keras",
         where=where,
         spec=arch,
         spec_is_assumed=True,
         class_names=numbered(contents.classes or 0),
-        image_size=side or presets.image_size(arch.source),
+        image_size=max(shape) if shape else presets.image_size(arch.source),
+        image_shape=shape if shape and shape[0] != shape[1] else None,
         depth_multiplier=depth_multiplier,
         choose=choose,
     )
@@ -311,12 +312,12 @@ def _layers(config: dict[str, Any], within: str = "") -> Iterator[tuple[str, str
             yield position, kind, entry["config"]
 
 
-def _image_size(config: dict[str, Any] | None) -> int | None:
-    """Side of the images that a model takes, if they are square."""
+def _image_shape(config: dict[str, Any] | None) -> tuple[int, int] | None:
+    """Height and width of the images that a model takes, if it says both."""
     for _, kind, layer in _layers(config) if config else ():
         shape = _plain(layer.get("batch_input_shape"))
-        if kind == "InputLayer" and isinstance(shape, list) and len(shape) == 4 and shape[1] == shape[2]:
-            return shape[1]
+        if kind == "InputLayer" and isinstance(shape, list) and len(shape) == 4:
+            return (shape[1], shape[2]) if shape[1] and shape[2] else None
     return None
 
 

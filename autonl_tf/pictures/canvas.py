@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import pathlib
+import warnings
 from collections.abc import Sequence
 
 import matplotlib
@@ -20,15 +22,24 @@ from autonl_tf.pictures import SOFTWARE
 from autonl_tf.pictures.palette import GRID, INK, QUIET
 
 DPI = 120
+_NO_SIGN = ".*missing from font"  # of a warning
+_log = logging.getLogger(__name__)
 _UNITS = {"G": 1e9, "M": 1e6, "k": 1e3}
 
 
 def new_figure(width: float, height: float, title: str) -> Figure:
-    """An empty figure, sides in inches, with its title at the top left."""
+    """An empty figure, sides in inches, with its title at the top left, shortened to the width."""
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.text(0.15 / width, 1 - 0.12 / height, title, ha="left", va="top", size=13, weight="bold", color=INK)
+    said = shortened(title, width / 0.115)
+    figure.text(0.15 / width, 1 - 0.12 / height, said, ha="left", va="top", size=13, weight="bold", color=INK)
     return figure
+
+
+def shortened(text: str, most: float) -> str:
+    """A text of at most so many characters: of a longer one the beginning and the end."""
+    half = max(int(most - 3) // 2, 1)
+    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
 
 
 def new_sheet(width: float, height: float, title: str) -> tuple[Figure, Axes]:
@@ -102,7 +113,9 @@ def column(records: Sequence[dict], name: str) -> list[float]:
 def svg(figure: Figure) -> str:
     """The figure as an SVG element for a page, its text as text."""
     _take_literally(figure)
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "autonl"}), io.StringIO() as file:
+    options = {"svg.fonttype": "none", "svg.hashsalt": "autonl"}
+    with warnings.catch_warnings(), matplotlib.rc_context(options), io.StringIO() as file:
+        warnings.filterwarnings("ignore", _NO_SIGN)  # a page takes the reader's fonts
         figure.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
         drawn = file.getvalue()
     return drawn[drawn.index("<svg") :]
@@ -111,8 +124,11 @@ def svg(figure: Figure) -> str:
 def save(figure: Figure, path: str | pathlib.Path) -> None:
     """Writes a PNG file."""
     _take_literally(figure)
-    with in_place(path) as aside:
+    with warnings.catch_warnings(record=True) as lacking, in_place(path) as aside:
+        warnings.filterwarnings("always", _NO_SIGN)
         figure.savefig(aside, format="png", metadata={"Software": SOFTWARE})
+    if lacking:
+        _log.warning("%s: the font lacks signs of some names, which are boxes there", path)
 
 
 def _take_literally(figure: Figure) -> None:

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from autonl_tf.arch import blockstring
 from autonl_tf.arch.cost import LayerCost, NetworkCost
 from autonl_tf.pictures.block import chips, kernel_color
-from autonl_tf.pictures.canvas import new_sheet, save
+from autonl_tf.pictures.canvas import new_sheet, save, shortened
 from autonl_tf.pictures.palette import (
     EMBEDDED,
     INK,
@@ -42,7 +42,7 @@ def draw_comparison(names: Sequence[str], costs: Sequence[NetworkCost], path: st
     figure, axes = new_sheet(width, height, "MACs, block by block")
     for column, (name, cost) in enumerate(zip(names, costs, strict=True)):
         left = _LEFT + column * _COLUMN
-        axes.text(left, 0.93, name, size=10, weight="bold", color=INK, va="center")
+        axes.text(left, 0.93, shortened(name, 30), size=10, weight="bold", color=INK, va="center")
         total = cost.total
         axes.text(
             left, 1.16, f"{total.macs / 1e6:.1f}M MACs, {total.params / 1e6:.2f}M parameters", size=8, color=QUIET

@@ -100,6 +100,9 @@ def check_weights(config: Config, weights: Description, spec: NetworkSpec | None
     """Whether what the mode does can be done with weights of this kind, in the network `spec` or their own. Raises
     UserError."""
     where = weights.where
+    if weights.image_shape and not config.input_image_size:
+        shape = " x ".join(map(str, weights.image_shape))
+        raise UserError(f"{where}: takes images of {shape} pixels; give --input_image_size, the side of squares")
     if config.mode in FIT and weights.qat:
         does = "training" if config.mode == "train" else "a search"
         raise UserError(f"{where}: was trained with --qat; {does} starts from float weights")

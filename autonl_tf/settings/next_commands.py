@@ -49,6 +49,7 @@ def next_command(config: Config, mode: str, *words: str, without: Collection[str
     own = {word.lstrip("-").partition("=")[0] for word in words} | {"mode", *without}
     read = {name for name, modes in config.readers.items() if mode in modes}
     kept = [word for name, word in config.given.items() if name in read - own]
+    words = tuple(word.replace("=~", f"={os.curdir}{os.sep}~", 1) for word in words)  # not anybody's home directory
     return f"{program()} {shlex.join([f'--mode={mode}', *words, *kept])}"
 
 

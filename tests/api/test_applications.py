@@ -185,13 +185,12 @@ def test_an_official_checkpoint_gives_the_releases_logits(tmp_path, averages_onl
     ("arguments", "culprit"),
     [
         ({"pooling": "sum", "include_top": False}, "pooling='sum'"),
-        ({"pooling": "avg"}, "needs include_top=False"),
         ({"classes": 0}, "classes=0: accepted: a whole number"),
         ({"classes": "5"}, "classes='5': accepted: a whole number"),
         ({"weights": 7}, "weights=7: accepted: None, 'imagenet' or a path"),
         ({"weights": ""}, "weights='': accepted"),
         ({"input_shape": 64}, r"input_shape=64: accepted: \(height"),
-        ({"classifier_activation": "sigmoid"}, "classifier_activation='sigmoid'"),
+        ({"classifier_activation": "nosuch"}, "[Uu]nknown activation function"),
         (
             {"input_shape": (None, None, 3)},
             r"input_shape=\(None, None, 3\): height and width must be known",

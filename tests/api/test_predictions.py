@@ -32,6 +32,21 @@ def test_each_network_gets_pixels_as_its_architecture_says(tmp_path):
         autonl_tf.preprocess_input(x, arch="nosuch")
 
 
+def test_pixels_are_normalised_in_a_pipeline_that_knows_little_of_their_shape():
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    encoded = tf.io.encode_png(pixels).numpy()
+    for decode in (tf.io.decode_image, tf.io.decode_png):
+        images = tf.data.Dataset.from_tensors(encoded).map(lambda one, of=decode: autonl_tf.preprocess_input(of(one)))
+        np.testing.assert_allclose(next(iter(images)), autonl_tf.preprocess_input(pixels), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scores", [np.array([[0, 200, 55]], np.uint8), np.array([[-128, 100, 5]], np.int8)])
+def test_a_quantized_files_whole_numbers_are_ranked_by_their_values(scores):
+    ((best, *_),) = decoded = autonl_tf.decode_predictions(scores, top=3, class_names=["ant", "bee", "cat"])
+    assert [name for _, name, _ in decoded[0]] == ["bee", "cat", "ant"] and best[2] == scores.max()
+    assert autonl_tf.decode_predictions(scores > 60, top=1)[0][0][0] == 1
+
+
 def test_preprocessing_wants_rgb():
     with pytest.raises(ValueError, match="channels come last"):
         autonl_tf.preprocess_input(np.zeros([1, 3, 4, 4]))

@@ -7,12 +7,14 @@ import h5py
 import numpy as np
 import pytest
 import tf_keras as keras
+from mode_cases import configure
 
 import autonl_tf
 from autonl_tf.arch import blockstring
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.errors import UserError
 from autonl_tf.networks.network import build_network
+from autonl_tf.prepare import checkpointed
 
 pytestmark = pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 
@@ -135,6 +137,19 @@ def test_a_model_with_layers_of_its_own_is_refused(arch, tmp_path):
         with pytest.raises(UserError, match=culprit) as error:
             found.load_into(network())
         assert ("rescaling (a Rescaling that the network has not)" in str(error.value)) == (form == "m.keras")
+
+
+def test_a_model_of_images_that_are_not_square_keeps_their_shape(arch, tmp_path):
+    model = shaken(autonl_tf.from_arch(arch, input_shape=(16, 32, 3), classes=3))
+    save(model, tmp_path, ("m.keras", "m.h5"))
+    x = np.ones([1, 16, 32, 3], np.float32)
+    for form in ("m.keras", "m.h5"):
+        again = autonl_tf.from_arch(arch, weights=str(tmp_path / form), classes=3)
+        assert again.input_shape == (None, 16, 32, 3)
+        np.testing.assert_allclose(again(x), model(x), rtol=1e-5)
+        words = ("--mode=predict", f"--init_checkpoint={tmp_path}/{form}", f"--arch={arch}", "--images=x")
+        with pytest.raises(UserError, match="takes images of 16 x 32 pixels; give --input_image_size"):
+            checkpointed.load(configure(*words))
 
 
 def test_features_without_a_classifier_serve_as_features(arch, tmp_path):

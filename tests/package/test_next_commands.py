@@ -90,6 +90,13 @@ def test_a_checkpoint_answers_for_itself():
     assert words == ["--mode=eval", "--model_dir=run", "--dataset=demo", "--eval_batch_size=7"]
 
 
+def test_a_directory_that_begins_like_a_home_is_not_one():
+    config = parsed("--mode=train", "--dataset=demo", "--model_dir=./~root/run", "--arch=autonl_s")
+    line = next_commands.next_command(config, "eval", "--model_dir=~root/run", without=next_commands.OF_CHECKPOINT)
+    words = [word for word in shlex.split(line) if word.startswith("--")]
+    assert parsed(*words).model_dir == "./~root/run"
+
+
 def test_a_run_beside_another():
     for path, beside in (("runs/a", "runs/a_train"), ("..", "../train"), (".", "./train")):
         assert next_commands.beside(path, "train") == beside

@@ -14,7 +14,7 @@ from autonl_tf.arch import presets
 from autonl_tf.arch.blockstring import parse
 from autonl_tf.arch.cost import network_cost
 from autonl_tf.errors import UserError
-from autonl_tf.pictures import palette
+from autonl_tf.pictures import canvas, palette
 from autonl_tf.pictures.affinity import draw_affinities
 from autonl_tf.pictures.comparison import draw_comparison
 from autonl_tf.pictures.network import draw_network
@@ -93,6 +93,24 @@ def test_a_picture_that_cannot_be_put_in_its_place_leaves_nothing_beside_it(tmp_
     with pytest.raises(UserError, match=r"network\.png: cannot be written: Is a directory"):
         draw_network(network_cost(spec, image_size=32, num_classes=10), tmp_path / "network.png")
     assert [path.name for path in tmp_path.iterdir()] == ["network.png"]
+
+
+def test_a_name_too_long_for_its_place_is_shortened_in_the_middle():
+    assert canvas.shortened("network", 30) == "network"
+    assert canvas.shortened("a" * 20 + "b" * 20, 15) == "aaaaaa...bbbbbb"
+    title = "Search: a name that is long " * 4 + "1.5M MACs, 3.1M parameters"
+    drawn = canvas.new_figure(5, 2, title).texts[0].get_text()
+    assert len(drawn) < 44 and drawn.startswith("Search: ") and drawn.endswith("M parameters")
+
+
+def test_signs_that_the_font_lacks_are_told_in_a_line(tmp_path, caplog, recwarn):
+    figure = canvas.new_figure(3, 2, "\u72ac")
+    canvas.save(figure, tmp_path / "dog.png")
+    canvas.svg(figure)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}/dog.png: the font lacks signs of some names, which are boxes there"
+    ]
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize(("count", "blocks"), [(1, 2), (2, 7), (40, 25)])

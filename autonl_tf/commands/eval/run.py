@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import tensorflow as tf
 
 from autonl_tf import signals
@@ -53,7 +55,8 @@ def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
         report = write_report(directory, network.model, again, titles, network.spec.normalization)
         if count := int(report.not_finite.sum()):
             say(f"warning: the logits of {count} images are not finite: they count as misses")
-        say(f"written: {directory}/{{{','.join(REPORT_FILES)}}}")
+        written = [name for name in REPORT_FILES if (pathlib.Path(directory) / name).exists()]
+        say(f"written: {directory}/{{{','.join(written)}}}")
     if config.json:
         skipped = dataset.faults().get("validation", left_out.NONE)
         print(json_line({**network.loaded._asdict(), "dataset": dataset.name, **scores, "skipped": skipped}))
