@@ -23,6 +23,7 @@ import tf_keras as keras
 
 from autonl_tf.arch import placement, presets
 from autonl_tf.arch.spec import STEM_STRIDE, NetworkSpec
+from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.checkpoint.description import CLASSIFIER
 from autonl_tf.checkpoint.opening import open_checkpoint
 from autonl_tf.errors import UserError
@@ -118,7 +119,10 @@ def from_arch(
     activation = keras.activations.get(classifier_activation) if include_top else None
     if not isinstance(classes, numbers.Integral) or isinstance(classes, bool) or classes < 1:
         raise ValueError(f"classes={classes!r}: accepted: a whole number from 1 on")
-    _, inputs, model = _whole(path, weights, nonlocal_blocks, input_tensor, input_shape, classes, include_top)
+    sizes = (input_tensor, input_shape, classes)
+    _, inputs, model, opened = _whole(path, weights, nonlocal_blocks, *sizes, include_top)
+    if opened:
+        opened.load_into(model, classifier=include_top)
     if include_top:
         x = _after(model, CLASSIFIER)
         if classifier_activation is not None:
@@ -157,12 +161,15 @@ def backbone(
     >>> {name: tuple(map.shape) for name, map in maps.items()}
     {'reduction_3': (None, 8, 12, 40), 'reduction_4': (None, 4, 6, 96), 'reduction_5': (None, 2, 3, 320)}
     """
-    spec, inputs, model = _whole(path, weights, nonlocal_blocks, input_tensor, input_shape, 2, with_classifier=False)
+    spec, inputs, model, opened = _whole(path, weights, nonlocal_blocks, input_tensor, input_shape, 2, False)
     ends = _reductions(spec)
     if not isinstance(levels, Iterable) or not (levels := tuple(levels)) or not set(levels) <= set(ends):
         raise UserError(f"levels={levels!r}: accepted: a list of {', '.join(map(str, ends))}, which {path} has")
     outputs = {f"reduction_{level}": _after_block(model, ends[level]) for level in levels}
-    return _model(inputs, outputs, path, name)
+    maps = _model(inputs, outputs, path, name)
+    if opened:
+        opened.load_into(model, classifier=False, used=maps)
+    return maps
 
 
 def _reductions(spec: NetworkSpec) -> dict[int, int]:
@@ -183,9 +190,9 @@ def _whole(
     input_shape: tuple[int, int, int] | None,
     classes: int,
     with_classifier: bool,
-) -> tuple[NetworkSpec, Any, keras.Model]:
-    """The architecture, what its network is built on, and the network with its top, weights loaded, the classifier's if
-    `with_classifier`."""
+) -> tuple[NetworkSpec, Any, keras.Model, Checkpoint | None]:
+    """The architecture, what its network is built on, the network with its top, and the weights to load, of as many
+    classes if `with_classifier`."""
     path = text("path", path, "a name of docs/zoo.md, an architecture file or a search's directory")
     if weights is not None:
         weights = text("weights", weights, "None, 'imagenet' or a path")
@@ -208,10 +215,7 @@ def _whole(
         inputs = keras.Input([*shape, 3], name="image", dtype="float32")
     multiplier = opened.depth_multiplier if opened else 1.0
     logits = apply_network(inputs, spec, num_classes=classes, depth_multiplier=multiplier)
-    model = keras.Model(inputs, logits)
-    if opened:
-        opened.load_into(model, classifier=with_classifier)
-    return spec, inputs, model
+    return spec, inputs, keras.Model(inputs, logits), opened
 
 
 def _given(input_tensor: Any, input_shape: tuple[int, int, int] | None) -> Any:

@@ -52,7 +52,13 @@ class Checkpoint(Description):
     choose: Callable[[keras.Model, Mapping[str, tf.Variable], bool], Chosen]
 
     def load_into(
-        self, model: keras.Model, use_averages: bool = True, *, classifier: bool = True, tell: Tell = silent
+        self,
+        model: keras.Model,
+        use_averages: bool = True,
+        *,
+        classifier: bool = True,
+        used: keras.Model | None = None,
+        tell: Tell = silent,
     ) -> Loaded:
         """Loads every variable of `model` or none, except non-local blocks that this architecture lacks.
 
@@ -62,6 +68,7 @@ class Checkpoint(Description):
           model: just built, of an architecture that passes `check`, and of `depth_multiplier`; with `qat` it may be the
             simulated network or not.
           classifier: whether the classifier is loaded too, which then has `len(class_names)` classes.
+          used: the part of the model that is needed: these weights may lack the rest. None: all of it.
 
         Raises:
           UserError: there is no such set of weights, or it does not fit the model; see `matching.assign`.
@@ -87,6 +94,9 @@ class Checkpoint(Description):
                 f"{self.where}: was trained with --qat and has no ranges for {told(added)}; start from float weights"
             )
         variables = {name: variable for name, variable in variables.items() if block_of(name) not in added}
+        if used is not None:
+            needed = by_name(used.variables).keys() | shapes.keys()
+            variables = {name: variable for name, variable in variables.items() if name in needed}
         matching.assign(variables, dataclasses.replace(chosen.stored, shapes=shapes))
         tell(f"weights: {self._described(chosen)}")
         if added:

@@ -324,11 +324,13 @@ def _image_shape(config: dict[str, Any] | None) -> tuple[int, int] | None:
 def _other_layers(config: dict[str, Any], model: keras.Model) -> list[str]:
     """What of a configuration is another computation than the network's, in words."""
     theirs = {layer["name"]: (kind, layer) for _, kind, layer in _layers(config)}
-    blocks = {block_of(name) for name in theirs}
+    blocks, headless = {block_of(name) for name in theirs}, not any(name.startswith("head_") for name in theirs)
     lines = []
     for layer in model.layers:
         kind, block = type(layer).__name__, block_of(layer.name)
         if layer.name not in theirs:
+            if headless and layer.name.startswith("head_"):
+                continue  # of a backbone; its weights are told as missing where they are needed
             if kind not in _REPLACEABLE and (block is None or block in blocks):
                 lines.append(f"{layer.name} (the network's {kind} is not there)")
             continue

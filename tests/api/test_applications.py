@@ -246,6 +246,22 @@ def test_a_backbones_maps_are_what_the_next_block_takes():
             autonl_tf.backbone(path, levels=levels)
 
 
+@pytest.mark.parametrize("form", ["maps.keras", "maps.h5", "maps.weights.h5", "maps"])
+def test_a_backbone_takes_the_weights_that_were_saved_of_it(form, tmp_path):
+    path = tmp_path / "arch.txt"
+    path.write_text(ARCH)
+    base = autonl_tf.backbone(str(path), input_shape=(32, 32, 3), levels=(2, 3))
+    rng = np.random.default_rng(0)
+    for variable in base.variables:
+        variable.assign_add(rng.uniform(size=variable.shape))
+    base.save_weights(tmp_path / form) if form in ("maps.weights.h5", "maps") else base.save(tmp_path / form)
+    again = autonl_tf.backbone(str(path), str(tmp_path / form), input_shape=(32, 32, 3), levels=(2, 3))
+    for one, other in zip(base.variables, again.variables, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.name)
+    with pytest.raises(autonl_tf.UserError, match=r"missing: .*head_conv"):
+        autonl_tf.from_arch(str(path), False, str(tmp_path / form), input_shape=(32, 32, 3))
+
+
 def test_a_backbone_trains_inside_another_model(tmp_path):
     path = tmp_path / "arch.txt"
     path.write_text(ARCH + "r1_k3_s22_e2_i12_o16\nr1_k3_s22_e2_i16_o16\n")  # from stride 8 to 32
