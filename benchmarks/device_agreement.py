@@ -90,7 +90,7 @@ def learner_of(mode: str, sync: bool, num_micro_batches: int):
             name="net",
             **sizes,
         )
-        schedule = SearchSchedule(10, 2, 2, 0.6, 0.2, 0.3, 3.0)
+        schedule = SearchSchedule(10, 2, 2, 0.6, 0.3, 3.0)
         groups = optimizer_groups(model, TF1RMSprop(0.01), schedule)
         objective = search_objective(
             model, GateCost(model.table, macs_model(model.table.space, **sizes)), schedule, seed=5, **recipe

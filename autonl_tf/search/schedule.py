@@ -1,8 +1,8 @@
 """The search's three phases: warm-up, decision, settling.
 
 Warm-up (5/8 by default): gates are dropped out, lambda is 0, thresholds stand where they start. Decision: thresholds
-move, lambda counts, and a share of the gates is flipped at every step to learn what the flip costs. Settling (the last
-tenth): decisions are held, so that weights and batch-norm statistics fit the one network that is left.
+move, and lambda counts. Settling (the last tenth): decisions are held, so that weights and batch-norm statistics fit
+the one network that is left.
 
 Source: the paper's section 4.1 and Single-Path NAS (8 epochs, 5 of them warm-up, keep probability 0.6). Deviations,
 and why, in `docs/search.md`:
@@ -10,7 +10,7 @@ and why, in `docs/search.md`:
 1. Dropped gates are not scaled by 1 / 0.6, which overdrives squeeze-excite.
 2. Thresholds start, and stand in warm-up, just below the values of what a block can do without and far below others'
    (`Supernet`). They have an optimizer of their own (`ThresholdAdam`) whose rate falls to 0, and no weight decay.
-3. Flips in the decision phase, and the settling phase.
+3. The settling phase.
 4. A search that starts from trained weights starts at their network: gates that it has closed are opened half of the
    time in the warm-up, so that what they open learns, and the others are seldom dropped.
 """
@@ -23,7 +23,6 @@ import math
 import tensorflow as tf
 import tf_keras as keras
 
-EXPLORE_PROBABILITY = 0.1  # in the decision phase, of a flip of each gate, to learn what it costs
 OPEN_PROBABILITY = 0.5  # in the warm-up, of a gate that starts closed
 MOST_NOISE = 0.5  # of a margin, beyond which a search was too short: a kernel, a width or a block starts at about 1
 
@@ -35,7 +34,6 @@ class SearchSchedule:
     Attributes:
       total_steps, warmup_steps, settle_steps: lengths; the decision phase is what is left.
       keep_probability: of an open gate in warm-up.
-      explore_probability: of a flip in the decision phase.
       cost_lambda: weight of log(cost) in the decision phase and after, where no target sets it.
       threshold_travel: how far a threshold moves in all at most: if every gradient has one sign; values are about 1.
     """
@@ -44,7 +42,6 @@ class SearchSchedule:
     warmup_steps: int
     settle_steps: int
     keep_probability: float
-    explore_probability: float
     cost_lambda: float
     threshold_travel: float
 
@@ -72,10 +69,9 @@ class SearchSchedule:
         return tf.cast(step - self.warmup_steps + 1, tf.float32) / self.decision_steps
 
     def flip_probability(self, step: tf.Tensor, margins: tf.Tensor) -> tf.Tensor:
-        """Probability that each gate, of these margins [G], takes its other value at this step."""
-        decide = tf.where(self.settled(step), 0.0, self.explore_probability)
+        """Probability that each gate, of these margins [G], takes its other value: 0 behind the warm-up."""
         warm = tf.where(margins >= 0, 1.0 - self.keep_probability, OPEN_PROBABILITY)
-        return tf.where(self.warming(step), warm, decide)
+        return tf.where(self.warming(step), warm, 0.0)
 
     def multiplier(self, step: tf.Tensor) -> tf.Tensor:
         """lambda at this step: 0 in warm-up."""

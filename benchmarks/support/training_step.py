@@ -41,7 +41,7 @@ def search_function(space: Space, *, image_size: int, batch: int, classes: int) 
     """In the decision phase throughout."""
     shape = {"image_size": image_size, "num_classes": classes}
     supernet = Supernet(space, dropout_rate=0.2, name="supernet", **shape)
-    schedule = SearchSchedule(10**6, 0, 0, 0.6, 0.1, 0.3, 3.0)
+    schedule = SearchSchedule(10**6, 0, 0, 0.6, 0.3, 3.0)
     learner = Learner(supernet, optimizer_groups(supernet, TF1RMSprop(0.016), schedule))
     cost = GateCost(supernet.table, macs_model(space, **shape))
     objective = search_objective(supernet, cost, schedule, seed=0, **recipe(batch))

@@ -22,7 +22,6 @@ from autonl_tf.layers.gates import channel_mask, cumulative_masks, explored_gate
 from autonl_tf.layers.superkernel import squared_sums
 from autonl_tf.networks import supernet
 from autonl_tf.search import measured, multiplier, objective
-from autonl_tf.search.schedule import EXPLORE_PROBABILITY
 
 DISTANCES = ("nl_ratio", "nl_stride")
 
@@ -114,7 +113,7 @@ def _in_warm_up(other: Callable) -> None:
 
     def draw_gates(margins, probability, seed):
         gates = drawn(margins, probability, seed)
-        warm = tf.reduce_any(probability > EXPLORE_PROBABILITY)
+        warm = tf.reduce_any(probability > 0)
         return tf.where(warm, other(gates, margins, probability), gates)
 
     objective.draw_gates = draw_gates
@@ -149,11 +148,6 @@ def own_optimizer() -> None:
         return [(weights_optimizer, net.trainable_variables)]
 
     search.optimizer_groups = optimizer_groups
-
-
-def flips_in_the_decision_phase() -> None:
-    """Gates stay as they are in the decision phase, their gradients unweighted."""
-    search.EXPLORE_PROBABILITY = 0.0
 
 
 def settling() -> None:
@@ -199,13 +193,12 @@ def budget_that_comes_down() -> None:
 
 def everything() -> None:
     """The literal method: raw norms against thresholds that start at 0 and learn as weights do from the first step on,
-    gates on the kernel, scaled dropout, no flips, no settling, nothing measured."""
+    gates on the kernel, scaled dropout, no settling, nothing measured."""
     for turn_off in (
         relative_values,
         gates_behind_batch_norm,
         unscaled_dropout,
         own_optimizer,
-        flips_in_the_decision_phase,
         settling,
         closing_by_measured_gain,
     ):
@@ -225,7 +218,6 @@ DEVIATIONS = {
         start_near_thresholds,
         margins_held_in_range,
         own_optimizer,
-        flips_in_the_decision_phase,
         settling,
         average_of_distances,
         gradient_stopped_at_kernel_gates,

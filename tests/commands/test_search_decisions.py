@@ -23,7 +23,7 @@ SPACE = {
     "candidates": {"kernels": [3], "expansions": [3], "nonlocal_ratios": [0.5], "nonlocal_strides": [1]},
     "blocks": [{"block": "r1_k3_s22_e3_i8_o8"}, {"block": "r2_k3_s11_e3_i8_o8"}],
 }
-SCHEDULE = SearchSchedule(10, 4, 2, 0.6, 0.1, 0.3, 3.0)
+SCHEDULE = SearchSchedule(10, 4, 2, 0.6, 0.3, 3.0)
 CONFIG = types.SimpleNamespace(
     train_batch_size=4, input_image_size=SIZE, micro_batches=1, search_split=0.0, cost_lambda=0.3
 )

@@ -18,7 +18,7 @@ from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search.multiplier import TargetMultiplier
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
 from autonl_tf.search.results import summary
-from autonl_tf.search.schedule import EXPLORE_PROBABILITY, SearchSchedule
+from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
 
@@ -50,7 +50,6 @@ def schedule_of(cost_lambda):
         warmup_steps=STEPS // 4,
         settle_steps=STEPS // 10,
         keep_probability=BY_START["gate_keep_probability"][0],
-        explore_probability=EXPLORE_PROBABILITY,
         cost_lambda=cost_lambda,
         threshold_travel=DEFAULTS.threshold_travel,
     )

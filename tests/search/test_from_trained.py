@@ -18,7 +18,7 @@ from autonl_tf.networks.inherit import take_over
 from autonl_tf.networks.network import build_network
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
-from autonl_tf.search.schedule import EXPLORE_PROBABILITY, SearchSchedule
+from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import macs_model
 
@@ -68,7 +68,6 @@ def margins(tmp_path_factory):
             warmup_steps=round(BY_START["search_warmup_share"][1] * STEPS),
             settle_steps=STEPS // 10,
             keep_probability=BY_START["gate_keep_probability"][1],
-            explore_probability=EXPLORE_PROBABILITY,
             cost_lambda=DEFAULTS.cost_lambda,
             threshold_travel=DEFAULTS.threshold_travel,
         )
@@ -108,7 +107,7 @@ def test_only_the_light_nl_that_the_network_lacks_is_new_and_has_the_optimizer_f
     assert not supernet.new_layers()
     supernet.start_at(supernet.table.opened(space.selections_of(presets.load(str(path)), "it")))
     assert supernet.new_layers() == [block.inserted["nl"] for block in supernet.blocks[1:]]
-    schedule = SearchSchedule(10, 2, 2, 0.9, 0.1, 0.3, 3.0)
+    schedule = SearchSchedule(10, 2, 2, 0.9, 0.3, 3.0)
     groups = optimizer_groups(supernet, TF1RMSprop(0.1), schedule, TF1RMSprop(1.6))
     _, new, thresholds = ([variable.name for variable in variables] for _, variables in groups)
     assert new == [v.name for block in supernet.blocks[1:] for v in block.inserted["nl"].trainable_variables]

@@ -24,7 +24,7 @@ RECIPE = {"global_batch_size": 2, "num_micro_batches": 1, "label_smoothing": 0.1
 def searched():
     supernet = Supernet(space_lib.parse(SPACE, "test"), image_size=16, num_classes=3, start_margin=1.0, name="supernet")
     supernet.thresholds.assign(tf.fill(supernet.thresholds.shape, 0.2))
-    schedule = SearchSchedule(10, 2, 2, 0.6, 0.2, 0.3, 3.0)
+    schedule = SearchSchedule(10, 2, 2, 0.6, 0.3, 3.0)
     cost = GateCost(supernet.table, macs_model(supernet.table.space, image_size=16, num_classes=3))
     optimizer_groups(supernet, TF1RMSprop(0.01), schedule)
     return supernet, search_objective(supernet, cost, schedule, seed=0, **RECIPE), 16, 3

@@ -27,7 +27,7 @@ def steps():
     supernet = Supernet(
         space_lib.parse(SPACE, "test"), image_size=16, num_classes=3, start_margin=0.02, name="supernet"
     )
-    schedule = SearchSchedule(WARMUP + DECISION + SETTLE, WARMUP, SETTLE, 0.6, 0.1, 0.3, 1.0)
+    schedule = SearchSchedule(WARMUP + DECISION + SETTLE, WARMUP, SETTLE, 0.6, 0.3, 1.0)
     learner = Learner(supernet, optimizer_groups(supernet, TF1RMSprop(0.01), schedule))
     model = macs_model(supernet.table.space, image_size=16, num_classes=3)
     low, high = model.reachable()

@@ -157,7 +157,6 @@ def schedule(**changed):
         "warmup_steps": 50,
         "settle_steps": 10,
         "keep_probability": 0.6,
-        "explore_probability": 0.2,
         "cost_lambda": 0.3,
         "threshold_travel": 3.0,
     }
@@ -169,8 +168,8 @@ def schedule(**changed):
     [
         (0, 0.4, 0.0, False),
         (49, 0.4, 0.0, False),
-        (50, 0.2, 0.3, False),
-        (89, 0.2, 0.3, False),
+        (50, 0.0, 0.3, False),
+        (89, 0.0, 0.3, False),
         (90, 0.0, 0.3, True),
         (99, 0.0, 0.3, True),
     ],
@@ -185,13 +184,13 @@ def test_the_phases_begin_at_their_steps(step, flip, multiplier, settled):
 
 def test_in_the_warm_up_a_closed_gate_is_opened_half_of_the_time():
     phases, margins = schedule(), tf.constant([0.02, -0.02])
-    for step, flips in ((0, [0.4, 0.5]), (50, [0.2, 0.2])):
+    for step, flips in ((0, [0.4, 0.5]), (50, [0.0, 0.0])):
         assert phases.flip_probability(tf.constant(step, tf.int64), margins).numpy() == pytest.approx(flips)
 
 
 def test_without_warm_up_decisions_begin_at_step_0():
     phases, now = schedule(warmup_steps=0), tf.constant(0, tf.int64)
-    assert phases.flip_probability(now, tf.zeros([2])).numpy() == pytest.approx([0.2] * 2)
+    assert phases.flip_probability(now, tf.zeros([2])).numpy() == pytest.approx([0.0] * 2)
     assert float(phases.multiplier(now)) == pytest.approx(0.3)
 
 

@@ -33,7 +33,7 @@ def gradients(labels, cost_lambda=0.3, brighter=(0.0, 0.0)):
     for block in supernet.blocks:
         gamma = block.inserted["nl"].bn.gamma
         gamma.assign(tf.ones_like(gamma))  # else LightNL's gates feel nothing at the start
-    schedule = SearchSchedule(10, 2, 2, 0.6, 0.0, cost_lambda, 3.0)
+    schedule = SearchSchedule(10, 2, 2, 0.6, cost_lambda, 3.0)
     cost = GateCost(supernet.table, macs_model(supernet.table.space, image_size=16, num_classes=3))
     objective = search_objective(supernet, cost, schedule, seed=0, held_out=True, **RECIPE)
     images = tf.random.stateless_normal([4, 16, 16, 3], [3, 4]) + np.repeat(brighter, 2)[:, None, None, None]

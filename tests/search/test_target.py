@@ -129,7 +129,7 @@ def test_the_reachable_range_is_that_of_the_smallest_and_the_largest_member():
 def controller(target, reach=(50.0, 400.0), gates=4, steps=20):
     """A decision phase of so many steps behind two of warm-up, over gates of equal cost that start at 1."""
     low, high = reach
-    schedule = SearchSchedule(steps + 2, 2, 0, 0.6, 0.1, 0.3, 3.0)
+    schedule = SearchSchedule(steps + 2, 2, 0, 0.6, 0.3, 3.0)
     cost = lambda gates: low + (high - low) * tf.reduce_mean(gates)  # noqa: E731
     return TargetMultiplier(cost, target, reach, np.ones(gates), schedule)
 
@@ -191,7 +191,7 @@ def test_gates_close_one_after_the_other_by_what_they_gain_and_not_beyond_the_ta
 def result_of(margins, flipped, target, steps=300):
     """A result of so many steps of decisions (300: a noise of 0.2), and how it stands to the target."""
     _, result = results.summary(TABLE, margins, image_size=16, num_classes=3, flipped=flipped)
-    return result, results.budget(TABLE, MODEL, result, target, SearchSchedule(steps, 0, 0, 0.6, 0.1, 0.3, 3.0))
+    return result, results.budget(TABLE, MODEL, result, target, SearchSchedule(steps, 0, 0, 0.6, 0.3, 3.0))
 
 
 def flipping(**margins):
@@ -231,7 +231,7 @@ def test_close_calls_that_decide_much_of_the_cost_are_not_converged():
 
 def warned(margins, flipped, steps, target=None):
     result, _ = result_of(margins, flipped, target)
-    schedule = SearchSchedule(steps, 0, 0, 0.6, 0.1, 0.3, 3.0)
+    schedule = SearchSchedule(steps, 0, 0, 0.6, 0.3, 3.0)
     result["budget"] = results.budget(TABLE, MODEL, result, target, schedule)
     result["decisions"] = results.decisions(result, schedule, {})
     return [line.partition(":")[0] for line in results.warnings(result, schedule)], result["decisions"]
@@ -255,7 +255,7 @@ def test_a_search_says_what_of_it_is_not_to_be_trusted():
 
 
 def test_where_all_members_cost_about_the_same_nothing_is_said_of_what_was_taken_off():
-    schedule = SearchSchedule(200, 0, 0, 0.6, 0.1, 0.3, 3.0)
+    schedule = SearchSchedule(200, 0, 0, 0.6, 0.3, 3.0)
     decided = {"noise": schedule.noise}
     for cheapest, said in ((99.0, 0), (90.0, 1)):
         budget = {"before_flips": 100.0, "dearest": 100.0, "cheapest": cheapest}
@@ -290,7 +290,7 @@ def searched():
 @pytest.mark.slow
 def test_a_low_target_brings_the_cost_down_before_any_flip(searched):
     target, result, _ = searched
-    assert target <= result["macs"] < 0.98 * result["largest_macs"]
+    assert (1 - TOLERANCE) * target <= result["macs"] < 0.98 * result["largest_macs"]
 
 
 def test_lambda_rises_at_first_for_a_low_target_and_is_0_outside_the_decision_phase(searched):

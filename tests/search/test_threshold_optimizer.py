@@ -64,7 +64,7 @@ def test_noise_slows_a_threshold_down_and_makes_it_wander_as_the_schedule_says(s
     gradients = behind(100 * rng.normal(size=[WARMUP, 400]), np.ones(400)) + size * rng.normal(size=[103, 400])
     thresholds = moved(gradients)[-1]
     assert -thresholds.mean() == pytest.approx(TRAVEL / np.sqrt(1 + size**2), rel=0.15, abs=0.1)
-    wander = SearchSchedule(WARMUP + DECISION, WARMUP, 0, 0.6, 0.1, 0.3, TRAVEL).noise
+    wander = SearchSchedule(WARMUP + DECISION, WARMUP, 0, 0.6, 0.3, TRAVEL).noise
     assert wander == pytest.approx(0.5477, abs=1e-3)
     if size >= 3:
         assert thresholds.std() == pytest.approx(wander, rel=0.3)

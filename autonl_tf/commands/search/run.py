@@ -33,7 +33,7 @@ from autonl_tf.reading import MOST_LONG, read_text
 from autonl_tf.search import results
 from autonl_tf.search.multiplier import TargetMultiplier
 from autonl_tf.search.objective import optimizer_groups, search_objective, tracker
-from autonl_tf.search.schedule import EXPLORE_PROBABILITY, SearchSchedule
+from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.next_commands import LENGTHS, OF_CHECKPOINT, beside, next_command
@@ -154,7 +154,6 @@ def schedule_of(config: Config, total_steps: int) -> SearchSchedule:
         warmup_steps=warmup,
         settle_steps=settle,
         keep_probability=config.gate_keep_probability,
-        explore_probability=EXPLORE_PROBABILITY,
         cost_lambda=config.cost_lambda,
         threshold_travel=config.threshold_travel,
     )
