@@ -27,7 +27,7 @@ def home(tmp_path_factory):
     (root / "arch.txt").write_text(ARCH)
     model = f"--model_dir={root}/run"
     run("--mode=train", f"--arch={root}/arch.txt", f"--dataset=folder:{root}/pictures", model, *SHORT)
-    run("--mode=export", model, f"--output={root}/export")
+    run("--mode=export", model, "--formats=savedmodel", f"--output={root}/export")
     return root
 
 

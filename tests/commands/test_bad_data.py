@@ -60,7 +60,8 @@ def test_skip_corrupt_counts_what_it_leaves_out_and_goes_on(home, trained, train
     scores = json.loads(said.out)
     assert (scores["count"], scores["skipped"]) == (5, {"corrupt": {"cut short": 1}, "not_read": {}})
     assert "left out 1 corrupt images" in said.err
-    run("--mode=export", f"--model_dir={home}/trained", dataset, "--skip_corrupt", f"--output={tmp_path}/export")
+    words = ("--mode=export", f"--model_dir={home}/trained", dataset, "--skip_corrupt", "--formats=savedmodel")
+    run(*words, f"--output={tmp_path}/export")
     assert json.loads((tmp_path / "export" / "card.json").read_text())["accuracy"]["count"] == 5
     assert "left out 1 corrupt images" in capsys.readouterr().err
 

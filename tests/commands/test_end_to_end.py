@@ -170,21 +170,25 @@ def test_the_closing_summary_offers_commands_that_are_accepted(story, name):
 )
 def test_every_command_that_is_printed_works_as_it_stands(splits, more, tmp_path, monkeypatch, capsys):
     """From a search to an export by pasting, in directories with blanks. Trainings are cut short; nothing else is
-    changed."""
+    changed. The commands that the second training prints are those of the first but for its directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(MAIN)])
     class_folder(tmp_path / "my photos", splits)
     write_space(tmp_path / "space.json")
     search = ["--mode=search", "--search_space=space.json", "--dataset=folder:my photos", "--train_batch_size=6"]
-    waiting, pasted = [[*search, *more, "--model_dir=my runs/search", "--train_steps=8"]], []
+    waiting, pasted, offered = [[*search, *more, "--model_dir=my runs/search", "--train_steps=8"]], [], []
     while waiting:
         words = waiting.pop(0)
         pasted.append(words[0].removeprefix("--mode="))
         run(*words, *(["--train_steps=2"] if pasted[-1] == "train" else []))
-        said = capsys.readouterr().out
-        waiting += next_commands(said) if "next:" in said else []
+        said, directory = capsys.readouterr().out, configure(*words).model_dir
+        for printed in next_commands(said) if "next:" in said else []:
+            offered.append([word.replace(directory, "DIRECTORY") for word in printed])
+            waiting += [] if offered[-1] in offered[:-1] else [printed]
     assert (tmp_path / "my runs" / "search_train_export" / "model_fp32.tflite").is_file()
-    assert pasted == ["search", "train", "train", "eval", "export", "eval", "export"]
+    assert pasted == ["search", "train", "train", "eval", "export"]
+    assert [words[0].removeprefix("--mode=") for words in offered] == [*pasted[1:], "eval", "export"]
+    assert all("DIRECTORY" in " ".join(words) for words in offered)
 
 
 def test_an_interrupted_run_ends_as_if_it_had_not_been(story):

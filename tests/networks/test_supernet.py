@@ -59,7 +59,7 @@ def images(batch=3):
     return np.random.default_rng(5).normal(size=[batch, SIZE, SIZE, 3]).astype(np.float32)
 
 
-@pytest.mark.parametrize("block", [1, 2, 3])
+@pytest.mark.parametrize("block", [1, 2])  # 3 is the repeat of 2
 def test_a_block_with_forced_gates_equals_the_real_block_for_every_configuration(supernet, block):
     """Every selection of one block, the others fixed: the supernet equals the network with the sliced weights."""
     table, x = supernet.table, tf.constant(images())

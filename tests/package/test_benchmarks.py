@@ -334,12 +334,14 @@ def test_each_deviation_that_is_turned_off_replaces_something_that_the_search_ha
         (["--parts=deviations,truth", "--dataset=tfds:cifar10"], "deviations come behind truth"),
     ],
 )
-def test_deviations_that_cannot_be_tried_are_refused_before_a_search(tmp_path, words, said):
+def test_deviations_that_cannot_be_tried_are_refused_before_a_search(
+    imported, tmp_path, monkeypatch, capsys, words, said
+):
     given = ["--search_space=demo", "--image_size=64", "--classes=8", f"--work={tmp_path / 'work'}", *words]
-    run = subprocess.run(
-        [sys.executable, BENCHMARKS / "search_evidence.py", *given], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 2 and said in run.stderr.splitlines()[-1]
+    monkeypatch.setattr(sys, "argv", ["search_evidence.py", *given])
+    with pytest.raises(SystemExit) as end:
+        imported("search_evidence").main()
+    assert end.value.code == 2 and said in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "work").exists()
 
 
