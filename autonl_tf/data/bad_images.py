@@ -28,6 +28,7 @@ from autonl_tf.data.reading import (
     BadExample,
     Reading,
 )
+from autonl_tf.plain_text import shown
 
 _CHUNK = 64  # examples one thread checks in a row
 # Eighth-scale decoding reads all of the compressed data but leaves out most of the arithmetic.
@@ -92,7 +93,7 @@ def count_faults(examples: Iterable[BadExample]) -> dict[str, dict[str, int]]:
 def tell(left_out: Sequence[BadExample], reading: Reading) -> None:
     """Notes images that have been left out, the first of them one by one."""
     for example in left_out[:_NAMED]:
-        _log.warning("left out %s", example.told(reading))
+        _log.warning("left out %s", shown(example.told(reading)))
     if len(left_out) > _NAMED:
         _log.warning("left out %d more", len(left_out) - _NAMED)
 

@@ -37,7 +37,7 @@ ALLOWED = {
     "arch": {"errors", "reading", "limits"},
     "layers": {"arch", "errors", "flag_values"},
     "space": {"layers", "arch", "errors", "reading", "records"},
-    "data": {"arch", "errors", "reading", "flag_values"},
+    "data": {"arch", "errors", "reading", "flag_values", "plain_text"},
     "engine": {
         *("layers", "errors", "package", "plain_text", "strict_json", "reading", "records"),
         *("cluster", "files", "signals", "streams", "flag_values"),
