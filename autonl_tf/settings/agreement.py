@@ -56,13 +56,9 @@ def classes_of(config: Config, weights: Description) -> tuple[str, ...]:
     """The classes of the weights that a mode is given, taken from or checked against `--label_file`.
 
     Raises:
-      UserError: they have none, or `--depth_multiplier`, `--num_label_classes` or `--label_file` do not fit them.
+      UserError: they have none, or `--num_label_classes` or `--label_file` do not fit them.
     """
     path, count = config.init_checkpoint or config.model_dir, len(weights.class_names)
-    if config.depth_multiplier not in (None, weights.depth_multiplier):
-        raise UserError(
-            f"--depth_multiplier={config.depth_multiplier}: {path} was trained with {weights.depth_multiplier}"
-        )
     if not count:
         raise UserError(f"{path}: has no classifier (a dense layer named {CLASSIFIER}); train one from it first")
     if config.num_label_classes not in (None, count):
@@ -100,6 +96,9 @@ def check_weights(config: Config, weights: Description, spec: NetworkSpec | None
     """Whether what the mode does can be done with weights of this kind, in the network `spec` or their own. Raises
     UserError."""
     where = weights.where
+    if config.depth_multiplier not in (None, weights.depth_multiplier):
+        multiplier = config.depth_multiplier
+        raise UserError(f"--depth_multiplier={multiplier}: {where} was trained with {weights.depth_multiplier}")
     if weights.image_shape and not config.input_image_size:
         shape = " x ".join(map(str, weights.image_shape))
         raise UserError(f"{where}: takes images of {shape} pixels; give --input_image_size, the side of squares")

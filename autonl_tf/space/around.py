@@ -12,12 +12,15 @@ squeeze-excite are the architecture's. LightNL that it has may go, and is a cand
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 from collections import Counter
 from typing import Any
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.spec import BlockSpec, LightNLSpec, NetworkSpec
 from autonl_tf.errors import UserError
+from autonl_tf.reading import read_json
+from autonl_tf.records import ModelRecord
 from autonl_tf.space.fitting import listed
 
 PREFIX = "around:"
@@ -29,13 +32,17 @@ _ACCEPTED = f"{PREFIX}ARCH, then with commas between {', '.join(_SHRINK)}, nonlo
 
 
 def architecture(name: str) -> NetworkSpec | None:
-    """The architecture that a space's name is around; None for another name. Raises UserError if there is none."""
+    """The architecture that a space's name is around, a run's with its multiplied filters; None for another name.
+    Raises UserError if there is none."""
     if not name.startswith(PREFIX):
         return None
     arch = name.removeprefix(PREFIX).split(",")[0]
     if not arch:
         raise UserError(f"--search_space={name}: accepted: {_ACCEPTED}")
-    return presets.load(arch, flag=f"--search_space={PREFIX}")
+    spec, run = presets.load(arch, flag=f"--search_space={PREFIX}"), pathlib.Path(arch, "model.json")
+    if arch in presets.names() or not run.is_file():
+        return spec
+    return spec.scaled(read_json(run, ModelRecord, what="the description of a run's network").depth_multiplier)
 
 
 def image_size(name: str) -> int:

@@ -149,7 +149,7 @@ CASES = {
     "an evaluation on more classes": ((*EVAL, "--dataset=demo", "--init_checkpoint=weights"), "demo has 8"),
     "weights of another width": (
         (*EVAL, "--init_checkpoint=weights", "--depth_multiplier=0.5"),
-        "--depth_multiplier=0.5: weights was trained with 1.0",
+        "--depth_multiplier=0.5: weights/checkpoints/ckpt-2 was trained with 1.0",
     ),
     "int8 of weights that were not trained so": ((*EXPORT, "--formats=tflite_qat"), "was not trained with --qat"),
     "maps of a network without non-local blocks": (

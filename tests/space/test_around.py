@@ -28,6 +28,17 @@ def test_a_network_is_a_member_of_the_space_around_it(name, words, tmp_path):
     assert space.load(str(path)).blocks == found.blocks and space.load(str(path)).family == found.family
 
 
+def test_a_run_of_multiplied_filters_is_a_member_of_the_space_around_it(tmp_path):
+    spec = blockstring.parse("r1_k3_s22_e1_i32_o8_noskip\nr1_k3_s11_e2_i8_o8\n", "arch")
+    (tmp_path / "arch.txt").write_text(blockstring.write(spec))
+    told = {"arch": blockstring.write(spec), "input_image_size": 32, "crop_padding": 0, "depth_multiplier": 2.0}
+    (tmp_path / "model.json").write_text(json.dumps(told | {"class_names": ["ant", "bee"]}))
+    found = space.load(f"around:{tmp_path}{WHOLE}")
+    selections = found.selections_of(spec.scaled(2.0), "it")
+    assert found.member(selections).canonical() == spec.scaled(2.0).canonical()
+    assert found.family.stem_filters == 64
+
+
 def test_images_are_of_the_side_that_the_network_takes():
     sides = [around.image_size(f"around:efficientnet_lite2{words}") for words in ("", WHOLE)]
     assert sides == [260, 260] and around.image_size("paper") == around.image_size("around:runs/arch.txt") == 224
