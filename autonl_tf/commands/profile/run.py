@@ -208,7 +208,8 @@ def _from_phone(work: Work, directory: pathlib.Path, output: pathlib.Path) -> No
     }
     versions = _makers(directory / TABLE)
     runtime = {"name": "benchmark_model", "delegate": "XNNPACK", "settings": settings or "unknown"}
-    directory.mkdir(parents=True, exist_ok=True)
+    if not directory.exists():  # what is no directory is told by the writing
+        directory.mkdir(parents=True)
     write_json(directory / PHONE_TABLE, work.table(measured, device or "unknown", runtime, versions))
     _tell(work, directory / PHONE_TABLE)
 
