@@ -23,7 +23,7 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: str | path
     side = min(max(3.5, 0.32 * count), 16.0)
     longest = max(map(len, names)) if count <= _MOST_NAMES else 0
     margin = 0.5 + min(0.075 * longest, 2.5)
-    figure = new_figure(side + margin + 0.3, side + margin + 0.7, "Confusion: label (row) by prediction (column)")
+    figure = new_figure(side + margin + 0.3, side + margin + 0.7, "Labels (rows), predictions (columns)")
     width, height = figure.get_size_inches()
     axes = figure.add_axes((margin / width, margin / height, side / width, side / height))
     totals = confusion.sum(axis=1, keepdims=True)
