@@ -40,10 +40,16 @@ Scalar = bool | int | float | str | None
 
 @dataclasses.dataclass(frozen=True)
 class BestRecord:
-    """best/best.json: the step whose copy is kept, and its validation top-1."""
+    """best/best.json: the step whose copy is kept, its validation top-1, and its loss; None: not known."""
 
     step: Step
     metric: Annotated[float, Meta(ge=0, le=1)]
+    loss: float | None = None
+
+    def beaten_by(self, metric: float, loss: float | None) -> bool:
+        """Whether that top-1 is higher, or the same at a lower loss."""
+        lower = None not in (loss, self.loss) and loss < self.loss
+        return metric > self.metric or (metric == self.metric and lower)
 
 
 @dataclasses.dataclass(frozen=True)

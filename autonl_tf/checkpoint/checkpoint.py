@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.checkpoint import matching
-from autonl_tf.checkpoint.blocks import block_of, blocks_in, told
+from autonl_tf.checkpoint.blocks import Block, block_of, blocks_in, told
 from autonl_tf.checkpoint.description import CLASSIFIER, Description
 from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
@@ -87,8 +87,7 @@ class Checkpoint(Description):
         shapes = {name: shape for name, shape in chosen.stored.shapes.items() if wanted(name)}
         if simulated:
             check_beginning(shapes, self.where)
-        added = {block_of(name) for name in variables} - {None}
-        added -= set(map(block_of, shapes)) if self.spec_is_assumed else blocks_in(self.spec)
+        added = self._added(variables, shapes)
         if added and simulated:
             raise UserError(
                 f"{self.where}: was trained with --qat and has no ranges for {told(added)}; start from float weights"
@@ -102,6 +101,16 @@ class Checkpoint(Description):
         if added:
             tell(f"missing from these weights, starting as the identity: {told(added)}")
         return chosen.loaded
+
+    def added_blocks(self, model: keras.Model, use_averages: bool = True) -> set[Block]:
+        """The non-local blocks of a model that these weights lack. Raises UserError as `load_into`."""
+        variables = by_name(model.variables)
+        shapes = self.choose(model, variables, use_averages).stored.shapes if self.spec_is_assumed else ()
+        return self._added(variables, shapes)
+
+    def _added(self, variables: Iterable[str], shapes: Iterable[str]) -> set[Block]:
+        added = {block_of(name) for name in variables} - {None}
+        return added - (set(map(block_of, shapes)) if self.spec_is_assumed else blocks_in(self.spec))
 
     def _described(self, chosen: Chosen) -> str:
         if self.format not in ("ours", "tf1"):  # files of one set

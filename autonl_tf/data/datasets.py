@@ -255,15 +255,15 @@ def open_dataset(
 
 
 def _open_folder(make: Callable[..., ImageDataset], name: str, root: str, listing: folder.Listing) -> ImageDataset:
-    class_names, splits, _, notes = listing
-    for level, text in notes:
+    class_names, splits = listing.class_names, listing.splits
+    for level, text in listing.notes:
         _log.log(level, "%s", text)
 
     def opener(split: str) -> IndexedSplit:
         return of_files([file.path for file in splits[split]], [file.label for file in splits[split]])
 
     openers = {split: functools.partial(opener, split) for split in listing.held()}
-    return make(name, class_names, None, openers, files=splits, entries=listing.entries(root))
+    return make(name, class_names, listing.image_size, openers, files=splits, entries=listing.entries(root))
 
 
 def _key(entry: Entry) -> tuple[str, int, int]:

@@ -24,7 +24,7 @@ class Facts:
     """A set's name, its K class names in label order, and more.
 
     Attributes:
-      image_size: the side in pixels of square images that are all alike; None of others.
+      image_size: the side in pixels of square images that are all alike, as far as was looked; None of others.
       splits: the names of those that it has; one may turn out to hold no images that can be used.
       classes_are_numbered: nothing named them: their names are their labels.
     """
@@ -81,7 +81,7 @@ def known(
         return Facts(name, class_names, IMAGE_SIZE, ("train", "validation")), None
     if kind == "folder":
         listing = folder.list_folder(path, labels, validation_fraction)
-        return Facts(name, listing.class_names, None, listing.held()), listing
+        return Facts(name, listing.class_names, listing.image_size, listing.held()), listing
     if kind == "imagenet_tfrecord" and "://" not in path:
         check_directory(path, name)
         splits = shards_by_split(path, os.listdir(path))

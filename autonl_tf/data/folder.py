@@ -7,9 +7,11 @@ import filecmp
 import hashlib
 import itertools
 import logging
+import math
 import os
 import re
 import unicodedata
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -40,6 +42,8 @@ _ANNOTATIONS = frozenset(
 )
 _NAMED = 5  # at most so many names of a list are shown
 _COMPARED = 100  # at most so many files are compared byte by byte
+_SIZES_READ = 100  # at most, of so many images the size is read
+_SIZED = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 
 
 class LabelledFile(NamedTuple):
@@ -53,12 +57,14 @@ class LabelledFile(NamedTuple):
 
 class Listing(NamedTuple):
     """What an image folder holds: its class names in label order and the files of each split, sorted; the directories
-    that hold the class folders; and what there is to tell of it, each text with its logging level."""
+    that hold the class folders; what there is to tell of it, each text with its logging level; and the side in pixels
+    of its images where all that were looked at are squares of one size, else None."""
 
     class_names: tuple[str, ...]
     splits: dict[str, list[LabelledFile]]
     directories: list[str]
     notes: list[tuple[int, str]]
+    image_size: int | None
 
     def entries(self, root: str) -> dict[str, list[Entry]]:
         """The files of each split for a manifest, named relative to `root`."""
@@ -123,7 +129,7 @@ def list_folder(
     if "test" in found:
         splits["test"] = listed("test")
     notes += [*_counted(root, class_names, splits), *_trained_on(root, splits)]
-    return Listing(class_names, splits, list(bases.values()), notes)
+    return Listing(class_names, splits, list(bases.values()), notes, _square_side(splits))
 
 
 def _split_folders(root: str, notes: list[tuple[int, str]]) -> dict[str, str]:
@@ -310,6 +316,29 @@ def _same_content(path: str, other: str) -> bool:
     with contextlib.suppress(OSError):  # told where the image is read
         return filecmp.cmp(path, other, shallow=False)
     return False
+
+
+def _square_side(splits: dict[str, list[LabelledFile]]) -> int | None:
+    """The side in pixels of some of the images, spread over all splits, if these are squares of one size.
+
+    An image whose size cannot be read is passed over: where images are decoded its fault is told.
+    """
+    from PIL import Image  # which other data do without
+
+    files = [file for of_split in splits.values() for file in of_split]
+    side = None
+    for file in files[:: math.ceil(len(files) / _SIZES_READ)]:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with Image.open(file.path, formats=_SIZED) as image:
+                    width, height = image.size
+        except Exception:
+            continue
+        if width != height or side not in (None, width):
+            return None
+        side = width
+    return side
 
 
 def _listed(names: list[str], end: str = "") -> str:

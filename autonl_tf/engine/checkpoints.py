@@ -166,18 +166,18 @@ class Checkpoints:
                 delete(self._latest_dir / f"ckpt-{old}")
         return prefix
 
-    def save_best(self, step: int, metric: float) -> bool:
-        """Keeps a copy if `metric` is above every one before; returns whether it is.
+    def save_best(self, step: int, metric: float, loss: float | None = None) -> bool:
+        """Keeps a copy if `metric` is above every one before, or the same at a lower loss; returns whether it is.
 
         Raises:
           UserError: as `save`.
         """
-        if self.best is not None and metric <= self.best.metric:
+        if self.best is not None and not self.best.beaten_by(metric, loss):
             return False
         self._check_state(step)
         with self._as_evaluated():
             self._write(self._best_dir, step)
-        self.best = BestRecord(step, metric)
+        self.best = BestRecord(step, metric, loss)
         if self._chief:
             write_json(self.directory / BEST, dataclasses.asdict(self.best))
             for old in steps_saved(self._best_dir):

@@ -70,8 +70,8 @@ def run_training(
       make_batches: step -> iterator over a distributed dataset (`inputs.distribute`) that goes on as an
         uninterrupted run's would from that step.
       evaluate: scores the model, and swaps the averages in itself if they are to be scored; called every
-        `evaluate_every` steps and at the end. Its `top1` decides on the best copy, if all it gives is finite, no logit
-        is beyond float16 and, in the first third of the run, its loss is below twice `guessed_loss`.
+        `evaluate_every` steps and at the end. Its `top1`, then its `loss`, decides on the best copy, if all it gives is
+        finite, no logit is beyond float16 and, in the first third of the run, its loss is below twice `guessed_loss`.
       save_every: steps between checkpoints; one is saved at the end too.
       max_skipped: where the learner's update check skips updates: how many it may before the run stops.
       guessed_loss: of an answer that knows nothing, the logarithm of the number of classes.
@@ -116,6 +116,7 @@ def run_training(
             if start:
                 log.message(f"resumed at step {start} from {checkpoints.latest}")
             elif start_scores:
+                log.write("validation", 0, start_scores)
                 log.message(f"before training: validation {told(start_scores)}{_judged(start_scores, 0, checkpoints)}")
             code = WORKER_LOST if is_cluster(strategy) else USAGE_ERROR
             with signals.watched(others, wait_seconds, code) as progress, signals.handled(request.note):
@@ -225,7 +226,8 @@ def _judged(values: dict[str, float], step: int, checkpoints: Checkpoints, most_
         return " (batch norm's statistics still follow the weights: not kept as best)"
     if "beyond_float16" in values:
         return " (logits beyond float16: not kept as best)"
-    return " (best so far)" if "top1" in values and checkpoints.save_best(step, values["top1"]) else ""
+    kept = "top1" in values and checkpoints.save_best(step, values["top1"], values.get("loss"))
+    return " (best so far)" if kept else ""
 
 
 def _check_agreement(strategy, start: int, checkpoints: Checkpoints) -> None:

@@ -68,7 +68,7 @@ class RunLog:
         self._writer = None
 
     def resume(self, step: int) -> None:
-        """Opens the log to go on behind `step`: later lines, and a last line cut short, are dropped.
+        """Opens the log to go on behind `step`: later lines, and a last line cut short, are dropped; at 0 all are.
 
         Raises:
           UserError: a line that is no record, before the last one.
@@ -79,7 +79,7 @@ class RunLog:
         recorded = exists(path)
         if recorded and not step and path.stat().st_size:
             self.message("begins anew: an earlier start here was stopped before it had saved a checkpoint")
-        kept = _kept_lines(path, step) if recorded else []
+        kept = _kept_lines(path, step or -1) if recorded else []
         write_text(path, "".join(kept))
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._writer = tf.summary.create_file_writer(str(self.directory / "tensorboard"))

@@ -11,6 +11,7 @@ import tf_keras as keras
 
 from autonl_tf.arch import presets
 from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.checkpoint.blocks import block_of
 from autonl_tf.checkpoint.checkpoint import Checkpoint, Loaded
 from autonl_tf.checkpoint.description import CLASSIFIER, run_of
 from autonl_tf.checkpoint.opening import open_checkpoint
@@ -125,8 +126,10 @@ def start_from(start: Checkpoint, model: keras.Model, dataset: ImageDataset, use
         classifier = model.get_layer(CLASSIFIER)
         for variable in classifier.weights:
             variable.assign(tf.zeros_like(variable))
-        copied = model.count_params() - classifier.count_params()
-        say(f"loaded: {copied:,} values of {start.where}, every layer but the classifier")
+        added = start.added_blocks(model, use_averages)
+        copied = [layer for layer in model.layers if layer is not classifier and block_of(layer.name) not in added]
+        values, but = sum(layer.count_params() for layer in copied), "new blocks and " if added else ""
+        say(f"loaded: {values:,} values of {start.where}, every layer but {but}the classifier")
         say(f"new classifier: {_why_new(start, dataset)}; its weights start at zero")
         return False
     start.load_into(model, use_averages, tell=say)

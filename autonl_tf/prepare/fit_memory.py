@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import tensorflow as tf
 
@@ -11,6 +11,7 @@ from autonl_tf import host_memory
 from autonl_tf.arch import peak_memory
 from autonl_tf.arch.parts import frozen_from_the_front
 from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.checkpoint.blocks import Block
 from autonl_tf.engine import rundir
 from autonl_tf.engine.strategy import of_all, per_replica_batch_size
 from autonl_tf.errors import UserError
@@ -25,18 +26,21 @@ _GPU = "the GPU"  # whose memory it is
 SHARE = 0.8  # of the memory there is, which `--micro_batches=auto` plans to use at most, because estimates err
 
 
-def fitted(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) -> Config:
+def fitted(
+    config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec, added: Collection[Block] = ()
+) -> Config:
     """The resolved config with a number as `--micro_batches`; says on standard error what the run will take.
 
     A run that goes on keeps the number that it began with.
 
     Args:
       spec: the network that is trained, its filters scaled, or the largest member of the space that is searched.
+      added: its non-local blocks that trained weights lack, which are trained whatever `--freeze` says.
 
     Raises:
       UserError: it does not fit, with a number of micro-batches that does.
     """
-    wanted, plan = config.micro_batches, _Plan(config, strategy, spec)
+    wanted, plan = config.micro_batches, _Plan(config, strategy, spec, added)
     count = wanted
     if wanted == AUTO:
         count = _began_with(config.model_dir) or plan.fewest() or 1
@@ -49,13 +53,15 @@ def fitted(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
 class _Plan:
     """What a run takes by the number of its micro-batches, and what there is."""
 
-    def __init__(self, config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec):
+    def __init__(self, config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec, added: Collection[Block]):
         self._config, self._spec = config, spec
         self._batch = per_replica_batch_size(strategy, config.train_batch_size, "train_batch_size")
         self._replicas = strategy.num_replicas_in_sync
         self._here = len(strategy.extended.worker_devices)
         self._there_is = _of_devices(strategy)
-        self._frozen = frozen_from_the_front(config.freeze, len(spec.singles()))
+        # Counted in the order stem, block 0, block 1, ...
+        frozen = frozen_from_the_front(config.freeze, len(spec.singles()))
+        self._frozen = min([frozen, *(index + 1 for index, _ in added)])
         self._whole = config.sync_batch_norm or config.qat or bool(config.search_split)
 
     def fewest(self) -> int | None:

@@ -58,7 +58,7 @@ def reading_of(config: Config) -> Reading:
 
 
 def check_images(config: Config, dataset: ImageDataset, image_size: int, crop_padding: int, *splits: str) -> None:
-    """Opens splits and checks their images, and says what has been left out of them.
+    """Opens splits and checks their images, and says what has been left out of them and at what size they are used.
 
     By the manifest of a run directory only what is new is decoded; see `--check_images`.
 
@@ -70,6 +70,11 @@ def check_images(config: Config, dataset: ImageDataset, image_size: int, crop_pa
     dataset.check(*splits, least_side=least, known=known, decode=config.check_images != "none")
     for line in left_out.lines(dataset.name, dataset.faults()):
         say(line)
+    size = f"images: {image_size} x {image_size} px"
+    if crop_padding and "validation" in splits:
+        centre = image_size / (image_size + crop_padding)
+        size += f", scored by the centre {centre:.0%} of the shorter side (--crop_padding={crop_padding})"
+    say(size)
 
 
 @contextlib.contextmanager

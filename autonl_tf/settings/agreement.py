@@ -122,4 +122,5 @@ def image_size(config: Config, facts: Facts, start: Description | None) -> int:
     if start:
         return start.image_size
     searched = config.mode == "search"
-    return facts.image_size or (around.image_size(config.search_space) if searched else presets.image_size(config.arch))
+    own = around.image_size(config.search_space) if searched else presets.image_size(config.arch)
+    return min(facts.image_size or own, own)

@@ -116,11 +116,11 @@ NETWORK_FLAGS = (
         "block), 3,7:0.25-2, or all:embedded0.5-2 (conventional)."
     ),
     whole("input_image_size", None, limits.IMAGE_SIZE, modes=SIZE).help(
-        "Side of the input in pixels. Default: the checkpoint's (224 for an official one), else the size that all of "
-        f"the dataset's images have, {_PUBLISHED_SIZE}",
+        "Side of the input in pixels. Default: the checkpoint's (224 for an official one), else the side of a dataset "
+        f"of smaller squares, {_PUBLISHED_SIZE}",
         **dict.fromkeys(
             FIT,
-            "Side of the input in pixels. Default: the checkpoint's, else that of all the dataset's images, else "
+            "Side of the input in pixels. Default: the checkpoint's, else that of a dataset of smaller squares, else "
             "that of --arch (docs/zoo.md).",
         ),
         **dict.fromkeys(

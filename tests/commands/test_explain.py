@@ -24,6 +24,11 @@ def test_every_image_gets_a_picture_of_its_own(words, tmp_path, capsys):
     assert all(Image.open(path).size[0] > 400 for path in written)
 
 
+def test_blocks_that_do_nothing_yet_are_told(words, home, capsys):
+    run(*words, f"--arch={home}/arch.txt", "--nonlocal=all:0.25-2")
+    assert "note: LightNL in 2 blocks (0, 2) changes nothing yet (its last gamma is 0)" in capsys.readouterr().err
+
+
 def test_names_that_would_be_alike_are_numbered(tmp_path):
     files = [f"{tmp_path}/a/b.jpg", f"{tmp_path}/a_b.jpg", f"{tmp_path}/b.jpg", f"{tmp_path}/c/b.jpg"]
     names = [path.name for path in explain.targets(str(tmp_path), files)]

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import types
 
@@ -57,6 +58,24 @@ def test_other_classes_get_a_new_classifier_and_the_rest_is_loaded(tuning, home,
     assert before.keys() == after.keys()
     changed = {name for name in after if before[name].shape != after[name].shape or (before[name] != after[name]).any()}
     assert changed == {name for name in after if name.startswith("logits")}
+
+
+def test_light_nl_that_the_weights_lack_is_trained_whatever_is_frozen(tuning, home, tmp_path, capsys):
+    for _ in range(2):  # the second goes on, from the end
+        run(*tuning, "--freeze=backbone", "--nonlocal=all:0.25-2")
+    said = capsys.readouterr().err
+    assert "every layer but new blocks and the classifier" in said
+    assert said.count("frozen: backbone without LightNL in 2 blocks (0, 2), new and trained; ") == 2
+    before, after = variables(home / "trained"), variables(tmp_path / "run")
+    changed = {
+        name
+        for name in after
+        if name in before and (before[name].shape != after[name].shape or (before[name] != after[name]).any())
+    }
+    assert all(name.startswith("logits") for name in changed)
+    assert all(after[f"block{i}_nl_bn.Sgamma"].any() for i in (0, 2))
+    loaded = int(re.search(r"loaded: ([\d,]+) values", said)[1].replace(",", ""))
+    assert loaded == sum(array.size for name, array in before.items() if not name.startswith("logits"))
 
 
 def test_very_unequal_classes_are_told():

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import io
 import os
 import unicodedata
 
 import pytest
 from dataset_cases import listing, two_classes
+from mode_cases import configure
+from PIL import Image
 
 from autonl_tf.data import facts, folder, images
 from autonl_tf.data.calibration import open_calibration
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.errors import UserError
+from autonl_tf.settings import agreement
 from autonl_tf.settings.files import matching
 
 
@@ -27,6 +31,32 @@ def test_train_and_val_folders_are_the_splits_with_sorted_classes(make_folder):
     assert listing(dataset, "validation") == [("bee/2.jpeg", 1)]
     for example in dataset.examples("train"):
         assert images.decode(example["image"]).shape == (40, 56, 3)
+
+
+def picture(width, height, format="PNG"):
+    data = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 30, 90)).save(data, format)
+    return data.getvalue()
+
+
+def test_a_folder_of_squares_of_one_size_has_that_size(make_folder):
+    files = {f"{split}/{name}/{n}.png": picture(32, 32) for split in ("train", "val") for name in "ab" for n in (0, 1)}
+    root = make_folder(files | {"train/a/2.jpg": picture(32, 32, "JPEG"), "val/a/bad.png": b"no image"})
+    set_, _ = facts.known(f"folder:{root}")
+    assert set_.image_size == open_dataset(f"folder:{root}").image_size == 32
+    for other in ((32, 31), (31, 31)):
+        root = make_folder({"val/b/2.png": picture(*other)})
+        assert folder.list_folder(root).image_size is None
+
+
+def test_images_are_made_smaller_to_the_networks_size_and_never_larger():
+    def size(images, mode="train"):
+        words = ["--arch=autonl_s"] if mode == "train" else ["--search_space=around:efficientnet_lite1"]
+        config = configure(f"--mode={mode}", "--dataset=demo", "--model_dir=run", *words)
+        return agreement.image_size(config, facts.Facts("a set", ("a", "b"), images, ()), None)
+
+    assert [size(images) for images in (32, 224, 512, None)] == [32, 224, 224, 224]
+    assert [size(images, "search") for images in (32, 512, None)] == [32, 240, 240]
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,14 @@ def test_an_evaluation_that_is_not_finite_is_never_the_best(tmp_path):
     assert Run().go(tmp_path / "far", total_steps=6, evaluate=lambda: {"top1": 0.9, "beyond_float16": 1}).best is None
 
 
+def test_of_equal_top1_the_copy_with_the_lowest_loss_is_the_best(tmp_path):
+    losses = iter([2.0, 1.0, 1.5])
+    best = (
+        Run().go(tmp_path, evaluate=lambda: {"top1": 0.5, "loss": next(losses)}, total_steps=6, evaluate_every=2).best
+    )
+    assert (best.step, best.loss) == (4, 1.0)
+
+
 def test_an_early_evaluation_no_better_than_chance_is_never_the_best(tmp_path, capsys):
     best = (
         Run()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pathlib
 
+import numpy as np
+
+from autonl_tf.checkpoint.blocks import block_of, told
 from autonl_tf.commands.explain.flags import query_points, targets
 from autonl_tf.data.images import displayable
+from autonl_tf.engine.batch_norm import batch_norms
 from autonl_tf.networks.affinity import affinities
 from autonl_tf.pictures.affinity import draw_affinities
 from autonl_tf.plain_text import shown
@@ -24,6 +28,9 @@ def run(config: Config) -> None:
     target_of = dict(zip(files, targets(config.output, files), strict=True))
     network = checkpointed.load(config)
     model = network.float_model
+    norms = [layer for layer in batch_norms(model) if block_of(layer.name)]
+    if idle := {block_of(norm.name) for norm in norms if not np.any(norm.gamma)}:
+        say(f"note: {told(idle)} changes nothing yet (its last gamma is 0): its maps are those of untrained weights")
     usable, batches = checkpointed.images_for(config, network, files)
     pathlib.Path(config.output).mkdir(parents=True, exist_ok=True)
     done = 0

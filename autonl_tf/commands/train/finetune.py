@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
 from autonl_tf.arch.parts import BATCH_NORM, NON_LOCAL, PREFIXES, blocks_of, named
+from autonl_tf.checkpoint.blocks import Block, block_of, told
 from autonl_tf.commands.train.flags import lr_multipliers, weights_by_class
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.folder import Listing
@@ -35,16 +36,26 @@ def layers_of(model: keras.Model, part: str, where: str) -> list[keras.layers.La
     return [layer for layer in model.layers if block_of.get(layer.name) in numbers]
 
 
-def freeze(model: keras.Model, text: str | None) -> list[str]:
-    """Freezes the parts of `--freeze`; gives the lines to tell. Call it before optimizers see the model."""
+def freeze(model: keras.Model, text: str | None, added: Collection[Block] = ()) -> list[str]:
+    """Freezes the parts of `--freeze`; gives the lines to tell. Call it before optimizers see the model.
+
+    Non-local blocks that were `added` to trained weights are trained in any case: frozen, they would stay the identity.
+    """
     parts = named(text)
     if not parts:
         return []
+    whole, kept = _size(model.trainable_variables), set()
     for part in parts:
         for layer in layers_of(model, part, f"--freeze={text}"):
-            layer.trainable = False
-    counts = [sum(int(np.prod(v.shape)) for v in model.trainable_variables), model.count_params()]
-    return [f"frozen: {text}; {counts[0]:,} of {counts[1]:,} parameters are trained"]
+            block = block_of(layer.name)
+            layer.trainable = block in added
+            kept |= {block} & set(added)
+    but = f" without {told(kept)}, new and trained" if kept else ""
+    return [f"frozen: {text}{but}; {_size(model.trainable_variables):,} of {whole:,} parameters are trained"]
+
+
+def _size(variables: Iterable[tf.Variable]) -> int:
+    return sum(v.shape.num_elements() for v in variables)
 
 
 def groups(model: keras.Model, text: str | None, make_optimizer: Callable[[float], object]) -> list[tuple]:

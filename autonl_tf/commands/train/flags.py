@@ -40,7 +40,7 @@ FLAGS = (
     ),
     text("freeze").help(
         f"Parts to freeze, with their batch-norm statistics, separated by commas, or none: {PARTS}. Default: "
-        "batch_norm from a checkpoint on fewer than 10,000 images."
+        "batch_norm from a checkpoint on fewer than 10,000 images. New non-local blocks are trained in any case."
     ),
     text("lr_multipliers").help(
         "Learning rates of the parts of --freeze, as PART:FACTOR separated by commas (backbone:0.1); the last entry "

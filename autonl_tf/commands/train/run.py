@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.checkpoint.blocks import blocks_in
 from autonl_tf.checkpoint.checkpoint import Checkpoint
 from autonl_tf.checkpoint.ours import open_ours, write_model_json
 from autonl_tf.commands.train import finetune
@@ -61,7 +62,8 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
     tuned = start is not None and start.format != "search"
     config, before = defaults.completed(config, count, tuned), config
     train_step.check_batches(config, strategy)
-    config = fit_memory.fitted(config, strategy, spec.scaled(config.depth_multiplier))
+    added = blocks_in(spec) - blocks_in(start.spec) if start else ()
+    config = fit_memory.fitted(config, strategy, spec.scaled(config.depth_multiplier), added)
     train_step.check_mixing(config, strategy)
     length = rates.length_of(config, count)
     rates.tell_warmup(config, length)
@@ -179,7 +181,8 @@ def _learner(
             if not begun:
                 pixels = inputs.images_for_ranges(config, dataset, config.input_image_size, config.crop_padding)
                 calibrate(model, normalize(pixels, spec.normalization).numpy())
-        for line in finetune.freeze(model, config.freeze):
+        added = start.added_blocks(model, config.use_averages) if start and config.freeze else ()
+        for line in finetune.freeze(model, config.freeze, added):
             say(line)
         averages = MovingAverages(averaged_variables(model), config.moving_average_decay)
         groups = finetune.groups(
@@ -208,8 +211,8 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
     ]
     told = f"best validation top-1 {best.metric:.2%} at step {best.step}" if best else "no copy was kept as best"
     if best:
-        evaluations = len(read_records(metrics, "validation")) + (best.step == 0)  # the start's is no record
-        told += f"\n{_how_chosen(evaluations, read_records(metrics, TEST))}"
+        how = _how_chosen(len(read_records(metrics, "validation")), read_records(metrics, TEST))
+        told = "\n".join([told, *how])
     print(
         f"trained to step {outcome.step}; {told}\n"
         f"written: {directory}/{'best, ' if best else ''}checkpoints, metrics.jsonl, training.png, tensorboard\n"
@@ -217,11 +220,14 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
     )
 
 
-def _how_chosen(evaluations: int, tests: list[dict]) -> str:
+def _how_chosen(evaluations: int, tests: list[dict]) -> list[str]:
     """What the best validation score is worth, and the score of images that chose nothing, where there is one."""
-    chosen = f"(the best of {evaluations} evaluations on the images that chose it, so it is optimistic"
-    if not tests:
-        return f"{chosen}; --test_split, or test/ beside val/, scores it on others)"
-    test = tests[-1]
-    scores = f"test top-1 {test['top1']:.2%}, loss {test['loss']:.4g}, on {test['count']:.0f} images that chose nothing"
-    return f"{chosen})\n{scores}"
+    lines = []
+    if evaluations > 1:
+        advice = "" if tests else "; --test_split, or test/ beside val/, scores it on others"
+        chosen = f"the best of {evaluations} evaluations on the images that chose it, so it is optimistic"
+        lines.append(f"({chosen}{advice})")
+    for test in tests[-1:]:
+        scores = f"test top-1 {test['top1']:.2%}, loss {test['loss']:.4g}"
+        lines.append(f"{scores}, on {test['count']:.0f} images that chose nothing")
+    return lines
