@@ -16,8 +16,8 @@ from absl import logging as absl_logging
 from autonl_tf import errors, files, host_memory, signals, streams
 from autonl_tf.cli import parsing
 from autonl_tf.errors import UserError
-from autonl_tf.settings.shared import FIT
 
+_WITHOUT_TENSORFLOW = ("describe", "compare", "report")
 # A user's keras.json could change the axes of images, the float type and the epsilon, and a matplotlibrc the pictures;
 # either may also be damaged. These settings hide both files, so that the libraries' defaults hold. Compiling every
 # function is off, since the decoding of images cannot be compiled.
@@ -90,7 +90,7 @@ def _runner(mode: str) -> Callable:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.update(_OWN_ENVIRONMENT)
-    if mode in FIT and "tensorflow" not in sys.modules:
+    if mode not in _WITHOUT_TENSORFLOW and "tensorflow" not in sys.modules:
         print("starting: importing TensorFlow", file=sys.stderr, flush=True)
     with contextlib.nullcontext() if "tensorflow" in sys.modules else streams.held_back():
         run_mode = importlib.import_module(f"autonl_tf.commands.{mode}.run").run

@@ -202,8 +202,19 @@ def _record(path: Path, number: int, line: bytes) -> MetricsRecord:
 
 
 def told(values: Mapping[str, float]) -> str:
-    """Values for people: shares of right answers in percent, MACs in millions, others with four digits."""
-    return ", ".join(_told(name, value) for name, value in values.items())
+    """Values for people: shares of right answers in percent, top-1 with its standard error where the number of images
+    is known, MACs in millions, others with four digits."""
+    words = {name: _told(name, value) for name, value in values.items()}
+    if "top1" in values and values.get("count"):
+        words["top1"] += f" +- {100 * standard_error(values['top1'], values['count']):.2f}"
+    return ", ".join(words.values())
+
+
+def standard_error(share: float, images: float) -> float:
+    """Of a share of right answers on so many images: sqrt(p (1 - p) / images), where p counts one image more, half of
+    it right, so that no share is told as certain."""
+    likely = (share * images + 0.5) / (images + 1)
+    return math.sqrt(likely * (1 - likely) / images)
 
 
 def _told(name: str, value: float) -> str:

@@ -34,7 +34,7 @@ class Score:
     `not_finite` images are those for which the network itself gives no finite answer: they count as misses, and are
     left out of what follows. `quantized_top1` and `quantized_drop_points` compare a quantization-aware file with the
     network of simulated int8 that it was made of; they are None for other files. The standard error of a drop is
-    100 sqrt(n) / images for n images on which either the file or the network is right.
+    100 sqrt(n) / images for n images, at least one, on which either the file or the network is right.
     """
 
     artifact: str
@@ -98,7 +98,7 @@ class _Tally:
     def drop(self) -> tuple[float, float, float]:
         """The network's top-1; by how many points the file's is lower, and the standard error of that."""
         # Points by whole numbers: 0.95 - 0.94 is a little more than 0.01, and a drop of what is accepted is accepted.
-        points = (100 * lost / self.count for lost in (self.own_hits - self.hits, math.sqrt(self.changed)))
+        points = (100 * lost / self.count for lost in (self.own_hits - self.hits, math.sqrt(max(1, self.changed))))
         return self.own_hits / self.count, *points
 
 

@@ -216,13 +216,15 @@ def _versions() -> dict[str, str]:
 def _markdown(facts: dict) -> str:
     architecture, pixels = facts["architecture"], facts["input"]
     costs = {name: f"{value:,.0f}" for name, value in architecture.items() if isinstance(value, int | float)}
+    if architecture["macs_exact"] == architecture["macs"]:
+        del costs["macs_exact"]
     costs["depth_multiplier"] = f"{architecture['depth_multiplier']:g}"
     files = [(name, file["bytes"], f"`{file['sha256']}`") for name, file in facts["files"].items()]
     lines = [
         "# Model card",
         "",
         f"An image classifier of {facts['num_classes']} classes (`{facts['labels']}`, in label order) "
-        f"at {pixels['image_size']} x {pixels['image_size']} pixels, of the AutoNL family.",
+        f"at {pixels['image_size']} x {pixels['image_size']} pixels.",
         "",
         *_section("Accuracy", _bullets(facts["accuracy"], "Not measured.")),
         *_section("Weights", _bullets(facts["weights"], "Of unknown origin.")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +51,8 @@ def headline(result: dict[str, Any]) -> list[tuple[str, str]]:
     blocks = result["decided_blocks"]
     items.append(("blocks kept", f"{sum(block is not None for block in blocks)} of {len(blocks)}"))
     items.append(("with LightNL", str(sum("nonlocal" in (block or "") for block in blocks))))
+    chance = math.log(result["num_label_classes"])
+    items.append((f"cross-entropy; chance {chance:.3g}", f"{result['trajectory'][-1]['cross_entropy']:.3g}"))
     return items
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import pathlib
 from collections import Counter
@@ -85,18 +86,36 @@ def known_faults(
 
 
 def seen_by_run(directory: pathlib.Path | None, dataset: ImageDataset, split: str) -> Counter[str]:
-    """How many of the images of `split` each split of the run in `directory` has, by name, size and class."""
-    record = _read(directory and str(directory))
-    before = {(e.name, e.size, e.label): e.split for e in record.entries} if record else {}
-    keys = [(entry.name, entry.size, entry.label) for entry in dataset.listed(split) if entry.label]
-    return Counter(before[key] for key in keys if key in before)
+    """How many of the images of `split` each split of the run in `directory` has: files by name, size and class, those
+    of TensorFlow Datasets by their places in the set's own split."""
+    record, now = _read(directory and str(directory)), dataset.listed(split)
+    entries = record.entries if record else ()
+    before = {(e.name, e.size, e.label): e.split for e in entries}
+    keys = [(entry.name, entry.size, entry.label) for entry in now if entry.label]
+    seen = Counter(before[key] for key in keys if key in before)
+    for entry, other in itertools.product(*(filter(_of_tfds, of_one) for of_one in (now, entries))):
+        (source, places), (other_source, others) = _places(entry), _places(other)
+        both = range(max(places.start, others.start), min(places.stop, others.stop))
+        seen[other.split] += len(both) if source == other_source else 0
+    return seen
+
+
+def _of_tfds(entry: manifest.Entry) -> bool:
+    return not entry.label and ": " in entry.name
+
+
+def _places(entry: manifest.Entry) -> tuple[str, range]:
+    """`cifar10/3.0.2: train[45000:]` of 5,000 images to `cifar10/3.0.2: train` and 45,000 to 50,000."""
+    source, _, part = entry.name.partition("[")
+    start = int(part.partition(":")[0] or 0)
+    return source, range(start, start + entry.size)
 
 
 def trained_on(seen: Counter[str], dataset: ImageDataset, split: str) -> str | None:
     """Warns of, and returns, how many of the images of `split` `seen_by_run` found trained on; None: none."""
     if not seen["train"]:
         return None
-    said = f"{seen['train']} of these {len(dataset.listed(split))} images are among those that the run was trained on"
+    said = f"{seen['train']} of these {dataset.size(split)} images are among those that the run was trained on"
     say(f"warning: {shown(dataset.name)}: {said}; the score is too high (use the run's --validation_fraction)")
     return said
 

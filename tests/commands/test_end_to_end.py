@@ -20,6 +20,7 @@ from autonl_tf.commands.eval import run as eval
 from autonl_tf.commands.predict import run as predict
 from autonl_tf.commands.train import run as train
 from autonl_tf.data.batches import predict_batches
+from autonl_tf.engine.runlog import standard_error
 from autonl_tf.prepare import checkpointed
 from autonl_tf.space import space
 
@@ -228,7 +229,8 @@ def test_evaluation_as_text_says_the_same(story, capsys):
     scores = json.loads(story.said["eval"].stdout)
     eval.run(configure("--mode=eval", f"--model_dir={story.root}/train", story.dataset))
     text = capsys.readouterr().out
-    assert text == f"top-1 {scores['top1']:.2%}, loss {scores['loss']:.4g}, 9 images of folder:{story.data}\n"
+    top1 = f"{scores['top1']:.2%} +- {100 * standard_error(scores['top1'], 9):.2f}"
+    assert text == f"top-1 {top1}, loss {scores['loss']:.4g}, 9 images of folder:{story.data}\n"
 
 
 def test_predictions_are_the_networks_logits(story, capsys):

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from mode_cases import ARCH, class_folder, run, write_space
 
-from autonl_tf.engine.runlog import read_records
+from autonl_tf.engine.runlog import read_records, standard_error
 from autonl_tf.errors import UserError
 
 SHORT = ("--input_image_size=32", "--train_batch_size=6", "--eval_batch_size=5", "--steps_per_loop=2")
@@ -74,7 +74,8 @@ def test_evaluation_reads_it_in_any_precision(home, trained, precision, capsys):
     assert scores["count"] == 9 and np.isfinite(scores["loss"])
     run(*model)
     said = capsys.readouterr().out
-    assert said == f"top-1 {scores['top1']:.2%}, loss {scores['loss']:.4g}, 9 images of folder:{home}/pictures\n"
+    top1 = f"{scores['top1']:.2%} +- {100 * standard_error(scores['top1'], 9):.2f}"
+    assert said == f"top-1 {top1}, loss {scores['loss']:.4g}, 9 images of folder:{home}/pictures\n"
 
 
 def test_another_precision_starts_from_it(home, trained):

@@ -153,7 +153,7 @@ def test_before_a_training_goes_on_from_weights_that_know_the_classes_they_are_s
     scores = json.loads(capsys.readouterr().out)
     words = given([*trained, f"--init_checkpoint={home}/trained"], model_dir=tmp_path / "run")
     run(*words)
-    assert f"before training: validation top-1 {scores['top1']:.2%}, " in capsys.readouterr().err
+    assert f"before training: validation top-1 {scores['top1']:.2%} " in capsys.readouterr().err
     run(*given(words, train_steps=2))
     assert "before training" not in capsys.readouterr().err
 
@@ -162,7 +162,7 @@ def test_a_search_from_weights_that_cannot_be_had_is_refused_before_anything_is_
     home, trained, searching, refused, tmp_path
 ):
     words = [*searching, f"--init_checkpoint={home}/trained"]
-    told = r"trained/.*ckpt-1: does not fit the search space demo: block 0: out_filters 8, accepted 16; block 1 of "
+    told = r"trained/.*ckpt-2: does not fit the search space demo: block 0: out_filters 8, accepted 16; block 1 of "
     refused(given(words, search_space="demo", input_image_size=64), told)
     build_network(presets.load(f"{home}/arch.txt"), image_size=32, num_classes=3).save(f"{tmp_path}/one.h5")
     words = [*searching, f"--init_checkpoint={tmp_path}/one.h5", f"--arch={home}/arch.txt"]

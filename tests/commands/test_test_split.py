@@ -43,7 +43,7 @@ def test_a_test_folder_is_scored_once_and_said_to_have_chosen_nothing(home, caps
         tests = [record for record in records if record["phase"] == "test"]
         assert [record["step"] for record in tests] == [4]
         assert tests[0]["values"]["count"] == count
-        assert f"on {count} images that chose nothing" in said and "so it is optimistic" in said
+        assert f"{count} images that chose nothing" in said and "so it is optimistic" in said
     best = json.loads((home / "three_run" / "best" / "best.json").read_text())
     assert tests[0]["values"]["of_step"] == best["step"]
     card = chosen_for_card(home / "three_run", best["step"], f"{home}/three")

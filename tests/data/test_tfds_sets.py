@@ -9,10 +9,11 @@ import pytest
 import tensorflow_datasets as tfds
 from dataset_cases import write_labels
 
-from autonl_tf.data import tfds_source
+from autonl_tf.data import manifest, tfds_source
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.data.tfds_source import prepare
 from autonl_tf.errors import UserError
+from autonl_tf.prepare import left_out
 
 
 def test_a_progress_bar_becomes_a_line_every_ten_seconds_and_text_plain_lines(monkeypatch):
@@ -121,3 +122,26 @@ def test_a_set_that_another_process_prepares_meanwhile_is_read(tiny_pictures, en
     splits = builder.info.splits
     assert {name: split.num_examples for name, split in splits.items()} == {"train": 1, "test": 1}
     assert all(os.path.exists(path) for split in splits.values() for path in split.filepaths)
+
+
+def test_images_that_a_run_was_trained_on_are_told_where_another_share_is_held_out(
+    tiny_pictures, encode, tmp_path, capsys
+):
+    directory = tiny_pictures({"train": [(encode(i), "bee") for i in range(10)]})
+
+    def opened(fraction):
+        return open_dataset("tfds:tiny_pictures", data_dir=directory, validation_fraction=fraction)
+
+    entries = tuple(opened(0.2).entries("train", "validation"))
+    (tmp_path / manifest.NAME).write_text(manifest.Manifest(entries, {}).text())
+    for fraction, expected in (
+        (0.2, {"validation": 2}),
+        (0.1, {"validation": 1}),
+        (0.5, {"train": 3, "validation": 2}),
+    ):
+        dataset = opened(fraction)
+        seen = left_out.seen_by_run(tmp_path, dataset, "validation")
+        assert +seen == expected
+        left_out.trained_on(seen, dataset, "validation")
+    said = capsys.readouterr().err
+    assert said.count("the run was trained on") == said.count("3 of these 5 images are among those") == 1

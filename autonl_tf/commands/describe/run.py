@@ -311,6 +311,7 @@ def table(result: dict[str, Any]) -> str:
         )
         for row in result["blocks"]
     ]
+    exact = "" if result["macs_exact"] == result["macs"] else f" ({result['macs_exact'] / 1e6:.6f}M exact)"
     placed = f" with --nonlocal={result['nonlocal']}" if result.get("nonlocal") else ""
     lines = [
         *aligned([header, *rows], left=4),
@@ -318,7 +319,7 @@ def table(result: dict[str, Any]) -> str:
         *([result["network"]] if result["network"] else []),
         f"pixels of 0 to 255 are normalised by {normalization(result)}",
         f"{result['arch']}{placed} at {result['input_image_size']} px, {result['num_label_classes']} classes: "
-        f"{result['macs'] / 1e6:.6f}M MACs ({result['macs_exact'] / 1e6:.6f}M exact), "
+        f"{result['macs'] / 1e6:.6f}M MACs{exact}, "
         f"{result['params']:,} trainable parameters",
     ]
     if published := result["published_top1_top5"]:

@@ -11,10 +11,9 @@ from autonl_tf.data import imagenet, images
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.data.example_order import PROCESSORS
-from autonl_tf.data.labels import LABELS
 from autonl_tf.data.other_kinds import readable_in_graph
 from autonl_tf.engine.evaluate import Evaluator
-from autonl_tf.engine.runlog import METRICS, TEST, read_records, told
+from autonl_tf.engine.runlog import METRICS, TEST, read_records, standard_error, told
 from autonl_tf.engine.strategy import make_strategy
 from autonl_tf.export import card
 from autonl_tf.export.bundle import Request, export_all
@@ -86,6 +85,7 @@ def _scores(network: checkpointed.Checkpointed, batches: tf.data.Dataset, datase
     """The network's; of one trained with --qat those of its float weights, and beside them its own."""
     count, strategy = dataset.size("validation"), make_strategy("cpu")
     scores = Evaluator(strategy, network.float_model)(batches, count)
+    scores["top1_standard_error"] = standard_error(scores["top1"], count)
     if network.model is network.float_model:
         return scores
     own = Evaluator(strategy, network.model)(batches, count)
@@ -171,6 +171,7 @@ def table(report: dict) -> str:
 def closing(report: dict) -> str:
     """Where the files are and what the network scores."""
     accuracy = report["accuracy"]
+    written = dict.fromkeys([*report["artifacts"], *(name.split("/")[0] for name in report["files"])])
     scores = (
         f"{told({name: accuracy[name] for name in ('top1', 'top5', 'count') if name in accuracy})} of "
         f"{accuracy['dataset']}"
@@ -179,7 +180,4 @@ def closing(report: dict) -> str:
     )
     if accuracy and "quantized_top1" in accuracy:
         scores += f", of the float32 weights; as trained, int8 simulated: top-1 {accuracy['quantized_top1']:.2%}"
-    return (
-        f"\naccuracy: {scores}\n"
-        f"written: {report['export_dir']}/{', '.join(report['artifacts'])}, {LABELS}, card.md, card.json"
-    )
+    return f"\naccuracy: {scores}\nwritten: {report['export_dir']}/{', '.join(written)}"

@@ -24,6 +24,7 @@ from autonl_tf.files import in_place
 from autonl_tf.reading import read_text
 from autonl_tf.records import LATENCY_FORMAT, located
 from autonl_tf.settings.config import Config
+from autonl_tf.settings.next_commands import beside, program
 from autonl_tf.signals import Stopped
 from autonl_tf.space import around, latency
 from autonl_tf.space import space as space_lib
@@ -221,6 +222,7 @@ def _tell(work: Work, path: pathlib.Path) -> None:
     wide = [(v.get("p95_ms", np.nan) - v.get("p5_ms", np.nan)) / v["median_ms"] for v in content["pieces"].values()]
     calibration = content["calibration"]
     flags = [
+        *("--mode=search", "--dataset=folder:PATH", f"--model_dir={beside(path.parent, 'search')}"),
         *(f"--search_space={work.space.name}", f"--input_image_size={work.image_size}", "--cost=latency"),
         *(f"--latency_table={path}", f"--target_latency_ms={(low * high) ** 0.5:.5g}"),
     ]
@@ -231,6 +233,6 @@ def _tell(work: Work, path: pathlib.Path) -> None:
         f"{calibration['scale']:.3f} x sum\n"
         f"the space's networks: {low:.3f} to {high:.3f} ms\n"
         f"written: {path}; files for a phone: {work.files}, {work.files.parent}/phone.sh\n"
-        "next: a --mode=search of a --dataset into a --model_dir of its own, with\n"
-        f"  {shlex.join(flags)}"
+        "next: a search, with your images, and with a target between the two\n"
+        f"  {program()} {shlex.join(flags)}"
     )

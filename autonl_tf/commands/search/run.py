@@ -306,6 +306,7 @@ def _tell(directory: pathlib.Path, result: dict[str, Any], model: CostModel) -> 
     names = gate_names(result)
     calls = ", ".join(f"{names[call['name']]} {call['margin']:+.2f}" for call in result["close_calls"][:5])
     decided, said = result["decisions"], "".join(f"{line}\n" for line in result["warnings"])
+    unsure = ", which another seed may decide otherwise" if decided["within_noise"] else ""
     how = "train it from scratch, or from the search's own weights (--init_checkpoint)"
     if result["settings"]["init_checkpoint"]:
         how = "score it with the search's own weights as it is, then train it on from them"
@@ -315,7 +316,7 @@ def _tell(directory: pathlib.Path, result: dict[str, Any], model: CostModel) -> 
         f"{millions['largest_macs']:.2f}M), {result['params']:,} parameters\n"
         f"{_target_text(result['budget'], model) if 'target' in result['budget'] else ''}"
         f"decisions: {decided['counting']} gates count, {decided['within_noise']} of them with margins within "
-        f"the noise of {decided['noise']:.2f}; closest: {calls}\n"
+        f"the noise of {decided['noise']:.2f}{unsure}; closest: {calls}\n"
         f"{_measured_text(result, names)}"
         f"{said}"
         f"written: {directory}/arch.txt, {RESULT}, {PAGE}, network.png, search.png\n"

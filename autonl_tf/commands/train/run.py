@@ -25,7 +25,7 @@ from autonl_tf.engine.loop import TrainingResult, run_training
 from autonl_tf.engine.mixing import Mixing
 from autonl_tf.engine.objectives import classification_objective
 from autonl_tf.engine.recalibrate import Recalibration
-from autonl_tf.engine.runlog import METRICS, TEST, read_records
+from autonl_tf.engine.runlog import METRICS, TEST, read_records, told
 from autonl_tf.engine.saved import steps_saved
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.layers.precision import precision_scope
@@ -209,12 +209,15 @@ def _tell(config: Config, directory: pathlib.Path, outcome: TrainingResult) -> N
         next_command(config, mode, *words, without=OF_CHECKPOINT)
         for mode, words in (("eval", [model]), ("export", export))
     ]
-    told = f"best validation top-1 {best.metric:.2%} at step {best.step}" if best else "no copy was kept as best"
+    scored = "no copy was kept as best"
     if best:
-        how = _how_chosen(len(read_records(metrics, "validation")), read_records(metrics, TEST))
-        told = "\n".join([told, *how])
+        evaluations = read_records(metrics, "validation")
+        own = next((record for record in evaluations if record["step"] == best.step), {"top1": best.metric})
+        shares = {name: own[name] for name in ("top1", "count") if name in own}
+        scored = f"best validation {told(shares)}, at step {best.step}"
+        scored = "\n".join([scored, *_how_chosen(len(evaluations), read_records(metrics, TEST))])
     print(
-        f"trained to step {outcome.step}; {told}\n"
+        f"trained to step {outcome.step}; {scored}\n"
         f"written: {directory}/{'best, ' if best else ''}checkpoints, metrics.jsonl, training.png, tensorboard\n"
         "next:\n" + "\n".join(f"  {command}" for command in commands)
     )
@@ -228,6 +231,5 @@ def _how_chosen(evaluations: int, tests: list[dict]) -> list[str]:
         chosen = f"the best of {evaluations} evaluations on the images that chose it, so it is optimistic"
         lines.append(f"({chosen}{advice})")
     for test in tests[-1:]:
-        scores = f"test top-1 {test['top1']:.2%}, loss {test['loss']:.4g}"
-        lines.append(f"{scores}, on {test['count']:.0f} images that chose nothing")
+        lines.append(f"test {told({name: test[name] for name in ('top1', 'loss', 'count')})} that chose nothing")
     return lines
