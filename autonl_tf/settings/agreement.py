@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import functools
+
+from autonl_tf import limits
 from autonl_tf.arch import presets
-from autonl_tf.arch.spec import NetworkSpec
+from autonl_tf.arch.spec import NetworkSpec, check_fits
 from autonl_tf.checkpoint.blocks import blocks_in
 from autonl_tf.checkpoint.description import CLASSIFIER, Description
 from autonl_tf.data import imagenet
@@ -16,6 +19,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.shared import FIT
 from autonl_tf.space import around
+from autonl_tf.space import space as space_lib
 
 # The splits of --dataset without which a mode does nothing.
 _SPLITS = {
@@ -116,11 +120,22 @@ def check_weights(config: Config, weights: Description, spec: NetworkSpec | None
 
 
 def image_size(config: Config, facts: Facts, start: Description | None) -> int:
-    """The side in pixels that a training or a search works at, where its weights' own goes before that of the data."""
+    """The side in pixels that a training or a search works at: the weights' own, else that of small squares, doubled
+    until the network fits it, else that at which the network was published."""
     if config.input_image_size:
         return config.input_image_size
     if start:
         return start.image_size
-    searched = config.mode == "search"
-    own = around.image_size(config.search_space) if searched else presets.image_size(config.arch)
-    return min(facts.image_size or own, own)
+    if config.mode == "search":
+        own, fits = around.image_size(config.search_space), space_lib.load(config.search_space).check
+    else:
+        own, spec = presets.image_size(config.arch), presets.load(config.arch, config.nonlocal_)
+        fits = functools.partial(check_fits, spec, depth_multiplier=config.depth_multiplier or 1.0)
+    size = max(facts.image_size or own, limits.IMAGE_SIZE[0])
+    while size < own:
+        try:
+            fits(size)
+            return size
+        except UserError:
+            size *= 2
+    return own
