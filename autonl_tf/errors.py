@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Sequence
 
 # Exit codes; docs/faq.md tells what each means.
 USAGE_ERROR = 2
@@ -37,6 +38,12 @@ class UserError(Exception):
 def joined(message: object) -> str:
     """The lines of a message as one."""
     return " ".join(line.strip() for line in str(message).splitlines())
+
+
+def listed(texts: Sequence[str], most: int, between: str = ", ") -> str:
+    """The first `most` of some texts in one, and how many more there are."""
+    rest = len(texts) - most
+    return between.join(texts[:most]) + (f"{between.strip(', ')} and {rest} more" if rest > 0 else "")
 
 
 def first_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, listed
 
 _LISTED = 20
 
@@ -83,8 +83,7 @@ def shape_of(variable: tf.Variable) -> tuple[int, ...]:
 
 def listing(names: Sequence[str]) -> str:
     """Names with commas between, the first twenty of many; what cannot be printed is escaped."""
-    rest = len(names) - _LISTED
-    return ", ".join(map(_printable, names[:_LISTED])) + (f" and {rest} more" if rest > 0 else "")
+    return listed(list(map(_printable, names)), _LISTED)
 
 
 def _shown(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:

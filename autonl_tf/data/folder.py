@@ -19,7 +19,7 @@ from typing import NamedTuple
 from autonl_tf.data.labels import LabelFile, class_name, labelled
 from autonl_tf.data.manifest import Entry
 from autonl_tf.data.tree import EXTENSIONS, ImageFile, check_directory, folders, images_below, images_in
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, listed
 
 # What a word of a split's name says, the word in lower case.
 _WORDS = {
@@ -118,16 +118,16 @@ def list_folder(
     class_names, labels = labelled(own_names, f"folder:{root}", label_file)
     label_of = dict(zip(own_names, labels, strict=True))
 
-    def listed(split: str) -> list[LabelledFile]:
+    def of_split(split: str) -> list[LabelledFile]:
         classes = sorted(found.get(split, {}).items())
         return [LabelledFile(*file, label_of[name]) for name, files in classes for file in files]
 
     if "validation" in found:
-        splits = {"validation": listed("validation"), "train": listed("train")}
+        splits = {"validation": of_split("validation"), "train": of_split("train")}
     else:
-        splits = _split_by_hash(listed("train"), bases["train"], validation_fraction)
+        splits = _split_by_hash(of_split("train"), bases["train"], validation_fraction)
     if "test" in found:
-        splits["test"] = listed("test")
+        splits["test"] = of_split("test")
     notes += [*_counted(root, class_names, splits), *_trained_on(root, splits)]
     return Listing(class_names, splits, list(bases.values()), notes, _square_side(splits))
 
@@ -342,8 +342,7 @@ def _square_side(splits: dict[str, list[LabelledFile]]) -> int | None:
 
 
 def _listed(names: list[str], end: str = "") -> str:
-    shown = [f"{name}{end}" for name in names[:_NAMED]]
-    return ", ".join(shown) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return listed([f"{name}{end}" for name in names], _NAMED)
 
 
 def _split_by_hash(files: list[LabelledFile], base: str, validation_fraction: float) -> dict[str, list[LabelledFile]]:

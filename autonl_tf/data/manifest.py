@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, listed
 
 NAME = "manifest.jsonl"
 _FORMAT = 1
@@ -108,16 +108,12 @@ def changes(before: Sequence[Entry], now: Sequence[Entry]) -> str | None:
         "of another size": [_shown(e) for o, e in both if o.size != e.size],
         "of another class": [f"{_shown(o)} ({e.label}, was {o.label})" for o, e in both if o.label != e.label],
     }
-    told = [f"{len(names)} {what} ({_listed(names)})" for what, names in found.items() if names]
+    told = [f"{len(names)} {what} ({listed(names, _NAMED)})" for what, names in found.items() if names]
     return "; ".join(told) or None
 
 
 def _shown(entry: Entry) -> str:
     return f"{entry.name} of {entry.split}"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
 def _sha256(text: str) -> str:

@@ -27,7 +27,7 @@ from autonl_tf.engine.names import by_name
 from autonl_tf.engine.rundir import CONFIG
 from autonl_tf.engine.saved import BEST, FOLDERS, SAVED, check_present, steps_saved
 from autonl_tf.engine.strategy import is_chief, task_name
-from autonl_tf.errors import UserError, failure_line, first_line, system_failure
+from autonl_tf.errors import UserError, failure_line, first_line, listed, system_failure
 from autonl_tf.files import exists
 from autonl_tf.reading import read_json
 from autonl_tf.records import BestRecord, Identity, SavedRecord
@@ -214,9 +214,9 @@ class Checkpoints:
                     delete(broken)
             return step
         if faults:
-            listed = "; ".join(f"{prefix}: {fault}" for prefix, fault in faults)
+            told = "; ".join(f"{prefix}: {fault}" for prefix, fault in faults)
             kept = f"; its best copy, of step {self.best.step}, is whole" if self.best else ""
-            raise UserError(f"no readable checkpoint: {listed}{kept}; choose another --model_dir to start afresh")
+            raise UserError(f"no readable checkpoint: {told}{kept}; choose another --model_dir to start afresh")
         return 0
 
     def _check_best(self) -> None:
@@ -275,10 +275,9 @@ class Checkpoints:
             raise RuntimeError("a checkpoint saved while the averages are swapped in would mix the two up")
         names = self._learner.names_not_finite()
         if names:
-            listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
             raise UserError(
-                f"not saved at step {step}: values that are not finite in {listed}; the last good "
-                f"checkpoint is {self.latest or 'none'}; a lower learning rate or a longer warm-up may help"
+                f"not saved at step {step}: values that are not finite in {listed(names, 5)}; the last "
+                f"good checkpoint is {self.latest or 'none'}; a lower learning rate or a longer warm-up may help"
             )
 
     def _clear_leftovers(self) -> None:

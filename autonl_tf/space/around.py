@@ -21,7 +21,7 @@ from autonl_tf.arch.spec import BlockSpec, LightNLSpec, NetworkSpec
 from autonl_tf.errors import UserError
 from autonl_tf.reading import read_json
 from autonl_tf.records import ModelRecord
-from autonl_tf.space.fitting import listed
+from autonl_tf.space.fitting import told
 
 PREFIX = "around:"
 SMALLEST_KERNEL = 3
@@ -61,7 +61,7 @@ def content(name: str) -> dict[str, Any]:
     shrink, placed = _read(name, words)
     if misfits := [line for index, block in enumerate(spec.singles()) for line in _misfits(block, f"block {index}")]:
         raise UserError(
-            f"--search_space={name}: a space cannot hold {listed(misfits)}; accepted: blocks of one kernel size a "
+            f"--search_space={name}: a space cannot hold {told(misfits)}; accepted: blocks of one kernel size a "
             "convolution, 1 for pointwise ones, without conventional non-local blocks"
         )
     entries = []

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from autonl_tf.arch.spec import BlockSpec, NetworkSpec, differing, plain
+from autonl_tf.errors import listed
 from autonl_tf.space.block import SpaceBlock
 
-_LISTED = 8
 _MISPLACED = 6  # weight of a block that is too much, or lacking, beside one for every field that does not fit
 
 
@@ -37,9 +37,9 @@ def fitted(
             if placed:
                 wanted, last = found.blocks[placed - 1], before[placed - 1]
                 misfits = column.misfits(wanted)
-                told = f"block {placed - 1}: {', '.join(misfits)}" if misfits else ""
+                words = f"block {placed - 1}: {', '.join(misfits)}" if misfits else ""
                 choices.append(_Way(ways[-1].weight + _MISPLACED, ways[-1], extra[placed - 1]))
-                choices.append(_Way(last.weight + len(misfits), last, told, column.selections.get(wanted, {})))
+                choices.append(_Way(last.weight + len(misfits), last, words, column.selections.get(wanted, {})))
             ways.append(min(choices, key=lambda way: way.weight))
     steps = [ways[-1]]
     while steps[-1].before:
@@ -48,10 +48,9 @@ def fitted(
     return selections, [step.misfit for step in reversed(steps) if step.misfit]
 
 
-def listed(misfits: Sequence[str]) -> str:
+def told(misfits: Sequence[str]) -> str:
     """With semicolons between, the first eight of many."""
-    rest = len(misfits) - _LISTED
-    return "; ".join(misfits[:_LISTED]) + (f"; and {rest} more" if rest > 0 else "")
+    return listed(misfits, 8, "; ")
 
 
 class _Way(NamedTuple):

@@ -37,7 +37,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.reading import MOST_SHORT, Unreadable, read_json
 from autonl_tf.space import around
 from autonl_tf.space.block import SpaceBlock
-from autonl_tf.space.fitting import fitted, listed
+from autonl_tf.space.fitting import fitted, told
 from autonl_tf.space.gate_kind import Kind, check_kinds
 from autonl_tf.space.kinds import KINDS
 
@@ -102,7 +102,7 @@ class Space:
         """
         selections, misfits = fitted(self.blocks, self.family, spec)
         if misfits:
-            raise UserError(f"{where}: does not fit the search space {self.name}: {listed(misfits)}")
+            raise UserError(f"{where}: does not fit the search space {self.name}: {told(misfits)}")
         return selections
 
     def count(self) -> int:

@@ -54,7 +54,7 @@ def test_every_change_of_names_sizes_and_classes_is_told_and_times_are_none():
     assert changes([first], [moved]) == "1 moved (train/ant/1.jpg of train to train/bee/1.jpg of train)"
     assert changes([first], [first._replace(split="validation")]).startswith("1 moved")
     many = [first._replace(name=f"{i}.jpg") for i in range(5)]
-    assert changes([], many) == "5 added (0.jpg of train, 1.jpg of train, 2.jpg of train, ...)"
+    assert changes([], many) == "5 added (0.jpg of train, 1.jpg of train, 2.jpg of train and 2 more)"
     assert len({digest([first]), digest([moved]), digest([first._replace(size=11)]), digest([])}) == 4
     assert digest([first]) == digest([first._replace(time=1, fault=None)])
 
