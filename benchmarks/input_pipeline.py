@@ -54,7 +54,7 @@ def dataset_of(directory: str) -> ImageDataset:
     paths = sorted(str(path) for path in pathlib.Path(directory).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     if not paths:
         sys.exit(f"error: {directory}: no JPEG images (.jpg, .jpeg) below it")
-    dataset = ImageDataset(directory, ["any"], 224, {"train": lambda: of_files(paths, [0] * len(paths))})
+    dataset = ImageDataset(directory, ["any"], 224, {"train": lambda: of_files(paths)})
     dataset.check("train", decode=False)
     return dataset
 

@@ -10,7 +10,7 @@ from autonl_tf.arch.spec import Normalization
 from autonl_tf.data import bad_images, images, own_files
 from autonl_tf.data.augment.policies import Augmentation
 from autonl_tf.data.datasets import ImageDataset
-from autonl_tf.data.example_order import PROCESSORS, IndexedSplit, Stream, of_files, shard_count
+from autonl_tf.data.example_order import PROCESSORS, Stream, of_files, shard_count
 from autonl_tf.data.reading import AS_SHOWN, BadExample, Reading, check_bad
 
 
@@ -113,7 +113,7 @@ def usable_files(
     Raises `UserError` for the first that cannot be used; with `skip_corrupt` where none can.
     """
     least = images.least_side(image_size, crop_padding)
-    bad = bad_images.find_bad(_files(files).once(), len(files), not skip_corrupt, least, reading)
+    bad = bad_images.find_bad(of_files(files).once(), len(files), not skip_corrupt, least, reading)
     check_bad(bad, len(files), skip_corrupt, reading)
     bad_images.tell(bad, reading)
     left_out = {example.position for example in bad}
@@ -133,7 +133,7 @@ def predict_batches(
 
     The last batch is filled with zero images of weight 0. The files are those of `usable_files`.
     """
-    stream, padding = _files(files).once(), -len(files) % batch_size
+    stream, padding = of_files(files).once(), -len(files) % batch_size
     batches = _once(stream, padding, image_size, normalization, batch_size, crop_padding, reading)
     return _finish(batches.map(lambda pixels, labels, weights: (pixels, weights)))
 
@@ -159,10 +159,6 @@ def _once(
     nothing = (tf.zeros([image_size, image_size, 3]), tf.constant(0), tf.constant(0.0))
     padded = real.concatenate(tf.data.Dataset.from_tensors(nothing).repeat(padding))
     return padded.batch(batch_size, drop_remainder=True)
-
-
-def _files(files: Sequence[str]) -> IndexedSplit:
-    return of_files(files, [0] * len(files))
 
 
 def _finish(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -265,10 +265,10 @@ def _numbered(records: tf.data.Dataset, start: int, block, shard, num_shards) ->
     return numbered.filter(lambda position, key, record: position // block % num_shards == shard)
 
 
-def of_files(paths: Sequence[str], labels: Sequence[int]) -> IndexedSplit:
-    """Random access to encoded files."""
+def of_files(paths: Sequence[str], labels: Sequence[int] | None = None) -> IndexedSplit:
+    """Random access to encoded files; without `labels` all are 0."""
     names = tf.constant([os.fsencode(path) for path in paths], tf.string)
-    numbers = tf.constant(np.array(labels, np.int32))
+    numbers = tf.constant(np.zeros(len(paths)) if labels is None else labels, tf.int32)
 
     def fetch(index: tf.Tensor) -> Example:
         path = tf.gather(names, index)

@@ -58,17 +58,14 @@ class Operator:
       activation: fused into it, `RELU6` and so on, or None.
       inputs: None where an optional one is left out.
       kernel: of a convolution, depthwise convolution or dense layer, as stored, behind a DEQUANTIZE too; else None.
-      bias: likewise; None where it has none.
     """
 
     kind: str
-    version: int
     type: str
     activation: str | None
     inputs: tuple[Values | None, ...]
     outputs: tuple[Values, ...]
     kernel: Values | None
-    bias: Values | None
 
     @property
     def channels(self) -> int | None:
@@ -132,22 +129,10 @@ def _operator(
     kind = _kind(model, operator)
     inputs = tuple(tensors[index] if index >= 0 else None for index in operator.inputs)
     outputs = tuple(tensors[index] for index in operator.outputs)
-    kernel = bias = None
-    if kind in CHANNEL_AXES:
-        kernel = tensors[sources.get(operator.inputs[1], operator.inputs[1])]
-        if len(inputs) > 2 and inputs[2] is not None:
-            bias = tensors[sources.get(operator.inputs[2], operator.inputs[2])]
+    kernel = tensors[sources.get(operator.inputs[1], operator.inputs[1])] if kind in CHANNEL_AXES else None
     fused = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
-    return Operator(
-        kind,
-        model.operatorCodes[operator.opcodeIndex].version,
-        outputs[0].type if outputs else "none",
-        _ACTIVATIONS[fused] if fused else None,
-        inputs,
-        outputs,
-        kernel,
-        bias,
-    )
+    kind_of_values = outputs[0].type if outputs else "none"
+    return Operator(kind, kind_of_values, _ACTIVATIONS[fused] if fused else None, inputs, outputs, kernel)
 
 
 def _names_of(enumeration: type) -> dict[int, str]:

@@ -22,7 +22,6 @@ class BlockAffinity:
     """
 
     name: str
-    size: tuple[int, int]
     maps: np.ndarray
 
 
@@ -57,4 +56,4 @@ def _of(layer, tensors: list[tf.Tensor], points: Sequence[tuple[float, float]]) 
     if isinstance(layer, EmbeddedProduct):
         scores = tf.nn.softmax(scores, axis=-1)
     maps = tf.reshape(scores, [-1, len(points), *keys.shape[1:3]])
-    return BlockAffinity(layer.name.removesuffix("_product"), (height, width), maps.numpy())
+    return BlockAffinity(layer.name.removesuffix("_product"), maps.numpy())

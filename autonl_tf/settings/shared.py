@@ -11,6 +11,7 @@ import os
 import pathlib
 
 from autonl_tf import cluster, flag_values, limits
+from autonl_tf.data.reading import MAX_PIXELS
 from autonl_tf.errors import UserError
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import choice, path, real, switch, text, whole
@@ -160,7 +161,7 @@ DATA_FLAGS = (
     switch("skip_corrupt", False, modes=IMAGES).help(
         "Leave out images that cannot be used, and count them, instead of stopping."
     ),
-    whole("max_pixels", 120_000_000, (1, 250_000_000), modes=IMAGES).help(
+    whole("max_pixels", MAX_PIXELS, (1, 250_000_000), modes=IMAGES).help(
         "Refuse images of more pixels before they are decoded.",
         export="Refuse images of more pixels before they are decoded, in the SavedModel too.",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tf_keras as keras
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 from export_cases import EVERYTHING, SIZE, lively, pictures
 
@@ -75,12 +76,16 @@ def test_every_kernel_behind_the_beginning_is_int8_with_a_scale_for_every_output
         assert len(set(kernel.scales)) > 1 or kernel.scales[0] == 1.0 or kernel.scales[0] < 1e-11, operator
 
 
+def bias_of(operator: quantization.Operator) -> quantization.Values | None:
+    return operator.inputs[2] if operator.kernel and len(operator.inputs) > 2 else None
+
+
 def test_a_bias_has_the_steps_of_input_times_kernel(operators):
     for operator in operators:
-        if operator.bias and operator.type != "float32":
+        if (bias := bias_of(operator)) and operator.type != "float32":
             scales = operator.inputs[0].scales[0] * np.array(operator.kernel.scales)
-            assert operator.bias.type == "int32" and set(operator.bias.zero_points) == {0}
-            np.testing.assert_allclose(operator.bias.scales, scales, rtol=1e-5)
+            assert bias.type == "int32" and set(bias.zero_points) == {0}
+            np.testing.assert_allclose(bias.scales, scales, rtol=1e-5)
 
 
 def test_no_bias_is_cut_off_and_a_channel_of_zeros_keeps_its_own(files):
@@ -92,7 +97,7 @@ def test_no_bias_is_cut_off_and_a_channel_of_zeros_keeps_its_own(files):
         read, (graph,) = quantization.contents(model).operators, model.subgraphs
         found = {}
         for operator, raw in zip(read, graph.operators, strict=True):
-            if bias := operator.bias:
+            if bias := bias_of(operator):
                 data = bytes(model.buffers[graph.tensors[raw.inputs[2]].buffer].data)
                 steps = np.array(bias.scales or (1.0,))
                 found[bias.name] = np.frombuffer(data, bias.type) * steps, max(steps)
@@ -107,6 +112,11 @@ def test_no_bias_is_cut_off_and_a_channel_of_zeros_keeps_its_own(files):
     assert any(values.shape == (32,) and np.isclose(values[DEAD], 1.5) for values, _ in got.values())
 
 
+def test_the_classifier_asks_for_a_runtime_that_knows_a_scale_for_every_output(files):
+    codes = flatbuffer_utils.read_model(str(files["int8"])).operatorCodes
+    assert [code.version for code in codes if code.builtinCode == schema.BuiltinOperator.FULLY_CONNECTED] == [12]
+
+
 def test_everything_is_int8_but_the_beginning_and_the_end(operators):
     """Nothing goes to float32 and back in between; without a fused relu6 there is a swish.
 
@@ -116,7 +126,7 @@ def test_everything_is_int8_but_the_beginning_and_the_end(operators):
     beginning = ["SUB", "MUL", "CONV_2D", *swish, "DEPTHWISE_CONV_2D"]
     floats = [operator for operator in operators if operator.type == "float32" and operator.kind != "DEQUANTIZE"]
     classifier = [operator.kind for operator in operators[-2:-1] if operator.kernel]
-    assert classifier in ([], ["FULLY_CONNECTED"]) and (not classifier or operators[-2].version == 12)
+    assert classifier in ([], ["FULLY_CONNECTED"])
     assert [operator.kind for operator in floats] == [*beginning, *classifier, "SOFTMAX"]
     assert [operator.kind for operator in operators].count("DEQUANTIZE") == 1
     assert operators[len(beginning)].kind == "QUANTIZE"

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from autonl_tf.arch import blockstring, cost, presets
+from autonl_tf.arch import blockstring
 from autonl_tf.arch.spec import STEM_STRIDE, output_size
 from autonl_tf.commands.describe import run as describe
 from autonl_tf.settings.config import Config
@@ -16,14 +16,12 @@ from autonl_tf.settings.config import Config
 def run(config: Config) -> None:
     """Prints the comparison; with `--output` draws it; with `--json` one object, `describe`'s for each."""
     names = config.arch.split(",")
-    sizes = [describe.sizes_of(name, **_given(config, name, names)) for name in names]
-    results = [describe.description(name, config.nonlocal_, **of) for name, of in zip(names, sizes, strict=True)]
+    counted = [describe.counted(name, config.nonlocal_, **_given(config, name, names)) for name in names]
+    results = [result for result, _ in counted]
     if config.output:
         from autonl_tf.pictures.comparison import draw_comparison
 
-        specs = [presets.load(name, config.nonlocal_) for name in names]
-        costs = [cost.network_cost(spec, **of) for spec, of in zip(specs, sizes, strict=True)]
-        draw_comparison(names, costs, config.output)
+        draw_comparison(names, [costs for _, costs in counted], config.output)
     print(json.dumps({"networks": results}) if config.json else table(results))
 
 

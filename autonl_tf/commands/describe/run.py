@@ -39,12 +39,11 @@ def run(config: Config) -> None:
             raise UserError("--output draws one network; for several give --mode=compare their names")
         result, as_text = zoo(config.nonlocal_, **settings(config)), zoo_table
     else:
-        result, as_text = description(config.arch, config.nonlocal_, **settings(config)), table
+        (result, costs), as_text = counted(config.arch, config.nonlocal_, **settings(config)), table
         if config.output:
             from autonl_tf.pictures.network import draw_network
 
-            spec, sizes = presets.load(config.arch, config.nonlocal_), sizes_of(config.arch, **settings(config))
-            draw_network(cost.network_cost(spec, **sizes), config.output)
+            draw_network(costs, config.output)
     print(json.dumps(result) if config.json else as_text(result))
 
 
@@ -84,8 +83,8 @@ def sizes_of(arch: str, **given: Any) -> dict[str, Any]:
     return found
 
 
-def description(arch: str, nonlocal_: str | None = None, **given: Any) -> dict[str, Any]:
-    """What describe says of a network, at the `settings` that are given, else at its own (see `sizes_of`).
+def counted(arch: str, nonlocal_: str | None = None, **given: Any) -> tuple[dict[str, Any], cost.NetworkCost]:
+    """What describe says of a network, at the `settings` that are given, else at its own (see `sizes_of`); its costs.
 
     Returns:
       `macs` (the paper's accounting), `macs_exact` (LightNL with the positions and channels it really has), `params`
@@ -100,7 +99,7 @@ def description(arch: str, nonlocal_: str | None = None, **given: Any) -> dict[s
     image_size, num_classes = sizes["image_size"], sizes["num_classes"]
     costs = cost.network_cost(spec, **sizes)
     published = presets.published().get(arch) if nonlocal_ is None and sizes == sizes_of(arch) else None
-    return {
+    told = {
         "arch": arch,
         **({"nonlocal": nonlocal_} if nonlocal_ else {}),
         "input_image_size": image_size,
@@ -122,6 +121,7 @@ def description(arch: str, nonlocal_: str | None = None, **given: Any) -> dict[s
             for row in costs.rows
         ],
     }
+    return told, costs
 
 
 def normalization(result: dict[str, Any]) -> Normalization:
@@ -143,12 +143,12 @@ def zoo(nonlocal_: str | None = None, **settings: Any) -> dict[str, Any]:
     timed = presets.latencies()
     networks = []
     for name, entry in presets.published().items():
-        counted = description(name, nonlocal_, **settings)
-        as_measured = counted["published_top1_top5"] is not None
+        found, _ = counted(name, nonlocal_, **settings)
+        as_measured = found["published_top1_top5"] is not None
         networks.append(
             {
                 "arch": name,
-                **{key: counted[key] for key in ("input_image_size", "macs", "macs_exact", "params")},
+                **{key: found[key] for key in ("input_image_size", "macs", "macs_exact", "params")},
                 "published": {key: entry[key] for key in ("image_size", "macs", "params", "top1", "top5", "source")},
                 "latency_ms": timed["milliseconds"].get(name) if as_measured else None,
             }
