@@ -162,8 +162,7 @@ def _claimed(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            locked(descriptor, wait=True)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), os.stat(path)):  # not renamed by who had the lock before
                     os.ftruncate(descriptor, 0)
@@ -177,14 +176,21 @@ def _claimed(path: Path) -> int:
 def _lock(directory: Path) -> int | None:
     """The descriptor that holds a lock on a directory, None where another process has it."""
     descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not locked(descriptor):
         os.close(descriptor)
         return None
+    return descriptor
+
+
+def locked(file, wait: bool = False) -> bool:
+    """Locks an open file, where the file system has locks; False: another process has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
     except OSError:
         pass  # a file system without locks
-    return descriptor
+    return True
 
 
 def _put_in_place(aside: Path, target: Path) -> None:

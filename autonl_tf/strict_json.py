@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
+from autonl_tf.files import write_text
 from autonl_tf.plain_text import shown
 
 
@@ -17,3 +20,13 @@ def plain(value):
     if isinstance(value, str):
         return shown(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def json_line(value) -> str:
+    """`value` as one line of JSON, `plain`."""
+    return json.dumps(plain(value), allow_nan=False)
+
+
+def write_json(path: str | Path, value) -> None:
+    """Writes `value` as JSON, `plain`, to a file."""
+    write_text(path, json.dumps(plain(value), indent=2, sort_keys=True, allow_nan=False) + "\n")

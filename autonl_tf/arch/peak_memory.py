@@ -45,10 +45,6 @@ class Memory:
         """What the device that computes holds, where that is not the processor."""
         return self.activations + self.variables + self.images
 
-    @property
-    def total(self) -> float:
-        return self.device + self.program
-
 
 def peak(
     spec: NetworkSpec,

@@ -19,11 +19,11 @@ from autonl_tf.checkpoint.location import MODEL_JSON
 from autonl_tf.checkpoint.matching import of_reader
 from autonl_tf.engine.averages import MovingAverages
 from autonl_tf.engine.checkpoints import check_own, fault_of, step_of
-from autonl_tf.engine.files import write_json
 from autonl_tf.engine.names import by_name
 from autonl_tf.engine.saved import other_than_best
 from autonl_tf.errors import UserError
 from autonl_tf.records import ModelRecord
+from autonl_tf.strict_json import write_json
 
 _log = logging.getLogger(__name__)
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"

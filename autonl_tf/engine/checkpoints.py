@@ -21,16 +21,16 @@ import tensorflow as tf
 
 from autonl_tf import signals
 from autonl_tf.engine.bundle_index import fault_of_index
-from autonl_tf.engine.files import KeptDirectory, write_json
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.names import by_name
-from autonl_tf.engine.rundir import CONFIG
+from autonl_tf.engine.rundir import CONFIG, KeptDirectory
 from autonl_tf.engine.saved import BEST, FOLDERS, SAVED, check_present, steps_saved
 from autonl_tf.engine.strategy import is_chief, task_name
 from autonl_tf.errors import UserError, failure_line, first_line, listed, system_failure
 from autonl_tf.files import exists
 from autonl_tf.reading import read_json
 from autonl_tf.records import BestRecord, Identity, SavedRecord
+from autonl_tf.strict_json import write_json
 
 KEPT = 3
 STEP_KEY, RUN_KEY = "step/.ATTRIBUTES/VARIABLE_VALUE", "run/.ATTRIBUTES/VARIABLE_VALUE"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import os
 import platform
 import socket
@@ -17,17 +16,39 @@ import tensorflow as tf
 import tf_keras as keras
 
 import autonl_tf
-from autonl_tf.engine.files import KeptDirectory, write_json
 from autonl_tf.errors import UserError, system_failure
-from autonl_tf.files import exists, write_text
+from autonl_tf.files import exists, locked, write_text
 from autonl_tf.reading import MOST_LONG, read_json, read_text
 from autonl_tf.records import RunRecord
-from autonl_tf.strict_json import plain
+from autonl_tf.strict_json import plain, write_json
 
 CONFIG = "config.json"
 LOCK = ".lock"
 _RESULTS = ("checkpoints", "best", "metrics.jsonl", "model.json", "manifest.jsonl")
 _FOLDERS = ("checkpoints", "best", "tensorboard")
+
+
+class KeptDirectory:
+    """A directory that is written to for long: recognised by more than its name, which another may have by then."""
+
+    def __init__(self, directory: str | Path):
+        self.path = Path(directory)
+        self._identity = self._now()
+
+    def _now(self) -> tuple[int, int] | None:
+        try:
+            stat = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        return stat.st_dev, stat.st_ino
+
+    def check(self, lost: str) -> None:
+        """Raises UserError, which says what is `lost`, where the directory is gone or another one is in its place."""
+        if self._identity is not None and self._now() != self._identity:
+            raise UserError(
+                f"{self.path}: was moved away or replaced while this run wrote to it: {lost}; move it back, and "
+                "the same command goes on from what is saved there"
+            )
 
 
 class RunDirectory(KeptDirectory, contextlib.ExitStack):
@@ -137,15 +158,11 @@ def _remove_empty(folders: list[Path]) -> None:
 def _lock(directory: Path):
     while True:
         file = open(directory / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - the open file is the lock
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locked(file):
             file.seek(0)
             owner = file.read().strip() or "another process"
             file.close()
-            raise UserError(f"{directory}: in use by {owner}; choose another --model_dir or wait for it") from None
-        except OSError:
-            pass  # a file system without locks
+            raise UserError(f"{directory}: in use by {owner}; choose another --model_dir or wait for it")
         if _is_in(directory, file):
             break
         file.close()  # that of a process which has ended in the meantime

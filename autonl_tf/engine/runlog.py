@@ -14,11 +14,11 @@ import msgspec
 import tensorflow as tf
 
 from autonl_tf import streams
-from autonl_tf.engine.files import json_line
 from autonl_tf.errors import UserError, failure_line
 from autonl_tf.files import exists, write_text
 from autonl_tf.plain_text import CLEAR_LINE
 from autonl_tf.records import MetricsRecord
+from autonl_tf.strict_json import json_line
 
 METRICS = "metrics.jsonl"
 TEST = "test"  # the phase with the score of images that chose nothing

@@ -36,7 +36,7 @@ def test_a_peak_goes_with_the_batch_and_against_the_micro_batches():
     assert cut.activations == pytest.approx(8 * one.activations * peak_memory.MICRO_BATCHED)
     assert cut.variables == pytest.approx(one.variables * 6 / 5)  # the gradients are added up
     assert cut.images == many.images == 64 * one.images
-    assert many.total == many.device + many.program > many.device > cut.device
+    assert many.device > cut.device
     half = peak_memory.peak(spec, mode="train", batch=64, compute_bytes=2, **SIZES)
     assert half.activations == many.activations / 2 and half.variables == many.variables
     evaluated = peak_memory.peak(spec, mode="train", batch=1, eval_batch=4096, **SIZES)

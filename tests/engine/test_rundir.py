@@ -2,6 +2,7 @@
 
 import datetime
 import errno
+import fcntl
 import json
 import os
 
@@ -101,7 +102,7 @@ def test_a_file_system_without_locks_is_no_reason_to_refuse_a_run(tmp_path, monk
     def no_locks(file, how):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(rundir.fcntl, "flock", no_locks)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     prepare(tmp_path / "run")
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["arch.txt", "config.json"]
 
@@ -139,13 +140,13 @@ def test_a_directory_with_files_of_someone_else_is_refused_and_left_as_it_is(tmp
 
 def test_a_lock_that_was_let_go_between_opening_and_locking_is_taken_anew(tmp_path, monkeypatch):
     first = rundir.prepare(tmp_path, SETTINGS, COMPARABLE, FILES)
-    flock = rundir.fcntl.flock
+    flock = fcntl.flock
 
     def late(file, how):
-        monkeypatch.setattr(rundir.fcntl, "flock", flock)
+        monkeypatch.setattr(fcntl, "flock", flock)
         first.close()
         flock(file, how)
 
-    monkeypatch.setattr(rundir.fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     with rundir.prepare(tmp_path, SETTINGS, COMPARABLE, FILES), pytest.raises(UserError, match="in use by process"):
         prepare(tmp_path)

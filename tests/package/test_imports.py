@@ -24,7 +24,7 @@ ALLOWED = {
     "errors": set(),
     "package": set(),
     "plain_text": set(),
-    "strict_json": {"plain_text"},
+    "strict_json": {"files", "plain_text"},
     "limits": set(),
     "flag_values": set(),
     "signals": set(),
@@ -45,6 +45,7 @@ ALLOWED = {
     "networks": {"space", "layers", "arch", "errors"},
     "checkpoint": {
         *("data", "engine", "networks", "space", "arch", "errors", "files", "reading", "records", "flag_values"),
+        "strict_json",
     },
     "search": {"engine", "networks", "space", "layers", "arch", "errors", "signals"},
     "export": {
@@ -64,7 +65,7 @@ ALLOWED = {
     "commands": {
         *("checkpoint", "data", "engine", "export", "files", "flag_values", "networks", "prepare", "settings"),
         *("search", "signals", "space", "layers", "arch", "errors", "plain_text", "reading", "records"),
-        *("limits", "pictures", "streams"),
+        *("limits", "pictures", "streams", "strict_json"),
     },
     # commands: by name
     "cli": {"commands", "errors", "files", "host_memory", "reading", "settings", "signals", "streams"},

@@ -12,7 +12,6 @@ from autonl_tf.commands.eval.report import write_report
 from autonl_tf.data import imagenet
 from autonl_tf.data.batches import eval_batches
 from autonl_tf.engine.evaluate import Evaluator
-from autonl_tf.engine.files import json_line
 from autonl_tf.engine.runlog import told
 from autonl_tf.engine.strategy import is_chief, per_replica_batch_size
 from autonl_tf.errors import WORKER_LOST
@@ -21,6 +20,7 @@ from autonl_tf.prepare import checkpointed, inputs, left_out, machines, train_st
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
 from autonl_tf.streams import say
+from autonl_tf.strict_json import json_line
 
 
 def run(config: Config) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from autonl_tf.data import imagenet
-from autonl_tf.engine.files import json_line
 from autonl_tf.files import in_place
 from autonl_tf.plain_text import shown, write_table
 from autonl_tf.prepare import checkpointed
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.files import matching
 from autonl_tf.streams import say
+from autonl_tf.strict_json import json_line
 
 BEST = 5
 

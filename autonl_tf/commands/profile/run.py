@@ -16,7 +16,6 @@ import numpy as np
 from autonl_tf.arch import blockstring, presets
 from autonl_tf.arch.spec import NetworkSpec
 from autonl_tf.engine import rundir
-from autonl_tf.engine.files import write_json
 from autonl_tf.errors import UserError
 from autonl_tf.export import pieces as piece_files
 from autonl_tf.export import timing
@@ -29,6 +28,7 @@ from autonl_tf.signals import Stopped
 from autonl_tf.space import around, latency
 from autonl_tf.space import space as space_lib
 from autonl_tf.streams import say
+from autonl_tf.strict_json import write_json
 
 TABLE, PHONE_TABLE, FILES = "latency.json", "latency_phone.json", "files"
 WARMUP = 5  # runs of a file before the measured ones

@@ -17,7 +17,6 @@ from autonl_tf.data.datasets import ImageDataset
 from autonl_tf.engine import rundir
 from autonl_tf.engine.batch_norm import batch_norms, set_momentum
 from autonl_tf.engine.checkpoints import Checkpoints
-from autonl_tf.engine.files import write_json
 from autonl_tf.engine.loop import run_training
 from autonl_tf.engine.runlog import read_records
 from autonl_tf.engine.saved import steps_saved
@@ -42,6 +41,7 @@ from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import CostModel
 from autonl_tf.space.light_nl import LightNL
 from autonl_tf.streams import say
+from autonl_tf.strict_json import write_json
 
 
 def run(config: Config) -> None:
