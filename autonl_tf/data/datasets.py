@@ -17,7 +17,7 @@ import tensorflow as tf
 from autonl_tf.data import bad_images, folder, tfrecord
 from autonl_tf.data.example_order import IndexedSplit, RecordSplit, divided, of_files
 from autonl_tf.data.facts import Facts, kind_and_path, of_records
-from autonl_tf.data.labels import LabelFile, labelled, numbered, read_label_file
+from autonl_tf.data.labels import LabelFile, class_name, labelled, numbered, read_label_file
 from autonl_tf.data.manifest import Entry
 from autonl_tf.data.reading import AS_SHOWN, MISSING, UNREADABLE, BadExample, Reading
 from autonl_tf.errors import UserError
@@ -284,7 +284,9 @@ def _open_builder(
     if images_only:
         class_names, labels = numbered(1), [0]
     else:
-        own_names = builder.info.features[keys[1]].names
+        own_names = [class_name(text, name) for text in builder.info.features[keys[1]].names]
+        if twice := [text for text, count in Counter(own_names).items() if count > 1]:
+            raise UserError(f"{name}: several classes have the name {twice[0]!r}")
         if len(own_names) < 2:
             raise UserError(f"{name}: only one class, {own_names[0]!r}; at least two are needed")
         class_names, labels = labelled(own_names, name, label_file)

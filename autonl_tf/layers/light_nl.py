@@ -163,6 +163,12 @@ class LightNL(keras.layers.Layer):
         )
         self.ratio, self.stride, self.sync_batch_norm = self.product.ratio, self.product.stride, sync_batch_norm
 
+    def build(self, input_shape):
+        for layer in (self.product, self.depthwise, self.bn):
+            with tf.name_scope(layer.name):  # as a call names their variables
+                layer.build(input_shape)
+        super().build(input_shape)
+
     def call(self, inputs, training=None):
         return inputs + tf.cast(self.bn(self.depthwise(self.product(inputs)), training=training), inputs.dtype)
 

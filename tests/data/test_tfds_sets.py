@@ -145,3 +145,15 @@ def test_images_that_a_run_was_trained_on_are_told_where_another_share_is_held_o
         left_out.trained_on(seen, dataset, "validation")
     said = capsys.readouterr().err
     assert said.count("the run was trained on") == said.count("3 of these 5 images are among those") == 1
+
+
+def test_names_are_compared_as_they_are_shown(tiny_pictures, encode, tmp_path, monkeypatch):
+    written, composed = "e\u0301te", "\u00e9te"
+    monkeypatch.setattr(tiny_pictures.builder, "names", (written, "bee"))
+    directory = tiny_pictures({"train": [(encode(0), written)], "test": [(encode(1), "bee")]})
+    labels = write_labels(tmp_path, f"bee\n{composed}\n")
+    dataset = open_dataset("tfds:tiny_pictures", data_dir=directory, label_file=labels)
+    assert dataset.class_names == ("bee", composed) and [int(e["label"]) for e in dataset.examples("train")] == [1]
+    monkeypatch.setattr(tiny_pictures.builder, "names", (written, composed))
+    with pytest.raises(UserError, match=f"tfds:tiny_pictures: several classes have the name '{composed}'"):
+        open_dataset("tfds:tiny_pictures", data_dir=tiny_pictures({"train": [(encode(0), written)]}))

@@ -51,6 +51,18 @@ def test_variables_are_float32_and_the_output_is_of_the_policys_type(make, polic
     assert error < {"float32": 1e-6, "mixed_float16": 0.01, "mixed_bfloat16": 0.06}[policy]
 
 
+def test_building_makes_the_weights_that_a_call_makes(make):
+    called_layer = make()
+    again = type(called_layer).from_config(called_layer.get_config())
+    rest = EXAMPLES[type(again).__name__][1]
+    again.build([IMAGES.shape] * 3 if rest is None else IMAGES.shape)
+
+    def inside(layer):
+        return [(v.name.removeprefix(f"{layer.name}/"), v.shape) for v in layer.variables]
+
+    assert inside(again) == inside(called_layer)
+
+
 @pytest.mark.parametrize("make", ALONE, indirect=True)
 def test_the_shape_is_known_before_the_call(make):
     layer = make()
