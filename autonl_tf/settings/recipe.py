@@ -89,7 +89,6 @@ def check_micro_batches(config: Config, replicas: int = 1) -> None:
     known."""
     batch, count = config.train_batch_size, config.micro_batches
     if batch is not None and count != AUTO and batch // replicas % count:
-        raise UserError(
-            f"--micro_batches={count}: does not divide the {batch // replicas} images of a replica "
-            f"(--train_batch_size={batch} over {replicas})"
-        )
+        whole = f"--train_batch_size={batch}"
+        of_each = f"the {batch // replicas} images of a replica ({whole} over {replicas})" if replicas > 1 else whole
+        raise UserError(f"--micro_batches={count}: does not divide {of_each}")

@@ -202,7 +202,7 @@ CASES = {
     "a search too short": ((*SEARCH, "--train_steps=1"), "a search of 1 steps leaves none for decisions: 1 are warm"),
     "a batch that cannot be cut": (
         (*TRAIN, "--train_batch_size=8", "--micro_batches=3"),
-        "--micro_batches=3: does not divide the 8 images of a replica",
+        "--micro_batches=3: does not divide --train_batch_size=8",
     ),
     "a data service at no port": (
         (*TRAIN, "--data_service=grpc://localhost:99999"),
