@@ -25,7 +25,7 @@ from autonl_tf.engine.names import name_of
 class Recalibration:
     """Measures the statistics of every batch norm of a functional model with the weights that it holds.
 
-    They are the means over batches and replicas, and the variances within batches and between them. The model has them
+    They are the mean and the variance of what enters, over all batches of all replicas together. The model has them
     within `applied` alone, used within `MovingAverages.swapped_in`, and the averages have them within `in_averages`,
     used to save the copy that was evaluated. Training never sees them: it ends with the same bits however often it
     evaluates.
@@ -51,6 +51,15 @@ class Recalibration:
             for variable in self._statistics:  # so that value - (value - batch's) loses no digits
                 variable.assign(tf.zeros_like(variable.read_value()))
             normalized(images, training=True)
+            context = tf.distribute.get_replica_context()
+            for layer in self._layers:
+                # The fused kernel divides by one less than there are values; one that is synchronized is not fused.
+                count = images.shape[0] * math.prod(layer.output.shape[1:-1])
+                biased = 1.0 if layer.synchronized else (count - 1) / count
+                # What is read is the mean over replicas: what lies between them belongs to the variance too.
+                mean = layer.moving_mean.read_value()
+                between = tf.square(mean - context.all_reduce(tf.distribute.ReduceOp.MEAN, mean))
+                layer.moving_variance.assign(biased * layer.moving_variance.read_value() + between)
 
         @tf.function(autograph=False)
         def step(images):
@@ -96,12 +105,8 @@ class Recalibration:
             self._step(batch[0])
             for values, variable in zip(seen, self._statistics, strict=True):
                 values.append(tf.identity(variable))
-        images = self._strategy.experimental_local_results(batch[0])[0].shape[0]
         found = []
-        for layer, means, variances in zip(self._layers, seen[::2], seen[1::2], strict=True):
-            # The fused kernel divides by one less than there are values; one that is synchronized is not fused.
-            count = images * math.prod(layer.output.shape[1:-1])
-            biased = 1.0 if layer.synchronized else (count - 1) / count
+        for means, variances in zip(seen[::2], seen[1::2], strict=True):
             found.append(tf.reduce_mean(means, 0))
-            found.append(biased * tf.reduce_mean(variances, 0) + tf.math.reduce_variance(tf.stack(means), 0))
+            found.append(tf.reduce_mean(variances, 0) + tf.math.reduce_variance(tf.stack(means), 0))
         return found

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -31,6 +32,7 @@ from autonl_tf.engine import (
     loop,
     objectives,
     optimizer,
+    recalibrate,
     runlog,
     schedules,
     update_check,
@@ -180,6 +182,27 @@ class Run:
         return found
 
 
+class Few:
+    """`count` batches of a run from `start` on, iterated again and again."""
+
+    def __init__(self, run, start, count):
+        self.run, self.start, self.count = run, start, count
+
+    def __iter__(self):
+        return itertools.islice(self.run.batches(self.start), self.count)
+
+
+def moments(run, batches):
+    """Mean and variance of what enters the batch norm in all batches together, in float64."""
+    kernel, bias = (run.model.get_layer("conv").weights[i].numpy().astype("f8") for i in (0, 1))
+    found = []
+    for images in itertools.chain(*(run.strategy.experimental_local_results(images) for images, _ in batches)):
+        windows = np.lib.stride_tricks.sliding_window_view(images.numpy().astype("f8"), (3, 3), axis=(1, 2))
+        outputs = np.einsum("bhwcij,ijco->bhwo", windows, kernel) + bias
+        found.append(outputs)
+    return np.mean(found, (0, 1, 2, 3)), np.var(found, (0, 1, 2, 3))
+
+
 def compare_devices(root: Path) -> None:
     """plain1, plain2: without batch norm on one and two devices, and checked1, checked2 with all that checks an update
     and bad images on the first device; norm2: with batch norm on two."""
@@ -201,6 +224,7 @@ def compare_devices(root: Path) -> None:
         if name == "norm2":
             check_evaluation_changes_nothing(run, root)
             check_average_of_statistics(run)
+            check_measured_statistics(run)
         np.savez(root / name / "everything.npz", **run.everything())
         (root / name / "evaluation.json").write_text(json.dumps(run.evaluate()))
 
@@ -235,6 +259,15 @@ def check_average_of_statistics(run: Run) -> None:
         np.testing.assert_allclose(statistics.numpy(), expected, rtol=1e-5)
     after = [copy.numpy() for variable in run.model.variables for copy in copies(variable)]
     assert all(np.array_equal(a, b) for a, b in zip(plain, after, strict=True))
+
+
+def check_measured_statistics(run: Run) -> None:
+    """They are those of the batches of both replicas together."""
+    batches = list(Few(run, 5, 3))
+    with recalibrate.Recalibration(run.strategy, run.model, batches).applied():
+        measured = [variable.numpy() for variable in run.model.get_layer("bn").non_trainable_variables]
+        for found, expected in zip(measured, moments(run, batches), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def slow_down_saving(seconds: float) -> None:

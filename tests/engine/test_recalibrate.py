@@ -1,33 +1,10 @@
 """Statistics of averaged weights measured anew: what they are, what is saved, and that nothing else moves."""
 
-import itertools
-
 import numpy as np
 import tensorflow as tf
-from engine_tiny_run import Run
+from engine_tiny_run import Few, Run, moments
 
 from autonl_tf.engine import checkpoints, recalibrate
-
-
-class Few:
-    """`count` batches of a run from `start` on, iterated again and again."""
-
-    def __init__(self, run, start, count):
-        self.run, self.start, self.count = run, start, count
-
-    def __iter__(self):
-        return itertools.islice(self.run.batches(self.start), self.count)
-
-
-def moments(run, batches):
-    """Mean and variance of what enters the batch norm in all batches together, in float64."""
-    kernel, bias = (run.model.get_layer("conv").weights[i].numpy().astype("f8") for i in (0, 1))
-    found = []
-    for images, _ in batches:
-        windows = np.lib.stride_tricks.sliding_window_view(images.numpy().astype("f8"), (3, 3), axis=(1, 2))
-        outputs = np.einsum("bhwcij,ijco->bhwo", windows, kernel) + bias
-        found.append(outputs)
-    return np.mean(found, (0, 1, 2, 3)), np.var(found, (0, 1, 2, 3))
 
 
 def test_measured_statistics_are_those_of_the_averaged_weights_and_nothing_else_moves():
