@@ -123,6 +123,11 @@ def local(value, dtype, name: str, aggregation=tf.VariableAggregation.ONLY_FIRST
     return tf.Variable(value, trainable=False, dtype=dtype, name=name, synchronization=own, aggregation=aggregation)
 
 
+def alike(value, name: str) -> tf.Variable:
+    """A variable of the run, not of the network, that is the same on every replica."""
+    return tf.Variable(value, trainable=False, name=name, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+
+
 def _apply_if(good: tf.Tensor, gradients: list[tf.Tensor], apply: Callable, pass_over: Callable) -> None:
     """A conditional update in replica context, where optimizers may have to merge replicas, which no branch may do."""
     if tf.__internal__.distribute.strategy_supports_no_merge_call():

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from autonl_tf.engine.update_check import alike
 from autonl_tf.networks.gate_table import GateCost
 from autonl_tf.search.schedule import SearchSchedule
 
@@ -47,15 +48,7 @@ class TargetMultiplier(tf.Module):
         self.target = float(target)
         self._cost, self._starts, self._schedule = cost, tf.constant(starts, tf.float32), schedule
         self._span = math.log(reach[1] / reach[0]) or 1.0  # where all members cost the same there is no error either
-        self.value, self.integral = (
-            tf.Variable(
-                0.0,
-                trainable=False,
-                name=f"multiplier_{name}",
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
-            for name in ("value", "integral")
-        )
+        self.value, self.integral = (alike(0.0, f"multiplier_{name}") for name in ("value", "integral"))
 
     def update(self, margins: tf.Tensor, step: tf.Tensor) -> None:
         """Behind the optimizers, once a step: lambda for the next one, 0 outside the decision phase.

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from autonl_tf.engine.learner import Learner
 from autonl_tf.engine.runlog import RunLog
+from autonl_tf.engine.update_check import alike
 from autonl_tf.networks.supernet import Supernet
 from autonl_tf.search import measured
 from autonl_tf.search.multiplier import TargetMultiplier
@@ -25,15 +26,7 @@ class SearchLearner(Learner):
 
     def __init__(self, supernet: Supernet, groups: list[tuple], multiplier: TargetMultiplier | None, update_check):
         self.multiplier = multiplier
-        self.closed, self.flipped = (
-            tf.Variable(
-                tf.zeros([len(supernet.table)]),
-                trainable=False,
-                name=name,
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-            )
-            for name in ("closed", "flipped")
-        )
+        self.closed, self.flipped = (alike(tf.zeros([len(supernet.table)]), name) for name in ("closed", "flipped"))
         state = {"closed": self.closed, "flipped": self.flipped}
         if multiplier is not None:
             state |= {"multiplier_value": multiplier.value, "multiplier_integral": multiplier.integral}
