@@ -235,9 +235,7 @@ def check(config: Config) -> None:
     if config.check_images == "none" and config.skip_corrupt:
         raise UserError("--skip_corrupt does not go with --check_images=none, which looks for no bad image")
     if config.augment != "randaugment":
-        for name in ("randaugment_layers", "randaugment_magnitude"):
-            if name in config.given:
-                raise UserError(f"--{name} needs --augment=randaugment")
+        refuse(config, "needs --augment=randaugment", "randaugment_layers", "randaugment_magnitude")
     _check_devices(config)
     if config.nonlocal_ and not config.arch:
         raise UserError(f"--nonlocal={config.nonlocal_} needs --arch; a checkpoint's own blocks stay as they are")
@@ -266,11 +264,16 @@ def _check_devices(config: Config) -> None:
         raise UserError("--precision=float16 is not for TPUs; accepted there: float32, bfloat16")
 
 
+def refuse(config: Config, why: str, *names: str) -> None:
+    """Raises UserError, which says why, for the first of these flags that is given."""
+    for name in names:
+        if name in config.given:
+            raise UserError(f"--{name} {why}")
+
+
 def refuse_calibration(config: Config, reader: str) -> None:
     """Raises UserError where calibration images are given and nothing reads them."""
-    for name in ("calibration_dataset", "calibration_images"):
-        if name in config.given:
-            raise UserError(f"--{name} is for {reader}, which is not asked for")
+    refuse(config, f"is for {reader}, which is not asked for", "calibration_dataset", "calibration_images")
 
 
 def check_pixels(images: int, image_size: int, flag: str, most: int) -> None:

@@ -9,6 +9,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.settings import files
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import choice
+from autonl_tf.settings.shared import refuse
 
 FLAGS = (
     choice("from", "official", ("official", "pytorch")).help(
@@ -25,8 +26,7 @@ def check(config: Config) -> Config:
             raise UserError("--from=pytorch needs --arch: a state dictionary does not say its architecture")
         if config.depth_multiplier not in (None, 1.0):
             raise UserError(f"--depth_multiplier={config.depth_multiplier}: not with --from=pytorch")
-        if "use_averages" in config.given:
-            raise UserError("--use_averages does not go with --from=pytorch: such a file holds one set of weights")
+        refuse(config, "does not go with --from=pytorch: such a file holds one set of weights", "use_averages")
     return config
 
 

@@ -18,6 +18,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.reading import read_json
 from autonl_tf.records import ModelRecord, RunRecord
 from autonl_tf.settings.config import Config
+from autonl_tf.settings.shared import refuse
 
 TFLITE = ".tflite"
 
@@ -26,13 +27,14 @@ def run(config: Config) -> None:
     """Prints a table, or with `--json` one object, whose keys `description`, `zoo`, `tflite_file` and
     `spaces.description` tell."""
     if config.arch is None:
-        _refuse(config, f"--search_space={config.search_space} is a space", "nonlocal", "depth_multiplier", "output")
+        why = f"is for architectures; --search_space={config.search_space} is a space"
+        refuse(config, why, "nonlocal", "depth_multiplier", "output")
         classes = config.num_label_classes or presets.DEFAULT_CLASSES
         result = spaces.description(config.search_space, image_size=config.input_image_size, num_classes=classes)
         as_text = space_table
     elif pathlib.Path(config.arch).suffix == TFLITE:
         of_networks = ("nonlocal", "input_image_size", "num_label_classes", "depth_multiplier", "output")
-        _refuse(config, f"--arch={config.arch} is a TFLite file", *of_networks)
+        refuse(config, f"is for architectures; --arch={config.arch} is a TFLite file", *of_networks)
         result, as_text = tflite_file(config.arch), tflite_table
     elif config.arch == presets.ZOO:
         if config.output:
@@ -189,13 +191,6 @@ def zoo_table(result: dict[str, Any]) -> str:
     if result.get("nonlocal"):
         notes[1] = f"With --nonlocal={result['nonlocal']}. {notes[1]}"
     return "\n".join([*aligned([header, *rows], left=1), *notes])
-
-
-def _refuse(config: Config, why: str, *names: str) -> None:
-    """Raises UserError where one of these flags, which are for architectures, is given."""
-    for name in names:
-        if config.read()[name] is not None:
-            raise UserError(f"--{name} is for architectures; {why}")
 
 
 def tflite_file(path: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from autonl_tf.flag_values import DEFAULT_FORMATS, FORMATS
 from autonl_tf.settings import files
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import choice, real, refuse_pattern, words
-from autonl_tf.settings.shared import check_pixels, refuse_calibration
+from autonl_tf.settings.shared import check_pixels, refuse, refuse_calibration
 
 FLAGS = (
     words("formats", ",".join(DEFAULT_FORMATS)).help(
@@ -41,26 +41,17 @@ def check(config: Config) -> Config:
         raise UserError("--formats=tflite_int8 needs images to set its ranges: give --calibration_dataset or --dataset")
     if "tflite_int8" not in formats:
         refuse_calibration(config, "--formats=tflite_int8")
-    for name in ("tflite_input", "max_accuracy_drop"):
-        if name in config.given and not any(f.startswith("tflite") for f in formats):
-            raise UserError(f"--{name} is for TFLite files; --formats={','.join(formats)} asks for none")
+    if not any(name.startswith("tflite") for name in formats):
+        why = f"is for TFLite files; --formats={','.join(formats)} asks for none"
+        refuse(config, why, "tflite_input", "max_accuracy_drop")
     if not config.dataset:
-        _refuse_without_dataset(config)
+        refuse(config, "needs --dataset, whose validation images measure it", "max_accuracy_drop")
+        data = () if config.calibration_dataset else ("data_dir", "skip_corrupt")
+        refuse(config, "needs --dataset in --mode=export", *data, "validation_fraction", "eval_batch_size")
     if config.input_image_size is not None and "tflite_int8" in formats:
         most = limits.MOST_CALIBRATION_PIXELS
         check_pixels(config.calibration_images, config.input_image_size, "calibration_images", most)
     return config
-
-
-def _refuse_without_dataset(config: Config) -> None:
-    """Flags that say which images, in an export that is given none."""
-    if "max_accuracy_drop" in config.given:
-        raise UserError("--max_accuracy_drop needs --dataset, whose validation images measure it")
-    for name in ("data_dir", "skip_corrupt", "validation_fraction", "eval_batch_size"):
-        if name in ("data_dir", "skip_corrupt") and config.calibration_dataset:
-            continue
-        if name in config.given:
-            raise UserError(f"--{name} needs --dataset in --mode=export")
 
 
 def check_files(config: Config) -> Config:
