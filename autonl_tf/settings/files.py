@@ -201,11 +201,11 @@ def check_replaced(flag: str, directory: str) -> None:
         )
 
 
-def check_output(config: Config) -> None:
-    """Raises UserError where the file of `--output`, if it is given, cannot be written."""
+def check_output(config: Config) -> Config:
+    """Raises UserError where the file of `--output`, if it is given, cannot be written; else gives the config."""
     path = config.output
     if path is None:
-        return
+        return config
     folder = pathlib.Path(path).parent
     if not folder.is_dir():
         raise UserError(f"--output={path}: its directory does not exist")
@@ -213,6 +213,7 @@ def check_output(config: Config) -> None:
         raise UserError(f"--output={path}: is a directory; accepted: the path of a file to write")
     if not os.access(folder, os.W_OK):
         raise UserError(f"--output={path}: its directory cannot be written")
+    return config
 
 
 def check_directory(flag: str, directory: str, *, parents: bool = False) -> None:

@@ -6,6 +6,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.settings import files
 from autonl_tf.settings.config import Config
 
+check_files = files.check_output
 FLAGS = ()
 REQUIRED = ("arch",)
 
@@ -15,9 +16,4 @@ def check(config: Config) -> Config:
         raise UserError(f"--arch={config.arch}: an empty name between commas")
     if "," not in config.arch:
         raise UserError(f"--arch={config.arch}: --mode=compare takes two networks or more")
-    return config
-
-
-def check_files(config: Config) -> Config:
-    files.check_output(config)
     return config

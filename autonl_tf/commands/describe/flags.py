@@ -6,6 +6,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.settings import files
 from autonl_tf.settings.config import Config
 
+check_files = files.check_output
 FLAGS = ()
 REQUIRED = ()
 
@@ -13,9 +14,4 @@ REQUIRED = ()
 def check(config: Config) -> Config:
     if (config.arch is None) != ("search_space" in config.given):
         raise UserError("--mode=describe needs --arch, a network, or --search_space, a space; accepted: one of the two")
-    return config
-
-
-def check_files(config: Config) -> Config:
-    files.check_output(config)
     return config

@@ -19,5 +19,4 @@ def check(config: Config) -> Config:
 
 
 def check_files(config: Config) -> Config:
-    files.check_output(config)
-    return files.check_inputs(config, config.init_checkpoint or config.model_dir).config
+    return files.check_inputs(files.check_output(config), config.init_checkpoint or config.model_dir).config
