@@ -100,7 +100,9 @@ def counted(arch: str, nonlocal_: str | None = None, **given: Any) -> tuple[dict
     spec, sizes = presets.load(arch, nonlocal_), sizes_of(arch, **given)
     image_size, num_classes = sizes["image_size"], sizes["num_classes"]
     costs = cost.network_cost(spec, **sizes)
-    published = presets.published().get(arch) if nonlocal_ is None and sizes == sizes_of(arch) else None
+    published = presets.published().get(arch) if nonlocal_ is None else None
+    if published and sizes != sizes_of(arch):
+        published = None
     told = {
         "arch": arch,
         **({"nonlocal": nonlocal_} if nonlocal_ else {}),
