@@ -243,13 +243,14 @@ def open_dataset(
         return _open_folder(make, name, rest, listing or folder.list_folder(rest, labels, validation_fraction))
     if kind == "imagenet_tfrecord":
         return _open_imagenet(make, name, rest, labels, images_only)
+    from autonl_tf.data import tfds_source  # TensorFlow Datasets, which the others do without
+
     if kind == "demo":
-        from autonl_tf.data import demo  # TensorFlow Datasets, which the others do without
+        from autonl_tf.data.demo import AutonlDemo
 
-        builder = demo.demo_builder(rest, data_dir)
+        builder = AutonlDemo(config=rest, data_dir=data_dir)
+        tfds_source.prepare(builder, name)
     else:
-        from autonl_tf.data import tfds_source
-
         builder = tfds_source.load_builder(rest, data_dir)
     return _open_builder(make, name, builder, labels, validation_fraction, images_only)
 

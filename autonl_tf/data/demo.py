@@ -15,7 +15,6 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from autonl_tf.data.demo_scene import IMAGE_SIZE, SCENES, SceneSettings, compose, paint
-from autonl_tf.data.tfds_source import prepare
 
 _JPEG_QUALITY = 95
 _SIZES = {"train": 6000, "validation": 1600}
@@ -58,10 +57,3 @@ def demo_image(scene: SceneSettings, seed: int, split: str, number: int) -> tupl
     picture = paint(rng, compose(rng, label, scene), scene)
     jpeg = tf.io.encode_jpeg(picture, quality=_JPEG_QUALITY, chroma_downsampling=False)
     return jpeg.numpy(), label
-
-
-def demo_builder(kind: str, data_dir: str | None) -> AutonlDemo:
-    """The prepared builder of one of SCENES."""
-    builder = AutonlDemo(config=kind, data_dir=data_dir)
-    prepare(builder, "demo" if kind == "far" else f"demo:{kind}")
-    return builder

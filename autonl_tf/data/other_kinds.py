@@ -45,11 +45,8 @@ def as_bmp(image_bytes: tf.Tensor, reading: Reading) -> tf.Tensor:
 
     Raises `tf.errors.InvalidArgumentError` in the cases of `bmp_of`.
     """
-
-    def convert(data: bytes) -> bytes:
-        return bmp_of(data, reading)
-
-    return tf.ensure_shape(tf.numpy_function(convert, [image_bytes], tf.string, stateful=False), [])
+    bitmap = tf.numpy_function(lambda data: bmp_of(data, reading), [image_bytes], tf.string, stateful=False)
+    return tf.ensure_shape(bitmap, [])
 
 
 def readable_in_graph(data: bytes, reading: Reading) -> bytes:

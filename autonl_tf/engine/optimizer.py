@@ -16,16 +16,12 @@ class TF1RMSprop(keras.optimizers.Optimizer):
     It differs from `keras.optimizers.RMSprop` in three ways, as the official training needs: epsilon is
     inside the square root, ms starts at ONE, and momentum sums up steps already scaled by their learning
     rate. Source: the update of TensorFlow 1's `tf.train.RMSPropOptimizer`; the same fused kernel is used.
-
-    `options` are those of every Keras optimizer (gradient clipping by `global_clipnorm`, ...).
     """
 
-    def __init__(self, learning_rate, rho=0.9, momentum=0.9, epsilon=1e-3, name="TF1RMSprop", **options):
-        super().__init__(name=name, **{"weight_decay": None, "jit_compile": False, **options})
+    def __init__(self, learning_rate, rho=0.9, momentum=0.9, epsilon=1e-3):
+        super().__init__(name="TF1RMSprop", weight_decay=None, jit_compile=False)
         self._learning_rate = self._build_learning_rate(learning_rate)
-        self.rho = rho
-        self.momentum = momentum
-        self.epsilon = epsilon
+        self.rho, self.momentum, self.epsilon = rho, momentum, epsilon
 
     def build(self, var_list) -> None:
         super().build(var_list)
