@@ -21,7 +21,6 @@ DATA = ("--dataset=demo", "--data_dir=runs/data")
 
 
 def commands() -> list[list[str]]:
-    """The four commands, flags alone."""
     return [
         ["--flagfile=flags/demo_search.flags", f"--model_dir={SEARCH}"],
         ["--flagfile=flags/demo_train.flags", f"--model_dir={TRAIN}"],

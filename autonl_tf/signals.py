@@ -35,7 +35,6 @@ class Stopped(SystemExit):
 
 
 def stop(number: int) -> None:
-    """Raises `Stopped`."""
     raise Stopped(number)
 
 

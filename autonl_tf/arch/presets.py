@@ -46,7 +46,6 @@ def image_size(name_or_path: str | None) -> int:
 
 
 def names() -> tuple[str, ...]:
-    """The shipped networks."""
     return tuple(sorted(path.name.removesuffix(".arch.txt") for path in _FOLDER.glob("*.arch.txt")))
 
 

@@ -33,7 +33,6 @@ def blocks_in(spec: NetworkSpec) -> set[Block]:
 
 
 def without(spec: NetworkSpec, absent: Iterable[Block]) -> NetworkSpec:
-    """The architecture less some of its non-local blocks."""
     blocks = list(spec.singles())
     for index, kind in absent:
         blocks[index] = dataclasses.replace(blocks[index], **{_FIELDS[kind]: None})

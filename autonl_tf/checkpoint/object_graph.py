@@ -20,7 +20,6 @@ _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 
 def has_graph(prefix: str) -> bool:
-    """Whether TensorFlow 2 has written the checkpoint at `prefix`."""
     return _GRAPH in tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
 
 

@@ -79,7 +79,6 @@ def holds_plain_variables(prefix: str, spec: NetworkSpec) -> bool:
 
 
 def shapes_of(prefix: str) -> dict[str, list[int]]:
-    """Name -> shape of everything stored at `prefix`."""
     return tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
 
 

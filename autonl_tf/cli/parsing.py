@@ -50,7 +50,6 @@ _HELP = ("help", "helpfull", "helpshort", "helpxml", "h", "?")
 
 
 def define_flags(values: flags.FlagValues) -> None:
-    """Defines every flag on `values`."""
     for flag in FLAGS.values():
         flag.add_to(values)
 

@@ -83,6 +83,5 @@ def _of_dataset(dataset: ImageDataset) -> Iterator[tuple[str, Callable[[], bytes
 
 
 def _of_files(paths: list[str]) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    """Likewise."""
     for index in np.random.default_rng(0).permutation(len(paths)):
         yield paths[index], Path(paths[index]).read_bytes

@@ -70,8 +70,6 @@ class Patch:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is in a picture."""
-
     label: int
     cue_centre: tuple[int, int]
     cue_colour: int

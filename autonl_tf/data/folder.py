@@ -77,7 +77,6 @@ class Listing(NamedTuple):
         return {split: [entry(split, file) for file in files] for split, files in self.splits.items()}
 
     def held(self) -> list[str]:
-        """The splits that hold files."""
         return [split for split, files in self.splits.items() if files]
 
 

@@ -125,7 +125,6 @@ def orientation(image_bytes: tf.Tensor) -> tf.Tensor:
 
 
 def _of_jpeg(image_bytes: tf.Tensor) -> Header:
-    """The frame header, found segment by segment."""
     length = tf.strings.length(image_bytes)
 
     def before_frame(offset, marker, depth):

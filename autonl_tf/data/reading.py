@@ -47,7 +47,6 @@ class Reading:
 
     @property
     def accepted(self) -> str:
-        """The kinds that are read."""
         return ", ".join(KINDS) if self.with_pillow else IN_GRAPH
 
 

@@ -93,7 +93,6 @@ class Learner(tf.Module):
 
     @property
     def current_step(self) -> int:
-        """How many updates have been made."""
         return self._first(self.step)
 
     @property

@@ -14,7 +14,6 @@ from autonl_tf.space.latency import Piece
 
 
 def write_piece(piece: Piece, path: Path, *, num_classes: int) -> None:
-    """Writes the TFLite file of a piece: the stem, a block, or the head."""
     if piece.block is not None:
         model = fixed_block(piece.block, piece.size, "block", False)
     elif piece.filters:

@@ -190,7 +190,6 @@ def summary(operators: Iterable[Operator]) -> dict[str, Any]:
 
 
 def summary_lines(short: Mapping[str, Any]) -> list[str]:
-    """A summary in words."""
     computed = ", ".join(f"{count} in {kind}" for kind, count in short["computed_in"].items())
     floats = f" (float: {', '.join(short['float_kinds'])})" if "int8" in short["computed_in"] else ""
     kernels = [

@@ -82,7 +82,6 @@ def _point(axes: Axes, x: float, y: float, number: str) -> None:
 
 
 def _legend(figure: Figure, width: float, height: float) -> None:
-    """The colour scale under the title."""
     bar = axes_at(figure, _LEFT, 0.5, _CELL, 0.12)
     scale = ScalarMappable(Normalize(-1, 1), matplotlib.colormaps[_MAP])
     figure.colorbar(scale, cax=bar, orientation="horizontal", ticks=[-1, 0, 1])

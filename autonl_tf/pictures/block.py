@@ -30,7 +30,6 @@ def kernels(block: BlockSpec) -> str:
 
 
 def kernel_color(block: BlockSpec) -> str:
-    """The colour of a block by its depthwise kernels."""
     return KERNELS.get(block.kernels[0], OTHER_KERNEL) if len(block.kernels) == 1 else SEVERAL_KERNELS
 
 

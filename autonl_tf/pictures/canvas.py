@@ -122,7 +122,6 @@ def svg(figure: Figure) -> str:
 
 
 def save(figure: Figure, path: str | pathlib.Path) -> None:
-    """Writes a PNG file."""
     _take_literally(figure)
     with warnings.catch_warnings(record=True) as lacking, in_place(path) as aside:
         warnings.filterwarnings("always", _NO_SIGN)

@@ -45,7 +45,6 @@ def escape(text: object) -> str:
 
 
 def page(title: str, *sections: str) -> str:
-    """A whole document."""
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><title>{escape(title)}</title>'

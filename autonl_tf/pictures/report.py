@@ -17,7 +17,6 @@ _ON_TARGET = 0.01  # off by at most this share, a network is on its target
 
 
 def report_page(result: dict[str, Any], name: str) -> str:
-    """The page of one search."""
     return page.page(
         f"Search: {name}",
         page.facts(headline(result)),

@@ -136,7 +136,6 @@ def told(before: Config, after: Config, images: int) -> str | None:
 
 
 def batch_size(images: int) -> int:
-    """Images a step."""
     power = 2 ** round(math.log2(math.sqrt(images)))
     return max(BATCHES[0], min(power, BATCHES[1]))
 

@@ -78,15 +78,12 @@ class SearchSchedule:
         return tf.where(self.warming(step), 0.0, self.cost_lambda)
 
     def warming(self, step: tf.Tensor) -> tf.Tensor:
-        """Whether this is the warm-up."""
         return step < self.warmup_steps
 
     def deciding(self, step: tf.Tensor) -> tf.Tensor:
-        """Whether this is the decision phase."""
         return (step >= self.warmup_steps) & ~self.settled(step)
 
     def settled(self, step: tf.Tensor) -> tf.Tensor:
-        """Whether decisions are held."""
         return step >= self.settle_start
 
 

@@ -31,7 +31,6 @@ class Config:
             raise AttributeError(f"no flag {name}") from None
 
     def replaced(self, **values: Any) -> Config:
-        """The config with other values of some flags."""
         return dataclasses.replace(self, values=self.values | values)
 
     def read(self) -> dict[str, Any]:

@@ -36,7 +36,6 @@ class CostModel:
         ]
 
     def of(self, selections: list[dict[str, int]]) -> float:
-        """Cost of the whole network."""
         return sum(self.per_block(selections)) + self.constant
 
     def reachable(self) -> tuple[float, float]:

@@ -106,11 +106,9 @@ class Space:
         return selections
 
     def count(self) -> int:
-        """How many members there are."""
         return math.prod(len({block.block(selection) for selection in block.selections()}) for block in self.blocks)
 
     def text(self) -> str:
-        """Its file."""
         return json.dumps(self.content, indent=2) + "\n"
 
     def map_sizes(self, image_size: int) -> tuple[int, ...]:
@@ -128,7 +126,6 @@ class Space:
 
 
 def names() -> tuple[str, ...]:
-    """The shipped spaces."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.json")))
 
 

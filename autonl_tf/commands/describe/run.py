@@ -161,12 +161,10 @@ def zoo(nonlocal_: str | None = None, **settings: Any) -> dict[str, Any]:
 
 
 def space_table(result: dict[str, Any]) -> str:
-    """A search space as text."""
     return "\n".join([*aligned(spaces.rows(result), left=4), "", spaces.summary(result)])
 
 
 def zoo_table(result: dict[str, Any]) -> str:
-    """The zoo as text."""
     header = ("network", "px", "MACs (M)", "params")
     header += ("published: MACs (M)", "params (M)", "top-1 %", "top-5 %", "latency ms")
     rows = []
@@ -248,7 +246,6 @@ def _tensor(values) -> dict[str, Any]:
 
 
 def tflite_table(result: dict[str, Any]) -> str:
-    """A TFLite file as text, an operator a line."""
     from autonl_tf.export import quantization
 
     header = ("operator", "computed in", "kernel", "scales of channels", "output", "scale", "zero point", "name")
@@ -295,7 +292,6 @@ def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The description as text."""
     header = ("", "block", "input", "output", "MACs (M)", "params")
     rows = [
         (
