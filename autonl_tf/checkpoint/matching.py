@@ -38,8 +38,8 @@ def of_arrays(where: str, arrays: Mapping[str, np.ndarray], **more) -> Stored:
     return Stored(where, {name: np.shape(array) for name, array in arrays.items()}, arrays.__getitem__, **more)
 
 
-def of_reader(where: str, reader: tf.train.CheckpointReader, keys: Mapping[str, str], **more) -> Stored:
-    """Variables of TensorFlow's checkpoint, by `keys` of our names and its own; `more` are other fields."""
+def of_reader(where: str, reader, keys: Mapping[str, str], **more) -> Stored:
+    """What a reader of `tf.train.load_checkpoint` has, by `keys` of our names and its own; `more` are other fields."""
     shapes = reader.get_variable_to_shape_map()
     found = {name: tuple(shapes[key]) for name, key in keys.items()}
     return Stored(where, found, lambda name: reader.get_tensor(keys[name]), **more)

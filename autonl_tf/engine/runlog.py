@@ -211,8 +211,8 @@ def told(values: Mapping[str, float]) -> str:
 
 
 def standard_error(share: float, images: float) -> float:
-    """Of a share of right answers on so many images: sqrt(p (1 - p) / images), where p counts one image more, half of
-    it right, so that no share is told as certain."""
+    """sqrt(p (1 - p) / images) for a share of right answers on so many images. p counts one image more, half of it
+    right, so that no share is told as certain."""
     likely = (share * images + 0.5) / (images + 1)
     return math.sqrt(likely * (1 - likely) / images)
 

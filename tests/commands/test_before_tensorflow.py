@@ -172,7 +172,7 @@ CASES = {
         "--target_macs=20M: out of this space's reach",
     ),
     "a batch too large for the size that nobody gave": (
-        (*TRAIN, "--arch=efficientnet_lite4", "--train_batch_size=65536"),
+        (*TRAIN, "--dataset=imagenet_tfrecord:records", "--arch=efficientnet_lite4", "--train_batch_size=65536"),
         "--train_batch_size=65536: at 300 px",
     ),
     "a run whose checkpoints are gone": (
