@@ -89,12 +89,17 @@ class GatedBatchNormalization(keras.layers.Layer):
 
 def _moments_of_all_replicas(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Mean and variance [C] of [B, H, W, C] over the batches of all replicas, which are of one size."""
-    moments = tf.stack([tf.reduce_mean(x, [0, 1, 2]), tf.reduce_mean(tf.square(x), [0, 1, 2])])  # [2, C]
     context = tf.distribute.get_replica_context()
-    if context is not None and context.num_replicas_in_sync > 1:
-        moments = context.all_reduce(tf.distribute.ReduceOp.MEAN, moments)
-    mean, square = tf.unstack(moments)
-    return mean, tf.maximum(square - tf.square(mean), 0.0)
+
+    def over_all(values: tf.Tensor) -> tf.Tensor:
+        mean = tf.reduce_mean(values, [0, 1, 2])
+        if context is None or context.num_replicas_in_sync == 1:
+            return mean
+        return context.all_reduce(tf.distribute.ReduceOp.MEAN, mean)
+
+    # The mean of squares less the squared mean loses the variance where the mean is far larger than it.
+    mean = over_all(x)
+    return mean, over_all(tf.square(x - mean))
 
 
 @registered

@@ -23,6 +23,12 @@ class Kernel(Kind):
         kernels = candidate_list(entry, "kernels", where, accepted, whole_numbers(1, most, 2))
         if base.kernels != kernels[-1:]:
             raise UserError(f"{where}: the block string must have the largest candidate, k{kernels[-1]}")
+        # TensorFlow pads a kernel below the stride so that its centre lies elsewhere than that of larger ones.
+        if len(kernels) > 1 and base.padding == "same" and kernels[0] < base.stride:
+            raise UserError(
+                f"{where}: 'kernels': {kernels[0]} is no core of a larger one at stride {base.stride}; accepted: "
+                f"kernels from {base.stride} on, or one alone"
+            )
         return {"kernel": kernels}
 
     def fields(self, chosen):

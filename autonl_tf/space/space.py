@@ -106,6 +106,8 @@ class Space:
         return selections
 
     def count(self) -> int:
+        """How many combinations of the blocks' options there are. Two may be one network: of two like blocks either may
+        be dropped."""
         return math.prod(len({block.block(selection) for selection in block.selections()}) for block in self.blocks)
 
     def text(self) -> str:

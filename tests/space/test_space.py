@@ -196,6 +196,7 @@ def change(path, value):
         (change(["candidates", "nonlocal_strides"], []), "both empty or neither"),
         (change(["candidates", "se_ratios"], [0.01, 0.02]), "'se_ratios' give"),
         (change(["blocks", 1, "kernels"], [3, 7]), "largest candidate, k7"),
+        (change(["blocks", 1, "kernels"], [1, 5]), "entry 1: 'kernels': 1 is no core of a larger one at stride 2"),
         (change(["blocks", 1, "droppable"], "no"), "'droppable' must be true or false"),
         (change(["blocks", 1, "block"], "r4_k5_s22_e6_i16_o24_se0.5"), "accepted: in one"),
         (change(["blocks", 1, "block"], "r4_k5_s22_e6_i16_o24_embedded0.5-2"), "block entry 1: .* only the tokens"),

@@ -1,4 +1,4 @@
-"""What `--mode=describe --search_space=` says of a space: its range, how many members it has, what a block may be."""
+"""What `--mode=describe --search_space=` says of a space: its range, the number of its members, what a block may be."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def description(name: str, *, image_size: int | None, num_classes: int) -> dict[
     """A space, at `image_size` or, with None, at that of the network that it is around, else 224.
 
     Returns:
-      `search_space`, the settings, `network` (the header of its members), `members` (how many), `smallest` and
+      `search_space`, the settings, `network` (the header of its members), `members` (`Space.count`), `smallest` and
       `largest` (`macs` and `params` of these two), and `blocks`: of each its `name`, its largest `block`, whether it
       `may_be_dropped`, its `options` by what is chosen, where there are several, and the range of its `macs`.
 
@@ -76,7 +76,8 @@ def summary(result: dict[str, Any]) -> str:
     members = f"{count:,}" if count < 10**9 else f"{count:.3g}"
     return (
         f"{result['search_space']} at {result['input_image_size']} px, {result['num_label_classes']} classes: "
-        f"{members} members, {low / 1e6:.6f}M to {high / 1e6:.6f}M MACs, {few:,} to {many:,} trainable parameters"
+        f"{members} combinations of options, {low / 1e6:.6f}M to {high / 1e6:.6f}M MACs, {few:,} to {many:,} trainable "
+        "parameters"
     )
 
 
