@@ -1,4 +1,5 @@
-"""SIGTERM and SIGHUP, alike in every mode and at any time: an exception, as SIGINT is, that cleans up on its way.
+"""SIGTERM and SIGHUP, alike in every mode and at any time: an exception, as SIGINT is, that cleans up on its way; the
+loop of a training or a search saves at all three.
 
 Python handles a signal when its main thread is next at Python's own code, and native code may wait for another machine
 for hours. So a second thread, which signals wake, ends the process where the main thread does not.
@@ -52,21 +53,21 @@ def replaced_in(error: Exception) -> int | None:
     return found and int(found[1] or 128 + signal.SIGINT) - 128
 
 
-def handle(handler: Callable[[int], None]) -> dict[int, object]:
-    """Has `handler(number)` called at either signal; returns the handlers before. Only a main thread may do so.
+def handle(handler: Callable[[int], None], numbers: tuple[int, ...] = _ENDING) -> dict[int, object]:
+    """Has `handler(number)` called at these signals; returns the handlers before. Only a main thread may do so.
 
     A signal that is ignored (SIGHUP under nohup) stays so.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}
-    heeded = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     return {number: signal.signal(number, lambda number, _: handler(number)) for number in heeded}
 
 
 @contextlib.contextmanager
 def handled(handler: Callable[[int], None]) -> Iterator[None]:
-    """As `handle`, within the block."""
-    before = handle(handler)
+    """As `handle`, within the block, SIGINT included."""
+    before = handle(handler, (*_ENDING, signal.SIGINT))
     try:
         yield
     finally:
@@ -159,10 +160,11 @@ class Watch(threading.Thread):
                 signal.pthread_kill(threading.main_thread().ident, unheard)  # wakes it from a call too
             for received in os.read(self._woken, 64) if readable else b"":
                 if received in (*_ENDING, signal.SIGINT):
+                    insists = number == received == signal.SIGINT
                     number, first = received, min(first, now)
                     if now - first > _AGAIN_SECONDS:
                         deadline = now
-                    elif not (progress and progress.patient) or received == signal.SIGINT:
+                    elif not (progress and progress.patient) or insists:
                         deadline = min(deadline, now + GRACE_SECONDS)
                     if progress:
                         progress.hurry()

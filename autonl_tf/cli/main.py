@@ -32,8 +32,8 @@ _OWN_ENVIRONMENT = {
 
 # What the same command goes on from, in the modes that can be stopped and started again.
 _GOES_ON = {
-    "search": "the last checkpoint",
-    "train": "the last checkpoint",
+    "search": "the last checkpoint, if one was saved",
+    "train": "the last checkpoint, if one was saved",
     "profile": "what has been measured",
 }
 _PRINTING = ("describe", "compare", "eval", "predict")  # the modes whose result is what they print

@@ -22,7 +22,7 @@ from autonl_tf.streams import say
 
 
 class Preempted(SystemExit):
-    """SIGTERM or SIGHUP came, the run is saved; the process ends with code 42 and the same command goes on."""
+    """A signal came, the run is saved; the process ends with code 42 or 130, and the same command goes on."""
 
 
 class WorkerLost(SystemExit):
@@ -86,8 +86,9 @@ def run_training(
       UserError: a loss or gradient that is not finite (more than `max_skipped` of them), a checkpoint that cannot
         be saved, a run directory that is further than `total_steps`, or one that the processes of a cluster do not
         share.
-      Preempted: SIGTERM or SIGHUP came (to any process of a cluster); saved, exit code 42. Before a first step there
-        is nothing to save, and a process of no cluster ends at once.
+      Preempted: SIGTERM, SIGHUP or SIGINT came (to any process of a cluster); saved, exit code 42, or 130 at SIGINT.
+        Before a first step there is nothing to save, and a process of no cluster ends at once, as it does at a second
+        SIGINT.
       WorkerLost: a process of the cluster is gone; exit code 43.
     """
     evaluate_every = evaluate_every if evaluate else 0
@@ -153,7 +154,7 @@ def run_training(
                     if stopping and step < total_steps:
                         # A barrier: launchers end the others when the first ends, and the chief may still be saving.
                         _on_any_process(strategy, True)
-                        raise Preempted(PREEMPTED)
+                        raise Preempted(request.code)
         except Preempted:
             saved = f"saved as {checkpoints.latest}" if step > start else "before a step of this start"
             log.message(f"stopped by {request.name} at step {step}, {saved}: the same command goes on")
@@ -261,7 +262,15 @@ class _Request:
         """The name of the signal; in a cluster it may have come to another process."""
         return "a signal to another process" if self.number is None else signal.Signals(self.number).name
 
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        return 128 + signal.SIGINT if self.number == signal.SIGINT else PREEMPTED
+
     def note(self, number: int) -> None:
+        insists = self.number == number == signal.SIGINT
         self.number = number
+        if insists or (self.at_once and number == signal.SIGINT):
+            raise KeyboardInterrupt
         if self.at_once:
             raise Preempted(PREEMPTED)

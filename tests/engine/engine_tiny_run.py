@@ -98,13 +98,22 @@ def shard_rows(dataset: tf.data.Dataset, shard: int, shards: int) -> tf.data.Dat
 class Run:
     """Model, learner, train function and evaluation under a strategy."""
 
-    def __init__(self, strategy=None, *, with_batch_norm=True, jit_compile=False, rate=0.05, **checked):
+    def __init__(
+        self,
+        strategy=None,
+        *,
+        with_batch_norm=True,
+        jit_compile=False,
+        rate=0.05,
+        new_optimizer=optimizer.TF1RMSprop,
+        **checked,
+    ):
         self.strategy = strategy or strategies.make_strategy("cpu")
         with self.strategy.scope():
             self.model = make_model(with_batch_norm)
             self.averages = averages.MovingAverages(batch_norm.averaged_variables(self.model), 0.9)
             schedule = schedules.WarmupStaircase(rate, EXAMPLES / BATCH, EXAMPLES // BATCH, decay_epochs=1.0)
-            group = (optimizer.TF1RMSprop(schedule), self.model.trainable_variables)
+            group = (new_optimizer(schedule), self.model.trainable_variables)
             self.learner = learner.Learner(
                 self.model, [group], self.averages, update_check=update_check.UpdateCheck(**checked)
             )

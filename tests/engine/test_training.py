@@ -8,6 +8,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 from engine_tiny_run import BATCH, CLASSES, EXAMPLES, Run, eval_dataset, make_model, train_dataset
 from official_checkpoints import checkpoint_at
 
@@ -71,6 +72,19 @@ def test_killed_twice_and_resumed_ends_bit_for_bit_as_uninterrupted(whole, tmp_p
     assert same(run.everything(), whole[1])
     assert (tmp_path / "metrics.jsonl").read_bytes() == (whole[0] / "metrics.jsonl").read_bytes()
     assert result.best.step == json.loads((whole[0] / "best" / "best.json").read_text())["step"]
+
+
+def test_so_does_a_run_with_adam(tmp_path):
+    def adam(rate):
+        return keras.optimizers.Adam(rate, jit_compile=False)
+
+    whole = Run(new_optimizer=adam)
+    whole.go(tmp_path / "whole")
+    with pytest.raises(Killed):
+        Run(new_optimizer=adam).go(tmp_path / "killed", after_loop=killer(10))
+    run = Run(new_optimizer=adam)
+    run.go(tmp_path / "killed")
+    assert run.started_at == 8 and same(run.everything(), whole.everything())
 
 
 @pytest.mark.parametrize("put_in_its_place", [False, True])
@@ -420,21 +434,30 @@ def test_an_evaluation_that_waits_for_others_is_seen():
         signal.set_wakeup_fd(-1)
 
 
-def test_a_signal_ends_a_long_loop_after_a_step_and_the_rest_is_as_if_nothing_had_been(tmp_path):
+def test_a_second_sigint_ends_at_once_and_the_first_does_where_nothing_can_be_saved():
+    request = loop._Request(at_once=False)
+    request.note(signal.SIGINT)
+    for there in (request, loop._Request(at_once=True)):
+        with pytest.raises(KeyboardInterrupt):
+            there.note(signal.SIGINT)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 42), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_long_loop_after_a_step_and_the_rest_is_as_if_nothing_had_been(number, code, tmp_path):
     halted, resumed, whole = Run(), Run(), Run()
 
     def signalling(start):
         def seen(step):
             if step == 6:
                 halted.learner.halt()  # as the watch does
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), number)
             return step
 
         steps = tf.data.Dataset.counter(start, 1, dtype=tf.int64)
         seen_steps = steps.map(lambda step: tf.ensure_shape(tf.numpy_function(seen, [step], tf.int64), []))
         return iter(tf.data.Dataset.zip(train_dataset(start), seen_steps).map(lambda batch, step: batch))
 
-    with pytest.raises(loop.Preempted):
+    with pytest.raises(loop.Preempted, match=str(code)):
         halted.go(tmp_path / "run", steps_per_loop=20, evaluate=None, save_every=20, make_batches=signalling)
     saved = halted.learner.current_step
     assert 1 < saved < 20

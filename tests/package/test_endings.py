@@ -207,13 +207,16 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path):
     assert started(tmp_path, *REPORT, body=body, shell="trap '' HUP; exec {} >out 2>err").wait(120) == 0
 
 
+SAVED = "the same command goes on from the last checkpoint, if one was saved"
+
+
 @pytest.mark.parametrize(
     ("mode", "raised", "code", "said"),
     [
-        ("search", KeyboardInterrupt(), 130, "interrupted; the same command goes on from the last checkpoint"),
+        ("search", KeyboardInterrupt(), 130, f"interrupted; {SAVED}"),
         ("profile", KeyboardInterrupt(), 130, "interrupted; the same command goes on from what has been measured"),
         ("describe", KeyboardInterrupt(), 130, "interrupted"),
-        ("train", signals.Stopped(15), 42, "stopped by SIGTERM; the same command goes on from the last checkpoint"),
+        ("train", signals.Stopped(15), 42, f"stopped by SIGTERM; {SAVED}"),
         ("profile", signals.Stopped(1), 42, "stopped by SIGHUP; the same command goes on from what has been measured"),
         ("export", signals.Stopped(15), 143, "stopped by SIGTERM"),
         ("eval", OSError(5, "Input/output error", "a/b"), 2, "error: a/b: Input/output error"),
