@@ -185,7 +185,7 @@ def shrunk(seed: int, options: argparse.Namespace, work: pathlib.Path) -> Iterat
 def straight(epochs: float) -> list[str]:
     """The course of a training that is as long as a search and the training behind it."""
     rate = ["--base_learning_rate=0.001", "--lr_warmup_epochs=0.3", f"--lr_decay_epochs={epochs / 5}"]
-    return [f"--train_epochs={2 * epochs}", *rate]
+    return [f"--train_epochs={2 * epochs}", "--optimizer=rmsprop", *rate]
 
 
 def from_scratch(directory: pathlib.Path, data, seed: int, search: pathlib.Path, words: list[str]) -> dict[str, object]:

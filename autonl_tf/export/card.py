@@ -32,9 +32,9 @@ from autonl_tf.records import CARD_FORMAT, CARD_JSON
 from autonl_tf.strict_json import plain
 
 CARD_MARKDOWN = "card.md"
-BATCH_OF_TFLITE = (
-    "1. For more run one image after another, or an interpreter a thread: resize_tensor_input does not go with it, for "
-    "the shapes that non-local blocks reshape to hold the batch."
+BATCH_OF_TFLITE = "1. For more run one image after another, or an interpreter a thread"
+_NOT_RESIZED = (
+    ": resize_tensor_input does not go with it, for the shapes that non-local blocks reshape to hold the batch."
 )
 
 
@@ -190,13 +190,14 @@ def _tflite_artifact(description: Description, graph: GraphFacts) -> dict:
     rounded = ", rounded to whole numbers" if graph.input_type == "uint8" else ""
     inputs = {tflite.INPUT: f"{graph.input_type} [1, {size}, {size}, 3]: RGB, 0 to 255{rounded}"}
     outputs = {tflite.OUTPUT: f"float32 [1, {len(description.class_names)}]"}
+    non_local = any(block.nonlocal_ or block.embedded for block in description.spec.blocks)
     return {
         "signatures": {tflite.SIGNATURE: {"inputs": inputs, "outputs": outputs}},
         "ops": list(graph.ops),
         "xnnpack_partitions": graph.xnnpack_partitions,
         "xnnpack_whole": graph.xnnpack_whole,
         "quantization": graph.quantization,
-        "batch": BATCH_OF_TFLITE,
+        "batch": BATCH_OF_TFLITE + (_NOT_RESIZED if non_local else "."),
     }
 
 

@@ -18,11 +18,12 @@ from autonl_tf.data.reading import CROP_PADDING
 from autonl_tf.prepare import rates
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
+from autonl_tf.settings.recipe import OF_RMSPROP
 from autonl_tf.settings.shared import check_batches_fit
 
-# Crops where no flag gives them: as published, for images of this side and more. Smaller ones lose too much by them.
-CROPPED_SIDE, MIN_CROP_AREA = 128, 0.08
-SMALL_CROP_PADDING, SMALL_MIN_CROP_AREA = 0, 0.5
+# Crops where no flag gives them: as published, the centre 87.5%, for images of this side and more. Smaller ones lose
+# too much by them, as trained weights do in their few steps (docs/training.md).
+CROPPED_SIDE, MIN_CROP_AREA, LARGE_CROP_AREA = 128, 0.08, 0.5
 BATCHES = (16, 256)  # images a step: a power of two near the square root of the number of images
 LEAST_EPOCHS = {"train": 30, "search": 8}  # the latter as published
 MOST_EPOCHS = 350  # as published
@@ -31,10 +32,12 @@ TUNED_SHARE = 0.1  # of that length, from a checkpoint
 # From a checkpoint, on fewer images, batch norm stays as it is: with the statistics of other photographs the network
 # loses what it knows, and some hundred steps do not bring that back (docs/training.md).
 TRAINED_STATISTICS = 10_000
-# For 256 images a step; the first as published. Trained weights need a smaller one: after some forty steps RMSProp's
-# mean square, which starts at 1, has followed their small gradients down, and at a larger rate they lose what they know
+# RMSProp's for 256 images a step, the first as published; Adam's whatever the batch. Trained weights need a smaller one
 # (docs/training.md). A new classifier on frozen features has one minimum and few images.
-RATES = {"scratch": 0.016, "tuned": 0.001, "classifier": 0.0016, "qat": 0.0016}
+RATES = {
+    "rmsprop": {"scratch": 0.016, "tuned": 0.001, "classifier": 0.0016, "qat": 0.0016},
+    "adam": {"scratch": 0.001, "tuned": 0.0003, "classifier": 0.001},
+}
 WARMUP_SHARE = 0.1  # of a training
 STATISTICS_SHARE, AVERAGES_SHARE = 0.02, 0.05  # of the run: how far back batch norm's statistics and averages look
 MOST_MOMENTUM, MOST_DECAY = 0.99, 0.9999  # as published
@@ -56,7 +59,8 @@ SEARCH_WARMUP_STEPS, SEARCH_WARMUP_SHARE = 200, 0.25  # the latter of the search
 DECAY_EPOCHS, DECAY_RATE = 2.4, 0.97  # of the staircase, where one of them is given
 
 _TOLD = (
-    *("train_batch_size", "train_epochs", "base_learning_rate", "lr_warmup_steps", "lr_decay_epochs", "lr_decay_rate"),
+    *("train_batch_size", "train_epochs", "optimizer", "base_learning_rate", "lr_warmup_steps"),
+    *("lr_decay_epochs", "lr_decay_rate"),
     *("batch_norm_momentum", "moving_average_decay", "recalibrate_batches", "light_nl_decay", "eval_every_epochs"),
     *("freeze", "lr_multipliers"),
 )
@@ -71,7 +75,9 @@ def resolved(config: Config, dataset: ImageDataset, start: Checkpoint | None = N
         depth_multiplier=config.depth_multiplier or (start.depth_multiplier if start else 1.0),
     )
     small = config.input_image_size < CROPPED_SIDE
-    padding, area = (SMALL_CROP_PADDING, SMALL_MIN_CROP_AREA) if small else (CROP_PADDING, MIN_CROP_AREA)
+    padding = 0 if small else min(CROP_PADDING, round(CROP_PADDING * config.input_image_size / 224))
+    short = start is not None and start.format != "search" and config.mode == "train"
+    area = LARGE_CROP_AREA if small or short else MIN_CROP_AREA
     if start and start.image_size == config.input_image_size:
         padding = start.crop_padding
     check_batches_fit(config, config.input_image_size)
@@ -99,12 +105,15 @@ def completed(config: Config, images: int, tuned: bool = False) -> Config:
     has_rate = "batch_norm:" in (config.lr_multipliers or "")
     if fine_tuning and config.freeze is None and not (config.qat or has_rate) and images < TRAINED_STATISTICS:
         config = config.replaced(freeze="batch_norm")
+    if config.mode == "train" and config.optimizer is None:
+        adam = tuned and not config.qat and not config.given.keys() & set(OF_RMSPROP)
+        config = config.replaced(optimizer="adam" if adam else "rmsprop")
     length = rates.length_of(config, images)
     chosen = _search(config, length) if config.mode == "search" else _training(config, length, images, tuned)
     # Nothing measures statistics anew under --qat: they are the checkpoint's, and training crops move them slowly.
     momentum = _looking_back(STATISTICS_SHARE * length.steps, LEAST_MOMENTUM, MOST_MOMENTUM)
     chosen |= {
-        "base_learning_rate": RATES[_kind(config, tuned)],
+        "base_learning_rate": _rates(config)[_kind(config, tuned)],
         "batch_norm_momentum": MOST_MOMENTUM if config.qat else momentum,
     }
     config = config.replaced(**{name: value for name, value in chosen.items() if config.values[name] is None})
@@ -118,7 +127,14 @@ def new_factor(config: Config) -> float:
 
     It learns by the rate of a start from scratch, but no slower than they, and at most a thousand times as fast.
     """
-    return min(max(1.0, RATES["scratch"] / config.base_learning_rate), 1000.0)
+    return min(max(1.0, _rates(config)["scratch"] / config.base_learning_rate), 1000.0)
+
+
+def _rates(config: Config) -> dict[str, float]:
+    """By what is trained, for 256 images."""
+    if config.optimizer == "adam":
+        return {what: rate * 256 / config.train_batch_size for what, rate in RATES["adam"].items()}
+    return RATES["rmsprop"]
 
 
 def told(before: Config, after: Config, images: int) -> str | None:

@@ -100,6 +100,16 @@ def seen_by_run(directory: pathlib.Path | None, dataset: ImageDataset, split: st
     return seen
 
 
+def tell_share(config: Config, seen: Counter[str]) -> None:
+    """Says that a part of a class folder without splits is scored, where the run knows none of its images."""
+    listing = config.listing
+    if listing is None or len(listing.directories) > 1 or "validation_fraction" in config.given or seen:
+        return
+    if train := len(listing.splits["train"]):
+        scored = len(listing.splits["validation"])
+        say(f"note: {scored} of the {scored + train} images are scored; --validation_fraction=1 scores all")
+
+
 def _of_tfds(entry: manifest.Entry) -> bool:
     return not entry.label and ": " in entry.name
 

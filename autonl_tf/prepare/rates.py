@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import tf_keras as keras
+
 from autonl_tf import limits
 from autonl_tf.engine.optimizer import TF1RMSprop
 from autonl_tf.engine.schedules import WarmupCosine, WarmupStaircase, scale_learning_rate
@@ -47,12 +49,14 @@ def _warmup(config: Config, length: Length) -> int:
     return int(config.lr_warmup_epochs * length.steps_per_epoch)
 
 
-def weights_optimizer(config: Config, length: Length, factor: float = 1.0) -> TF1RMSprop:
-    """The recipe's RMSProp with its schedule, the peak rate scaled with the batch and by `factor`."""
+def weights_optimizer(config: Config, length: Length, factor: float = 1.0) -> keras.optimizers.Optimizer:
+    """The recipe's RMSProp, or Adam, with its schedule, the peak rate scaled with the batch and by `factor`."""
     peak = scale_learning_rate(factor * config.base_learning_rate, config.train_batch_size)
     warmup = _warmup(config, length)
     if config.lr_decay_epochs is None:
         rate = WarmupCosine(peak, length.steps, warmup)
     else:
         rate = WarmupStaircase(peak, length.steps_per_epoch, warmup, config.lr_decay_epochs, config.lr_decay_rate)
+    if config.optimizer == "adam":
+        return keras.optimizers.Adam(rate, jit_compile=False)
     return TF1RMSprop(rate, rho=config.rmsprop_decay, momentum=config.momentum, epsilon=config.rmsprop_epsilon)

@@ -110,7 +110,9 @@ def check_weights(config: Config, weights: Description, spec: NetworkSpec | None
         does = "training" if config.mode == "train" else "a search"
         raise UserError(f"{where}: was trained with --qat; {does} starts from float weights")
     if config.mode == "explain" and not blocks_in(spec or weights.spec):
-        raise UserError(f"{where}: the network has no non-local block to explain")
+        raise UserError(
+            f"{where}: the network has no non-local block to explain; train one with LightNL first (--nonlocal)"
+        )
     if config.mode == "convert" and weights.format == "ours":
         raise UserError(f"{where}: is a checkpoint of this program already; convert takes an official one")
     if config.mode == "export" and "tflite_qat" in config.formats and not weights.qat:

@@ -94,7 +94,7 @@ def switch(name: str, default: bool, **rest) -> Flag:
     return Flag(name, default, define_switch, **rest)
 
 
-def choice(name: str, default: str, accepted: tuple[str, ...], **rest) -> Flag:
+def choice(name: str, default: str | None, accepted: tuple[str, ...], **rest) -> Flag:
     return Flag(name, default, flags.DEFINE_enum, bounds={"enum_values": accepted}, **rest)
 
 

@@ -7,6 +7,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import AUTO, choice, count, real, switch, whole
 
+OF_RMSPROP = ("momentum", "rmsprop_decay", "rmsprop_epsilon")
 FLAGS = (
     whole("train_steps", None, limits.STEPS).help("Length in steps, in place of --train_epochs."),
     real("train_epochs", None, limits.EPOCHS).help(
@@ -17,8 +18,9 @@ FLAGS = (
         search="Length in epochs. Default: 8 to 350, by the number of images.",
     ),
     real("base_learning_rate", None, (1e-12, 1000.0)).help(
-        "Peak learning rate for 256 images, scaled with the batch. Default: 0.016; 0.001 from --init_checkpoint; "
-        "0.0016 with --freeze=backbone or --qat.",
+        "Peak learning rate for 256 images, scaled with the batch. Default: RMSProp's 0.016, from --init_checkpoint "
+        "0.001 (0.0016 with --freeze=backbone or --qat); Adam's peak is 0.001, from --init_checkpoint 0.0003 (0.001 "
+        "with --freeze=backbone), whatever the batch.",
         search="Peak learning rate for 256 images, scaled with the batch. Default: 0.016, or 0.001 from "
         "--init_checkpoint.",
     ),

@@ -155,7 +155,7 @@ DATA_FLAGS = (
         "Class names in label order: the first word of each line, or the whole line where all of the data's names "
         "are whole lines; imagenet: the synsets of ImageNet's 1000 classes."
     ),
-    real("validation_fraction", 0.1, (0.001, 0.9), modes=(*DATA, "export")).help(
+    real("validation_fraction", 0.1, (0.001, 1.0), modes=(*DATA, "export")).help(
         "Share held out if a folder or a TFDS set has no validation split."
     ),
     switch("skip_corrupt", False, modes=IMAGES).help(
@@ -191,14 +191,16 @@ DATA_FLAGS = (
         "crop_padding", None, limits.CROP_PADDING, modes=(*FIT, "eval", "predict", "export", "convert", "explain")
     ).help(
         "Evaluation crops the centre size/(size+this) of the shorter side. Default: the checkpoint's at its own size, "
-        "else 0 below 128 px and the release's 32 otherwise.",
+        "else a seventh of the size, at most the release's 32, and 0 below 128 px.",
         **dict.fromkeys(
             (*USES_WEIGHTS, "convert"),
             "Evaluation crops the centre size/(size+this) of the shorter side. Default: the checkpoint's.",
         ),
     ),
     real("min_crop_area", None, (0.01, 1.0), modes=FIT).help(
-        "Least area of a training crop. Default: 0.08; 0.5 below 128 px."
+        "Least area of a training crop. Default: 0.08; 0.5 below 128 px, and in a training from --init_checkpoint that "
+        "is no search.",
+        search="Least area of a training crop. Default: 0.08; 0.5 below 128 px.",
     ),
     choice("augment", "none", flag_values.AUGMENTATIONS, modes=FIT).help(
         "Augmentation; autoaugment is ImageNet's policy."

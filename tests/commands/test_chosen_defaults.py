@@ -3,6 +3,7 @@
 import pathlib
 
 import pytest
+import tf_keras as keras
 from absl import flags
 from mode_cases import configure
 
@@ -13,6 +14,7 @@ from autonl_tf.errors import UserError
 from autonl_tf.prepare import defaults, rates
 from autonl_tf.settings import files
 
+RMSPROP = "--optimizer=rmsprop"
 TRAIN = ("--mode=train", "--arch=autonl_s", "--dataset=demo", "--model_dir=x")
 SEARCH = ("--mode=search", "--dataset=demo", "--model_dir=x")
 FLAGS = pathlib.Path(__file__).resolve().parents[2] / "flags"
@@ -106,6 +108,7 @@ def test_what_is_given_stays_and_what_is_chosen_is_told():
     given = {
         **{"train_batch_size": 7, "train_epochs": 3.0, "base_learning_rate": 0.5, "lr_warmup_epochs": 1.5},
         **{
+            "optimizer": "rmsprop",
             "batch_norm_momentum": 0.5,
             "moving_average_decay": 0.25,
             "recalibrate_batches": 0,
@@ -139,20 +142,53 @@ def test_what_is_given_stays_and_what_is_chosen_is_told():
     [((), False, 0.016), ((), True, 0.001), (("--freeze=backbone",), True, 0.0016), (("--freeze=stem",), True, 0.001)],
 )
 def test_the_rate_follows_from_what_is_trained(words, tuned, rate):
-    assert defaults.completed(configure(*TRAIN, *words), 800, tuned).base_learning_rate == rate
+    assert defaults.completed(configure(*TRAIN, *words, RMSPROP), 800, tuned).base_learning_rate == rate
+
+
+@pytest.mark.parametrize("images", [100, 800, 50_000])
+def test_adam_peaks_at_the_same_rate_whatever_the_batch(images):
+    for words, peak in (((), 0.0003), (("--freeze=backbone",), 0.001)):
+        chosen = defaults.completed(configure(*TRAIN, *words), images, tuned=True)
+        rate = rates.weights_optimizer(chosen, length := rates.length_of(chosen, images))._learning_rate
+        assert isinstance(rates.weights_optimizer(chosen, length), keras.optimizers.Adam)
+        assert max(float(rate(step)) for step in range(0, length.steps, 1 + length.steps // 500)) == pytest.approx(
+            peak, rel=0.02
+        )
+
+
+def test_adam_is_for_trained_weights_unless_rmsprop_is_asked_for():
+    def optimizer(*words, tuned=True, mode=TRAIN):
+        return defaults.completed(configure(*mode, *words), 800, tuned).optimizer
+
+    assert (optimizer(), optimizer(tuned=False), optimizer("--optimizer=adam", tuned=False)) == (
+        *("adam", "rmsprop", "adam"),
+    )
+    assert {optimizer(RMSPROP), optimizer("--momentum=0.9"), optimizer(f"--flagfile={FLAGS}/train_s.flags")} == {
+        "rmsprop"
+    }
+    assert optimizer("--qat", "--init_checkpoint=y") == "rmsprop"
+    before = configure(*TRAIN)
+    assert "--optimizer=adam" in defaults.told(before, defaults.completed(before, 800, True), 800)
+    for words, said in (
+        (("--optimizer=adam", "--momentum=0.9"), "--momentum is a setting of RMSProp"),
+        (("--optimizer=adam", "--qat", "--init_checkpoint=y"), "--qat trains by RMSProp"),
+    ):
+        with pytest.raises(UserError, match=said):
+            configure(*TRAIN, *words)
 
 
 def test_light_nl_that_is_added_to_trained_weights_learns_as_from_scratch_unless_told_otherwise():
     def multipliers(tuned, *words):
-        return defaults.completed(configure(*TRAIN, *words), 800, tuned).lr_multipliers
+        return defaults.completed(configure(*TRAIN, RMSPROP, *words), 800, tuned).lr_multipliers
 
     places = "--nonlocal=all:0.25-1"
+    assert defaults.completed(configure(*TRAIN, places), 800, True).lr_multipliers == "nonlocal:3.33333"  # of Adam's
     assert multipliers(True, places) == "nonlocal:16"
     assert multipliers(False, places) is multipliers(True) is multipliers(True, "--nonlocal=none") is None
     assert multipliers(True, places, "--lr_multipliers=backbone:0.1") == "backbone:0.1"
     rates_given = {"0.004": "nonlocal:4", "0.1": "nonlocal:1", "1e-9": "nonlocal:1000"}
     assert {r: multipliers(True, places, f"--base_learning_rate={r}") for r in rates_given} == rates_given
-    before = configure(*TRAIN, places)
+    before = configure(*TRAIN, RMSPROP, places)
     assert "--lr_multipliers=nonlocal:16" in defaults.told(before, defaults.completed(before, 800, True), 800)
 
 

@@ -9,6 +9,7 @@ from mode_cases import ARCH, class_folder, configure
 
 from autonl_tf.checkpoint.checkpoint import Loaded
 from autonl_tf.checkpoint.description import of_run
+from autonl_tf.cli import parsing
 from autonl_tf.commands.eval.run import run as evaluate
 from autonl_tf.commands.export import run as export
 from autonl_tf.commands.train import run as train
@@ -72,6 +73,19 @@ def test_images_that_a_run_was_trained_on_are_told_where_they_are_scored(home, c
         step = json.loads((home / "flat_run" / "best" / "best.json").read_text())["step"]
         card = chosen_for_card(home / "flat_run", step, home / "flat", fraction)
         assert ("trained_on" in card) is told and ("chosen" in card) is not told
+    # Of other images in one folder a tenth is scored by default, as of those to train on.
+    others = class_folder(home / "flat_others", {".": 9})
+    for path in sorted(others.rglob("*.jpg")):
+        path.rename(path.with_name(f"new_{path.name}"))
+    other = f"--dataset=folder:{others}"
+    for words, noted in (((flat,), False), ((other,), True), ((other, "--validation_fraction=1"), False)):
+        capsys.readouterr()
+        evaluate(config_checked("--mode=eval", f"--model_dir={home}/flat_run", *words))
+        assert ("images are scored; --validation_fraction=1 scores all" in capsys.readouterr().err) is noted
+
+
+def config_checked(*words):
+    return parsing.checked("check_files", configure(*words))
 
 
 def chosen_for_card(run, step, folder, fraction=0.1):

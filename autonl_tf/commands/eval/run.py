@@ -48,7 +48,9 @@ def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
         scores = evaluator(batches, dataset.size("validation"))
     if not is_chief(strategy):
         return
-    left_out.trained_on(left_out.seen_by_run(network.run, dataset, "validation"), dataset, "validation")
+    seen = left_out.seen_by_run(network.run, dataset, "validation")
+    left_out.trained_on(seen, dataset, "validation")
+    left_out.tell_share(config, seen)
     if directory := config.output:
         again = eval_batches(dataset, batch_size=config.eval_batch_size, **network.pixels)
         titles = [imagenet.titled(name) for name in names]

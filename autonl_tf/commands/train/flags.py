@@ -14,10 +14,14 @@ from autonl_tf.errors import UserError
 from autonl_tf.reading import MOST_LONG, Unreadable, read_text
 from autonl_tf.settings import files, recipe
 from autonl_tf.settings.config import Config
-from autonl_tf.settings.flag import number_in, path, real, switch, text, whole
-from autonl_tf.settings.shared import refuse_calibration
+from autonl_tf.settings.flag import choice, number_in, path, real, switch, text, whole
+from autonl_tf.settings.shared import refuse, refuse_calibration
 
 FLAGS = (
+    choice("optimizer", None, ("rmsprop", "adam")).help(
+        "rmsprop, as published, or adam. Default: adam from --init_checkpoint, unless that is a search, or --qat or a "
+        "flag of RMSProp is given."
+    ),
     real("test_split", None, (0.001, 0.9)).help(
         "Share of the validation images to set aside and score once, at the end of training. A test split of the data "
         "is scored without this flag."
@@ -62,6 +66,8 @@ def check(config: Config) -> Config:
     for name in ("mixup_alpha", "cutmix_alpha"):
         if 0 < config.values[name] < 0.001:
             raise UserError(f"--{name}={config.values[name]}: accepted: 0, or 0.001 to 100")
+    if config.optimizer == "adam":
+        refuse(config, "is a setting of RMSProp and does not go with --optimizer=adam", *recipe.OF_RMSPROP)
     if config.qat:
         _check_qat(config)
     else:
@@ -75,6 +81,8 @@ def _check_qat(config: Config) -> None:
     for name in ("freeze", "lr_multipliers"):
         if config.values[name]:
             raise UserError(f"--qat trains every layer at one rate; leave --{name} out")
+    if config.optimizer == "adam":
+        raise UserError("--qat trains by RMSProp; leave --optimizer=adam out")
     if not config.init_checkpoint:
         raise UserError("--qat starts from a trained float network: give --init_checkpoint")
     if config.precision != "float32":
