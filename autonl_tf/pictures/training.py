@@ -19,7 +19,8 @@ def draw_training(records: Sequence[dict], path: str | pathlib.Path, *, validati
     """Draws loss, top-1 in training and validation, and learning rate over the epochs into a PNG file.
 
     Args:
-      records: training records in order, each with `epoch` and some of loss, top1 (a share), learning_rate.
+      records: training records in order, each with `epoch` and some of loss, top1 (a share), learning_rate: means since
+        the one before, drawn between the two; those of short windows, as before an evaluation, are left out.
       validation: validation records in order, each with `epoch` and some of loss and top1.
 
     Raises:
@@ -29,9 +30,11 @@ def draw_training(records: Sequence[dict], path: str | pathlib.Path, *, validati
         raise UserError(f"{path}: no training records, so there is nothing to draw")
     scored = zip(validation, np.isfinite(column(validation, "top1")), strict=True)
     best = max((record for record, known in scored if known), key=lambda record: record["top1"], default=None)
+    last = max(float(record["epoch"]) for record in (*records, *validation))
+    records = _windows(records)
     title = "Training"
     if best is not None:
-        title += f": best validation top-1 {100 * best['top1']:.2f}% at epoch {best['epoch']:.4g}"
+        title += f": best validation top-1 {100 * best['top1']:.2f}% at epoch {round(best['epoch'], 2):g}"
     figure = new_figure(_WIDTH, _HEIGHT, title)
     figure.subplots_adjust(left=0.07, right=0.87, top=0.88, bottom=0.085, hspace=0.42)
     axes = figure.subplots(3, sharex=True, height_ratios=(3, 3, 1.3))
@@ -48,10 +51,17 @@ def draw_training(records: Sequence[dict], path: str | pathlib.Path, *, validati
     axes[2].set_ylim(bottom=0)
     if best is not None:
         axes[1].plot(best["epoch"], 100 * best["top1"], marker="o", markersize=8, mfc="none", mec=BLUE, mew=1.5)
-    last = max(float(record["epoch"]) for record in (*records, *validation))
     axes[2].set_xlim(0, last or 1)
     axes[2].set_xlabel("epoch", size=9.5, color=INK)
     save(figure, path)
+
+
+def _windows(records: Sequence[dict]) -> list[dict]:
+    """The records with the middles of their windows as epochs, without the windows that are shorter than most."""
+    ends = np.array([0.0, *column(records, "epoch")])
+    widths = np.diff(ends)
+    rows = zip(records, ends[:-1] + widths / 2, widths >= np.median(widths) / 2, strict=True)
+    return [{**record, "epoch": middle} for record, middle, long in rows if long]
 
 
 def _bound(axes: Axes, losses: list[float]) -> None:
