@@ -50,7 +50,7 @@ MEASURED_IMAGES = 1024  # at least, if there are as many, for the statistics of 
 LIGHT_NL_DECAY = 80.0  # divided by the number of images
 EVALUATIONS = 10  # at most
 STEPS_PER_LOOP = 100  # at most
-POINTS = 60  # at least, of the curves of a search, one a loop
+POINTS = 60  # at least, of the curves of a run, one a loop
 # A search's: the published decay, 0.97 every 2.4 of 8 epochs, and a warm-up in steps, since what that waits for
 # (RMSProp's mean square, which starts at 1, and batch norm's statistics) takes steps, however small the set: half an
 # epoch of 14,000 images at batch 128 was 55 steps, and the loss rose above chance.
@@ -115,6 +115,7 @@ def completed(config: Config, images: int, tuned: bool = False) -> Config:
     chosen |= {
         "base_learning_rate": _rates(config)[_kind(config, tuned)],
         "batch_norm_momentum": MOST_MOMENTUM if config.qat else momentum,
+        "steps_per_loop": max(1, min(STEPS_PER_LOOP, length.steps // POINTS)),
     }
     config = config.replaced(**{name: value for name, value in chosen.items() if config.values[name] is None})
     if fine_tuning and config.nonlocal_ not in (None, "none") and config.lr_multipliers is None and not config.qat:
@@ -173,7 +174,6 @@ def _kind(config: Config, tuned: bool) -> str:
 def _training(config: Config, length: rates.Length, images: int, tuned: bool) -> dict[str, float | int]:
     chosen = {
         "moving_average_decay": _looking_back(AVERAGES_SHARE * length.steps, 0.0, MOST_DECAY),
-        "steps_per_loop": STEPS_PER_LOOP,
         "recalibrate_batches": 0 if config.qat else math.ceil(min(images, MEASURED_IMAGES) / config.train_batch_size),
         "light_nl_decay": round(LIGHT_NL_DECAY / images, 6),
         "eval_every_epochs": float(max(1, math.ceil(length.steps / length.steps_per_epoch / EVALUATIONS))),
@@ -188,7 +188,6 @@ def _training(config: Config, length: rates.Length, images: int, tuned: bool) ->
 def _search(config: Config, length: rates.Length) -> dict[str, float | int]:
     decay = SEARCH_DECAY_SHARE * length.steps / length.steps_per_epoch
     chosen = {"lr_decay_epochs": round(max(decay, 0.001), 3), "lr_decay_rate": DECAY_RATE}
-    chosen["steps_per_loop"] = max(1, min(STEPS_PER_LOOP, length.steps // POINTS))
     if config.lr_warmup_epochs is None:
         chosen["lr_warmup_steps"] = min(SEARCH_WARMUP_STEPS, int(SEARCH_WARMUP_SHARE * length.steps))
     return chosen

@@ -62,7 +62,7 @@ FLAGS = (
     ),
     switch("sync_batch_norm", False).help("Batch norm takes its statistics over all replicas."),
     whole("steps_per_loop", None, (1, 1_000_000)).help(
-        "Steps on the device between two visits of the host. Default: 100, in a search at most a sixtieth of its steps."
+        "Steps on the device between two visits of the host. Default: a sixtieth of the run's, at most 100."
     ),
     whole("save_every_steps", 500, limits.STEPS).help("Steps between saved checkpoints."),
 )

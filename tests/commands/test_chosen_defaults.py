@@ -63,8 +63,9 @@ def test_the_same_command_goes_on_with_a_run_whatever_was_chosen_for_it(words, i
 
 
 @pytest.mark.parametrize(("images", "steps"), [(800, 31), (1_281_167, 100)])
-def test_a_short_search_has_points_for_its_curves(images, steps):
+def test_a_short_run_has_points_for_its_curves(images, steps):
     assert defaults.completed(configure(*SEARCH), images).steps_per_loop == steps
+    assert defaults.completed(configure(*TRAIN, "--train_steps=144"), images).steps_per_loop == 2
 
 
 def test_batch_norm_stays_the_checkpoints_on_small_sets_unless_told_otherwise():
