@@ -37,12 +37,20 @@ def run() -> int:
     began = time.monotonic()
     for flags in commands():
         print(f"\n$ {shlex.join([interpreter(), 'main.py', *flags])}", flush=True)
-        code = subprocess.call([sys.executable, "main.py", *flags])
-        if code:
+        if code := _ended(subprocess.Popen([sys.executable, "main.py", *flags])):
             print(f"stopped with exit code {code}: `make demo` goes on from here", file=sys.stderr)
             return code
     print(closing(time.monotonic() - began))
     return 0
+
+
+def _ended(step: subprocess.Popen) -> int:
+    """The exit code of a step; Ctrl-C, which the step gets too, is left to it: it may save."""
+    while True:
+        try:
+            return step.wait()
+        except KeyboardInterrupt:
+            pass
 
 
 def closing(seconds: float) -> str:

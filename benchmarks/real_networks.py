@@ -150,6 +150,7 @@ def transferred(seed: int, options: argparse.Namespace, work: pathlib.Path) -> d
     common = (
         *("--mode=train", f"--arch={NETWORKS[0]}", f"--dataset=folder:{options.cifar10}", f"--seed={seed}"),
         *(f"--input_image_size={options.transfer_size}", "--crop_padding=0", "--min_crop_area=0.5"),
+        "--optimizer=rmsprop",
         *("--train_batch_size=64", "--eval_batch_size=250", "--strategy=cpu", "--batch_norm_momentum=0.9"),
         *("--moving_average_decay=0.99", "--lr_warmup_epochs=0.1", "--eval_every_epochs=100", "--steps_per_loop=20"),
     )
