@@ -17,7 +17,7 @@ from autonl_tf import errors, files, host_memory, signals, streams
 from autonl_tf.cli import parsing
 from autonl_tf.errors import UserError
 
-_WITHOUT_TENSORFLOW = ("describe", "compare", "report")
+_WITHOUT_TENSORFLOW = ("describe", "compare")
 # A user's keras.json could change the axes of images, the float type and the epsilon, and a matplotlibrc the pictures;
 # either may also be damaged. These settings hide both files, so that the libraries' defaults hold. Compiling every
 # function is off, since the decoding of images cannot be compiled.

@@ -18,7 +18,7 @@ from autonl_tf.engine.strategy import make_strategy
 from autonl_tf.export import card
 from autonl_tf.export.bundle import Request, export_all
 from autonl_tf.prepare import checkpointed, inputs, left_out
-from autonl_tf.records import same_setting
+from autonl_tf.records import CARD_JSON, same_setting
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
 from autonl_tf.streams import say
@@ -171,7 +171,7 @@ def table(report: dict) -> str:
 def closing(report: dict) -> str:
     """Where the files are and what the network scores."""
     accuracy = report["accuracy"]
-    written = dict.fromkeys([*report["artifacts"], *(name.split("/")[0] for name in report["files"])])
+    written = dict.fromkeys([*report["artifacts"], *(name.split("/")[0] for name in report["files"]), CARD_JSON])
     scores = (
         f"{told({name: accuracy[name] for name in ('top1', 'top5', 'count') if name in accuracy})} of "
         f"{accuracy['dataset']}"
