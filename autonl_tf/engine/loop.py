@@ -22,7 +22,8 @@ from autonl_tf.streams import say
 
 
 class Preempted(SystemExit):
-    """A signal came, the run is saved; the process ends with code 42 or 130, and the same command goes on."""
+    """A signal came, and what there was to save is saved; the process ends with code 42 or 130, and the same command
+    goes on."""
 
 
 class WorkerLost(SystemExit):

@@ -86,11 +86,11 @@ def known_faults(
 
 
 def seen_by_run(directory: pathlib.Path | None, dataset: ImageDataset, split: str) -> Counter[str]:
-    """How many of the images of `split` each split of the run in `directory` has: files by name, size and class, those
-    of TensorFlow Datasets by their places in the set's own split."""
+    """How many of the images of `split` each split of the run in `directory` has: files by name (in the data's or a
+    split's directory), size and class, those of TensorFlow Datasets by their places in the set's own split."""
     record, now = _read(directory and str(directory)), dataset.listed(split)
     entries = record.entries if record else ()
-    before = {(e.name, e.size, e.label): e.split for e in entries}
+    before = {(name, e.size, e.label): e.split for e in entries for name in (e.name.partition("/")[2], e.name)}
     keys = [(entry.name, entry.size, entry.label) for entry in now if entry.label]
     seen = Counter(before[key] for key in keys if key in before)
     for entry, other in itertools.product(*(filter(_of_tfds, of_one) for of_one in (now, entries))):
@@ -101,9 +101,12 @@ def seen_by_run(directory: pathlib.Path | None, dataset: ImageDataset, split: st
 
 
 def tell_share(config: Config, seen: Counter[str]) -> None:
-    """Says that a part of a class folder without splits is scored, where the run knows none of its images."""
+    """Says that a part of a class folder without splits is scored, where the run has neither learnt from its images nor
+    been chosen by them."""
     listing = config.listing
-    if listing is None or len(listing.directories) > 1 or "validation_fraction" in config.given or seen:
+    if listing is None or len(listing.directories) > 1 or "validation_fraction" in config.given:
+        return
+    if seen["train"] or seen["validation"]:
         return
     if train := len(listing.splits["train"]):
         scored = len(listing.splits["validation"])

@@ -69,7 +69,7 @@ def content(name: str) -> dict[str, Any]:
         plain = dataclasses.replace(line, nonlocal_=None)
         ratios, strides = _light_nl(line, placed)
         kernel, expansion = line.kernels[0], line.expansion
-        smaller = range(SMALLEST_KERNEL, kernel, 2) if "kernels" in shrink else ()
+        smaller = range(max(SMALLEST_KERNEL, line.stride | 1), kernel, 2) if "kernels" in shrink else ()
         narrower = [expansion // 2] if "expansions" in shrink and expansion >= 4 else []
         entries.append(
             {

@@ -62,7 +62,8 @@ def _train(config: Config, strategy: tf.distribute.Strategy, spec: NetworkSpec) 
     tuned = start is not None and start.format != "search"
     config, before = defaults.completed(config, count, tuned), config
     train_step.check_batches(config, strategy)
-    added = blocks_in(spec) - blocks_in(start.spec) if start else ()
+    known = blocks_in(start.spec) if start and not start.spec_is_assumed else set()
+    added = blocks_in(spec) - known if start else ()
     config = fit_memory.fitted(config, strategy, spec.scaled(config.depth_multiplier), added)
     train_step.check_mixing(config, strategy)
     length = rates.length_of(config, count)
