@@ -73,7 +73,7 @@ def test_images_that_a_run_was_trained_on_are_told_where_they_are_scored(home, c
         step = json.loads((home / "flat_run" / "best" / "best.json").read_text())["step"]
         card = chosen_for_card(home / "flat_run", step, home / "flat", fraction)
         assert ("trained_on" in card) is told and ("chosen" in card) is not told
-    # Of other images in one folder a tenth is scored by default, as of those to train on.
+    # A tenth of other images in one folder is scored by default, as of those to train on.
     others = class_folder(home / "flat_others", {".": 9})
     for path in sorted(others.rglob("*.jpg")):
         path.rename(path.with_name(f"new_{path.name}"))
