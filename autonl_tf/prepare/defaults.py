@@ -133,7 +133,7 @@ def new_factor(config: Config) -> float:
 
 def _rates(config: Config) -> dict[str, float]:
     """By what is trained, for 256 images."""
-    if config.optimizer == "adam":
+    if config.mode == "train" and config.optimizer == "adam":
         return {what: rate * 256 / config.train_batch_size for what, rate in RATES["adam"].items()}
     return RATES["rmsprop"]
 

@@ -57,6 +57,6 @@ def weights_optimizer(config: Config, length: Length, factor: float = 1.0) -> ke
         rate = WarmupCosine(peak, length.steps, warmup)
     else:
         rate = WarmupStaircase(peak, length.steps_per_epoch, warmup, config.lr_decay_epochs, config.lr_decay_rate)
-    if config.optimizer == "adam":
+    if config.mode == "train" and config.optimizer == "adam":
         return keras.optimizers.Adam(rate, jit_compile=False)
     return TF1RMSprop(rate, rho=config.rmsprop_decay, momentum=config.momentum, epsilon=config.rmsprop_epsilon)
