@@ -50,8 +50,9 @@ def headline(result: dict[str, Any]) -> list[tuple[str, str]]:
     blocks = result["decided_blocks"]
     items.append(("blocks kept", f"{sum(block is not None for block in blocks)} of {len(blocks)}"))
     items.append(("with LightNL", str(sum("nonlocal" in (block or "") for block in blocks))))
-    chance = math.log(result["num_label_classes"])
-    items.append((f"cross-entropy; chance {chance:.3g}", f"{result['trajectory'][-1]['cross_entropy']:.3g}"))
+    ends = [point["cross_entropy"] for point in result["trajectory"][-1:]]
+    if ends and ends[0] is not None:
+        items.append((f"cross-entropy; chance {math.log(result['num_label_classes']):.3g}", f"{ends[0]:.3g}"))
     return items
 
 
