@@ -259,7 +259,7 @@ def _bullets(values: Mapping[str, object] | None, absent: str) -> list[str]:
 
 
 def _shown(name: str, value: object) -> str:
-    if name.endswith(("top1", "top5")) and isinstance(value, int | float):
+    if ("top1" in name or "top5" in name) and isinstance(value, int | float):
         return f"{value:.2%}"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 

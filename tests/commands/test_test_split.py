@@ -15,6 +15,7 @@ from autonl_tf.commands.export import run as export
 from autonl_tf.commands.train import run as train
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.errors import UserError
+from autonl_tf.prepare import left_out
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,7 @@ def test_images_that_a_run_was_trained_on_are_told_where_they_are_scored(home, c
         "--train_batch_size=4",
         "--eval_batch_size=4",
         "--train_steps=2",
+        "--eval_every_epochs=0.1",
         "--strategy=cpu",
     )
     flat = f"--dataset=folder:{class_folder(home / 'flat', {'.': 8})}"
@@ -92,7 +94,8 @@ def chosen_for_card(run, step, folder, fraction=0.1):
     checkpoint = of_run(str(run / "best" / f"ckpt-{step}"))
     loaded = Loaded(str(run / "best" / f"ckpt-{step}"), step, True)
     network = SimpleNamespace(loaded=loaded, checkpoint=checkpoint, run=run)
-    return export._how_chosen(network, open_dataset(f"folder:{folder}", validation_fraction=fraction))
+    dataset = open_dataset(f"folder:{folder}", validation_fraction=fraction)
+    return export._how_chosen(network, dataset, left_out.seen_by_run(run, dataset, "validation"))
 
 
 def test_a_share_of_the_validation_images_is_set_aside_and_the_rest_chooses(home):

@@ -129,18 +129,19 @@ def test_workers_that_found_different_checkpoints_say_so_and_end(tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_to_one_of_two_workers_saves_both_at_the_same_step_before_either_ends(tmp_path):
+@pytest.mark.parametrize(("number", "own_code"), [(signal.SIGTERM, 42), (signal.SIGINT, 130)])
+def test_a_signal_to_one_of_two_workers_saves_both_at_the_same_step_before_either_ends(number, own_code, tmp_path):
     workers = start_two([tmp_path / "run"] * 2, "--pause=0.3", "--pause_saving=2")
     try:
         wait_for_metrics(tmp_path / "run", workers[0])
-        workers[1].send_signal(signal.SIGTERM)
+        workers[1].send_signal(number)
         code, errors = finish(workers[1])
         saved_then = steps_saved(tmp_path / "run" / "checkpoints")
         chief_code, chief_errors = finish(workers[0])
     finally:
         for worker in workers:
             worker.kill()
-    assert (chief_code, code) == (42, 42), chief_errors + errors
+    assert (chief_code, code) == (42, own_code), chief_errors + errors
     saved = records(tmp_path / "run")[-1]["step"]
     assert f"stopped by a signal to another process at step {saved}" in chief_errors
     assert "stopped by" not in errors  # the chief alone reports

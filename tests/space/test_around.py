@@ -28,6 +28,12 @@ def test_a_network_is_a_member_of_the_space_around_it(name, words, tmp_path):
     assert space.load(str(path)).blocks == found.blocks and space.load(str(path)).family == found.family
 
 
+def test_kernels_below_the_stride_are_not_offered(tmp_path):
+    (tmp_path / "arch.txt").write_text("r1_k3_s22_e1_i32_o8_noskip\nr1_k7_s44_e3_i8_o12\n")
+    found = space.load(f"around:{tmp_path}/arch.txt,kernels")
+    assert [block.options["kernel"] for block in found.blocks] == [(3,), (5, 7)]
+
+
 def test_a_run_of_multiplied_filters_is_a_member_of_the_space_around_it(tmp_path):
     spec = blockstring.parse("r1_k3_s22_e1_i32_o8_noskip\nr1_k3_s11_e2_i8_o8\n", "arch")
     (tmp_path / "arch.txt").write_text(blockstring.write(spec))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections import Counter
 
 import numpy as np
 import tensorflow as tf
@@ -42,7 +43,9 @@ def run(config: Config) -> None:
         with inputs.naming_corrupt(dataset, "validation"):
             encoded = [readable_in_graph(example["image"].numpy(), dataset.reading) for example in examples]
             accuracy = {"dataset": dataset.name, "split": "validation", **_scores(network, batches, dataset)}
-        accuracy |= _how_chosen(network, dataset)
+        seen = left_out.seen_by_run(network.run, dataset, "validation")
+        left_out.tell_share(config, seen)
+        accuracy |= _how_chosen(network, dataset, seen)
     else:
         say("no --dataset: verified on made-up images, accuracy not measured")
         encoded = made_up_images(size)
@@ -97,10 +100,9 @@ def _scores(network: checkpointed.Checkpointed, batches: tf.data.Dataset, datase
     }
 
 
-def _how_chosen(network: checkpointed.Checkpointed, dataset: ImageDataset) -> dict[str, object]:
-    """For the card, where the run was trained on these images, or they have chosen its checkpoint: that it is so, and
-    the score of others."""
-    seen = left_out.seen_by_run(network.run, dataset, "validation")
+def _how_chosen(network: checkpointed.Checkpointed, dataset: ImageDataset, seen: Counter[str]) -> dict[str, object]:
+    """For the card, where the run was trained on these images, or they have chosen its checkpoint among several: that
+    it is so, and the score of others. `seen` is what `left_out.seen_by_run` counts."""
     if said := left_out.trained_on(seen, dataset, "validation"):
         return {"trained_on": said}
     best = pathlib.Path(network.loaded.prefix).parent
@@ -109,6 +111,8 @@ def _how_chosen(network: checkpointed.Checkpointed, dataset: ImageDataset) -> di
     ):
         return {}
     metrics = best.parent / METRICS
+    if len(read_records(metrics, "validation")) < 2:
+        return {}
     tests = [test for test in read_records(metrics, TEST) if test["of_step"] == network.loaded.step]
     chosen = "the best of its run's evaluations on these images, so its score is optimistic"
     if not tests:
@@ -171,7 +175,8 @@ def table(report: dict) -> str:
 def closing(report: dict) -> str:
     """Where the files are and what the network scores."""
     accuracy = report["accuracy"]
-    written = dict.fromkeys([*report["artifacts"], *(name.split("/")[0] for name in report["files"]), CARD_JSON])
+    files = [*report["artifacts"], *report["files"], CARD_JSON]
+    written = dict.fromkeys(name.split("/")[0] for name in files)
     scores = (
         f"{told({name: accuracy[name] for name in ('top1', 'top5', 'count') if name in accuracy})} of "
         f"{accuracy['dataset']}"
