@@ -264,7 +264,7 @@ def test_the_export_holds_every_file_and_a_card_of_the_evaluated_accuracy(story)
     assert card["weights"]["step"] == scores["step"]
     assert all(agreement["top1_agreement"] == 1.0 for agreement in card["verification"]["agreements"])
     said = story.said["export"].stdout
-    assert "export/saved_model/1, model_fp32.tflite" in said and f"top-1 {scores['top1']:.2%}" in said
+    assert "export/saved_model, model_fp32.tflite" in said and f"top-1 {scores['top1']:.2%}" in said
 
 
 def test_nothing_was_written_elsewhere(story):
