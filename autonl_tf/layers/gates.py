@@ -12,32 +12,26 @@ import tensorflow as tf
 
 
 @tf.custom_gradient
-def explored_gate(z: tf.Tensor, flip: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """1(z >= 0), or its opposite where `flip` is 1; gradient to z: upstream * weight * sigmoid'(z).
-
-    The gradient is taken at the value that the gate took. If a flip has probability p, and the weights are
-    1 / (2 (1 - p)) for a plain draw and 1 / (2 p) for a flipped one, the mean gradient is the trapezoid rule between
-    the gate's two values. It estimates how much the loss changes when the gate opens (too much where it saturates), and
-    not the slope at the gate's present value, which training drives to zero.
+def explored_gate(z: tf.Tensor, flip: tf.Tensor) -> tf.Tensor:
+    """1(z >= 0), or its opposite where `flip` is 1; gradient to z: upstream * sigmoid'(z).
 
     Args:
       z: margins, any shape.
       flip: 0 or 1, same shape.
-      weight: of the gradient, same shape.
     """
     hard = tf.cast(z >= 0, z.dtype)
 
     def gradient(upstream):
         sigmoid = tf.sigmoid(z)
         slope = sigmoid * (1 - sigmoid)  # as TensorFlow differentiates a sigmoid, its rounding included
-        return upstream * weight * slope, None, None
+        return upstream * slope, None
 
     return hard + flip * (1 - 2 * hard), gradient
 
 
 def indicator(z: tf.Tensor) -> tf.Tensor:
     """I(z): 1(z >= 0), gradient of sigmoid(z)."""
-    return explored_gate(z, tf.zeros_like(z), tf.ones_like(z))
+    return explored_gate(z, tf.zeros_like(z))
 
 
 def cumulative_masks(gates: list[tf.Tensor]) -> list[tf.Tensor]:

@@ -52,15 +52,9 @@ def tracker(supernet: Supernet, schedule: SearchSchedule, target: TargetMultipli
 
 
 def draw_gates(margins: tf.Tensor, probability: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Gates [G] of one step, each flipped with its `probability` [G]; the same on every replica, since `seed` is.
-
-    A gradient is weighted by 1 / (2 (1 - p)) where the gate was drawn as it stands and by 1 / (2 p) where it was
-    flipped, which makes the mean gradient the trapezoid rule between the two; by 1 where p is 0.
-    """
+    """Gates [G] of one step, each flipped with its `probability` [G]; the same on every replica, since `seed` is."""
     flip = tf.cast(stateless_uniform(tf.shape(margins), seed) < probability, margins.dtype)
-    flipped = tf.math.divide_no_nan(0.5, probability)
-    plain = tf.where(probability > 0, 0.5 / (1 - probability), 1.0)
-    return explored_gate(margins, flip, flip * flipped + (1 - flip) * plain)
+    return explored_gate(margins, flip)
 
 
 def search_objective(

@@ -18,7 +18,7 @@ import tensorflow as tf
 from autonl_tf.cli.main import run
 from autonl_tf.commands.search import run as search
 from autonl_tf.layers import gated, superkernel
-from autonl_tf.layers.gates import channel_mask, cumulative_masks, explored_gate, indicator
+from autonl_tf.layers.gates import channel_mask, cumulative_masks, indicator
 from autonl_tf.layers.superkernel import squared_sums
 from autonl_tf.networks import supernet
 from autonl_tf.search import measured, multiplier, objective
@@ -94,27 +94,10 @@ def gates_behind_batch_norm() -> None:
 
 def unscaled_dropout() -> None:
     """In the warm-up a gate that is kept counts 1 / (the probability to keep it)."""
-    _in_warm_up(lambda gates, margins, probability: gates / (1 - probability))
-
-
-def trapezoid_in_warm_up() -> None:
-    """In the warm-up no gradient is weighted."""
-
-    def unweighted(gates, margins, probability):
-        flipped = tf.abs(gates - tf.cast(margins >= 0, gates.dtype))
-        return explored_gate(margins, flipped, tf.ones_like(margins))
-
-    _in_warm_up(unweighted)
-
-
-def _in_warm_up(other: Callable) -> None:
-    """Replaces what is drawn in the warm-up by other(gates, margins, probabilities), [G] each."""
     drawn = objective.draw_gates
 
     def draw_gates(margins, probability, seed):
-        gates = drawn(margins, probability, seed)
-        warm = tf.reduce_any(probability > 0)
-        return tf.where(warm, other(gates, margins, probability), gates)
+        return drawn(margins, probability, seed) / (1 - probability)
 
     objective.draw_gates = draw_gates
 
@@ -214,7 +197,6 @@ DEVIATIONS = {
         cap_of_distances,
         gates_behind_batch_norm,
         unscaled_dropout,
-        trapezoid_in_warm_up,
         start_near_thresholds,
         margins_held_in_range,
         own_optimizer,
