@@ -20,6 +20,7 @@ from autonl_tf.reading import read_json
 from autonl_tf.records import RunRecord
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.flag import AUTO
+from autonl_tf.settings.recipe import check_micro_batches
 from autonl_tf.streams import say
 
 _GPU = "the GPU"  # whose memory it is
@@ -45,9 +46,11 @@ def fitted(
     if wanted == AUTO:
         count = _began_with(config.model_dir) or plan.fewest() or 1
         count = max(of_all(strategy, count))
+    config = config.replaced(micro_batches=count)
+    check_micro_batches(config, strategy.num_replicas_in_sync)
     plan.check(count)
     say(plan.told(count, chosen=wanted == AUTO and count > 1))
-    return config.replaced(micro_batches=count)
+    return config
 
 
 class _Plan:

@@ -4,15 +4,18 @@ import json
 import pathlib
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from mode_cases import configure, run
 
 from autonl_tf import host_memory
+from autonl_tf.arch import presets
 from autonl_tf.arch.spec import Normalization
 from autonl_tf.data.datasets import open_dataset
 from autonl_tf.engine.strategy import make_strategy
+from autonl_tf.errors import UserError
 from autonl_tf.prepare import fit_memory, inputs
 
 
@@ -60,6 +63,16 @@ def test_auto_takes_the_fewest_micro_batches_that_fit_and_a_run_keeps_them(searc
     there_is(6, free=1)
     run(*searching)
     assert "note: only 1.0 GB of it are free now" in capsys.readouterr().err
+
+
+def test_micro_batches_that_more_devices_cannot_take_over_are_refused(training, there_is, monkeypatch):
+    """Of 6 images a replica in 4 parts, two would be left out of every step without a word."""
+    there_is(6)
+    monkeypatch.setattr(fit_memory, "_began_with", lambda model_dir: 4)
+    config = configure(*training).replaced(train_batch_size=12)
+    devices = SimpleNamespace(num_replicas_in_sync=2, extended=SimpleNamespace(worker_devices=["/cpu:0", "/cpu:1"]))
+    with pytest.raises(UserError, match=r"--micro_batches=4: does not divide the 6 images of a replica .* began with"):
+        fit_memory.fitted(config, devices, presets.load(config.arch))
 
 
 def test_statistics_are_measured_in_micro_batches_of_the_same_images(training):
