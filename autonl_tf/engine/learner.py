@@ -216,7 +216,6 @@ class TrainFunction:
         bad_steps, totals = total.numpy()[: len(TROUBLES)] / replicas, total.numpy()[len(TROUBLES) :]
         count = len(self._names)
         metrics = {name: (float(totals[index]), float(totals[count + index])) for index, name in enumerate(self._names)}
-        metrics["loss"] = (metrics["loss"][0], metrics["loss"][1] / replicas)
         for name, step, steps in zip(TROUBLES, first_bad.numpy(), bad_steps, strict=True):
             if step >= 0:
                 metrics[name] = (float(step), float(steps))
@@ -265,14 +264,17 @@ def make_train_function(
             after_update(step)
         if learner.averages is not None:
             learner.averages.update(after)
-        metrics = {"loss": (loss, 1.0), **metrics}
+        # A step weighs one on any number of replicas: sums may be carried on to another.
+        share = 1 / strategy.num_replicas_in_sync
+        metrics = {"loss": (loss, share), **metrics}
         for index, optimizer in enumerate(learner.optimizers):
-            metrics[f"learning_rate_{index}" if index else "learning_rate"] = (optimizer.learning_rate, 1.0)
-        metrics["gradient_norm"] = (update.norm, 1.0)
+            name = f"learning_rate_{index}" if index else "learning_rate"
+            metrics[name] = (optimizer.learning_rate * share, share)
+        metrics["gradient_norm"] = (update.norm * share, share)
         if update_check.may_skip:
             metrics = _counted(metrics, update)
         if update_check.scale_loss:
-            metrics["loss_scale"] = (update_check.scale.read_value(), 1.0)
+            metrics["loss_scale"] = (update_check.scale.read_value() * share, share)
         names[:] = list(metrics)
         sums, weights = zip(*metrics.values(), strict=True)
         values = [update.bad_loss, update.bad_gradient, *sums, *weights]

@@ -99,7 +99,8 @@ def classification_objective(
         decay = weight_decay(decayed, weight_decay_rate)
         if gammas:
             decay += weight_decay(gammas, light_nl_decay)
-        metrics["weight_decay"] = (decay, tf.constant(1.0))
-        return entropy / global_batch_size + decay / num_micro_batches, metrics
+        share = decay / num_micro_batches
+        metrics["weight_decay"] = (share, 1 / num_micro_batches)
+        return entropy / global_batch_size + share, metrics
 
     return objective

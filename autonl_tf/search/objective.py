@@ -98,7 +98,7 @@ def search_objective(
             return classification_terms(supernet(images, gates=gates, training=True), labels, label_smoothing)
 
         multiplier = schedule.multiplier(step) if target is None else tf.convert_to_tensor(target.value)
-        one, decay = tf.constant(1.0), weight_decay(decayed, weight_decay_rate)
+        decay = weight_decay(decayed, weight_decay_rate)
         if held_out:
             (images, others), (labels, other_labels) = tf.split(images, 2), tf.split(labels, 2)
             fixed = tf.stop_gradient(margins)
@@ -124,9 +124,10 @@ def search_objective(
             charged = cost(open_gates)
             shared = decay + multiplier * tf.math.log(charged)
             loss = entropy / global_batch_size + shared / num_micro_batches
-        metrics |= {"weight_decay": (decay, one), cost.name: (charged, one), "cost_lambda": (multiplier, one)}
-        metrics |= {also.name: (also(open_gates), one) for also in reported}
-        metrics |= {f"gate/{name}": (margin, one) for name, margin in zip(names, tf.unstack(margins), strict=True)}
-        return loss, metrics
+        told = {"weight_decay": decay, cost.name: charged, "cost_lambda": multiplier}
+        told |= {also.name: also(open_gates) for also in reported}
+        told |= {f"gate/{name}": margin for name, margin in zip(names, tf.unstack(margins), strict=True)}
+        share = 1 / num_micro_batches
+        return loss, metrics | {name: (value * share, share) for name, value in told.items()}
 
     return objective

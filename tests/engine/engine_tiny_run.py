@@ -214,7 +214,8 @@ def moments(run, batches):
 
 def compare_devices(root: Path) -> None:
     """plain1, plain2: without batch norm on one and two devices, and checked1, checked2 with all that checks an update
-    and bad images on the first device; norm2: with batch norm on two."""
+    and bad images on the first device; norm2: with batch norm on two; moved: as plain1, but from the middle of its
+    first loop on two."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     for name, kind, with_batch_norm in (
@@ -236,6 +237,14 @@ def compare_devices(root: Path) -> None:
             check_measured_statistics(run)
         np.savez(root / name / "everything.npz", **run.everything())
         (root / name / "evaluation.json").write_text(json.dumps(run.evaluate()))
+    halted = Run(strategies.make_strategy("cpu"), with_batch_norm=False)
+    halted.learner.halt()
+    halted.train(halted.batches(), 2)
+    (root / "moved").mkdir()
+    checkpoints_module.Checkpoints(root / "moved", halted.learner).save(1)
+    moved = Run(strategies.make_strategy("mirrored"), with_batch_norm=False)
+    moved.go(root / "moved")
+    np.savez(root / "moved" / "everything.npz", **moved.everything())
 
 
 def check_evaluation_changes_nothing(run: Run, root: Path) -> None:

@@ -56,18 +56,20 @@ def runs(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("name", ["plain", "checked"])
-def test_two_devices_and_one_agree_step_by_step_without_batch_norm(runs, name):
-    """Checked: gradients are clipped as summed over replicas, and a bad image on one skips the update on both."""
-    one, two = records(runs / f"{name}1"), records(runs / f"{name}2")
-    assert ("skipped_updates" in one[-2]["values"]) == (name == "checked")
+@pytest.mark.parametrize(("first", "second"), [("plain1", "plain2"), ("checked1", "checked2"), ("plain1", "moved")])
+def test_two_devices_and_one_agree_step_by_step_without_batch_norm(runs, first, second):
+    """Checked: gradients are clipped as summed over replicas, and a bad image on one skips the update on both. Moved:
+    what a loop has summed up on one device counts as much as what two add to it."""
+    one, two = records(runs / first), records(runs / second)
+    is_checked = first == "checked1"
+    assert ("skipped_updates" in one[-2]["values"]) == is_checked
     assert [(r["step"], r["phase"]) for r in one] == [(r["step"], r["phase"]) for r in two]
-    for first, second in zip(one, two, strict=True):
-        assert first["values"].keys() == second["values"].keys()
-        for metric, value in first["values"].items():
-            assert second["values"][metric] == pytest.approx(value, rel=2e-6), (first["step"], metric)
-    single, pair = (np.load(runs / f"{name}{devices}" / "everything.npz") for devices in (1, 2))
-    assert single["state skipped_updates"] == (2 if name == "checked" else 0)
+    for mine, other in zip(one, two, strict=True):
+        assert mine["values"].keys() == other["values"].keys()
+        for metric, value in mine["values"].items():
+            assert other["values"][metric] == pytest.approx(value, rel=2e-6), (mine["step"], metric)
+    single, pair = (np.load(runs / name / "everything.npz") for name in (first, second))
+    assert single["state skipped_updates"] == (2 if is_checked else 0)
     for key in single.files:
         np.testing.assert_allclose(pair[key], single[key], rtol=1e-5, atol=1e-6, err_msg=key)
 
