@@ -357,4 +357,6 @@ def _telling(name: str, examples: IndexedSplit | RecordSplit) -> Iterator[None]:
         # What a failed assertion says: "... assertion failed: [words] [record] [label] [[node]]".
         if found := re.search(r"assertion failed: ((?:\[[^\[\]]*\] ?)+)", told):
             told = " ".join(re.findall(r"\[(?!Op:)([^\[\]]*)\]", found[1]))
+        elif isinstance(examples, RecordSplit):
+            told = tfrecord.first_unparsed(examples) or told
         raise UserError(f"{name}: bad record: {told}") from error

@@ -44,7 +44,7 @@ def imagenet_split(files: tuple[str, ...], split: str, num_classes: int | None) 
     if not total:
         raise UserError(f"{os.path.dirname(files[0])}: the {split} files hold no records")
     parse = _imagenet_parser(num_classes)
-    _check_first_record(files, parse)
+    _check_first_record([path for path, size in zip(files, sizes, strict=True) if size], parse)
     return RecordSplit(tuple(RecordFile(path, 0, size) for path, size in zip(files, sizes, strict=True)), parse, total)
 
 
@@ -65,6 +65,17 @@ def first_unreadable(files: tuple[RecordFile, ...]) -> str | None:
             untuned(tf.data.TFRecordDataset(file.path)).reduce(0, lambda count, _: count + 1)
         except tf.errors.OpError as error:
             return told(file.path, error)
+    return None
+
+
+def first_unparsed(records: RecordSplit) -> str | None:
+    """The first record without what is read of it, with why, in a line; or None."""
+    stream = records.once()
+    for element in stream.elements:
+        try:
+            stream.load(*element)
+        except tf.errors.InvalidArgumentError as error:
+            return f"{os.fsdecode(stream.name(*element).numpy())}: {first_line(error)}"
     return None
 
 
@@ -114,7 +125,7 @@ def _imagenet_parser(num_classes: int | None) -> Callable[[tf.Tensor, tf.Tensor]
     return parse
 
 
-def _check_first_record(files: tuple[str, ...], parse: Callable[[tf.Tensor, tf.Tensor], Example]) -> None:
+def _check_first_record(files: list[str], parse: Callable[[tf.Tensor, tf.Tensor], Example]) -> None:
     try:
         for record in tf.data.TFRecordDataset(files).take(1):
             parse(record, tf.constant(f"{files[0]}#0"))

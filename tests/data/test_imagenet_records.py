@@ -43,6 +43,22 @@ def test_a_label_out_of_range_met_on_the_way_can_be_named_afterwards(make_imagen
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("limit", [1 << 20, 0])
+def test_a_record_of_other_features_behind_good_ones_is_named(make_imagenet, encode, monkeypatch, limit):
+    monkeypatch.setattr(datasets, "_IN_MEMORY_BYTES", limit)
+    root = make_imagenet({"train": [[], [(encode(0), 1)]]})
+    good = imagenet_record(encode(0), 1)
+    with tf.io.TFRecordWriter(f"{root}/train-00001-of-00002") as writer:
+        for record in (good, good, b""):
+            writer.write(record)
+    with pytest.raises(UserError) as error:
+        dataset = open_dataset("imagenet_tfrecord:" + root)
+        dataset.check("train")
+        dataset.find_bad("train")
+    assert f"bad record: {root}/train-00001-of-00002#2: Feature: image/" in str(error.value)
+    assert "{{" not in str(error.value)
+
+
 def test_a_shard_that_goes_missing_on_the_way_is_named(make_imagenet, encode, monkeypatch):
     monkeypatch.setattr(datasets, "_IN_MEMORY_BYTES", 0)
     root = make_imagenet({"train": [[(encode(i), 1)] for i in range(3)]})
@@ -94,6 +110,12 @@ def test_records_of_other_features_are_refused(tmp_path):
         writer.write(tf.train.Example().SerializeToString())
     with pytest.raises(UserError, match="not an ImageNet example"):
         open_dataset(f"imagenet_tfrecord:{tmp_path}").check("train")
+
+
+def test_the_first_record_is_that_of_the_first_shard_that_has_any(make_imagenet, encode):
+    root = make_imagenet({"train": [[], [(encode(0), 0)]]})
+    with pytest.raises(UserError, match="train-00001-of-00002: its first record has label 0"):
+        open_dataset("imagenet_tfrecord:" + root).check("train")
 
 
 def test_a_file_that_is_no_record_file_is_refused(tmp_path):
