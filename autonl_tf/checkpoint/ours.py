@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,8 +35,7 @@ def open_ours(prefix: str) -> Checkpoint:
       UserError: no description, or a damaged one; the checkpoint is of another step than its name says, or of another
         run than that of its directory.
     """
-    if re.fullmatch(r"ckpt-\d+", Path(prefix).name):
-        check_own(Path(prefix))
+    check_own(Path(prefix))
     found = of_run(prefix)
     return Checkpoint(**vars(found), choose=lambda model, variables, use_averages: choose(prefix, use_averages))
 

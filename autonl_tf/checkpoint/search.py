@@ -6,6 +6,8 @@ margins are the decisions, flips for a target included.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from autonl_tf.checkpoint import matching, ours
@@ -13,6 +15,7 @@ from autonl_tf.checkpoint.checkpoint import Checkpoint, Chosen
 from autonl_tf.checkpoint.description import run_of, search_settings
 from autonl_tf.checkpoint.location import SPACE
 from autonl_tf.data.labels import LABELS, numbered, read_label_file
+from autonl_tf.engine.checkpoints import check_own
 from autonl_tf.engine.names import by_name
 from autonl_tf.errors import UserError
 from autonl_tf.networks.gate_table import GateTable, decided_gates
@@ -27,8 +30,9 @@ def open_search(prefix: str) -> Checkpoint:
     """The network that a search had decided on at a checkpoint; its last one has the found network.
 
     Raises:
-      UserError: a file of the run directory is missing or damaged, or is not of this checkpoint.
+      UserError: a file of the run directory is missing or damaged, or is not of this checkpoint; or as `open_ours`.
     """
+    check_own(Path(prefix))
     directory = run_of(prefix)
     space = space_lib.read(directory / SPACE)
     settings = search_settings(directory)

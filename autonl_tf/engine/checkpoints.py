@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -80,7 +81,9 @@ def identity(directory: Path) -> str | None:
 
 def check_own(prefix: Path) -> None:
     """Raises UserError where a readable checkpoint ckpt-STEP is of another step, or lies in the directory of another
-    run than the one that saved it. A run without an identity is not checked."""
+    run than the one that saved it. A run without an identity, and a checkpoint of another name, are not checked."""
+    if not re.fullmatch(r"ckpt-\d+", prefix.name):
+        return
     if f"ckpt-{(step := step_of(prefix))}" != prefix.name:
         raise UserError(
             f"{prefix}: is the checkpoint of step {step}, of another run perhaps; remove it, and the run goes on "

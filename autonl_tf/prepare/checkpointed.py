@@ -96,10 +96,10 @@ def load(config: Config, from_pytorch: bool = False) -> Checkpointed:
     model = quantized_network(float_model) if checkpoint.qat else float_model
     loaded = checkpoint.load_into(model, config.use_averages, tell=say)
     if checkpoint.format == "search":
-        say(
-            f"note: {path} is a search, whose weights are shared by all networks of its space; train the network that "
-            "it found first, with the command printed at its end"
-        )
+        what = "train the network that it found first, with the command printed at its end"
+        if not (run_of(loaded.prefix) / "arch.txt").is_file():
+            what = f"it has not ended, and this is the network that its gates stand for at step {loaded.step}"
+        say(f"note: {path} is a search, whose weights are shared by all networks of its space; {what}")
     if model is not float_model:
         copy_float_weights(model, float_model)
     crop_padding = checkpoint.crop_padding if config.crop_padding is None else config.crop_padding

@@ -99,6 +99,21 @@ def test_another_network_and_damaged_files_are_refused_in_a_line(searched, tmp_p
         open_checkpoint(str(broken))
 
 
+def test_a_checkpoint_of_another_search_or_step_is_refused_and_a_search_without_an_end_told(searched, tmp_path, capsys):
+    broken = shutil.copytree(searched, tmp_path / "broken")
+    (broken / "arch.txt").unlink()
+    checkpointed.load(configure("--mode=predict", f"--model_dir={broken}", "--images=x"))
+    assert "it has not ended, and this is the network that its gates stand for at step 4" in capsys.readouterr().err
+    began = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(began | {"run": 32 * "0"}))
+    with pytest.raises(UserError, match="was saved by another run than that of"):
+        open_checkpoint(str(broken))
+    for path in (broken / "checkpoints").glob("ckpt-4.*"):
+        path.rename(path.with_name(path.name.replace("ckpt-4", "ckpt-7")))
+    with pytest.raises(UserError, match="ckpt-7: is the checkpoint of step 4"):
+        open_checkpoint(str(broken))
+
+
 # Nothing moves, so that what comes out is what went in.
 STILL = ("--threshold_travel=0", "--lr_warmup_steps=1000000000", "--batch_norm_momentum=0.9999", "--train_steps=4")
 
