@@ -41,7 +41,8 @@ def joined(message: object) -> str:
 
 
 def listed(texts: Sequence[str], most: int, between: str = ", ") -> str:
-    """The first `most` of some texts in one, and how many more there are."""
+    """The first `most` of some texts in one, and how many more there are; a single one more is there itself."""
+    most += len(texts) == most + 1
     rest = len(texts) - most
     return between.join(texts[:most]) + (f"{between.strip(', ')} and {rest} more" if rest > 0 else "")
 

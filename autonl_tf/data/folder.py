@@ -222,8 +222,8 @@ def _class_files(
             name = class_name(_text(folder, root), f"folder:{root}")
             images, others = images_below(top, visited, above=(root, base))
             if others:
-                files = "a file" if others == 1 else f"{others} files"
-                notes.append((logging.WARNING, f"{top}: {files} left out, not named as images"))
+                files = "a file" if len(others) == 1 else f"{len(others)} files"
+                notes.append((logging.WARNING, f"{top}: {files} left out, not named as images ({_listed(others)})"))
             classes[name] = sorted(classes.get(name, []) + images)
     return found
 

@@ -85,8 +85,8 @@ def images_in(path: str) -> list[str]:
 
 def images_below(
     top: str, visited: dict[str, str] | None = None, above: Iterable[str] = ()
-) -> tuple[list[ImageFile], int]:
-    """The images below a directory, sorted by path, and how many other files are there.
+) -> tuple[list[ImageFile], list[str]]:
+    """The images below a directory, sorted by path, and the names of other files there.
 
     Args:
       visited: real directory -> the top it was reached from, of earlier calls; this one adds its own.
@@ -108,7 +108,7 @@ def images_below(
             raise UserError(f"{directory} and {before} are one directory: its images would be there twice")
         return True
 
-    found, others = [], 0
+    found, others = [], []
     waiting = [top] if is_new(top) else []
     while waiting:
         with os.scandir(waiting.pop()) as entries:
@@ -122,7 +122,7 @@ def images_below(
                 elif is_image(entry.name):
                     found.append(_image_file(entry))
                 else:
-                    others += 1
+                    others.append(entry.name)
     return sorted(found), others
 
 

@@ -125,6 +125,22 @@ def test_what_systems_put_among_images_is_no_class_and_no_image(make_folder):
     assert len(open_calibration("folder:" + root)) == len(matching(root)) == 2
 
 
+def test_files_that_are_not_named_as_images_are_told_and_named(make_folder, caplog):
+    others = {"ant": ["2.jpg_100w"], "bee": [f"{number}.xml" for number in range(9)]}
+    files = [f"{name}/{file}" for name, files in others.items() for file in ["1.jpg", *files]]
+    folder = make_folder(dict.fromkeys(files))
+    open_dataset(f"folder:{folder}", validation_fraction=0)
+    assert f"{folder}/ant: a file left out, not named as images (2.jpg_100w)" in caplog.text
+    assert f"{folder}/bee: 9 files left out, not named as images (0.xml, 1.xml, 2.xml, " in caplog.text
+
+
+def test_one_class_more_than_are_named_is_named_too(make_folder, caplog):
+    folder = make_folder(dict.fromkeys(f"{name}/1.jpg" for name in "abcdef"))
+    with caplog.at_level("INFO", logger="autonl_tf"):
+        open_dataset(f"folder:{folder}", validation_fraction=0)
+    assert "6 classes (a, b, c, d, e, f), " in caplog.text
+
+
 def test_spellings_of_one_visible_name_are_one_class(make_folder):
     composed, decomposed = (unicodedata.normalize(form, "käfer") for form in ("NFC", "NFD"))
     files = [f"train/{decomposed}/1.jpg", f"train/{composed}/2.jpg", "train/ant/3.jpg", f"val/{composed}/4.jpg"]
