@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import re
 import select
 import signal
 import sys
@@ -19,12 +18,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-_REPLACED = re.compile(r"MISMATCH .* REPLACED BY (?:KeyboardInterrupt|Stopped: (\d+))")
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 10.0  # for the main thread to end by itself
 _AGAIN_SECONDS = 5.0  # after which a second signal is another request, not the same one sent twice
 _QUIET_SECONDS = 60.0  # then others seem to be waited for
 _FORGETTING = 0.9  # a stretch; the first one, in which a step is traced, is longer than all others
+_raised: list[int] = []  # the signals of which `stop` made exceptions
 
 
 class Stopped(SystemExit):
@@ -36,7 +35,15 @@ class Stopped(SystemExit):
 
 
 def stop(number: int) -> None:
-    raise Stopped(number)
+    _raised.append(number)
+    raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
+
+
+def replaced() -> int | None:
+    """The number of the last signal of which `stop` made an exception; None where none came. Another error that comes
+    then may stand in its place: native code that calls Python raises its own (pybind11's "MISMATCH of original and
+    normalized active exception types", "SystemError: bad argument to internal function")."""
+    return _raised[-1] if _raised else None
 
 
 def say(text: str) -> None:
@@ -46,28 +53,21 @@ def say(text: str) -> None:
             os.write(2, f"{text}\n".encode())
 
 
-def replaced_in(error: Exception) -> int | None:
-    """The number of the signal that came while native code was raising an exception (pybind11 then raises `error` in
-    place of both); None for any other error."""
-    found = _REPLACED.search(str(error))
-    return found and int(found[1] or 128 + signal.SIGINT) - 128
-
-
-def handle(handler: Callable[[int], None], numbers: tuple[int, ...] = _ENDING) -> dict[int, object]:
-    """Has `handler(number)` called at these signals; returns the handlers before. Only a main thread may do so.
+def handle(handler: Callable[[int], None]) -> dict[int, object]:
+    """Has `handler(number)` called at SIGTERM, SIGHUP and SIGINT; returns the handlers before. Only a main thread may.
 
     A signal that is ignored (SIGHUP under nohup) stays so.
     """
     if threading.current_thread() is not threading.main_thread():
         return {}
-    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    heeded = [number for number in (*_ENDING, signal.SIGINT) if signal.getsignal(number) is not signal.SIG_IGN]
     return {number: signal.signal(number, lambda number, _: handler(number)) for number in heeded}
 
 
 @contextlib.contextmanager
 def handled(handler: Callable[[int], None]) -> Iterator[None]:
-    """As `handle`, within the block, SIGINT included."""
-    before = handle(handler, (*_ENDING, signal.SIGINT))
+    """As `handle`, within the block."""
+    before = handle(handler)
     try:
         yield
     finally:

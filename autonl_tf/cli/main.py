@@ -125,7 +125,7 @@ def _work() -> object:
     except UserError as error:
         return _fail(error)
     except Exception as error:
-        if number := signals.replaced_in(error):
+        if number := signals.replaced():
             return _obeyed(number)
         if errors.system_failure(error) is None:
             raise
