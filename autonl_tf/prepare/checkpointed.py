@@ -48,9 +48,11 @@ class Checkpointed:
 
     @property
     def run(self) -> pathlib.Path | None:
-        """The run directory that its checkpoint lies in; None: in none, or of another format."""
+        """The run directory, of a training or a search, that its checkpoint lies in; None: in none."""
         prefix = pathlib.Path(self.loaded.prefix)
-        return run_of(prefix) if self.checkpoint.format == "ours" and prefix.parent.name in FOLDERS else None
+        return (
+            run_of(prefix) if self.checkpoint.format in ("ours", "search") and prefix.parent.name in FOLDERS else None
+        )
 
     @property
     def pixels(self) -> dict[str, Any]:

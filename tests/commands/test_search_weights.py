@@ -1,6 +1,7 @@
 """A search's own weights: the found network with them is exactly the supernet, and training goes on from there."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -112,6 +113,15 @@ def test_a_checkpoint_of_another_search_or_step_is_refused_and_a_search_without_
         path.rename(path.with_name(path.name.replace("ckpt-4", "ckpt-7")))
     with pytest.raises(UserError, match="ckpt-7: is the checkpoint of step 4"):
         open_checkpoint(str(broken))
+
+
+@pytest.mark.parametrize("words", [[], ["--validation_fraction=1"]])
+def test_images_that_a_search_was_trained_on_are_told_where_they_are_scored(home, searched, words, capsys):
+    """And it is not advised to score all of a folder of whose images a part was held out."""
+    run("--mode=eval", f"--init_checkpoint={searched}", f"--dataset=folder:{home}/pictures/train", *words)
+    said = capsys.readouterr().err
+    assert re.search(r"(\d) of these \1 images are among those that the run was trained on", said)
+    assert "scores all" not in said
 
 
 # Nothing moves, so that what comes out is what went in.
