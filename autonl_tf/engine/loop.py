@@ -71,8 +71,9 @@ def run_training(
       make_batches: step -> iterator over a distributed dataset (`inputs.distribute`) that goes on as an
         uninterrupted run's would from that step.
       evaluate: scores the model, and swaps the averages in itself if they are to be scored; called every
-        `evaluate_every` steps and at the end. Its `top1`, then its `loss`, decides on the best copy, if all it gives is
-        finite, no logit is beyond float16 and, in the first third of the run, its loss is below twice `guessed_loss`.
+        `evaluate_every` steps, unless the end is within a quarter of that, and at the end. Its `top1`, then its `loss`,
+        decides on the best copy, if all it gives is finite, no logit is beyond float16 and, in the first third of the
+        run, its loss is below twice `guessed_loss`.
       save_every: steps between checkpoints; one is saved at the end too.
       max_skipped: where the learner's update check skips updates: how many it may before the run stops.
       guessed_loss: of an answer that knows nothing, the logarithm of the number of classes.
@@ -107,6 +108,11 @@ def run_training(
 
     def due(period: int) -> bool:
         return period > 0 and (step % period == 0 or step == total_steps)
+
+    def scored() -> bool:
+        """Whether this step is evaluated. An epoch is no whole number of steps, so that the last multiple of the period
+        may lie a few steps before the end."""
+        return due(evaluate_every) and not 0 < total_steps - step < evaluate_every / 4
 
     def reached() -> str:
         return f"after step {step}; the last checkpoint is {checkpoints.latest or 'none'}"
@@ -143,7 +149,7 @@ def run_training(
                     # Not where it is evaluated alone, which must not change what training goes on with.
                     if due(steps_per_loop) or due(save_every):
                         learner.merge_replicas()
-                    if due(evaluate_every):
+                    if scored():
                         with learner.merged():
                             most_loss = 2 * guessed_loss if 3 * step < total_steps else math.inf
                             _evaluate(evaluate, step, log, checkpoints, most_loss)

@@ -144,6 +144,13 @@ def test_an_early_evaluation_no_better_than_chance_is_never_the_best(tmp_path, c
     assert "step 2: validation top-1 50.00%, loss 5 (batch norm's statistics still follow" in capsys.readouterr().err
 
 
+def test_a_step_just_before_the_end_is_not_evaluated_besides_the_end(tmp_path):
+    run = Run()
+    run.go(tmp_path, total_steps=11, evaluate=lambda: {"top1": 0.5, "loss": 1.0}, evaluate_every=5, save_every=50)
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in records if r["phase"] == "validation"] == [5, 11]
+
+
 def test_metrics_have_every_step_once_in_order(whole):
     records = [json.loads(line) for line in (whole[0] / "metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in records if r["phase"] == "train"] == list(range(2, 21, 2))
