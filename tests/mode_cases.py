@@ -20,7 +20,7 @@ MAIN = pathlib.Path(__file__).resolve().parents[1] / "main.py"
 CLASSES = ("ant", "bee", "cat")
 SHORT = (
     *("--input_image_size=32", "--crop_padding=32"),
-    *("--train_batch_size=6", "--eval_batch_size=6", "--train_steps=2"),
+    *("--train_batch_size=6", "--eval_batch_size=6", "--train_steps=2", "--eval_every_epochs=2"),
 )
 # The numbers of the release in place of those that follow from the size of the set.
 PUBLISHED = (

@@ -67,7 +67,7 @@ class Story:
 def story(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("story"))
     root = told.root
-    told.run(
+    told.run_here(
         "search",
         *("--mode=search", f"--search_space={told.space}", "--model_dir=search", told.dataset, *SHORT),
         *("--train_steps=8", "--cost_lambda=0.05"),
@@ -81,7 +81,7 @@ def story(tmp_path_factory):
     model = "--model_dir=train"
     told.run_here("eval", "--mode=eval", model, told.dataset, "--eval_batch_size=4", "--json")
     told.run_here("predict", "--mode=predict", model, "--images=my pictures/val/*/*.jpg", "--output=out.npz")
-    told.run("export", "--mode=export", model, told.dataset, "--output=export")
+    told.run_here("export", "--mode=export", model, told.dataset, "--output=export")
     return told
 
 

@@ -30,6 +30,7 @@ SHORT = (
         "--train_batch_size=6",
         "--eval_batch_size=5",
         "--steps_per_loop=2",
+        "--eval_every_epochs=2",
     ),
     *PUBLISHED,
 )

@@ -98,7 +98,7 @@ def looked_at(tmp_path_factory):
         "search": [f"--search_space={root}/space.json", f"--model_dir={root}/search", *fit],
         "report": [f"--model_dir={root}/search"],
         "profile": [f"--search_space={root}/few.json", f"--model_dir={root}/profile", "--input_image_size=32"],
-        "train": [f"--arch={root}/arch.txt", trained, *fit],
+        "train": [f"--arch={root}/arch.txt", trained, *fit, "--eval_every_epochs=4"],
         "eval": [trained, *data],
         "predict": [trained, f"--images={root}/pictures/val/*/*.jpg", f"--output={root}/out.npz"],
         "explain": [trained, f"--images={root}/pictures/val/*/*.jpg", f"--output={root}/explain"],
