@@ -6,6 +6,7 @@ hypothesis included."""
 
 import gc
 import os
+import signal
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import settings
 def pytest_configure(config):
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     gc.set_threshold(200_000, 20, 50)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has those in the background ignore it
     settings.register_profile("untimed", deadline=None)
     settings.load_profile("untimed")
     config.addinivalue_line("markers", "slow: more than ten seconds, what it is set up from included")
