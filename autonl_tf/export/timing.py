@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
-from autonl_tf.errors import UserError
+from autonl_tf.errors import UserError, first_line
 from autonl_tf.records import Times
 
 
@@ -21,9 +21,15 @@ def measure(path: str | Path, *, threads: int, warmup: int, runs: int) -> dict[s
 
     Returns:
       `median_ms`, `p5_ms`, `p95_ms`, and `runs`.
+
+    Raises:
+      UserError: it is damaged.
     """
-    interpreter = litert.Interpreter(model_path=str(path), num_threads=threads)
-    interpreter.allocate_tensors()
+    try:
+        interpreter = litert.Interpreter(model_path=str(path), num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"{path}: damaged: {first_line(error)}; remove it, and it is made anew") from error
     rng = np.random.default_rng(0)
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], rng.normal(size=detail["shape"]).astype(detail["dtype"]))

@@ -17,7 +17,7 @@ from mode_cases import class_folder, configure, write_space
 from autonl_tf.commands.profile import run as profile
 from autonl_tf.commands.search import run as search
 from autonl_tf.errors import UserError
-from autonl_tf.export.timing import parse_benchmark_output
+from autonl_tf.export.timing import measure, parse_benchmark_output
 from autonl_tf.space import latency
 from autonl_tf.space import space as space_lib
 
@@ -266,6 +266,14 @@ def test_a_file_the_phone_cannot_run_is_named_and_tried_again(home, phone, tmp_p
         assert done.returncode == 1
         assert "no statistics of stem@32" in done.stderr and "ERROR: out of memory" in done.stderr
         assert not (tmp_path / "brought" / "stem@32.txt").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no flatbuffer"])
+def test_a_damaged_file_is_named(tmp_path, content):
+    path = tmp_path / "stem@32.tflite"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"stem@32\.tflite: damaged: .*; remove it, and it is made anew"):
+        measure(path, threads=1, warmup=0, runs=1)
 
 
 def test_percentiles_are_taken_where_the_binary_prints_them():
