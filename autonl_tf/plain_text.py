@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TextIO
 
 CLEAR_LINE = "\r\033[K"  # what the progress line itself begins with, in a write of its own
@@ -23,6 +24,11 @@ def plain(text: str) -> str:
 def shown(path: str) -> str:
     """A file's name as text that can be written: bytes in it that are not UTF-8 as \\udcXX."""
     return path.encode(errors="backslashreplace").decode()
+
+
+def in_a_line(path: str | Path) -> str:
+    """As `shown`, line feeds as \\n too, where a reader expects a line for each file."""
+    return shown(str(path)).replace("\n", "\\n")
 
 
 class PlainText(io.TextIOWrapper):

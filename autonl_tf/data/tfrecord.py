@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -86,6 +87,8 @@ def told(name: str, error: Exception) -> str:
 
 
 def _count_in_file(path: str) -> int:
+    if "://" not in path and not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe waits for its other end
+        raise UserError(f"{path}: no regular file")
     with tf.io.gfile.GFile(path, "rb") if "://" in path else open(path, "rb", buffering=0) as file:
         file.seek(0, os.SEEK_END)
         end = file.tell()

@@ -181,6 +181,12 @@ def test_a_picture_that_leaves_no_crop_is_refused_by_name(words, request, tmp_pa
     refused(given(request.getfixturevalue(words), dataset=f"folder:{root}"), r"/train/cat/0\.jpg: too small")
 
 
+def test_a_line_feed_in_a_pictures_name_makes_no_second_line(home, trained, tmp_path, capsys):
+    shutil.copy(home / "pictures" / "val" / "ant" / "0.jpg", tmp_path / "a\nb.jpg")
+    run("--mode=predict", f"--model_dir={home}/trained", f"--images={tmp_path}/*.jpg")
+    assert re.fullmatch(r"/.*/a\\nb\.jpg: .*%\n", capsys.readouterr().out)
+
+
 def test_predicting_a_picture_that_leaves_no_crop_names_it(home, trained, tmp_path, refused):
     Image.new("RGB", (1, 5)).save(tmp_path / "dot.png")
     words = ["--mode=predict", f"--model_dir={home}/trained", f"--images={tmp_path}/dot.png"]

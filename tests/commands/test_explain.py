@@ -35,6 +35,14 @@ def test_names_that_would_be_alike_are_numbered(tmp_path):
     assert names == ["a_b.jpg.png", "a_b.jpg_2.png", "b.jpg.png", "c_b.jpg.png"]
 
 
+def test_a_name_as_long_as_there_are_is_cut(tmp_path):
+    long = "\N{GREEK SMALL LETTER PI}" * 125
+    files = [f"{tmp_path}/{end}/{long}{end}.jpg" for end in "ab"]
+    for path in (targets := explain.targets(str(tmp_path), files)):
+        path.with_name(f".{path.name}.part").touch()
+    assert len(set(targets)) == 2
+
+
 @pytest.mark.parametrize("text", ["", "0.5", "0.5:x", "0.5:2", "0.5:0.5,", "0.5:nan"])
 def test_points_that_are_none_are_refused(text):
     with pytest.raises(UserError, match=r"--query_points=.* is not X:Y"):

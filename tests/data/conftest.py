@@ -54,17 +54,22 @@ def make_folder(tmp_path, encode):
     return make
 
 
-def imagenet_record(image: bytes, label: int) -> bytes:
-    """A serialized example as the TPU codebases store ImageNet; labels from 1."""
-    features = {
-        "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
-        "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-    }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+@pytest.fixture(scope="session")
+def imagenet_record():
+    """imagenet_record(image, label) -> a serialized example as the TPU codebases store ImageNet; labels from 1."""
+
+    def make(image: bytes, label: int) -> bytes:
+        features = {
+            "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+            "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+        }
+        return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+    return make
 
 
 @pytest.fixture
-def make_imagenet(tmp_path):
+def make_imagenet(tmp_path, imagenet_record):
     """make_imagenet({'train': [[(bytes, label), ...] per shard]}) -> the directory."""
 
     def make(splits, name: str = "records") -> str:

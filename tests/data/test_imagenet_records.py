@@ -6,7 +6,6 @@ import os
 
 import pytest
 import tensorflow as tf
-from conftest import imagenet_record
 from dataset_cases import write_labels
 
 from autonl_tf.data import datasets, tfrecord
@@ -44,7 +43,9 @@ def test_a_label_out_of_range_met_on_the_way_can_be_named_afterwards(make_imagen
 
 
 @pytest.mark.parametrize("limit", [1 << 20, 0])
-def test_a_record_of_other_features_behind_good_ones_is_named(make_imagenet, encode, monkeypatch, limit):
+def test_a_record_of_other_features_behind_good_ones_is_named(
+    make_imagenet, encode, monkeypatch, limit, imagenet_record
+):
     monkeypatch.setattr(datasets, "_IN_MEMORY_BYTES", limit)
     root = make_imagenet({"train": [[], [(encode(0), 1)]]})
     good = imagenet_record(encode(0), 1)
@@ -80,6 +81,15 @@ def test_a_missing_shard_is_named(make_imagenet, encode, missing):
 def test_a_directory_without_shards_says_what_they_are_called(tmp_path):
     with pytest.raises(UserError, match="train-00000-of-01024"):
         open_dataset(f"imagenet_tfrecord:{tmp_path}")
+
+
+def test_a_pipe_in_place_of_a_shard_is_refused_without_waiting_for_it(make_imagenet, encode):
+    root = make_imagenet({"validation": [[(encode(0), 1)], []]})
+    path = f"{root}/validation-00001-of-00002"
+    os.remove(path)
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="validation-00001-of-00002: no regular file"):
+        open_dataset("imagenet_tfrecord:" + root).check("validation")
 
 
 @pytest.mark.parametrize("cut", [3, 40])
@@ -125,7 +135,7 @@ def test_a_file_that_is_no_record_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("compression", "told"), [("GZIP", "GZIP"), ("ZLIB", "zlib")])
-def test_compressed_records_are_told_as_such(tmp_path, encode, compression, told):
+def test_compressed_records_are_told_as_such(tmp_path, encode, compression, told, imagenet_record):
     path = tmp_path / "train-00000-of-00001"
     with tf.io.TFRecordWriter(str(path), compression) as writer:
         for number in range(3):

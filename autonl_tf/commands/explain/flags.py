@@ -17,6 +17,7 @@ FLAGS = (
     ),
 )
 REQUIRED = ("images", "output")
+_MOST_BYTES = 200  # of a picture's name; most file systems take 255, and it is written aside under a longer one first
 
 
 def check_files(config: Config) -> Config:
@@ -49,7 +50,7 @@ def query_points(text: str) -> list[tuple[float, float]]:
 
 def targets(directory: str, files: list[str]) -> list[pathlib.Path]:
     """Where each picture goes: images of one name in several folders get their folders' names too,
-    and what is still alike a number."""
+    and what is still alike a number; a long name is cut."""
     directory = pathlib.Path(directory)
     names = [pathlib.Path(file).stem for file in files]
     if len(set(names)) < len(names):
@@ -57,6 +58,8 @@ def targets(directory: str, files: list[str]) -> list[pathlib.Path]:
         names = [os.path.relpath(pathlib.Path(file).absolute(), common).replace(os.sep, "_") for file in files]
     taken: dict[str, None] = {}
     for name in names:
+        if len(os.fsencode(name)) > _MOST_BYTES:
+            name = os.fsencode(name)[:_MOST_BYTES].decode(errors="ignore")
         number, free = 1, name
         while free in taken:
             number += 1

@@ -12,7 +12,7 @@ from autonl_tf.data.images import displayable
 from autonl_tf.engine.batch_norm import batch_norms
 from autonl_tf.networks.affinity import affinities
 from autonl_tf.pictures.affinity import draw_affinities
-from autonl_tf.plain_text import shown
+from autonl_tf.plain_text import in_a_line
 from autonl_tf.prepare import checkpointed
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.files import matching
@@ -39,8 +39,8 @@ def run(config: Config) -> None:
         for index in range(int(weights.numpy().sum())):
             pixels = displayable(images[index].numpy(), network.spec.normalization)
             maps = [(block.name, block.maps[index]) for block in blocks]
-            name, target = shown(pathlib.Path(usable[done]).name), target_of[usable[done]]
+            name, target = in_a_line(pathlib.Path(usable[done]).name), target_of[usable[done]]
             draw_affinities(pixels, points, maps, target, title=f"{name}: affinity with the point +")
-            print(target)
+            print(in_a_line(target))
             done += 1
     say(f"images drawn: {done} of {len(files)}; blocks: {len(blocks)}; points: {len(points)}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from autonl_tf.data import imagenet
 from autonl_tf.files import in_place
-from autonl_tf.plain_text import shown, write_table
+from autonl_tf.plain_text import in_a_line, shown, write_table
 from autonl_tf.prepare import checkpointed
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.files import matching
@@ -35,12 +35,12 @@ def run(config: Config) -> None:
         save(out, files, logits, names)
     for file, scores in zip(files, logits, strict=True):
         if not np.isfinite(scores).all():
-            say(f"warning: the logits of {file} are not finite")
+            say(f"warning: the logits of {in_a_line(file)} are not finite")
     for file, best in zip(files, best_classes(logits, names), strict=True):
         if config.json:
             print(json_line({"file": file, "best": best}))
         elif not out:
-            print(f"{file}: " + ", ".join(f"{name} {score:.2%}" for name, score in best))
+            print(f"{in_a_line(file)}: " + ", ".join(f"{name} {score:.2%}" for name, score in best))
     if out and not config.json:
         print(f"written: {shown(out)}, {len(files)} images")
 
