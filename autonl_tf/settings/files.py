@@ -180,7 +180,7 @@ def matching(pattern: str) -> list[str]:
             if os.path.exists(path) and not os.path.isfile(path):  # it could be waited on for ever
                 raise UserError(f"--images={pattern}: {path} is not a regular file")
     if not files:
-        reason = "no such file"
+        reason = f"no file, only directories ({min(found)} first)" if found else "no such file"
         try:
             os.stat(pattern)
         except FileNotFoundError:

@@ -134,6 +134,12 @@ def test_files_that_are_not_named_as_images_are_told_and_named(make_folder, capl
     assert f"{folder}/bee: 9 files left out, not named as images (0.xml, 1.xml, 2.xml, " in caplog.text
 
 
+def test_a_glob_of_directories_alone_is_told_as_one(make_folder):
+    folder = make_folder(dict.fromkeys(["ant/1.jpg", "bee/1.jpg"]))
+    with pytest.raises(UserError, match=r"\*: no file, only directories \(.*/ant first\); accepted: .* or a glob$"):
+        matching(f"{folder}/*")
+
+
 def test_one_class_more_than_are_named_is_named_too(make_folder, caplog):
     folder = make_folder(dict.fromkeys(f"{name}/1.jpg" for name in "abcdef"))
     with caplog.at_level("INFO", logger="autonl_tf"):
