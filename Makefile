@@ -56,7 +56,7 @@ lint: setup ## check style: ruff, and shellcheck on every shell script
 bench: demo ## the demo, then the scripts of benchmarks/ that need no data, the endless ones for some minutes (hours)
 	@set -e; for script in benchmarks/*.py; do \
 	  case $$script in \
-	    */own_data.py|*/fine_tuning.py|*/from_pretrained.py|*/real_networks.py) echo "== $$script: needs photographs"; continue;; \
+	    */own_data.py|*/fine_tuning.py|*/plain_fine_tuning.py|*/from_pretrained.py|*/real_networks.py) echo "== $$script: needs photographs"; continue;; \
 	    */fuzz_readers.py) flags=--minutes=2;; */search_evidence.py) flags=--minutes=20;; *) flags=;; \
 	  esac; \
 	  echo "== $$script $$flags"; $(PY) $$script $$flags || [ $$? -eq 42 ]; \
