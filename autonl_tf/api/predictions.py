@@ -16,6 +16,7 @@ from autonl_tf.data.labels import LABELS, numbered, read_label_file
 from autonl_tf.layers.arguments import NO_CHANNELS_FIRST, text, whole
 
 
+@tf.autograph.experimental.do_not_convert  # which would read what opens a file too, within `tf.data`
 def preprocess_input(x, data_format: str | None = None, *, arch: str = "autonl_s"):
     """(x - mean) / stddev by channel, as the architecture says; what its networks take.
 

@@ -19,6 +19,15 @@ def test_preprocessing_normalises_by_channel_and_leaves_its_argument(dtype):
     assert tf.is_tensor(autonl_tf.preprocess_input(tf.constant(x)))
 
 
+def test_pixels_are_normalised_within_tf_data_without_a_warning(caplog):
+    def normalised(x):
+        return autonl_tf.preprocess_input(x, arch="efficientnet_lite3")
+
+    (y,) = tf.data.Dataset.from_tensors(tf.fill([2, 2, 3], 255)).map(normalised)
+    np.testing.assert_allclose(y, 1.0)
+    assert "AutoGraph" not in caplog.text
+
+
 def test_each_network_gets_pixels_as_its_architecture_says(tmp_path):
     x = np.full([1, 2, 2, 3], 255, np.uint8)
     np.testing.assert_allclose(autonl_tf.preprocess_input(x, arch="efficientnet_lite3"), 1.0)
