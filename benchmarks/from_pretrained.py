@@ -138,9 +138,9 @@ def measured(seed: int, options: argparse.Namespace, work: pathlib.Path) -> Iter
     search = work / f"search_{seed}"
     length = f"--train_epochs={epochs}"
     yield "search", searched(search, data, seed, length, f"--lr_decay_epochs={epochs / 4}")
-    after = [f"--init_checkpoint={search}", length, f"--lr_decay_epochs={epochs / 10}"]
+    after = [f"--init_checkpoint={search}", length]
     yield "kept", trained(work / f"kept_{seed}", data, seed, str(search), *after)
-    lengths = ["--init_checkpoint=imagenet", *straight(epochs)]
+    lengths = ["--init_checkpoint=imagenet", f"--train_epochs={2 * epochs}"]
     made: dict[str, str] = {}
     for name, spec in placements(presets.load(str(search)), options, seed).items():
         path = work / f"{name}_{seed}.arch.txt"
@@ -160,11 +160,11 @@ def shrunk(seed: int, options: argparse.Namespace, work: pathlib.Path) -> Iterat
     small, length = work / f"shrink_{seed}", f"--train_epochs={epochs}"
     words = [f"--search_space={SMALLER}", f"--target_macs={options.shrink}", length, f"--lr_decay_epochs={epochs / 4}"]
     yield "shrink", searched(small, data, seed, *words)
-    after = [f"--init_checkpoint={small}", "--freeze=none", length, f"--lr_decay_epochs={epochs / 10}"]
+    after = [f"--init_checkpoint={small}", "--freeze=none", length]
     yield "shrunk", trained(work / f"shrunk_{seed}", data, seed, str(small), *after)
     scratch = [f"--train_epochs={2 * epochs}", "--base_learning_rate=0.03", f"--lr_decay_epochs={epochs / 5}"]
     yield "shrunk_scratch", from_scratch(work / f"shrunk_scratch_{seed}", data, seed, small, scratch)
-    lengths = [*straight(epochs), "--freeze=none"]
+    lengths = [f"--train_epochs={2 * epochs}", "--freeze=none"]
     spec = presets.load(str(small))
     randoms = smaller_members(spec, options.randoms, size, classes, seed)
     for name, member in {"shrunk_cut": spec, **{f"random{i}_cut": of for i, of in enumerate(randoms)}}.items():
@@ -177,15 +177,9 @@ def shrunk(seed: int, options: argparse.Namespace, work: pathlib.Path) -> Iterat
     cost = {"num_classes": classes}
     budget, lite = 1.02 * network_cost(spec, image_size=size, **cost).total.macs, presets.load(NAME)
     least = max(s for s in range(32, size, 8) if network_cost(lite, image_size=s, **cost).total.macs <= budget)
-    words = ["--init_checkpoint=imagenet", *straight(epochs), f"--input_image_size={least}"]
+    words = ["--init_checkpoint=imagenet", f"--train_epochs={2 * epochs}", f"--input_image_size={least}"]
     row = trained(work / f"small_images_{seed}", data, seed, NAME, *words)
     yield "small_images", row | {"macs": network_cost(lite, image_size=least, **cost).total.macs, "pixels": least}
-
-
-def straight(epochs: float) -> list[str]:
-    """The course of a training that is as long as a search and the training behind it."""
-    rate = ["--base_learning_rate=0.001", "--lr_warmup_epochs=0.3", f"--lr_decay_epochs={epochs / 5}"]
-    return [f"--train_epochs={2 * epochs}", "--optimizer=rmsprop", *rate]
 
 
 def from_scratch(directory: pathlib.Path, data, seed: int, search: pathlib.Path, words: list[str]) -> dict[str, object]:

@@ -40,7 +40,8 @@ FLAGS = (
     ),
     switch("qat", False).help("Train with simulated int8, from float weights in --init_checkpoint, for tflite_qat."),
     real("eval_every_epochs", None, limits.EPOCHS).help(
-        "Epochs between evaluations; the best checkpoint is kept. Default: 1, or a tenth of a long run."
+        "Epochs between evaluations, none shortly before the last one; the best checkpoint is kept. Default: 1, or a "
+        "tenth of a long run."
     ),
     text("freeze").help(
         f"Parts to freeze, with their batch-norm statistics, separated by commas, or none: {PARTS}. Default: "
