@@ -93,5 +93,5 @@ def check_micro_batches(config: Config, replicas: int = 1) -> None:
     if batch is not None and count != AUTO and batch // replicas % count:
         whole = f"--train_batch_size={batch}"
         of_each = f"the {batch // replicas} images of a replica ({whole} over {replicas})" if replicas > 1 else whole
-        kept = "; a run keeps the number that it began with: go on with fewer devices" if replicas > 1 else ""
+        kept = "; a run that began with so many goes on with fewer devices" if replicas > 1 else ""
         raise UserError(f"--micro_batches={count}: does not divide {of_each}{kept}")

@@ -71,7 +71,7 @@ def test_micro_batches_that_more_devices_cannot_take_over_are_refused(training, 
     monkeypatch.setattr(fit_memory, "_began_with", lambda model_dir: 4)
     config = configure(*training).replaced(train_batch_size=12)
     devices = SimpleNamespace(num_replicas_in_sync=2, extended=SimpleNamespace(worker_devices=["/cpu:0", "/cpu:1"]))
-    with pytest.raises(UserError, match=r"--micro_batches=4: does not divide the 6 images of a replica .* began with"):
+    with pytest.raises(UserError, match=r"does not divide the 6 images of a replica .* goes on with fewer"):
         fit_memory.fitted(config, devices, presets.load(config.arch))
 
 
