@@ -23,7 +23,7 @@ GRACE_SECONDS = 10.0  # for the main thread to end by itself
 _AGAIN_SECONDS = 5.0  # after which a second signal is another request, not the same one sent twice
 _QUIET_SECONDS = 60.0  # then others seem to be waited for
 _FORGETTING = 0.9  # a stretch; the first one, in which a step is traced, is longer than all others
-_raised: list[int] = []  # the signals of which `stop` made exceptions
+_raised: int | None = None  # the last signal for which an exception was raised
 
 
 class Stopped(SystemExit):
@@ -35,15 +35,21 @@ class Stopped(SystemExit):
 
 
 def stop(number: int) -> None:
-    _raised.append(number)
-    raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
+    raise raised_for(number, KeyboardInterrupt() if number == signal.SIGINT else Stopped(number))
+
+
+def raised_for(number: int, error: BaseException) -> BaseException:
+    """`error`, which the handler of this signal raises; `replaced` then gives its number."""
+    global _raised
+    _raised = number
+    return error
 
 
 def replaced() -> int | None:
-    """The number of the last signal of which `stop` made an exception; None where none came. Another error that comes
+    """The number of the last signal for which an exception was raised; None where none came. Another error that comes
     then may stand in its place: native code that calls Python raises its own (pybind11's "MISMATCH of original and
     normalized active exception types", "SystemError: bad argument to internal function")."""
-    return _raised[-1] if _raised else None
+    return _raised
 
 
 def say(text: str) -> None:

@@ -148,7 +148,7 @@ def measured(seed: int, options: argparse.Namespace, work: pathlib.Path) -> Iter
         macs = network_cost(spec, image_size=options.size, num_classes=options.classes).total.macs
         first = made.setdefault(spec.canonical(), name)
         count = sum(block.nonlocal_ is not None for block in spec.singles())
-        rates = ["--lr_multipliers=nonlocal:16"] if count else []  # as in the search
+        rates = ["--lr_multipliers=nonlocal:3.33333"] if count else []  # as --nonlocal does by default
         row = trained(work / f"{first}_{seed}", data, seed, str(path), *lengths, *rates)
         yield name, row | {"macs": macs, "light_nl": count}
 
@@ -188,7 +188,7 @@ def from_scratch(directory: pathlib.Path, data, seed: int, search: pathlib.Path,
     kept = [
         line
         for line in recipe
-        if line.startswith("--") and not line.startswith(("--init_checkpoint", "--arch", "--freeze"))
+        if line.startswith("--") and not line.startswith(("--init_checkpoint", "--arch", "--freeze", "--optimizer"))
     ]
     words = [*kept, *data, f"--seed={seed}", f"--arch={search}", "--eval_every_epochs=100", *words]
     minutes = timed(directory, *words)

@@ -30,7 +30,8 @@ def pytest_collection_modifyitems(items):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
     """As every mode is run: without AutoGraph, but for what people call themselves and what shows that modes are."""
-    with_it = {"api", "layers", "package", "test_short_runs.py"} & set(item.path.parts)
+    folders = item.path.relative_to(item.config.rootpath).parts
+    with_it = {"api", "checkpoint", "layers", "package", "test_short_runs.py"}.intersection(folders)
     if with_it or "tensorflow" not in sys.modules:
         return (yield)
     from tensorflow.python.autograph.core import ag_ctx

@@ -21,7 +21,7 @@ SPACE = "searched_space.json"  # of a search's
 HDF5 = b"\x89HDF\r\n\x1a\n"
 _PYTORCH = (".pth", ".pt", ".tar", ".safetensors")
 _KERAS = (".h5", ".hdf5", ".keras")
-_FILE_SUFFIX = re.compile(r"(?<!^)\.(index|meta|data-\d{5}-of-\d{5})$")
+_FILE_SUFFIX = re.compile(r"(?<=[^.])\.(index|meta|data-\d{5}-of-\d{5})$")
 _ACCEPTED = "a run directory, or a prefix such as DIR/best/ckpt-100 or DIR/bestmodel.ckpt"
 
 

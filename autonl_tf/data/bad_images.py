@@ -28,6 +28,7 @@ from autonl_tf.data.reading import (
     BadExample,
     Reading,
 )
+from autonl_tf.errors import UserError, first_line
 from autonl_tf.plain_text import shown
 
 _CHUNK = 64  # examples one thread checks in a row
@@ -48,7 +49,8 @@ def find_bad(
 
     An image with a side below `least_side` pixels cannot be used either. The stream's positions must be 0 .. count-1 in
     order. With `first_only` it stops at the first. Errors of the stream itself (a record file that cannot be
-    read) are raised, not reported, and so is a record that is no example (`tf.errors.InvalidArgumentError`).
+    read) are raised, not reported, and so is a record that is no example (`UserError`), or has a label out of range
+    (`tf.errors.InvalidArgumentError`).
     """
 
     def check(*element: tf.Tensor) -> tf.Tensor:
@@ -156,8 +158,10 @@ def _explain(stream: Stream, count: int, positions: list[int], least_side: int, 
         name = os.fsdecode(stream.name(*element).numpy())
         try:
             _, example = stream.load(*element)
-        except tf.errors.InvalidArgumentError:
-            raise
+        except tf.errors.InvalidArgumentError as error:
+            if "assertion failed" in error.message:  # which names the record
+                raise
+            raise UserError(f"bad record: {name}: {first_line(error)}") from error
         except tf.errors.OpError as error:
             gone = isinstance(error, tf.errors.NotFoundError)
             found.append(BadExample(int(number), name, MISSING if gone else UNREADABLE))

@@ -331,7 +331,7 @@ def _held(name: str, records: RecordSplit) -> IndexedSplit | RecordSplit:
     """The records, in memory where their files are small."""
     if sum(tf.io.gfile.stat(file.path).length for file in records.files) > _IN_MEMORY_BYTES:
         return records
-    with _telling(name, records):
+    with _telling(name, records, small=True):
         return records.in_memory()
 
 
@@ -344,9 +344,9 @@ def _without(examples: IndexedSplit | RecordSplit, found: list[BadExample]) -> I
 
 
 @contextlib.contextmanager
-def _telling(name: str, examples: IndexedSplit | RecordSplit) -> Iterator[None]:
+def _telling(name: str, examples: IndexedSplit | RecordSplit, small: bool = False) -> Iterator[None]:
     """Turns what reading records raises into a line about a file, or about a record without the features or with a
-    label out of range."""
+    label out of range. All of the `small` ones are read again to name a record."""
     try:
         yield
     except _RECORD_ERRORS as error:
@@ -357,6 +357,6 @@ def _telling(name: str, examples: IndexedSplit | RecordSplit) -> Iterator[None]:
         # What a failed assertion says: "... assertion failed: [words] [record] [label] [[node]]".
         if found := re.search(r"assertion failed: ((?:\[[^\[\]]*\] ?)+)", told):
             told = " ".join(re.findall(r"\[(?!Op:)([^\[\]]*)\]", found[1]))
-        elif isinstance(examples, RecordSplit):
-            told = tfrecord.first_unparsed(examples) or told
+        elif small and (found := tfrecord.first_unparsed(examples)):
+            told = found
         raise UserError(f"{name}: bad record: {told}") from error

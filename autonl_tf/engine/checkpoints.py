@@ -50,6 +50,8 @@ def fault_of(prefix: str | Path) -> str | None:
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
     except Exception as error:  # the reader has many ways to fail on bytes that are not what it wrote
+        if signals.replaced():
+            raise
         failure = system_failure(error)
         if failure is not None and failure[1] != os.strerror(errno.ENOENT):
             raise UserError(f"{failure[0] or prefix}: cannot be read: {failure[1]}") from error

@@ -111,7 +111,7 @@ def run_training(
 
     def scored() -> bool:
         """Whether this step is evaluated. An epoch is no whole number of steps, so that the last multiple of the period
-        may lie a few steps before the end."""
+        may lie shortly before the end."""
         return due(evaluate_every) and not 0 < total_steps - step < evaluate_every / 4
 
     def reached() -> str:
@@ -278,6 +278,6 @@ class _Request:
         insists = self.number == number == signal.SIGINT
         self.number = number
         if insists or (self.at_once and number == signal.SIGINT):
-            raise KeyboardInterrupt
+            raise signals.raised_for(number, KeyboardInterrupt())
         if self.at_once:
-            raise Preempted(PREEMPTED)
+            raise signals.raised_for(number, Preempted(PREEMPTED))

@@ -23,13 +23,13 @@ def measure(path: str | Path, *, threads: int, warmup: int, runs: int) -> dict[s
       `median_ms`, `p5_ms`, `p95_ms`, and `runs`.
 
     Raises:
-      UserError: it is damaged.
+      UserError: it is damaged, or cannot be run here.
     """
     try:
         interpreter = litert.Interpreter(model_path=str(path), num_threads=threads)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: damaged: {first_line(error)}; remove it, and it is made anew") from error
+        raise UserError(f"{path}: cannot be run: {first_line(error)}; a damaged one is made anew if removed") from error
     rng = np.random.default_rng(0)
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], rng.normal(size=detail["shape"]).astype(detail["dtype"]))

@@ -131,6 +131,11 @@ def new_factor(config: Config) -> float:
     return min(max(1.0, _rates(config)["scratch"] / config.base_learning_rate), 1000.0)
 
 
+def tuned_rate(batch: int) -> float:
+    """Adam's for trained weights, for 256 images."""
+    return RATES["adam"]["tuned"] * 256 / batch
+
+
 def _rates(config: Config) -> dict[str, float]:
     """By what is trained, for 256 images."""
     if config.mode == "train" and config.optimizer == "adam":

@@ -100,13 +100,13 @@ def seen_by_run(directory: pathlib.Path | None, dataset: ImageDataset, split: st
     return seen
 
 
-def tell_share(config: Config, directory: pathlib.Path | None, dataset: ImageDataset) -> None:
-    """Says that a part of a class folder without splits is scored, where the run in `directory` has neither learnt from
-    its images nor been chosen by them."""
+def tell_share(config: Config, seen: Counter[str], directory: pathlib.Path | None, dataset: ImageDataset) -> None:
+    """Says that a part of a class folder without splits is scored, where the run in `directory` has used none of its
+    images: none of those scored, by `seen`, and none of the rest."""
     listing = config.listing
     if listing is None or len(listing.directories) > 1 or "validation_fraction" in config.given:
         return
-    if any(seen_by_run(directory, dataset, split) for split in ("train", "validation")):
+    if any(seen.values()) or any(seen_by_run(directory, dataset, "train").values()):
         return
     if train := len(listing.splits["train"]):
         scored = len(listing.splits["validation"])

@@ -272,7 +272,7 @@ def test_a_file_the_phone_cannot_run_is_named_and_tried_again(home, phone, tmp_p
 def test_a_damaged_file_is_named(tmp_path, content):
     path = tmp_path / "stem@32.tflite"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"stem@32\.tflite: damaged: .*; remove it, and it is made anew"):
+    with pytest.raises(UserError, match=r"stem@32\.tflite: cannot be run: .*; a damaged one is made anew if removed"):
         measure(path, threads=1, warmup=0, runs=1)
 
 

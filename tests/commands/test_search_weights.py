@@ -120,7 +120,7 @@ def test_images_that_a_search_was_trained_on_are_told_where_they_are_scored(home
     """And it is not advised to score all of a folder of whose images a part was held out."""
     run("--mode=eval", f"--init_checkpoint={searched}", f"--dataset=folder:{home}/pictures/train", *words)
     said = capsys.readouterr().err
-    assert re.search(r"(\d) of these \1 images are among those that the run was trained on", said)
+    assert re.search(r"(\d+) of these \1 images are among those that the run was trained on", said)
     assert "scores all" not in said
 
 
@@ -171,6 +171,7 @@ def test_where_only_places_are_chosen_the_networks_batch_norm_stays_to_the_bit(w
     stays = all(np.array_equal(after[name], before[name]) for name in norms)
     assert len(norms) > 20 and stays == (where == "around:ARCH")
     assert (" --freeze=batch_norm" in said) == stays == ("frozen: batch_norm" in noted)
+    assert " --optimizer=adam --base_learning_rate=" in said
 
 
 def test_before_a_training_goes_on_from_weights_that_know_the_classes_they_are_scored(home, trained, tmp_path, capsys):

@@ -441,12 +441,18 @@ def test_an_evaluation_that_waits_for_others_is_seen():
         signal.set_wakeup_fd(-1)
 
 
-def test_a_second_sigint_ends_at_once_and_the_first_does_where_nothing_can_be_saved():
+def test_a_second_sigint_ends_at_once_and_the_first_does_where_nothing_can_be_saved(monkeypatch):
+    monkeypatch.setattr(signals, "_raised", None)
     request = loop._Request(at_once=False)
     request.note(signal.SIGINT)
+    assert signals.replaced() is None
     for there in (request, loop._Request(at_once=True)):
         with pytest.raises(KeyboardInterrupt):
             there.note(signal.SIGINT)
+        assert signals.replaced() == signal.SIGINT
+    with pytest.raises(loop.Preempted):
+        loop._Request(at_once=True).note(signal.SIGTERM)
+    assert signals.replaced() == signal.SIGTERM
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 42), (signal.SIGINT, 130)])

@@ -50,7 +50,7 @@ def _evaluate(config: Config, strategy: tf.distribute.Strategy) -> None:
         return
     seen = left_out.seen_by_run(network.run, dataset, "validation")
     left_out.trained_on(seen, dataset, "validation")
-    left_out.tell_share(config, network.run, dataset)
+    left_out.tell_share(config, seen, network.run, dataset)
     if directory := config.output:
         again = eval_batches(dataset, batch_size=config.eval_batch_size, **network.pixels)
         titles = [imagenet.titled(name) for name in names]

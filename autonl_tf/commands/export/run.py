@@ -44,7 +44,7 @@ def run(config: Config) -> None:
             encoded = [readable_in_graph(example["image"].numpy(), dataset.reading) for example in examples]
             accuracy = {"dataset": dataset.name, "split": "validation", **_scores(network, batches, dataset)}
         seen = left_out.seen_by_run(network.run, dataset, "validation")
-        left_out.tell_share(config, network.run, dataset)
+        left_out.tell_share(config, seen, network.run, dataset)
         accuracy |= _how_chosen(network, dataset, seen)
     else:
         say("no --dataset: verified on made-up images, accuracy not measured")

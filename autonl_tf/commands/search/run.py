@@ -36,6 +36,7 @@ from autonl_tf.search.schedule import SearchSchedule
 from autonl_tf.settings import agreement
 from autonl_tf.settings.config import Config
 from autonl_tf.settings.next_commands import LENGTHS, OF_CHECKPOINT, beside, next_command
+from autonl_tf.settings.recipe import OF_RMSPROP
 from autonl_tf.space import around
 from autonl_tf.space import space as space_lib
 from autonl_tf.space.cost_model import CostModel
@@ -255,18 +256,19 @@ def _only_places(space: space_lib.Space) -> bool:
 def _next_commands(config: Config, directory: pathlib.Path, freeze: list[str]) -> list[str]:
     """Two training commands, from scratch and from the search's weights, with the user's flags except the search's
     length; the defaults give the rest. After a search from trained weights: an evaluation, and an equally short
-    training from the search's weights that freezes what the search froze."""
+    training by Adam from the search's weights that freezes what the search froze."""
     size = f"--input_image_size={config.input_image_size}"
     own = [f"--arch={directory}/arch.txt", f"--init_checkpoint={directory}"]
     own += [f"--model_dir={beside(directory, 'tuned')}"]
     if config.init_checkpoint:
         steps, epochs = config.train_steps, config.train_epochs
         length = f"--train_steps={steps}" if steps else f"--train_epochs={epochs:g}"
-        rate = [f"--base_learning_rate={config.base_learning_rate:g}", "--lr_warmup_epochs=0"]
-        batch = f"--train_batch_size={config.train_batch_size}"
+        batch = config.train_batch_size
+        rate = ["--optimizer=adam", f"--base_learning_rate={defaults.tuned_rate(batch):g}"]
+        taken = [f"--train_batch_size={batch}", length, *rate, *freeze]
         return [
             next_command(config, "eval", f"--init_checkpoint={directory}", without=(*OF_CHECKPOINT, "model_dir")),
-            next_command(config, "train", *own, size, batch, length, *rate, *freeze, without=(*LENGTHS, "nonlocal")),
+            next_command(config, "train", *own, size, *taken, without=(*LENGTHS, *OF_RMSPROP, "nonlocal")),
         ]
     starts = [
         [f"--arch={directory}/arch.txt", f"--model_dir={beside(directory, 'train')}"],
