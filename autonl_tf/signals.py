@@ -163,6 +163,7 @@ class Watch(threading.Thread):
             now, progress = time.monotonic(), self.progress
             if self._unheard:
                 unheard, self._unheard = self._unheard, None
+                time.sleep(0.1)  # an exception within the hook, where the main thread may still be, would be lost too
                 signal.pthread_kill(threading.main_thread().ident, unheard)  # wakes it from a call too
             for received in os.read(self._woken, 64) if readable else b"":
                 if received in (*_ENDING, signal.SIGINT):
