@@ -20,16 +20,16 @@ import tf_keras as keras
 from support.main_py import evaluations, main_py
 
 import autonl_tf
-from autonl_tf.data.folder import list_folder
+from autonl_tf.data.folder import Listing, list_folder
 from autonl_tf.engine.rundir import git_commit, versions
+from autonl_tf.errors import UserError
 
 ARCH = "efficientnet_lite0"
 
 
-def plain(root: pathlib.Path, size: int, epochs: int, batch: int, seed: int) -> float:
+def plain(listing: Listing, size: int, epochs: int, batch: int, seed: int) -> float:
     """Top-1 of the script."""
     keras.utils.set_random_seed(seed)
-    listing = list_folder(str(root))
 
     def images(split: str) -> tf.data.Dataset:
         files = listing.splits[split]
@@ -87,13 +87,17 @@ def main() -> None:
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("runs/plain"))
     options = parser.parse_args()
     root, sizes = options.dataset.resolve(), (options.size, options.epochs, options.batch)
+    try:
+        listing = list_folder(str(root))
+    except UserError as error:
+        parser.error(str(error))
     work = options.work.resolve() / "_".join(map(str, sizes))
     found: dict[str, dict[str, float]] = {"ours": {}, "plain": {}}
     for seed in map(int, options.seeds.split(",")):
         found["ours"][str(seed)] = round(ours(root, *sizes, seed, work / f"seed{seed}"), 2)
-        found["plain"][str(seed)] = round(plain(root, *sizes, seed), 2)
+        found["plain"][str(seed)] = round(plain(listing, *sizes, seed), 2)
         print(f"seed {seed}: ours {found['ours'][str(seed)]}, plain {found['plain'][str(seed)]}", flush=True)
-    images = len(list_folder(str(root)).splits["validation"])
+    images = len(listing.splits["validation"])
     print(json.dumps({**found, "validation_images": images, "commit": git_commit(), "versions": versions()}))
 
 

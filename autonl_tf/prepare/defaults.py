@@ -131,15 +131,15 @@ def new_factor(config: Config) -> float:
     return min(max(1.0, _rates(config)["scratch"] / config.base_learning_rate), 1000.0)
 
 
-def tuned_rate(batch: int) -> float:
-    """Adam's for trained weights, for 256 images."""
-    return RATES["adam"]["tuned"] * 256 / batch
+def adam_rates(batch: int) -> dict[str, float]:
+    """Adam's by what is trained, for 256 images."""
+    return {what: rate * 256 / batch for what, rate in RATES["adam"].items()}
 
 
 def _rates(config: Config) -> dict[str, float]:
     """By what is trained, for 256 images."""
     if config.mode == "train" and config.optimizer == "adam":
-        return {what: rate * 256 / config.train_batch_size for what, rate in RATES["adam"].items()}
+        return adam_rates(config.train_batch_size)
     return RATES["rmsprop"]
 
 

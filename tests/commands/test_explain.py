@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from mode_cases import given, run
 from PIL import Image
@@ -41,6 +43,8 @@ def test_a_name_as_long_as_there_are_is_cut(tmp_path):
     for path in (targets := explain.targets(str(tmp_path), files)):
         path.with_name(f".{path.name}.part").touch()
     assert len(set(targets)) == 2
+    (target,) = explain.targets(str(tmp_path), [os.fsdecode(b"\xff" * 250)])
+    assert target.name == "picture.png"
 
 
 @pytest.mark.parametrize("text", ["", "0.5", "0.5:x", "0.5:2", "0.5:0.5,", "0.5:nan"])

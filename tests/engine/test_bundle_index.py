@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto
 
+from autonl_tf import signals
 from autonl_tf.engine import bundle_index
 from autonl_tf.engine.checkpoints import fault_of
 
@@ -73,6 +74,13 @@ def test_a_tensor_that_its_data_do_not_hold_is_told(case, checksum, tmp_path):
     rows = [HEADER, (0, b"fine", entry(sides=[2, 3], size=24)), (0, b"name", EVIL[case])]
     (tmp_path / "a.index").write_bytes(table([rows], checksum))
     assert fault_of(tmp_path / "a").startswith("its index ")
+
+
+def test_a_signal_in_whose_place_the_reader_fails_makes_no_checkpoint_a_broken_one(tmp_path, monkeypatch):
+    assert "a" in fault_of(tmp_path / "a")
+    monkeypatch.setattr(signals, "_raised", 2)
+    with pytest.raises((ValueError, tf.errors.OpError)):
+        fault_of(tmp_path / "a")
 
 
 def test_a_table_that_grows_when_it_is_read_is_told(tmp_path):

@@ -59,7 +59,7 @@ def targets(directory: str, files: list[str]) -> list[pathlib.Path]:
     taken: dict[str, None] = {}
     for name in names:
         if len(os.fsencode(name)) > _MOST_BYTES:
-            name = os.fsdecode(os.fsencode(name)[:_MOST_BYTES])
+            name = os.fsencode(name)[:_MOST_BYTES].decode(errors="ignore") or "picture"
         number, free = 1, name
         while free in taken:
             number += 1

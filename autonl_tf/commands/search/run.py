@@ -264,7 +264,7 @@ def _next_commands(config: Config, directory: pathlib.Path, freeze: list[str]) -
         steps, epochs = config.train_steps, config.train_epochs
         length = f"--train_steps={steps}" if steps else f"--train_epochs={epochs:g}"
         batch = config.train_batch_size
-        rate = ["--optimizer=adam", f"--base_learning_rate={defaults.tuned_rate(batch):g}"]
+        rate = ["--optimizer=adam", f"--base_learning_rate={defaults.adam_rates(batch)['tuned']:g}"]
         taken = [f"--train_batch_size={batch}", length, *rate, *freeze]
         return [
             next_command(config, "eval", f"--init_checkpoint={directory}", without=(*OF_CHECKPOINT, "model_dir")),
